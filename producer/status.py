@@ -1,0 +1,85 @@
+"""How things stand: what waits, who serves it, which adapter is in use."""
+
+from typing import Any
+
+import redis
+
+from shared.broker import (
+    CAPTION_QUEUES,
+    TRAIN_QUEUE,
+    caption_app,
+    caption_prefix,
+    train_app,
+    train_prefix,
+)
+from shared.errors import ConfigError
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.storage import ObjectStore
+
+ANSWER_S = 1.5
+"""How long workers are given to answer a broadcast."""
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """`{queues: {name: {waiting, workers}}, in_flight: {captions, training}, adapters: [...]}`
+
+    Raises:
+        ConfigError: Redis cannot be reached.
+    """
+    served = _served(settings)
+    url = settings.redis_url.get_secret_value()
+    options: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 10}
+    if url.startswith("rediss://") and settings.redis_ca_file:
+        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    try:
+        with redis.Redis.from_url(url, **options) as client:
+            queues = {
+                name: {
+                    "waiting": int(client.llen(prefix + name)),
+                    "workers": served.get(name, []),
+                }
+                for prefix, name in [
+                    *((caption_prefix(settings), name) for name in CAPTION_QUEUES),
+                    (train_prefix(settings), TRAIN_QUEUE),
+                ]
+            }
+            in_flight = {
+                name: int(client.hlen(prefix + "unacked"))
+                for name, prefix in (
+                    ("captions", caption_prefix(settings)),
+                    ("training", train_prefix(settings)),
+                )
+            }
+    except redis.RedisError as error:
+        raise ConfigError(
+            f"Redis does not answer: {error}", cure="Check JAMAK_REDIS_URL and that it runs."
+        ) from error
+    return {"queues": queues, "in_flight": in_flight, "adapters": adapters_in_use(settings)}
+
+
+def unserved(status: dict[str, Any]) -> list[str]:
+    """Queues that hold work which no live worker takes."""
+    return [
+        name
+        for name, queue in status["queues"].items()
+        if queue["waiting"] and not queue["workers"]
+    ]
+
+
+def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
+    registry = Registry(ObjectStore(), settings.output_bucket, settings.output_prefix)
+    return [
+        {"base": base, **registry.pointer(base).model_dump(mode="json")}
+        for base in registry.bases()
+    ]
+
+
+def _served(settings: Settings) -> dict[str, list[str]]:
+    served: dict[str, list[str]] = {}
+    for app in (caption_app(settings), train_app(settings)):
+        answers = app.control.inspect(timeout=ANSWER_S).active_queues() or {}
+        for worker, queues in answers.items():
+            for queue in queues:
+                served.setdefault(queue["name"], []).append(worker)
+    return served

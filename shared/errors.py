@@ -1,0 +1,136 @@
+"""Every error Jamak raises on purpose. The branch says what happens to the work.
+
+    JamakError
+    ├── ConfigError            the operator must change something; the process refuses to start
+    ├── Retry                  the work is fine, the world is not: try again with back-off
+    │   ├── StoreUnavailable     throttled, 5xx, timed out
+    │   ├── NewerMessage         written by a newer Jamak: leave it to a newer worker
+    │   └── WrongModel           asks for another base model: leave it to a worker that has it
+    ├── Conflict               a conditional write lost: somebody else wrote first
+    └── Reject                 trying again cannot help: becomes a failure record
+        ├── Missing  Forbidden  Overwritten          the object
+        ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
+        │   Truncated  TooLarge  TooSlow
+        ├── DoesNotFit                               the request against card or model
+        ├── EmptyCaption                             the model said nothing
+        └── BadMessage  BadData  BadAdapter          malformed input of other kinds
+
+Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
+(facts as data). Foreign errors are translated where they enter; unknown ones are left alone.
+"""
+
+from typing import Any, ClassVar
+
+
+class JamakError(Exception):
+    """`str(error)` says what is wrong with which input; `cure` says what to do about it."""
+
+    reason: ClassVar[str] = "error"
+    cure: str = ""
+
+    def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
+        super().__init__(message)
+        if cure is not None:
+            self.cure = cure
+        self.evidence = evidence
+
+
+class ConfigError(JamakError):
+    reason = "config"
+
+
+class Retry(JamakError):
+    reason = "retry"
+
+
+class StoreUnavailable(Retry):
+    reason = "store_unavailable"
+    cure = "Check that the S3 endpoint answers and that its request limits are not exceeded."
+
+
+class NewerMessage(Retry):
+    reason = "newer_message"
+    cure = "Upgrade this process: the message was written by a newer Jamak."
+
+
+class WrongModel(Retry):
+    reason = "wrong_model"
+    cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
+
+
+class Conflict(JamakError):
+    reason = "conflict"
+
+
+class Reject(JamakError):
+    reason = "rejected"
+
+
+class Missing(Reject):
+    reason = "missing"
+    cure = "The object is gone. Upload it again if it is still wanted."
+
+
+class Forbidden(Reject):
+    reason = "forbidden"
+    cure = "Grant s3:GetObject on this key to the worker's role."
+
+
+class Overwritten(Reject):
+    reason = "overwritten"
+    cure = "Nothing to do: the newer version of the video is captioned by its own job."
+
+
+class EmptyFile(Reject):
+    reason = "empty_file"
+    cure = "The object has 0 bytes. Upload the video again."
+
+
+class NotAVideo(Reject):
+    reason = "not_a_video"
+    cure = "Upload an MP4, MOV, MKV or WebM file, or filter this key out."
+
+
+class NoVideoStream(Reject):
+    reason = "no_video_stream"
+    cure = "The file has sound only. Filter such files out, or upload the picture too."
+
+
+class Truncated(Reject):
+    reason = "truncated"
+    cure = "The file ends too early: the upload was probably cut. Upload it again."
+
+
+class TooLarge(Reject):
+    reason = "too_large"
+    cure = "Raise JAMAK_MAX_VIDEO_BYTES or JAMAK_MAX_PIXELS, or upload a smaller rendition."
+
+
+class TooSlow(Reject):
+    reason = "too_slow"
+    cure = "Raise JAMAK_DECODE_DEADLINE_S, or upload a smaller rendition."
+
+
+class DoesNotFit(Reject):
+    reason = "does_not_fit"
+    cure = "Ask for fewer frames, or name a larger card class with --card."
+
+
+class EmptyCaption(Reject):
+    reason = "empty_caption"
+    cure = "The model answered with nothing. Try another prompt or fewer frames."
+
+
+class BadMessage(Reject):
+    reason = "bad_message"
+    cure = "Something else writes to this queue. Enqueue with `jamak enqueue`."
+
+
+class BadData(Reject):
+    reason = "bad_data"
+    cure = "See docs/training.md for the format of a training manifest."
+
+
+class BadAdapter(Reject):
+    reason = "bad_adapter"
+    cure = "Do not activate this version: train it again from this worker's base model."

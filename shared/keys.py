@@ -1,0 +1,59 @@
+"""The layout in S3, as pure functions. All keys are relative to the output prefix given.
+
+    <prefix>records/<bucket>/<recipe>/<key>.<video8>.json     the truth, written once
+    <prefix>failures/<bucket>/<recipe>/<key>.<video8>.json    the truth about what cannot be done
+    <prefix>captions/<bucket>/<key>.json  .vtt                views for people and programs
+    <prefix>adapters/<base>/...                               see shared/registry.py
+    <prefix>training/<job>.json                               how a training job ended
+
+A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
+"""
+
+import hashlib
+
+from shared.errors import ConfigError
+from shared.messages import CaptionJob
+
+MAX_KEY_BYTES = 1024
+"""Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
+
+
+def record_key(prefix: str, job: CaptionJob) -> str:
+    return _bounded(*_record_parts(prefix, "records", job))
+
+
+def failure_key(prefix: str, job: CaptionJob) -> str:
+    return _bounded(*_record_parts(prefix, "failures", job))
+
+
+def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
+    """`ending` is `.json` or `.vtt`."""
+    return _bounded(f"{prefix}captions/{bucket}/", key, ending)
+
+
+def training_key(prefix: str, job_id: str) -> str:
+    return f"{prefix}training/{job_id}.json"
+
+
+def _record_parts(prefix: str, kind: str, job: CaptionJob) -> tuple[str, str, str]:
+    folder = f"{prefix}{kind}/{job.video.bucket}/{job.recipe.id}/"
+    return folder, f"{job.video.key}.{job.video.video8}", ".json"
+
+
+def _bounded(folder: str, name: str, ending: str) -> str:
+    plain = folder + name + ending
+    if len(plain.encode()) <= MAX_KEY_BYTES:
+        return plain
+    return f"{folder}~/{hashlib.sha256(name.encode()).hexdigest()}{ending}"
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/key` -> (bucket, key). The key may be empty, and may start with a slash.
+
+    Raises:
+        ConfigError: it is not such a URI.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise ConfigError(f"{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+    return bucket, key

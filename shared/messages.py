@@ -1,0 +1,269 @@
+"""Values that travel: jobs on Redis, records and manifests in S3. Frozen, versioned, JSON.
+
+`decode` is the one way in. A message is malformed once, at the door, or never.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import BadMessage, NewerMessage
+from shared.settings import CardName
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(kind: type[M], payload: Any) -> M:
+    """Read one message (a dict, or JSON text).
+
+    Raises:
+        NewerMessage: its `v` is newer than this code.
+        BadMessage: anything else that is wrong with it, with the first fault named.
+    """
+    if isinstance(payload, str | bytes):
+        try:
+            payload = json.loads(payload)
+        except ValueError as error:
+            raise BadMessage(f"{kind.__name__} is not JSON: {error}") from error
+    known = kind.model_fields["v"].default if "v" in kind.model_fields else None
+    version = payload.get("v") if isinstance(payload, dict) else None
+    if isinstance(version, int) and known is not None and version > known:
+        raise NewerMessage(f"{kind.__name__} version {version}; this process reads up to {known}")
+    try:
+        return kind.model_validate(payload)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "message"
+        raise BadMessage(f"{kind.__name__}: {where}: {fault['msg']}") from error
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Video(Message):
+    """One version of one object. A version id only pins the read; it is not identity."""
+
+    bucket: str
+    key: str
+    etag: str
+    size_bytes: int
+    version_id: str | None = None
+
+    @property
+    def video8(self) -> str:
+        return digest([self.bucket, self.key, self.etag, self.size_bytes])[:8]
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class Sampling(Message):
+    strategy: Literal["uniform"] = "uniform"
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """None = as many as the worker's card class allows."""
+
+
+class Decoding(Message):
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 = greedy."""
+
+
+class Recipe(Message):
+    """How a caption is asked for. Adapter and card are not part of it: they are provenance."""
+
+    task: Literal["caption"] = "caption"
+    prompt: str
+    sampling: Sampling = Sampling()
+    model: str
+    revision: str
+    decoding: Decoding = Decoding()
+    generation: int = 0
+
+    @property
+    def id(self) -> str:
+        return digest(self.model_dump(mode="json"))[:12]
+
+
+class CaptionJob(Message):
+    v: int = 1
+    video: Video
+    recipe: Recipe
+    card: CardName = "t4"
+    """The least class that may do it."""
+
+    @property
+    def id(self) -> str:
+        """The same job enqueued twice has the same id."""
+        return f"{self.recipe.id}-{self.video.video8}"
+
+
+Flag = Literal[
+    "truncated",  # stopped at max_new_tokens
+    "repetitive",
+    "wrong_language",
+    "low_coverage",  # fewer frames than asked for
+    "emulated",  # a GPU class's budget on a CPU
+]
+
+
+class ModelIdentity(Message):
+    id: str
+    revision: str
+    weights_sha256: str
+
+
+class CardUsed(Message):
+    name: CardName
+    device: Literal["cuda", "cpu"]
+    dtype: str
+    quantized: bool
+
+
+class FramesUsed(Message):
+    requested: int
+    decoded: int
+    timestamps_s: tuple[float, ...]
+    """Presentation times of the frames the model saw."""
+    decode_errors: int = 0
+
+
+class TokensUsed(Message):
+    visual: int
+    prompt: int
+    """Without the visual ones."""
+    generated: int
+
+
+class AdapterUsed(Message):
+    version: str
+    generation: int
+    """Of the pointer: it grows with each activation and rollback."""
+
+
+class Caption(Message):
+    """The record: what was said about which video, and how it came about. Immutable."""
+
+    v: int = 1
+    status: Literal["ok", "partial"]
+    flags: tuple[Flag, ...]
+    text: str
+    video: Video
+    last_modified: datetime
+    """Of the video. The view shows the newest video's caption."""
+    duration_s: float
+    frames: FramesUsed
+    tokens: TokensUsed
+    recipe_id: str
+    recipe: Recipe
+    model: ModelIdentity
+    adapter: AdapterUsed | None
+    """None = the base model."""
+    card: CardUsed
+    timings_s: dict[str, float]
+    created_at: datetime
+    jamak: str
+    """Version of the software."""
+
+
+class Failure(Message):
+    """The record of a job that cannot succeed. A caption beats it."""
+
+    v: int = 1
+    status: Literal["failed"] = "failed"
+    reason: str
+    """A stable word: the `reason` of an error of shared/errors.py."""
+    message: str
+    cure: str
+    evidence: dict[str, Any]
+    video: Video
+    recipe_id: str
+    recipe: Recipe
+    card: CardUsed
+    attempts: int
+    created_at: datetime
+    jamak: str
+
+
+class TrainJob(Message):
+    v: int = 1
+    id: str
+    """Unique per request: the same data may be trained twice."""
+    stage: Literal["sft", "dpo"] = "sft"
+    data: str
+    """`s3://bucket/manifest.jsonl`."""
+    model: str
+    revision: str
+    prompt: str
+    """Of rows that name none."""
+    start_from: str | None = None
+    """Adapter version to go on from; None = a fresh one on the base model."""
+    quantized: bool = False
+    """QLoRA: the language model in 4-bit NF4 while training."""
+    frames: Annotated[int, Field(ge=1)] = 4
+    steps: Annotated[int, Field(ge=1)] = 100
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    rank: Annotated[int, Field(ge=1)] = 16
+    seed: int = 0
+    activate: bool = True
+    """Move the pointer when the evaluation did not get worse."""
+
+
+class TrainOutcome(Message):
+    """How a training job ended: `training/<job id>.json` under the output prefix."""
+
+    v: int = 1
+    job_id: str
+    status: Literal["published", "failed"]
+    version: str | None = None
+    activated: bool = False
+    metrics: dict[str, float] = {}
+    reason: str | None = None
+    message: str | None = None
+    cure: str | None = None
+    seconds: float
+    created_at: datetime
+
+
+class AdapterManifest(Message):
+    """What an adapter version is. Its files are trusted only if their digests match."""
+
+    v: int = 1
+    version: str
+    """Content hash of `files` and `base`."""
+    stage: Literal["sft", "dpo"]
+    base: ModelIdentity
+    files: dict[str, str]
+    """name -> sha256"""
+    parent: str | None
+    data: str
+    data_sha256: str
+    metrics: dict[str, float]
+    train_job: TrainJob
+    libraries: dict[str, str]
+    created_at: datetime
+
+
+class Pointer(Message):
+    """Which adapter version a base model's workers use. Moved by compare-and-swap."""
+
+    v: int = 1
+    generation: int
+    version: str | None
+    """None = the base model without an adapter."""
+    previous: str | None
+    """What a rollback goes back to."""
+    updated_at: datetime

@@ -1,0 +1,31 @@
+"""The prompts, and the two rules every prompt must keep."""
+
+from shared.errors import ConfigError
+
+BASE_PROMPT = "USER: <video>이 영상을 한국어로 상세히 묘사해주세요. ASSISTANT:"
+
+DETAILED_PROMPT = (
+    "USER: <video>이 영상에 나타난 장면을 한국어로 상세하게 묘사해주세요. "
+    "다음 요소들을 포함해주세요: 주요 배경과 환경, 눈에 띄는 특징, 전반적인 분위기. ASSISTANT:"
+)
+
+
+def check_prompt(prompt: str) -> str:
+    """Return the prompt, if the model can answer it.
+
+    Raises:
+        ConfigError: `<video>` is not there exactly once, or the prompt does not end in
+            `ASSISTANT:` (the model was trained to answer right after it).
+    """
+    count = prompt.count("<video>")
+    if count != 1:
+        raise ConfigError(
+            f"the prompt holds <video> {count} times; it must hold it once: {prompt!r}",
+            cure="Put <video> where the frames belong, for example right after 'USER: '.",
+        )
+    if not prompt.endswith("ASSISTANT:"):
+        raise ConfigError(
+            f"the prompt does not end in 'ASSISTANT:': {prompt!r}",
+            cure="End it with ' ASSISTANT:' and nothing after; the answer follows there.",
+        )
+    return prompt

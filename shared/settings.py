@@ -1,0 +1,170 @@
+"""Settings: the one place where the environment is read, once, by each entry.
+
+Credentials, region and endpoint of S3 and SQS are boto3's own: AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE and so on.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigError
+from shared.prompts import BASE_PROMPT, check_prompt
+
+CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
+
+
+class Settings(BaseSettings):
+    """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="JAMAK_", extra="ignore", frozen=True)
+
+    # The road
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS.",
+    )
+    redis_prefix: str = Field(
+        "jamak",
+        description="Prefix of every Redis key. Captions live under `<prefix>:`, training under "
+        "`<prefix>-train:`, so that their visibility timeouts cannot meet.",
+    )
+    redis_ca_file: Path | None = Field(
+        None, description="CA certificate for `rediss://`; without it the system's store is used."
+    )
+
+    # The bucket
+    output: str = Field(
+        "s3://jamak-output/",
+        description="Where records, failures, captions and adapters are written: `s3://bucket/` "
+        "or `s3://bucket/prefix/`. May be the videos' own bucket: nothing under it is captioned.",
+    )
+    events_queue_url: str | None = Field(
+        None, description="URL of the SQS queue with the bucket's notifications (`jamak listen`)."
+    )
+    video_suffixes: tuple[str, ...] = Field(
+        (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"),
+        description="Which keys of a prefix or of an event are videos (JSON list, lower case).",
+    )
+
+    # The model
+    model: str = Field(
+        "llava-hf/LLaVA-NeXT-Video-7B-hf",
+        description="The base model's id. Part of the recipe: producer and workers must agree.",
+    )
+    model_revision: str = Field(
+        "main", description="The base model's revision. Pin a commit hash in production."
+    )
+    model_path: Path | None = Field(
+        None,
+        description="A local directory with the weights. Without it they come from the Hugging "
+        "Face cache or hub.",
+    )
+    prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
+    max_new_tokens: int = Field(256, ge=1, description="The longest caption, in tokens.")
+    generation: int = Field(
+        0, ge=0, description="Raise it to caption everything again, with the adapter of the day."
+    )
+
+    # The worker
+    card: CardName | None = Field(
+        None, description="Card class. Without it the class follows from the card (`jamak cards`)."
+    )
+    device: Literal["cuda", "cpu"] | None = Field(
+        None, description="`cpu` runs any card class's budget on the CPU; records say `emulated`."
+    )
+    concurrency: int = Field(
+        4, ge=1, description="Captions in flight per worker: one is decoded while another runs."
+    )
+    max_video_bytes: int = Field(
+        4 * 2**30, ge=1, description="Larger objects are rejected before they are read."
+    )
+    max_pixels: int = Field(
+        4096 * 2304, ge=1, description="Larger pictures (width x height) are rejected."
+    )
+    decode_deadline_s: float = Field(
+        120.0, gt=0, description="A video whose frames take longer is rejected."
+    )
+    adapter_poll_s: float = Field(
+        5.0, gt=0, description="How often a worker looks for a newly activated adapter."
+    )
+    scratch_dir: Path | None = Field(
+        None, description="For downloads and adapters; without it the system's temporary directory."
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Prometheus metrics of this process; 0 serves none."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Where the metrics are served; `0.0.0.0` in a container."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log lines are JSON on stderr."
+    )
+
+    @field_validator("output")
+    @classmethod
+    def _output_is_a_prefix(cls, value: str) -> str:
+        if not value.startswith("s3://") or not value[5:].split("/", 1)[0]:
+            raise ValueError(f"{value!r} is not s3://bucket/ or s3://bucket/prefix/")
+        return value if value.endswith("/") else value + "/"
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_can_be_answered(cls, value: str) -> str:
+        try:
+            return check_prompt(value)
+        except ConfigError as error:
+            raise ValueError(f"{error}. {error.cure}") from error
+
+    @property
+    def output_bucket(self) -> str:
+        return self.output[5:].split("/", 1)[0]
+
+    @property
+    def output_prefix(self) -> str:
+        """Empty, or ending in `/`."""
+        return self.output[5:].split("/", 1)[1]
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigError: naming each variable that is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"JAMAK_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise ConfigError("; ".join(lines), cure="See docs/configuration.md.") from error
+
+
+def configuration_markdown() -> str:
+    """`docs/configuration.md`: `python -m shared.settings > docs/configuration.md`."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated from `shared/settings.py` by `python -m shared.settings`; a test keeps it true.",
+        "",
+        "S3 and SQS use boto3's own variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,",
+        "`AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, `AWS_PROFILE`, instance roles and so on.",
+        "",
+        "| variable | default | what it does |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        shown = "" if default is None else f"`{default}`"
+        lines.append(f"| `JAMAK_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(configuration_markdown(), end="")

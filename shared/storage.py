@@ -1,0 +1,239 @@
+"""The object store, over boto3. Its errors become ours here; nobody else meets botocore.
+
+Knows nothing of captions: buckets, keys and bytes only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+)
+
+from shared.errors import (
+    ConfigError,
+    Conflict,
+    Forbidden,
+    Missing,
+    Overwritten,
+    StoreUnavailable,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+# Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
+_NETWORK = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "adaptive", "max_attempts": 5},
+    max_pool_connections=32,
+)
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    bucket: str
+    key: str
+    etag: str
+    """Without the quotes."""
+    size_bytes: int
+    last_modified: datetime
+    version_id: str | None = None
+
+
+class ObjectStore:
+    """S3 or anything that speaks its API. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._s3: S3Client = boto3.client("s3", config=_NETWORK)
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """Raises Missing, Forbidden, StoreUnavailable, as all reads do."""
+        with _translated(bucket, key):
+            found = self._s3.head_object(Bucket=bucket, Key=key)
+        return ObjectInfo(
+            bucket,
+            key,
+            found["ETag"].strip('"'),
+            found["ContentLength"],
+            found["LastModified"],
+            found.get("VersionId"),
+        )
+
+    def exists(self, bucket: str, key: str) -> bool:
+        try:
+            self.head(bucket, key)
+        except Missing:
+            return False
+        return True
+
+    def get(self, bucket: str, key: str) -> bytes:
+        return self.get_with_etag(bucket, key)[0]
+
+    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+        with _translated(bucket, key):
+            found = self._s3.get_object(Bucket=bucket, Key=key)
+            return found["Body"].read(), found["ETag"].strip('"')
+
+    def download(
+        self, bucket: str, key: str, path: Path, *, etag: str | None = None, on_chunk: Any = None
+    ) -> ObjectInfo:
+        """Stream an object into a file; with `etag`, that content or none.
+
+        Args:
+            on_chunk: called after each MiB.
+
+        Raises:
+            Overwritten: the object's content is not the one asked for.
+        """
+        pinned: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        with _translated(bucket, key), path.open("wb") as file:
+            found = self._s3.get_object(Bucket=bucket, Key=key, **pinned)
+            for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+                file.write(chunk)
+                if on_chunk:
+                    on_chunk()
+        return ObjectInfo(
+            bucket,
+            key,
+            found["ETag"].strip('"'),
+            found["ContentLength"],
+            found["LastModified"],
+            found.get("VersionId"),
+        )
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_none_match: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        """Write, and return the new ETag.
+
+        Args:
+            if_none_match: only if nothing is there yet.
+            if_match: only if what is there has this ETag.
+
+        Raises:
+            Conflict: the condition did not hold; nothing was written.
+        """
+        condition: dict[str, Any] = {}
+        if if_none_match:
+            condition["IfNoneMatch"] = "*"
+        if if_match is not None:
+            condition["IfMatch"] = f'"{if_match}"'
+        with _translated(bucket, key, writing=True):
+            done = self._s3.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition
+            )
+        return done["ETag"].strip('"')
+
+    def upload(self, path: Path, bucket: str, key: str) -> None:
+        """A file of any size, in parts where it is large."""
+        with _translated(bucket, key, writing=True):
+            self._s3.upload_file(str(path), bucket, key)
+
+    def delete(self, bucket: str, key: str) -> None:
+        with _translated(bucket, key, writing=True):
+            self._s3.delete_object(Bucket=bucket, Key=key)
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object under a prefix, in the order of their keys."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        with _translated(bucket, prefix):
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    yield ObjectInfo(
+                        bucket,
+                        item["Key"],
+                        item["ETag"].strip('"'),
+                        item["Size"],
+                        item["LastModified"],
+                    )
+
+
+def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
+    """Write one small object twice under the prefix; the second write must be refused.
+
+    "Nothing twice" rests on it, and some S3-compatible stores ignore the condition silently.
+
+    Raises:
+        ConfigError: the store does not honour `If-None-Match: *`, or the prefix is not writable.
+    """
+    key = f"{prefix}probes/conditional-put"
+    try:
+        for _ in range(2):
+            try:
+                store.put(bucket, key, b"jamak", if_none_match=True)
+            except Conflict:
+                return
+    except (Missing, Forbidden) as error:
+        raise ConfigError(
+            f"the output s3://{bucket}/{prefix} cannot be written: {error}",
+            cure="Create the bucket, grant s3:PutObject, or change JAMAK_OUTPUT.",
+        ) from error
+    raise ConfigError(
+        f"the store behind s3://{bucket}/{prefix} ignores If-None-Match: captions could be "
+        "written twice",
+        cure="Use a store with conditional writes (S3 has them since 2024).",
+    )
+
+
+def sqs_client() -> "SQSClient":
+    # A long poll of 20 s must fit the read timeout.
+    client: SQSClient = boto3.client("sqs", config=_NETWORK)
+    return client
+
+
+@contextmanager
+def _translated(bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
+    where = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = error.response.get("Error", {}).get("Code", "")
+        if status == 412 and writing:
+            raise Conflict(f"{where}: {code}") from error
+        if status == 412:
+            raise Overwritten(f"{where} is no longer the version that was asked for") from error
+        # 409 = another conditional write to this key is under way: ask again, then it is decided.
+        if status == 409 and code == "ConditionalRequestConflict":
+            raise StoreUnavailable(f"{where}: {code}") from error
+        if status == 404:
+            raise Missing(f"{where} does not exist ({code})") from error
+        if status == 403:
+            raise Forbidden(f"{where}: access denied ({code})") from error
+        if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
+            raise StoreUnavailable(f"{where}: {code or status}") from error
+        raise
+    except NoCredentialsError as error:
+        raise ConfigError(
+            f"{where}: no AWS credentials",
+            cure="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role.",
+        ) from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise StoreUnavailable(f"{where}: {error}") from error
+    except BotoCoreError as error:
+        # Streams end with errors of their own when the connection breaks in the middle.
+        if type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError"):
+            raise StoreUnavailable(f"{where}: {error}") from error
+        raise

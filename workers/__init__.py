@@ -1,0 +1,1 @@
+"""Jobs in, captions and adapters out."""

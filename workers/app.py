@@ -1,0 +1,149 @@
+"""The composition root of both workers: `celery --app workers.app:captions` and `:training`.
+
+This is the only module that reads the environment, and the only one in which work is wired up.
+"""
+
+import sys
+import time
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import setup_logging, worker_ready
+from prometheus_client import start_http_server
+
+from shared import telemetry
+from shared.broker import caption_app, train_app
+from shared.cards import choose_card, detect_gpu, served_queues
+from shared.errors import ConfigError
+from shared.settings import Settings, load_settings
+from shared.storage import ObjectStore, prove_conditional_put
+from workers.tasks import register_caption, register_train
+
+EX_CONFIG = 78
+"""sysexits.h: starting again without changing something cannot help."""
+
+log = telemetry.get_logger("jamak.worker")
+
+
+class CaptionRuntime(bootsteps.StartStopStep):
+    """Loads the model before the first message is taken; what cannot work does not start."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self.follower: Any = None
+
+    def start(self, worker: Any) -> None:
+        try:
+            self._start(worker.app)
+        except ConfigError as error:
+            refuse(error)
+
+    def _start(self, app: Any) -> None:
+        # Torch and transformers are loaded here: the trainer's process never needs them.
+        from shared.registry import Registry
+        from workers.caption.captioner import GenerateCaptioner
+        from workers.delivery.adapters import AdapterFollower
+        from workers.delivery.caption import CaptionWork
+        from workers.model.loading import find_checkpoint, load_model
+        from workers.model.prompt import prompt_ids
+        from workers.model.selfcheck import check_context, check_model
+
+        started = time.monotonic()
+        store = ObjectStore()
+        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        choice = choose_card(settings, detect_gpu())
+        log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
+        loaded = load_model(
+            find_checkpoint(settings.model, settings.model_revision, settings.model_path),
+            model_id=settings.model,
+            revision=settings.model_revision,
+            device=choice.device,
+            dtype=choice.dtype,
+            quantized=choice.quantized,
+        )
+        check_model(loaded)
+        captioner = GenerateCaptioner(loaded, choice.card)
+        check_context(
+            loaded,
+            frames=min(
+                choice.card.frames, choice.card.visual_tokens // loaded.layout.tokens_per_frame
+            ),
+            prompt_tokens=len(prompt_ids(loaded.tokenizer, settings.prompt)) - 1,
+            new_tokens=settings.max_new_tokens,
+        )
+        registry = Registry(store, settings.output_bucket, settings.output_prefix)
+        self.follower = AdapterFollower(
+            registry,
+            captioner,
+            loaded.identity.weights_sha256,
+            settings.adapter_poll_s,
+            settings.scratch_dir,
+        )
+        self.follower.start()
+        _runtime["captions"] = CaptionWork(settings, store, captioner, loaded.identity, choice)
+        app.amqp.queues.select(served_queues(choice.card))
+        seconds = round(time.monotonic() - started, 3)
+        telemetry.MODEL_LOAD.set(seconds)
+        log.info("model ready", model=loaded.identity.model_dump(), seconds=seconds)
+
+    def stop(self, worker: Any) -> None:
+        if self.follower is not None:
+            self.follower.stop()
+
+
+class TrainRuntime(bootsteps.StartStopStep):
+    """Torch is loaded by each job's subprocess, not here."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        from workers.delivery.training import TrainWork
+
+        store = ObjectStore()
+        try:
+            prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        except ConfigError as error:
+            refuse(error)
+        _runtime["training"] = TrainWork(settings, store)
+
+
+def refuse(error: ConfigError) -> None:
+    """Say what to change, and end this process."""
+    log.critical("refusing to start", message=str(error), cure=error.cure)
+    sys.exit(EX_CONFIG)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigError as error:
+        sys.exit(f"jamak: {error}\n{error.cure}")
+
+
+settings = _settings()
+_runtime: dict[str, Any] = {}
+"""Filled by the two steps above, when their worker starts.
+
+One of them: a process is one of the two workers."""
+
+captions = caption_app(settings)
+captions.conf.worker_concurrency = settings.concurrency
+captions.steps["worker"].add(CaptionRuntime)
+register_caption(captions, lambda: _runtime["captions"])
+
+training = train_app(settings)
+training.steps["worker"].add(TrainRuntime)
+register_train(training, lambda: _runtime["training"])
+
+
+@setup_logging.connect(weak=False)
+def _logging(**_: Any) -> None:
+    telemetry.configure_logging(settings.log_level)
+
+
+@worker_ready.connect(weak=False)
+def _serve_metrics(**_: Any) -> None:
+    """The port opens when work is being taken, and not before."""
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)

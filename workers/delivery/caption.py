@@ -1,0 +1,213 @@
+"""The life of a caption, top to bottom: job -> record there? -> video -> frames -> text -> record.
+
+Knows the bucket and the captioner; knows nothing of Celery.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from shared import __version__, telemetry
+from shared.cards import CardChoice
+from shared.errors import EmptyFile, JamakError, TooLarge, WrongModel
+from shared.messages import (
+    Caption,
+    CaptionJob,
+    CardUsed,
+    Failure,
+    FramesUsed,
+    ModelIdentity,
+    TokensUsed,
+)
+from shared.settings import Settings
+from shared.storage import ObjectStore
+from workers.caption.captioner import Captioner
+from workers.caption.checks import check_text
+from workers.delivery.records import Records
+from workers.progress import Progress
+from workers.video.sampling import Limits, sample_frames
+
+Outcome = Literal["ok", "partial", "failed", "duplicate"]
+
+log = telemetry.get_logger("jamak.caption")
+
+
+class CaptionWork:
+    """Everything a caption needs, handed in by the composition root. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        captioner: Captioner,
+        model: ModelIdentity,
+        card: CardChoice,
+    ) -> None:
+        self._settings, self._store, self._captioner = settings, store, captioner
+        self._model, self._card = model, card
+        self._records = Records(store, settings.output_bucket, settings.output_prefix)
+        self._limits = Limits(settings.max_pixels, settings.decode_deadline_s)
+
+    def run(self, job: CaptionJob) -> Outcome:
+        """Caption one video and write its record and views.
+
+        Raises:
+            Retry: the work is fine, try again.
+            Reject: it cannot succeed; the caller writes the failure, with `fail`.
+        """
+        started = time.monotonic()
+        found = self._records.find(job)
+        if found is not None:
+            self._records.render(found)
+            telemetry.CAPTION_DUPLICATES.inc()
+            log.info("already captioned", job=job.id, key=job.video.uri)
+            return "duplicate"
+        progress = Progress()
+        try:
+            caption = self._caption(job, progress)
+            progress.tick("write")
+            if not self._records.write(job, caption):
+                telemetry.CAPTION_DUPLICATES.inc()
+                log.info("captioned elsewhere", job=job.id, key=job.video.uri)
+                return "duplicate"
+            self._records.render(caption)
+        finally:
+            telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
+            for stage, spent in progress.timings_s().items():
+                telemetry.CAPTION_STAGE.labels(stage).observe(spent)
+        self._count(caption)
+        log.info(
+            "captioned",
+            job=job.id,
+            key=job.video.uri,
+            status=caption.status,
+            flags=caption.flags,
+            adapter=caption.adapter.version if caption.adapter else None,
+            frames=caption.frames.decoded,
+            seconds=round(time.monotonic() - started, 3),
+            stages=progress.timings_s(),
+        )
+        return caption.status
+
+    def _caption(self, job: CaptionJob, progress: Progress) -> Caption:
+        recipe, video = job.recipe, job.video
+        if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
+            raise WrongModel(
+                f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
+                f"{self._model.id}@{self._model.revision}"
+            )
+        if video.size_bytes == 0:
+            raise EmptyFile(f"{video.uri} has 0 bytes", size_bytes=0)
+        if video.size_bytes > self._settings.max_video_bytes:
+            raise TooLarge(
+                f"{video.uri} has {video.size_bytes} bytes; "
+                f"{self._settings.max_video_bytes} are the most",
+                size_bytes=video.size_bytes,
+                max_video_bytes=self._settings.max_video_bytes,
+            )
+        plan = self._captioner.plan(
+            recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
+        )
+        with _scratch(self._settings.scratch_dir) as folder:
+            progress.tick("download")
+            # A neutral name: a key may hold anything, and be longer than a file's name may.
+            path = folder / "video"
+            info = self._store.download(
+                video.bucket,
+                video.key,
+                path,
+                etag=video.etag,
+                on_chunk=lambda: progress.tick("download"),
+            )
+            progress.tick("frames")
+            sample = sample_frames(path, plan.frames, self._limits, progress)
+        answer = self._captioner.caption(sample.frames, recipe.prompt, recipe.decoding, progress)
+        progress.tick("check")
+        status, flags = check_text(
+            answer.text,
+            finished=answer.finished,
+            frames_found=len(sample.frames),
+            frames_expected=sample.distinct,
+        )
+        return Caption(
+            status=status,
+            flags=(*flags, "emulated") if self._card.emulated else flags,
+            text=answer.text,
+            video=video,
+            last_modified=info.last_modified,
+            duration_s=round(sample.duration_s, 6),
+            frames=FramesUsed(
+                requested=plan.frames,
+                decoded=len(sample.frames),
+                timestamps_s=sample.timestamps_s,
+                decode_errors=sample.decode_errors,
+            ),
+            tokens=TokensUsed(
+                visual=answer.visual_tokens,
+                prompt=answer.prompt_tokens,
+                generated=answer.generated_tokens,
+            ),
+            recipe_id=recipe.id,
+            recipe=recipe,
+            model=self._model,
+            adapter=answer.adapter,
+            card=self._card_used(),
+            timings_s=progress.timings_s(),
+            created_at=datetime.now(UTC),
+            jamak=__version__,
+        )
+
+    def fail(self, job: CaptionJob, error: JamakError, attempts: int) -> None:
+        """Write why a job cannot succeed. Its neighbours never notice."""
+        failure = Failure(
+            reason=error.reason,
+            message=str(error),
+            cure=error.cure,
+            evidence=error.evidence,
+            video=job.video,
+            recipe_id=job.recipe.id,
+            recipe=job.recipe,
+            card=self._card_used(),
+            attempts=attempts,
+            created_at=datetime.now(UTC),
+            jamak=__version__,
+        )
+        self._records.write_failure(job, failure)
+        telemetry.CAPTIONS_DONE.labels(self._card.card.name, "", "failed").inc()
+        log.warning(
+            "rejected",
+            job=job.id,
+            key=job.video.uri,
+            reason=error.reason,
+            message=str(error),
+            cure=error.cure,
+        )
+
+    def _count(self, caption: Caption) -> None:
+        version = caption.adapter.version if caption.adapter else ""
+        telemetry.CAPTIONS_DONE.labels(self._card.card.name, version, caption.status).inc()
+        telemetry.CAPTION_E2E.observe((caption.created_at - caption.last_modified).total_seconds())
+        for kind, count in caption.tokens.model_dump().items():
+            telemetry.CAPTION_TOKENS.labels(kind).inc(count)
+
+    def _card_used(self) -> CardUsed:
+        return CardUsed(
+            name=self._card.card.name,
+            device=self._card.device,
+            dtype=self._card.dtype,
+            quantized=self._card.quantized,
+        )
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="jamak-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,69 @@
+"""The life of a training job: run it, and write down how it ended, once."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from shared import telemetry
+from shared.errors import Conflict, JamakError
+from shared.keys import training_key
+from shared.messages import TrainJob, TrainOutcome
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.storage import ObjectStore
+from workers.progress import Progress
+from workers.train.job import run_train_job
+
+log = telemetry.get_logger("jamak.training")
+
+
+class TrainWork:
+    """Everything a training job needs, handed in by the composition root."""
+
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        self._settings, self._store = settings, store
+        self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
+
+    def run(self, job: TrainJob) -> None:
+        """Train, publish, and write the outcome. What can be tried again is raised.
+
+        Raises:
+            Retry: the job is fine, the world is not.
+        """
+        key = training_key(self._settings.output_prefix, job.id)
+        if self._store.exists(self._settings.output_bucket, key):
+            log.info("already trained", job=job.id)
+            return
+        started = time.monotonic()
+        manifest, activated = run_train_job(
+            job, self._settings, self._store, self._registry, Progress()
+        )
+        self._write(
+            job,
+            time.monotonic() - started,
+            status="published",
+            version=manifest.version,
+            activated=activated,
+            metrics=manifest.metrics,
+        )
+
+    def fail(self, job: TrainJob, error: JamakError) -> None:
+        self._write(
+            job, 0.0, status="failed", reason=error.reason, message=str(error), cure=error.cure
+        )
+
+    def _write(self, job: TrainJob, seconds: float, **ended: Any) -> None:
+        outcome = TrainOutcome(
+            job_id=job.id, seconds=round(seconds, 3), created_at=datetime.now(UTC), **ended
+        )
+        try:
+            self._store.put(
+                self._settings.output_bucket,
+                training_key(self._settings.output_prefix, job.id),
+                outcome.model_dump_json(indent=2).encode(),
+                content_type="application/json",
+                if_none_match=True,
+            )
+        except Conflict:
+            log.info("the outcome was written already", job=job.id)
+        log.info("training ended", **outcome.model_dump(mode="json"))

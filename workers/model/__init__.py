@@ -1,0 +1,1 @@
+"""Checkpoints: prompt, visual tokens, pixels, weights. One place for captioning and training."""

@@ -1,0 +1,151 @@
+"""A checkpoint on disk becomes a model that is ready to run, with everything that belongs to it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import (
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlavaNextVideoForConditionalGeneration,
+)
+
+from shared.errors import ConfigError
+from shared.messages import ModelIdentity
+from workers.model.layout import VisualLayout, context_length
+from workers.model.preprocess import Preprocessor
+
+# A given list replaces the library's default, and a pattern matches from the start of the full
+# name: "vision_tower" alone would be silently without effect.
+NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: Any
+    """LlavaNextVideoForConditionalGeneration, in eval mode."""
+    tokenizer: Any
+    preprocessor: Preprocessor
+    layout: VisualLayout
+    identity: ModelIdentity
+    device: torch.device
+    dtype: torch.dtype
+    """Of the computation."""
+    context: int
+    """Tokens: visual + prompt + new ones must fit."""
+
+
+def find_checkpoint(model: str, revision: str, path: Path | None) -> Path:
+    """The local directory of a checkpoint; fetched from the hub if it is not cached.
+
+    Raises:
+        ConfigError: it is nowhere to be found.
+    """
+    if path is not None:
+        if not (path / "config.json").exists():
+            raise ConfigError(
+                f"{path} holds no config.json",
+                cure="Set JAMAK_MODEL_PATH to a directory made by save_pretrained.",
+            )
+        return path
+    try:
+        return Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.model"]
+            )
+        )
+    except Exception as error:  # the hub client has many; all mean the same here
+        raise ConfigError(
+            f"the checkpoint {model} (revision {revision}) is neither cached nor reachable: "
+            f"{error}",
+            cure="Set JAMAK_MODEL_PATH to a local copy, or check JAMAK_MODEL and the network.",
+        ) from error
+
+
+def load_model(
+    directory: str | Path,
+    *,
+    model_id: str,
+    revision: str = "main",
+    device: str = "cpu",
+    dtype: str = "float32",
+    quantized: bool = False,
+    pool_stride: int | None = None,
+) -> LoadedModel:
+    """Load weights, tokenizer and preprocessing of one LLaVA-NeXT-Video checkpoint.
+
+    Args:
+        quantized: language model in 4-bit NF4 with double quantisation.
+        pool_stride: 2 or 3 instead of the checkpoint's pooling.
+
+    Raises:
+        ConfigError: 4-bit was asked for and did not happen.
+    """
+    directory = Path(directory)
+    compute = getattr(torch, dtype)
+    options: dict[str, Any] = {}
+    if pool_stride is not None:
+        options["spatial_pool_stride"] = pool_stride
+    if quantized:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+            llm_int8_skip_modules=NOT_QUANTIZED,
+        )
+        options["device_map"] = {"": device}
+    model = LlavaNextVideoForConditionalGeneration.from_pretrained(
+        directory, dtype=compute, attn_implementation="sdpa", **options
+    )
+    if not quantized:
+        model = model.to(device)
+    model.eval()
+    if quantized:
+        _check_quantization(model)
+    return LoadedModel(
+        model=model,
+        tokenizer=AutoTokenizer.from_pretrained(directory),
+        preprocessor=Preprocessor.from_pretrained(directory),
+        layout=VisualLayout.from_config(model.config),
+        identity=ModelIdentity(
+            id=model_id, revision=revision, weights_sha256=weights_digest(directory)
+        ),
+        device=torch.device(device),
+        dtype=compute,
+        context=context_length(model.config.text_config),
+    )
+
+
+def _check_quantization(model: Any) -> None:
+    names = [
+        name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"
+    ]
+    inside = [name for name in names if name.startswith("model.language_model.")]
+    if not inside or len(inside) != len(names):
+        raise ConfigError(
+            f"4-bit loading touched {len(inside)} linears of the language model and "
+            f"{len(names) - len(inside)} elsewhere; only the first may be",
+            cure="Check the versions of transformers and bitsandbytes against constraints.txt.",
+        )
+
+
+def weights_digest(directory: Path) -> str:
+    """SHA-256 over the names and digests of the weight files.
+
+    The hub's cache names each large file by its SHA-256, which saves reading it again.
+    """
+    whole = hashlib.sha256()
+    for file in sorted(directory.glob("*.safetensors")):
+        blob = file.resolve().name
+        if re.fullmatch(r"[0-9a-f]{64}", blob):
+            content = blob
+        else:
+            with file.open("rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+        whole.update(f"{file.name} {content}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,83 @@
+"""Frames to pixels, as CLIP wants them: resize, crop, scale, normalise. Without torchvision.
+
+Arithmetic of transformers' CLIP image processing: the shorter edge becomes `shortest_edge`
+(bicubic with antialiasing), the centre `crop` x `crop` is kept, bytes become [0, 1], and each
+channel is normalised with CLIP's own mean and deviation.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.errors import ConfigError
+from workers.video.sampling import Frames
+
+CONFIG_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    shortest_edge: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def from_pretrained(cls, directory: Path) -> "Preprocessor":
+        """Read the checkpoint's own numbers; the classes' defaults (224 px) are not the model's.
+
+        Raises:
+            ConfigError: no such file, or a value is missing.
+        """
+        config = _read_config(Path(directory))
+        try:
+            size, crop = config["size"], config["crop_size"]
+            return cls(
+                shortest_edge=size["shortest_edge"] if isinstance(size, dict) else size,
+                crop=crop["height"] if isinstance(crop, dict) else crop,
+                mean=tuple(config["image_mean"]),
+                std=tuple(config["image_std"]),
+            )
+        except KeyError as error:
+            raise ConfigError(
+                f"{directory}: the preprocessor's configuration lacks {error}",
+                cure="Use a llava-hf checkpoint with its preprocessor_config.json.",
+            ) from error
+
+    def __call__(self, frames: Frames) -> torch.Tensor:
+        """(n, height, width, 3) uint8 -> (n, 3, crop, crop) float32."""
+        pixels = np.stack([self._square(frame) for frame in frames]).astype(np.float32) / 255.0
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        return torch.from_numpy(((pixels - mean) / std).transpose(0, 3, 1, 2).copy())
+
+    def _square(self, frame: Frames) -> Frames:
+        height, width = frame.shape[:2]
+        # The longer edge is cut to whole pixels, not rounded, as transformers does.
+        longer = int(self.shortest_edge * max(height, width) / min(height, width))
+        size = (self.shortest_edge, longer) if width <= height else (longer, self.shortest_edge)
+        image = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
+        left, top = (image.width - self.crop) // 2, (image.height - self.crop) // 2
+        return np.asarray(image.crop((left, top, left + self.crop, top + self.crop)))
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    for name in CONFIG_FILES:
+        if (directory / name).exists():
+            return cast(dict[str, Any], json.loads((directory / name).read_text()))
+    # Newer checkpoints keep all of it in one file.
+    combined = directory / "processor_config.json"
+    if combined.exists():
+        nested = json.loads(combined.read_text())
+        for part in ("video_processor", "image_processor"):
+            if part in nested:
+                return cast(dict[str, Any], nested[part])
+    raise ConfigError(
+        f"{directory} holds none of {', '.join(CONFIG_FILES)}",
+        cure="Use a llava-hf checkpoint with its preprocessor_config.json.",
+    )

@@ -1,0 +1,27 @@
+"""Prompt and completion as token ids: one rule for captioning and training.
+
+The prompt is encoded with the tokenizer's own special tokens (a leading BOS); the completion is
+`" " + text` without any, closed by EOS. They are joined as ids, never as text, so that the ids the
+model is trained on are exactly those it meets when it answers.
+"""
+
+from typing import Any
+
+from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
+
+__all__ = ["BASE_PROMPT", "DETAILED_PROMPT", "completion_ids", "prompt_ids", "text_of"]
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Raises ConfigError when the prompt breaks the rules of shared/prompts.py."""
+    return list(tokenizer(check_prompt(prompt)).input_ids)
+
+
+def completion_ids(tokenizer: Any, text: str) -> list[int]:
+    ids = tokenizer(" " + text.strip(), add_special_tokens=False).input_ids
+    return [*ids, tokenizer.eos_token_id]
+
+
+def text_of(tokenizer: Any, generated: list[int]) -> str:
+    """Of the new tokens alone."""
+    return str(tokenizer.decode(generated, skip_special_tokens=True)).strip()
