@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import BadMessage, NewerMessage
 from shared.settings import CardName
@@ -267,3 +267,17 @@ class Pointer(Message):
     previous: str | None
     """What a rollback goes back to."""
     updated_at: datetime
+
+
+def record_schema() -> dict[str, Any]:
+    """JSON Schema of a record: `python -m shared.messages > docs/record.schema.json`."""
+    schema = TypeAdapter(Caption | Failure).json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A record of Jamak: a caption, or why there is none",
+        **schema,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(record_schema(), indent=2, ensure_ascii=False))

@@ -169,8 +169,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path), timeout=(5, 5))
     except av.FFmpegError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, str(error)) from error
     with container:
+        if not len(container.streams):
+            raise _unreadable(path, "it holds no streams")
         if not container.streams.video:
             raise NoVideoStream(f"{path.name} has no video stream")
         stream = container.streams.video[0]
@@ -179,7 +181,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _unreadable(path: Path, error: av.FFmpegError) -> NotAVideo | Truncated:
+def _unreadable(path: Path, error: str) -> NotAVideo | Truncated:
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":

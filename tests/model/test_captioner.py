@@ -1,0 +1,386 @@
+"""The captioner on a random tiny model: its answers, its self-check, its adapters."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from shared.cards import CLASSES
+from shared.errors import BadAdapter, ConfigError, DoesNotFit
+from shared.messages import AdapterUsed, Decoding
+from shared.prompts import BASE_PROMPT
+from tests.tiny_model import make_checkpoint
+from workers.caption.captioner import GenerateCaptioner
+from workers.model.layout import VisualLayout
+from workers.model.loading import LoadedModel, load_model
+from workers.model.prompt import completion_ids, prompt_ids, text_of
+from workers.model.selfcheck import check_context, check_model
+from workers.progress import Progress
+from workers.video.sampling import Frames
+
+pytestmark = pytest.mark.model
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+TARGETS = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.\w+_proj)"
+SHORT = Decoding(max_new_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def load(folder: Path, **options: Any) -> LoadedModel:
+    return load_model(folder, model_id="tests/tiny", **options)
+
+
+@pytest.fixture
+def loaded(checkpoint: Path) -> LoadedModel:
+    return load(checkpoint)
+
+
+@pytest.fixture
+def captioner(loaded: LoadedModel) -> GenerateCaptioner:
+    return GenerateCaptioner(loaded, CLASSES["cpu"])
+
+
+def frames(seed: int, count: int = 4) -> Frames:
+    return np.random.default_rng(seed).integers(0, 255, (count, 60, 80, 3), dtype=np.uint8)
+
+
+def ask(captioner: GenerateCaptioner, seed: int = 0, count: int = 4) -> str:
+    return captioner.caption(frames(seed, count), BASE_PROMPT, SHORT, Progress()).text
+
+
+def make_adapter(checkpoint: Path, folder: Path, seed: int, **options: Any) -> Path:
+    """A random adapter that moves the language model and the projector, as training leaves it."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        **{
+            "r": 8,
+            "lora_alpha": 16,
+            "target_modules": TARGETS,
+            "modules_to_save": ["multi_modal_projector"],
+            "task_type": "CAUSAL_LM",
+            **options,
+        }
+    )
+    model = get_peft_model(load(checkpoint).model, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or ("modules_to_save" in name and parameter.ndim == 2):
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(checkpoint, tmp_path_factory.mktemp("adapter"), seed=1)
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def test_it_answers_as_plain_generate_does(
+    loaded: LoadedModel, captioner: GenerateCaptioner
+) -> None:
+    ids = loaded.layout.expand(prompt_ids(loaded.tokenizer, BASE_PROMPT), videos=[4])
+    output = loaded.model.generate(
+        input_ids=torch.tensor([ids]),
+        pixel_values_videos=loaded.preprocessor(frames(3))[None],
+        max_new_tokens=12,
+        do_sample=False,
+    )
+    answer = captioner.caption(frames(3), BASE_PROMPT, SHORT, Progress())
+    assert answer.text == text_of(loaded.tokenizer, output[0, len(ids) :].tolist())
+    assert answer.visual_tokens == 4 * 9
+    assert answer.prompt_tokens == len(ids) - 4 * 9
+    assert answer.generated_tokens <= 12
+
+
+def test_the_frames_matter(captioner: GenerateCaptioner) -> None:
+    assert len({ask(captioner, seed) for seed in range(4)}) > 1
+
+
+def test_three_by_three_pooling_runs(checkpoint: Path) -> None:
+    pooled = load(checkpoint, pool_stride=3)
+    assert pooled.layout.tokens_per_frame == 4
+    check_model(pooled)
+    answer = GenerateCaptioner(pooled, CLASSES["cpu"]).caption(
+        frames(0), BASE_PROMPT, SHORT, Progress()
+    )
+    assert answer.visual_tokens == 16
+
+
+def test_four_bit_touches_the_language_model_alone(checkpoint: Path) -> None:
+    quantized = load(checkpoint, quantized=True)
+    kinds = {
+        name: type(module).__name__
+        for name, module in quantized.model.named_modules()
+        if "Linear" in type(module).__name__
+    }
+    inside = [kind for name, kind in kinds.items() if name.startswith("model.language_model")]
+    outside = [kind for name, kind in kinds.items() if not name.startswith("model.language_model")]
+    assert set(inside) == {"Linear4bit"}
+    assert "Linear4bit" not in outside
+    assert ask(GenerateCaptioner(quantized, CLASSES["t4"]))
+
+
+def test_it_says_that_it_moves_at_every_step(captioner: GenerateCaptioner) -> None:
+    progress = Progress()
+    answer = captioner.caption(frames(0), BASE_PROMPT, SHORT, progress)
+    assert progress.count >= answer.generated_tokens
+    assert {"preprocess", "generate"} <= set(progress.timings_s())
+
+
+def test_a_plan_that_does_not_fit_is_refused(captioner: GenerateCaptioner) -> None:
+    assert captioner.plan(BASE_PROMPT, None, 64).frames == 4
+    with pytest.raises(DoesNotFit):
+        captioner.plan(BASE_PROMPT, None, 5000)
+    with pytest.raises(DoesNotFit, match="positions"):
+        captioner.caption(frames(0), BASE_PROMPT, Decoding(max_new_tokens=5000), Progress())
+
+
+def test_prompt_and_completion_are_joined_as_ids(loaded: LoadedModel) -> None:
+    ids = completion_ids(loaded.tokenizer, "빨간 원")
+    assert ids[-1] == loaded.tokenizer.eos_token_id
+    assert text_of(loaded.tokenizer, ids) == "빨간 원"
+
+
+# --- the self-check at the start -----------------------------------------------------------------
+
+
+def test_a_sound_checkpoint_passes(loaded: LoadedModel) -> None:
+    check_model(loaded)
+    check_context(loaded, frames=32, prompt_tokens=100, new_tokens=256)
+
+
+def wrong_crop(loaded: LoadedModel) -> LoadedModel:
+    preprocessor = dataclasses.replace(loaded.preprocessor, crop=40)
+    return dataclasses.replace(loaded, preprocessor=preprocessor)
+
+
+def wrong_strategy(loaded: LoadedModel) -> LoadedModel:
+    loaded.model.config.vision_feature_select_strategy = "full"
+    return loaded
+
+
+def wrong_patch(loaded: LoadedModel) -> LoadedModel:
+    layout = dataclasses.replace(loaded.layout, patch_size=7)
+    return dataclasses.replace(loaded, layout=layout)
+
+
+def wrong_stride(loaded: LoadedModel) -> LoadedModel:
+    layout = dataclasses.replace(loaded.layout, pool_stride=3)
+    return dataclasses.replace(loaded, layout=layout)
+
+
+def wrong_token(loaded: LoadedModel) -> LoadedModel:
+    layout = dataclasses.replace(loaded.layout, video_token_id=77)
+    return dataclasses.replace(loaded, layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (wrong_crop, "crops to 40"),
+        (wrong_strategy, "vision_feature_select_strategy"),
+        (wrong_patch, "patch_size"),
+        (wrong_stride, "spatial_pool_stride 3"),
+        (wrong_token, "<video> is 3, but config.json says 77"),
+    ],
+)
+def test_a_wrong_value_is_named(
+    loaded: LoadedModel, spoil: Callable[[LoadedModel], LoadedModel], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named) as caught:
+        check_model(spoil(loaded))
+    assert caught.value.cure
+
+
+def test_a_context_too_short_is_named(loaded: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match=r"4608 visual .32 frames.* 1024 positions"):
+        check_context(
+            dataclasses.replace(
+                loaded, layout=VisualLayout(336, 14, 2, 3, 4, loaded.layout.pinpoints)
+            ),
+            frames=32,
+            prompt_tokens=60,
+            new_tokens=256,
+        )
+
+
+def test_planned_image_tokens_equal_what_the_model_returns(loaded: LoadedModel) -> None:
+    for height, width in [(48, 48), (60, 100), (100, 60), (30, 200), (77, 91)]:
+        best_height, best_width = loaded.layout._best_pinpoint(height, width)
+        tiles = 1 + best_height // 48 * (best_width // 48)
+        features = loaded.model.get_image_features(
+            torch.zeros(1, tiles, 3, 48, 48), torch.tensor([[height, width]])
+        ).pooler_output
+        assert loaded.layout.image_tokens(height, width) == sum(len(part) for part in features)
+
+
+# --- adapters ------------------------------------------------------------------------------------
+
+
+def use(captioner: GenerateCaptioner, version: str, folder: Path, generation: int = 1) -> None:
+    captioner.validate_adapter(version, folder)
+    captioner.use_adapter(AdapterUsed(version=version, generation=generation), folder)
+
+
+def answers(captioner: GenerateCaptioner) -> list[str]:
+    return [ask(captioner, seed) for seed in range(3)]
+
+
+def test_adapters_come_and_go_and_the_base_stays_itself(
+    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+) -> None:
+    base = answers(captioner)
+    use(captioner, "one", adapter)
+    one = answers(captioner)
+    use(captioner, "two", make_adapter(checkpoint, tmp_path / "two", seed=2))
+    two = answers(captioner)
+    assert len({str(base), str(one), str(two)}) == 3
+    captioner.use_adapter(None, None)
+    assert answers(captioner) == base
+    use(captioner, "one", adapter)
+    assert answers(captioner) == one
+    captioner.use_adapter(None, None)
+    assert answers(captioner) == base
+
+
+def test_a_hot_adapter_answers_as_a_fresh_one(
+    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+) -> None:
+    use(captioner, "other", make_adapter(checkpoint, tmp_path / "other", seed=5))
+    use(captioner, "one", adapter)
+    fresh = GenerateCaptioner(load(checkpoint), CLASSES["cpu"])
+    use(fresh, "one", adapter)
+    assert answers(captioner) == answers(fresh)
+
+
+def test_old_adapters_are_freed(
+    captioner: GenerateCaptioner, checkpoint: Path, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        use(captioner, f"v{seed}", make_adapter(checkpoint, tmp_path / str(seed), seed=seed))
+        ask(captioner)
+    names = [name for name, _ in captioner._adapters.model.named_parameters() if "lora_A" in name]
+    assert names
+    assert all(".v2." in name for name in names)
+
+
+def test_a_switch_under_load_mixes_nothing(
+    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+) -> None:
+    """Each answer is the one that the adapter named in it gives."""
+    other = make_adapter(checkpoint, tmp_path / "other", seed=9)
+    truth = {}
+    for version, folder in (("one", adapter), ("other", other)):
+        use(captioner, version, folder)
+        truth[version] = ask(captioner)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [
+            pool.submit(captioner.caption, frames(0), BASE_PROMPT, SHORT, Progress())
+            for _ in range(24)
+        ]
+        for round_ in range(6):
+            version, folder = (("one", adapter), ("other", other))[round_ % 2]
+            use(captioner, version, folder)
+    seen = [future.result() for future in futures]
+    assert all(truth[answer.adapter.version] == answer.text for answer in seen if answer.adapter)
+    assert truth["one"] != truth["other"]
+
+
+def with_nan(tensors: dict[str, torch.Tensor]) -> None:
+    next(iter(tensors.values()))[0, 0] = float("nan")
+
+
+def without_a_half(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors[next(name for name in tensors if "lora_B" in name)]
+
+
+def without_a_layer(tensors: dict[str, torch.Tensor]) -> None:
+    for name in [name for name in tensors if ".layers.1." in name]:
+        del tensors[name]
+
+
+def without_half_the_projector(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors[next(name for name in tensors if "linear_1.bias" in name)]
+
+
+def of_another_width(tensors: dict[str, torch.Tensor]) -> None:
+    name = next(name for name in tensors if "lora_A" in name)
+    tensors[name] = torch.zeros(8, 96)
+
+
+def with_vision(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["base_model.model.model.vision_tower.head.weight"] = torch.zeros(2, 2)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        with_nan,
+        without_a_half,
+        without_a_layer,
+        without_half_the_projector,
+        of_another_width,
+        with_vision,
+    ],
+)
+def test_spoilt_weights_are_refused_before_anything_changes(
+    captioner: GenerateCaptioner,
+    adapter: Path,
+    tmp_path: Path,
+    spoil: Callable[[dict[str, torch.Tensor]], None],
+) -> None:
+    use(captioner, "good", adapter)
+    before = answers(captioner)
+    folder = Path(shutil.copytree(adapter, tmp_path / "spoilt"))
+    tensors = load_file(folder / WEIGHTS)
+    spoil(tensors)
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(BadAdapter, match="bad"):
+        captioner.validate_adapter("bad", folder)
+    assert answers(captioner) == before
+
+
+def test_a_truncated_file_is_refused(
+    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "cut"))
+    (folder / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:-100])
+    with pytest.raises(BadAdapter, match="cannot be read"):
+        captioner.validate_adapter("cut", folder)
+
+
+@pytest.mark.parametrize("change", [{"use_dora": True}, {"peft_type": "IA3"}, {"bias": "all"}])
+def test_other_kinds_of_adapters_are_refused(
+    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "other"))
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(BadAdapter):
+        captioner.validate_adapter("other", folder)
+
+
+def test_lora_on_the_vision_tower_is_refused(
+    captioner: GenerateCaptioner, checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = make_adapter(
+        checkpoint, tmp_path / "vision", seed=1, target_modules=["q_proj", "v_proj"]
+    )
+    with pytest.raises(BadAdapter, match="outside the language model"):
+        captioner.validate_adapter("vision", folder)

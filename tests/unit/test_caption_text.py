@@ -1,0 +1,130 @@
+"""Budget, checks and formats: what can be said about a caption without a model."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.cards import CLASSES
+from shared.errors import DoesNotFit, EmptyCaption
+from shared.messages import (
+    Caption,
+    CardUsed,
+    FramesUsed,
+    ModelIdentity,
+    Recipe,
+    TokensUsed,
+    Video,
+)
+from workers.caption.budget import plan_frames
+from workers.caption.checks import check_text, is_repetitive
+from workers.caption.formats import to_vtt, vtt_time
+
+
+def plan(card: str, requested: int | None = None, **changes: int) -> tuple[int, str]:
+    values = {"tokens_per_frame": 144, "prompt_tokens": 60, "new_tokens": 256, "context": 8192}
+    made = plan_frames(CLASSES[card], requested=requested, **(values | changes))  # type: ignore[index]
+    return made.frames, made.reason
+
+
+@pytest.mark.parametrize(("card", "frames"), [("t4", 4), ("l4", 8), ("a100", 16), ("h100", 32)])
+def test_each_class_gets_its_frames(card: str, frames: int) -> None:
+    assert plan(card)[0] == frames
+
+
+def test_tokens_are_a_limit_of_their_own() -> None:
+    assert plan("l4", tokens_per_frame=576) == (2, "l4 allows 1152 visual tokens")
+
+
+def test_frames_stay_a_limit_when_they_are_cheap() -> None:
+    assert plan("t4", tokens_per_frame=64) == (4, "t4 allows 4 frames")
+
+
+def test_context_is_the_third_limit() -> None:
+    frames, reason = plan("h100", context=4096)
+    assert frames == (4096 - 60 - 256) // 144
+    assert "4096 positions" in reason
+
+
+def test_more_than_fits_is_refused_not_shortened() -> None:
+    with pytest.raises(DoesNotFit, match="t4 allows 4 frames"):
+        plan("t4", requested=8)
+    assert plan("l4", requested=4)[0] == 4
+
+
+def check(text: str, **changes: object) -> tuple[str, tuple[str, ...]]:
+    values = {"finished": True, "frames_found": 4, "frames_expected": 4}
+    return check_text(text, **(values | changes))  # type: ignore[arg-type]
+
+
+def test_good_korean_is_ok() -> None:
+    assert check("검은 배경에서 빨간 원이 왼쪽에서 오른쪽으로 움직입니다.") == ("ok", ())
+    assert check("축구 선수가 NIKE 공을 찬 뒤 달립니다.") == ("ok", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "flag"),
+    [
+        ("빨간 원이 움직", {"finished": False}, "truncated"),
+        ("A red circle moves.", {}, "wrong_language"),
+        ("빨간 원이 있습니다.", {"frames_found": 2}, "low_coverage"),
+        ("원이 원이 원이 원이 있습니다.", {}, "repetitive"),
+        ("공을 차고 공을 차고 공을 차고 갑니다.", {}, "repetitive"),
+    ],
+)
+def test_a_doubtful_caption_is_flagged(text: str, changes: dict[str, object], flag: str) -> None:
+    assert check(text, **changes) == ("partial", (flag,))
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_nothing_is_no_caption(text: str) -> None:
+    with pytest.raises(EmptyCaption):
+        check(text)
+
+
+def test_honest_long_text_is_not_called_repetitive() -> None:
+    assert not is_repetitive(
+        "처음에는 빨간 원이 왼쪽에서 오른쪽으로 움직입니다. 그다음 파란 별이 왼쪽에서 오른쪽으로 "
+        "움직입니다. 배경은 흰색이고 전반적으로 밝은 분위기입니다."
+    )
+
+
+def caption(text: str, duration_s: float = 2.5) -> Caption:
+    return Caption(
+        status="ok",
+        flags=(),
+        text=text,
+        video=Video(bucket="b", key="k", etag="e", size_bytes=1),
+        last_modified=datetime(2026, 1, 1, tzinfo=UTC),
+        duration_s=duration_s,
+        frames=FramesUsed(requested=4, decoded=4, timestamps_s=(0.0,)),
+        tokens=TokensUsed(visual=1, prompt=1, generated=1),
+        recipe_id="x",
+        recipe=Recipe(prompt="p", model="m", revision="r"),
+        model=ModelIdentity(id="m", revision="r", weights_sha256="0"),
+        adapter=None,
+        card=CardUsed(name="cpu", device="cpu", dtype="float32", quantized=False),
+        timings_s={},
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        jamak="0",
+    )
+
+
+def test_vtt_has_one_cue_over_the_video() -> None:
+    assert to_vtt(caption("한 줄")).decode() == (
+        "WEBVTT\nLanguage: ko\n\n00:00:00.000 --> 00:00:02.500\n한 줄\n"
+    )
+
+
+@given(st.text(min_size=1))
+def test_no_text_breaks_out_of_its_cue(text: str) -> None:
+    cue = to_vtt(caption(text)).decode().split("\n", 4)[4]
+    assert "-->" not in cue
+    assert "\n\n" not in cue
+    assert "<" not in cue
+
+
+def test_times_are_written_as_webvtt_wants() -> None:
+    assert vtt_time(3725.0405) == "01:02:05.040"
+    assert vtt_time(359999.9996) == "100:00:00.000"

@@ -1,0 +1,84 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import BadMessage, NewerMessage
+from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video, decode, digest
+
+VIDEO = Video(bucket="videos", key="영상/a b.mp4", etag="abc", size_bytes=7)
+RECIPE = Recipe(prompt="USER: <video>? ASSISTANT:", model="m", revision="r")
+
+
+def test_a_job_survives_the_road() -> None:
+    job = CaptionJob(video=VIDEO, recipe=RECIPE, card="l4")
+    assert decode(CaptionJob, job.model_dump_json()) == job
+    assert decode(CaptionJob, job.model_dump(mode="json")) == job
+
+
+def test_identity_never_changes_between_releases() -> None:
+    """These values name objects in people's buckets: a change here orphans them."""
+    assert VIDEO.video8 == "29d9e2de"
+    assert RECIPE.id == "b6b73952f70a"
+
+
+def test_a_version_id_only_pins_the_read() -> None:
+    assert VIDEO.model_copy(update={"version_id": "v1"}).video8 == VIDEO.video8
+
+
+@pytest.mark.parametrize(
+    "change", [{"bucket": "b"}, {"key": "b.mp4"}, {"etag": "abd"}, {"size_bytes": 8}]
+)
+def test_all_else_makes_another_video(change: dict[str, object]) -> None:
+    assert VIDEO.model_copy(update=change).video8 != VIDEO.video8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "USER: <video>! ASSISTANT:"},
+        {"sampling": Sampling(frames=8)},
+        {"model": "n"},
+        {"revision": "s"},
+        {"decoding": Decoding(max_new_tokens=9)},
+        {"generation": 1},
+    ],
+)
+def test_whatever_changes_the_question_makes_another_recipe(change: dict[str, object]) -> None:
+    assert RECIPE.model_copy(update=change).id != RECIPE.id
+
+
+def test_the_card_is_no_part_of_what_is_asked() -> None:
+    small = CaptionJob(video=VIDEO, recipe=RECIPE, card="t4")
+    assert small.id == CaptionJob(video=VIDEO, recipe=RECIPE, card="h100").id
+
+
+def test_a_message_from_the_future_is_left_alone() -> None:
+    payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
+    with pytest.raises(NewerMessage, match="version 2"):
+        decode(CaptionJob, payload | {"v": 2, "something": "new"})
+
+
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [
+        ("{", "not JSON"),
+        ("[]", "message"),
+        (None, "message"),
+        ({"v": 1}, "video"),
+        ({"v": "x", "video": 1, "recipe": 2}, "v:"),
+    ],
+)
+def test_the_malformed_names_its_first_fault(payload: object, fault: str) -> None:
+    with pytest.raises(BadMessage, match=fault):
+        decode(CaptionJob, payload)
+
+
+def test_an_unknown_field_is_malformed() -> None:
+    payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
+    with pytest.raises(BadMessage, match="colour"):
+        decode(CaptionJob, payload | {"colour": "blue"})
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text()))
+def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
+    assert digest(value) == digest(dict(reversed(list(value.items()))))
