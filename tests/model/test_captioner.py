@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from shared.cards import CLASSES
 from shared.errors import BadAdapter, ConfigError, DoesNotFit
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
+from tests.adapters import make_adapter
 from tests.tiny_model import make_checkpoint
 from workers.caption.captioner import GenerateCaptioner
 from workers.model.layout import VisualLayout
@@ -30,7 +30,6 @@ from workers.video.sampling import Frames
 pytestmark = pytest.mark.model
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-TARGETS = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.\w+_proj)"
 SHORT = Decoding(max_new_tokens=12)
 
 
@@ -59,28 +58,6 @@ def frames(seed: int, count: int = 4) -> Frames:
 
 def ask(captioner: GenerateCaptioner, seed: int = 0, count: int = 4) -> str:
     return captioner.caption(frames(seed, count), BASE_PROMPT, SHORT, Progress()).text
-
-
-def make_adapter(checkpoint: Path, folder: Path, seed: int, **options: Any) -> Path:
-    """A random adapter that moves the language model and the projector, as training leaves it."""
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        **{
-            "r": 8,
-            "lora_alpha": 16,
-            "target_modules": TARGETS,
-            "modules_to_save": ["multi_modal_projector"],
-            "task_type": "CAUSAL_LM",
-            **options,
-        }
-    )
-    model = get_peft_model(load(checkpoint).model, config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name or ("modules_to_save" in name and parameter.ndim == 2):
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

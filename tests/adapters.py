@@ -1,0 +1,60 @@
+"""Random adapters for the tiny model, as training leaves and publishes them."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.registry import ADAPTER_FILES, Registry, version_of
+from workers.model.loading import load_model
+
+TARGETS = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.\w+_proj)"
+
+
+def make_adapter(checkpoint: Path, folder: Path, seed: int, **options: Any) -> Path:
+    """A random adapter that moves the language model and the projector, as training leaves it."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        **{
+            "r": 8,
+            "lora_alpha": 16,
+            "target_modules": TARGETS,
+            "modules_to_save": ["multi_modal_projector"],
+            "task_type": "CAUSAL_LM",
+            **options,
+        }
+    )
+    model = get_peft_model(load_model(checkpoint, model_id="tests/tiny").model, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or ("modules_to_save" in name and parameter.ndim == 2):
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
+def publish(registry: Registry, folder: Path, base: ModelIdentity) -> AdapterManifest:
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER_FILES
+    }
+    manifest = AdapterManifest(
+        version=version_of(files, base.weights_sha256),
+        stage="sft",
+        base=base,
+        files=files,
+        parent=None,
+        data="s3://data/manifest.jsonl",
+        data_sha256="0" * 64,
+        metrics={"exact_after": 1.0},
+        train_job=TrainJob(
+            id="job", data="s3://data/manifest.jsonl", model=base.id, revision="1", prompt="p"
+        ),
+        libraries={},
+        created_at=datetime.now(UTC),
+    )
+    registry.publish(manifest, folder)
+    return manifest

@@ -1,0 +1,66 @@
+"""A real broker and a real S3 API: our own processes, or any that the environment names.
+
+`JAMAK_TEST_REDIS_URL` and `JAMAK_TEST_S3_ENDPOINT` (with AWS_* credentials) point the tests
+elsewhere. They make buckets of their own, use key prefixes of their own, and touch nothing else.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import boto3
+import pytest
+import redis
+
+from infra.local.redis import start_redis
+from infra.local.s3 import start_s3
+from tests.world import World
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    given = os.environ.get("JAMAK_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """AWS_* variables, set for this process too."""
+    given = os.environ.get("JAMAK_TEST_S3_ENDPOINT")
+    server = None if given else start_s3(tmp_path_factory.mktemp("s3"))
+    env = server.env if server else {"AWS_ENDPOINT_URL": str(given)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield env
+    if server:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def buckets(aws: dict[str, str]) -> Iterator[tuple[str, str]]:
+    client = boto3.client("s3")
+    names = tuple(f"jamak-test-{uuid.uuid4().hex[:12]}" for _ in range(2))
+    for name in names:
+        client.create_bucket(Bucket=name)
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    yield names[0], names[1]
+    for name in names:
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+            for item in page.get("Versions", []) + page.get("DeleteMarkers", []):
+                client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
+        client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="module")
+def world(redis_url: str, aws: dict[str, str], buckets: tuple[str, str]) -> Iterator[World]:
+    made = World(*buckets, redis_url, aws, f"test-{uuid.uuid4().hex[:8]}")
+    yield made
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(f"{made.redis_prefix}*"):
+            client.delete(key)

@@ -1,0 +1,257 @@
+"""The real `celery` command, a real broker, a real S3 API and a real (random, tiny) model."""
+
+import os
+import re
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.processes import Process, ProcessFailed, stop
+from infra.local.procfile import read_procfile
+from producer.enqueue import enqueue
+from shared.broker import CAPTION_TASK
+from shared.errors import Missing
+from shared.keys import record_key, view_key
+from shared.messages import CaptionJob, Sampling, Video
+from tests.adapters import make_adapter, publish
+from tests.tiny_model import make_checkpoint
+from tests.videos import cut, write_clip, write_sound
+from tests.waiting import wait_until
+from tests.world import World
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+class Captioner:
+    """The Procfile's captioner, exactly as it is written there."""
+
+    def __init__(self, world: World, checkpoint: Path, folder: Path, **settings: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        env = {
+            **os.environ,
+            **world.env,
+            "JAMAK_MODEL_PATH": str(checkpoint),
+            "JAMAK_METRICS_PORT": str(self.port),
+            "JAMAK_MAX_VIDEO_BYTES": "200000",
+            "JAMAK_SCRATCH_DIR": str(folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            **settings,
+        }
+        command = read_procfile(ROOT / "Procfile")["captioner"]
+        self.process = Process(
+            "captioner",
+            ["sh", "-c", command],
+            log=folder / f"captioner-{self.port}.log",
+            env=env,
+            cwd=ROOT,
+        )
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as page:
+            return str(page.read().decode())
+
+    def ready(self) -> bool:
+        try:
+            return bool(self.metrics())
+        except OSError:
+            return False
+
+    def adapter(self) -> str:
+        """The version in use, as the metrics say it."""
+        (found,) = re.findall(r'caption_adapter_info\{version="(.*)"\} 1', self.metrics())
+        return str(found)
+
+
+@pytest.fixture(scope="module")
+def captioner(
+    world: World, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Captioner]:
+    worker = Captioner(world, checkpoint, tmp_path_factory.mktemp("worker"))
+    worker.process.wait_until(worker.ready, 90)
+    yield worker
+    stop([worker.process], patience_s=20)
+
+
+def send(world: World, *videos: Video, **recipe: object) -> list[CaptionJob]:
+    made = world.recipe.model_copy(update=recipe)
+    enqueue(world.captions, world.store, world.settings, videos, made)
+    return [CaptionJob(video=video, recipe=made) for video in videos]
+
+
+ODD_KEYS = [
+    "plain.mp4",
+    "한국어/영상 파일.mp4",
+    "a b+c%20d#e?f&g.mp4",
+    "emoji 🎬.mp4",
+    "/leading.mp4",
+    "deep/" + "ㄱ" * 300 + ".mp4",
+]
+
+
+def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 24)
+    jobs = send(world, *(world.upload(clip, key) for key in ODD_KEYS))
+    for job in jobs:
+        caption = world.caption(job)
+        assert caption.text
+        assert caption.video == job.video
+        assert caption.recipe_id == job.recipe.id
+        assert caption.frames.timestamps_s == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=1e-3)
+        assert (caption.frames.requested, caption.tokens.visual) == (4, 36)
+        assert (caption.card.name, caption.card.device) == ("cpu", "cpu")
+        assert len(caption.model.weights_sha256) == 64
+        assert {"download", "frames", "generate"} <= set(caption.timings_s)
+        for ending in (".json", ".vtt"):
+            key = view_key("out/", world.videos, job.video.key, ending)
+            wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
+    assert 'caption_done_total{adapter="",card="cpu"' in captioner.metrics()
+
+
+def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 24)
+    text = tmp_path / "page.mp4"
+    text.write_text("<html>not found</html>")
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    large = tmp_path / "large.mp4"
+    large.write_bytes(b"\0" * 300_000)
+    bad = {
+        "not_a_video": world.upload(text, "bad/page.mp4"),
+        "empty_file": world.upload(empty, "bad/empty.mp4"),
+        "no_video_stream": world.upload(write_sound(tmp_path / "s.mp4"), "bad/sound.mp4"),
+        "truncated": world.upload(cut(tmp_path / "cut.mp4", clip, 0.5), "bad/cut.mp4"),
+        "too_large": world.upload(large, "bad/large.mp4"),
+        "missing": world.upload(clip, "bad/gone.mp4").model_copy(
+            update={"key": "bad/never-there.mp4"}
+        ),
+        "overwritten": world.upload(clip, "bad/changed.mp4").model_copy(update={"etag": "0" * 32}),
+    }
+    good = [world.upload(clip, f"good/{index}.mp4") for index in range(3)]
+    jobs = send(world, good[0], *bad.values(), *good[1:])
+    for job in jobs:
+        if job.video in good:
+            assert world.caption(job).status in ("ok", "partial")
+    for reason, video in bad.items():
+        failure = world.failure(world.job(video))
+        assert (failure.reason, failure.status) == (reason, "failed")
+        assert failure.cure
+        assert failure.attempts == 1
+        with pytest.raises(Missing):
+            world.store.head(world.output, record_key("out/", world.job(video)))
+
+
+def test_a_job_that_comes_twice_has_one_record(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    video = world.upload(write_clip(tmp_path / "a.mp4", 12), "twice.mp4")
+    job = world.job(video)
+    for _ in range(6):  # more than run at once: some meet in flight, some find the record
+        world.captions.send_task(
+            CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4"
+        )
+    world.caption(job)
+    wait_until(lambda: "caption_duplicates_total 5.0" in captioner.metrics(), 30, "5 duplicates")
+    assert world.times_written(record_key("out/", job)) == 1
+
+
+def test_what_is_no_job_is_dropped_and_the_worker_lives(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    for payload in ({"v": 1, "nonsense": True}, [1, 2], "text", None):
+        world.captions.send_task(CAPTION_TASK, args=(payload,), queue="caption.t4")
+    (job,) = send(world, world.upload(write_clip(tmp_path / "a.mp4", 12), "after-nonsense.mp4"))
+    assert world.caption(job).text
+    wait_until(
+        lambda: 'jobs_dropped_total{task="jamak.caption"} 4.0' in captioner.metrics(),
+        10,
+        "4 dropped messages",
+    )
+
+
+def test_the_same_number_of_frames_can_be_asked_of_every_card(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    video = world.upload(write_clip(tmp_path / "a.mp4", 24), "two-frames.mp4")
+    (job,) = send(world, video, sampling=Sampling(frames=2))
+    assert world.caption(job).frames.decoded == 2
+    (job,) = send(world, video, sampling=Sampling(frames=9))
+    assert world.failure(job).reason == "does_not_fit"
+
+
+def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
+    world: World, captioner: Captioner, checkpoint: Path, tmp_path: Path
+) -> None:
+    video = world.upload(write_clip(tmp_path / "a.mp4", 24), "adapted.mp4")
+    (job,) = send(world, video)
+    base = world.caption(job)
+    assert base.adapter is None
+    folder = make_adapter(checkpoint, tmp_path / "adapter", seed=4)
+    manifest = publish(world.registry, folder, base.model)
+    world.registry.activate(base.model.weights_sha256, manifest.version)
+    wait_until(lambda: captioner.adapter() == manifest.version, 10, "the adapter")
+    (job,) = send(world, video, generation=1)
+    adapted = world.caption(job)
+    assert adapted.adapter is not None
+    assert adapted.adapter.version == manifest.version
+    assert adapted.text != base.text
+
+    world.registry.rollback(base.model.weights_sha256)
+    wait_until(lambda: captioner.adapter() == "", 10, "the base")
+    (job,) = send(world, video, generation=2)
+    again = world.caption(job)
+    assert (again.text, again.adapter) == (base.text, None)
+
+    dora = make_adapter(checkpoint, tmp_path / "dora", seed=5, use_dora=True)
+    spoilt = publish(world.registry, dora, base.model)
+    world.registry.activate(base.model.weights_sha256, spoilt.version)
+    wait_until(lambda: "caption_adapter_refused_total 1.0" in captioner.metrics(), 10, "a refusal")
+    assert captioner.adapter() == ""
+    (job,) = send(world, video, generation=3)
+    assert world.caption(job).text == base.text
+
+
+def test_it_stops_cleanly_when_asked(world: World, checkpoint: Path, tmp_path: Path) -> None:
+    worker = Captioner(world, checkpoint, tmp_path)
+    worker.process.wait_until(worker.ready, 90)
+    worker.process.signal_group(signal.SIGTERM)
+    wait_until(lambda: worker.process.poll() is not None, 30, "the end of the worker")
+    assert worker.process.poll() == 0
+    assert not list(tmp_path.glob("jamak-*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"JAMAK_CARD": "l4", "JAMAK_DEVICE": "cuda"}, "JAMAK_DEVICE=cpu"),
+        ({"JAMAK_MAX_NEW_TOKENS": "2000"}, "1024 positions"),
+        ({"JAMAK_OUTPUT": "s3://no-such-bucket-of-ours/"}, "no-such-bucket-of-ours"),
+    ],
+)
+def test_it_refuses_to_start_and_says_why(
+    world: World, checkpoint: Path, tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    worker = Captioner(world, checkpoint, tmp_path, **settings)
+    with pytest.raises(ProcessFailed, match="exit code 78") as caught:
+        worker.process.wait_until(worker.ready, 90)
+    assert "refusing to start" in str(caught.value)
+    assert named in str(caught.value)

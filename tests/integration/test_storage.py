@@ -1,0 +1,200 @@
+"""The store, the registry and the records against a real S3 API."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.errors import BadAdapter, ConfigError, Conflict, Missing, Overwritten
+from shared.keys import record_key, view_key
+from shared.messages import (
+    AdapterManifest,
+    Caption,
+    CaptionJob,
+    CardUsed,
+    FramesUsed,
+    ModelIdentity,
+    TokensUsed,
+    Video,
+    decode,
+)
+from shared.storage import ObjectStore, prove_conditional_put
+from tests.adapters import publish
+from tests.world import World
+from workers.delivery.records import Records
+
+pytestmark = pytest.mark.integration
+
+BASE = "b" * 64
+
+
+def test_conditional_writes_have_one_winner(world: World) -> None:
+    def write(writer: int) -> bool:
+        try:
+            world.store.put(world.output, "race", str(writer).encode(), if_none_match=True)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [writer for writer, ok in enumerate(pool.map(write, range(8))) if ok]
+    assert len(won) == 1
+    assert world.store.get(world.output, "race") == str(won[0]).encode()
+
+
+def test_the_proof_of_conditional_writes_can_be_repeated(world: World) -> None:
+    for _ in range(2):
+        prove_conditional_put(world.store, world.output, "out/")
+
+
+def test_a_store_that_ignores_conditions_is_refused(world: World) -> None:
+    class Careless(ObjectStore):
+        def put(self, bucket: str, key: str, body: bytes, **_: object) -> str:  # type: ignore[override]
+            return super().put(bucket, key, body)
+
+    with pytest.raises(ConfigError, match="If-None-Match"):
+        prove_conditional_put(Careless(), world.output, "careless/")
+
+
+def test_an_output_that_is_not_there_is_named(world: World) -> None:
+    with pytest.raises(ConfigError, match="no-such-bucket-of-ours"):
+        prove_conditional_put(world.store, "no-such-bucket-of-ours", "out/")
+
+
+def test_a_download_is_pinned_to_the_content(world: World, tmp_path: Path) -> None:
+    old = world.store.put(world.videos, "pinned", b"old")
+    assert world.store.download(world.videos, "pinned", tmp_path / "a", etag=old).size_bytes == 3
+    world.store.put(world.videos, "pinned", b"new")
+    with pytest.raises(Overwritten):
+        world.store.download(world.videos, "pinned", tmp_path / "a", etag=old)
+    with pytest.raises(Missing):
+        world.store.download(world.videos, "absent", tmp_path / "a")
+
+
+# --- views ---------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def caption(world: World, text: str, *, age_s: float = 0, generation: int = 0) -> Caption:
+    """Of one key, whose video gets younger with a smaller age."""
+    recipe = world.recipe.model_copy(update={"generation": generation})
+    return Caption(
+        status="ok",
+        flags=(),
+        text=text,
+        video=Video(bucket="v", key="views/a.mp4", etag=text, size_bytes=1),
+        last_modified=NOW - timedelta(seconds=age_s),
+        duration_s=1,
+        frames=FramesUsed(requested=1, decoded=1, timestamps_s=(0,)),
+        tokens=TokensUsed(visual=1, prompt=1, generated=1),
+        recipe_id=recipe.id,
+        recipe=recipe,
+        model=ModelIdentity(id="m", revision="r", weights_sha256="0"),
+        adapter=None,
+        card=CardUsed(name="cpu", device="cpu", dtype="float32", quantized=False),
+        timings_s={},
+        created_at=datetime.now(UTC),
+        jamak="0",
+    )
+
+
+def view(world: World, prefix: str) -> str:
+    key = view_key(prefix, "v", "views/a.mp4", ".json")
+    return decode(Caption, world.store.get(world.output, key)).text
+
+
+def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
+    records = Records(world.store, world.output, "newest/")
+    for item in (
+        caption(world, "old", age_s=10),
+        caption(world, "new"),
+        caption(world, "older", age_s=20, generation=5),
+    ):
+        records.render(item)
+    assert view(world, "newest/") == "new"
+    records.render(caption(world, "again", generation=1))
+    assert view(world, "newest/") == "again"
+    vtt = world.store.get(world.output, view_key("newest/", "v", "views/a.mp4", ".vtt"))
+    assert vtt.decode().startswith("WEBVTT")
+    assert "again" in vtt.decode()
+
+
+def test_views_rendered_at_once_end_with_the_newest(world: World) -> None:
+    records = Records(world.store, world.output, "race/")
+    items = [caption(world, f"text{age}", age_s=age) for age in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(records.render, items))
+    assert view(world, "race/") == "text0"
+
+
+def test_a_record_is_written_once(world: World) -> None:
+    records = Records(world.store, world.output, "once/")
+    item = caption(world, "first")
+    job = CaptionJob(video=item.video, recipe=item.recipe)
+    assert records.find(job) is None
+    assert records.write(job, item)
+    assert not records.write(job, item.model_copy(update={"text": "second"}))
+    found = records.find(job)
+    assert found is not None
+    assert found.text == "first"
+    assert world.times_written(record_key("once/", job)) == 1
+
+
+# --- registry ------------------------------------------------------------------------------------
+
+
+def published(world: World, folder: Path, content: bytes = b"weights") -> AdapterManifest:
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(content)
+    (folder / "adapter_config.json").write_bytes(b"{}")
+    return publish(world.registry, folder, ModelIdentity(id="m", revision="r", weights_sha256=BASE))
+
+
+def test_an_adapter_comes_back_as_it_was_published(world: World, tmp_path: Path) -> None:
+    manifest = published(world, tmp_path / "a")
+    published(world, tmp_path / "a")  # a repeated run is harmless
+    assert world.registry.download(BASE, manifest.version, tmp_path / "b") == manifest
+    assert (tmp_path / "b" / "adapter_model.safetensors").read_bytes() == b"weights"
+    assert manifest.version in [item.version for item in world.registry.manifests()]
+    assert world.registry.find(manifest.version[:6]) == manifest
+
+
+def test_a_flipped_bit_is_found(world: World, tmp_path: Path) -> None:
+    manifest = published(world, tmp_path / "a", b"other weights")
+    key = f"out/adapters/{BASE[:12]}/{manifest.version}/adapter_model.safetensors"
+    world.store.put(world.output, key, b"other weightr")
+    with pytest.raises(BadAdapter, match="not the file that was published"):
+        world.registry.download(BASE, manifest.version, tmp_path / "b")
+
+
+def test_an_adapter_of_another_base_is_not_found(world: World, tmp_path: Path) -> None:
+    manifest = published(world, tmp_path / "a")
+    with pytest.raises(Missing):
+        world.registry.download("c" * 64, manifest.version, tmp_path / "b")
+
+
+def test_the_pointer_moves_forward_and_back(world: World, tmp_path: Path) -> None:
+    registry = world.registry
+    one = published(world, tmp_path / "a", b"one").version
+    two = published(world, tmp_path / "b", b"two").version
+    assert registry.pointer(BASE).generation == 0
+    with pytest.raises(ConfigError):
+        registry.rollback(BASE)
+    registry.activate(BASE, one)
+    registry.activate(BASE, two)
+    assert registry.rollback(BASE).version == one
+    assert registry.rollback(BASE).version == two
+    assert registry.pointer(BASE).generation == 4
+    with pytest.raises(Missing):
+        registry.activate(BASE, "unheard-of")
+    assert registry.pointer(BASE).version == two
+
+
+def test_two_who_move_the_pointer_at_once_both_count(world: World, tmp_path: Path) -> None:
+    before = world.registry.pointer(BASE).generation
+    version = published(world, tmp_path / "a", b"three").version
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: world.registry.activate(BASE, version), range(6)))
+    assert world.registry.pointer(BASE).generation == before + 6

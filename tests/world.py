@@ -1,0 +1,104 @@
+"""What an integration test has to itself: two buckets, a Redis prefix, and readers of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+import redis
+from celery import Celery
+
+from shared.broker import caption_app, train_app
+from shared.keys import failure_key, record_key
+from shared.messages import Caption, CaptionJob, Decoding, Failure, Recipe, Video, decode
+from shared.prompts import BASE_PROMPT
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.storage import ObjectStore
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class World:
+    """Two versioned buckets of our own, a Redis prefix of our own, and what reads and writes them.
+
+    Versioned, so that a test can count how often a key was written.
+    """
+
+    videos: str
+    output: str
+    redis_url: str
+    aws: dict[str, str]
+    redis_prefix: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **self.aws,
+            "JAMAK_REDIS_URL": self.redis_url,
+            "JAMAK_REDIS_PREFIX": self.redis_prefix,
+            "JAMAK_OUTPUT": f"s3://{self.output}/out/",
+            "JAMAK_MODEL": "tests/tiny",
+            "JAMAK_MODEL_REVISION": "1",
+            "JAMAK_DEVICE": "cpu",
+            "JAMAK_MAX_NEW_TOKENS": "12",
+            "JAMAK_ADAPTER_POLL_S": "0.5",
+        }
+
+    @property
+    def settings(self) -> Settings:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            return Settings()
+
+    @property
+    def store(self) -> ObjectStore:
+        return ObjectStore()
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.store, self.output, "out/")
+
+    @property
+    def captions(self) -> Celery:
+        return caption_app(self.settings)
+
+    @property
+    def training(self) -> Celery:
+        return train_app(self.settings)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            prompt=BASE_PROMPT,
+            model="tests/tiny",
+            revision="1",
+            decoding=Decoding(max_new_tokens=12),
+        )
+
+    def waiting(self, queue: str) -> int:
+        with redis.Redis.from_url(self.redis_url) as client:
+            return int(client.llen(f"{self.redis_prefix}:{queue}"))
+
+    def upload(self, path: Path, key: str) -> Video:
+        self.store.upload(path, self.videos, key)
+        info = self.store.head(self.videos, key)
+        return Video(bucket=self.videos, key=key, etag=info.etag, size_bytes=info.size_bytes)
+
+    def job(self, video: Video, **recipe: object) -> CaptionJob:
+        return CaptionJob(video=video, recipe=self.recipe.model_copy(update=recipe))
+
+    def caption(self, job: CaptionJob, within_s: float = 60) -> Caption:
+        key = record_key("out/", job)
+        wait_until(lambda: self.store.exists(self.output, key), within_s, f"the record {key}")
+        return decode(Caption, self.store.get(self.output, key))
+
+    def failure(self, job: CaptionJob, within_s: float = 60) -> Failure:
+        key = failure_key("out/", job)
+        wait_until(lambda: self.store.exists(self.output, key), within_s, f"the failure {key}")
+        return decode(Failure, self.store.get(self.output, key))
+
+    def times_written(self, key: str) -> int:
+        found = boto3.client("s3").list_object_versions(Bucket=self.output, Prefix=key)
+        return len(found.get("Versions", []))
