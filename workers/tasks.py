@@ -80,7 +80,8 @@ def _register(
         queue = task.request.delivery_info["routing_key"]
         task.apply_async(args=(payload,), kwargs={"attempt": attempt + 1}, queue=queue)
 
-    @app.task(name=name, bind=True)
+    # Not shared: Celery would put it on every app of the process.
+    @app.task(name=name, bind=True, shared=False)
     def task(self: Any, payload: Any, attempt: int = 1) -> None:
         try:
             job = decode(kind, payload)

@@ -1,0 +1,55 @@
+# `make demo` shows it, `make test` runs what CI runs. Neither needs anything but Python and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_EXTRAS := worker,train,local
+TEST_EXTRAS := test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo
+	@echo "On a machine without a GPU, torch is ten times smaller from its CPU index:"
+	@echo "  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
+
+demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
+	@$(BIN)/jamak demo $(ARGS)
+
+# Tests share the cores with the processes they start: more threads each would only fight.
+test lint: export OMP_NUM_THREADS := 1
+test lint: export OMP_WAIT_POLICY := PASSIVE
+test lint: export HF_HUB_OFFLINE := 1
+
+test: lint ## all that CI runs
+	$(BIN)/pytest
+
+lint: $(VENV)/.test ## style, types and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Installed again when one of the two files that say what to install has changed.
+define install
+	@echo "installing jamak[$(1)] into $(VENV): the first time this takes some minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[$(1)]'
+endef
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,$(DEMO_EXTRAS))
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,$(TEST_EXTRAS))
+	@touch $@ $(VENV)/.demo
+
+$(BIN)/python:
+	@for python in python3.11 python3.12 python3.13 python3; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "no Python 3.11 or newer is on PATH: install one" >&2; exit 1

@@ -1,0 +1,1 @@
+"""What surrounds the workers: the demo and its tiny model."""

@@ -1,0 +1,113 @@
+"""One child process of ours: its log, when it is ready, and that nothing of it stays behind.
+
+Knows nothing of what it runs.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from infra.local import tied
+from shared.errors import JamakError
+
+TAIL_LINES = 30
+"""Of the log, shown when a process fails."""
+PATIENCE_S = 5.0
+"""Between SIGTERM and SIGKILL."""
+LOOK_S = 0.05
+
+
+class ProcessFailed(JamakError):
+    """A process did not start, or ended by itself. Its last log lines are in the message."""
+
+    reason = "process_failed"
+
+
+class Process:
+    """Started at once, in a session of its own: a Ctrl-C in the terminal reaches only us.
+
+    It ends with the thread that starts it, at the latest.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path
+    ) -> None:
+        self.name, self.log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as file:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-I", tied.__file__, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self._exit_code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Also the number of its process group."""
+        return self._popen.pid
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Return as soon as it is ready. If that fails, it is stopped.
+
+        Raises:
+            ProcessFailed: it ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not ready():
+                self.check()
+                if time.monotonic() > deadline:
+                    raise self._failure(f"was not ready within {timeout_s:.0f} s")
+                time.sleep(LOOK_S)
+        except BaseException:
+            stop([self])
+            raise
+
+    def check(self) -> None:
+        """Raises ProcessFailed: it has ended."""
+        code = self.poll()
+        if code is not None:
+            raise self._failure(f"ended with exit code {code}")
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self._exit_code is None:
+            self._exit_code = self._popen.poll()
+            if self._exit_code is not None:
+                # What it started ends with it; at once, before the system may give the group's
+                # number to somebody else.
+                self.signal_group(signal.SIGKILL)
+        return self._exit_code
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """To the process and to all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _failure(self, what: str) -> ProcessFailed:
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return ProcessFailed(f"{self.name} {what}; its log ends:\n" + "\n".join(lines))
+
+
+def stop(processes: Iterable[Process], patience_s: float = PATIENCE_S) -> None:
+    """Ask all of them at once, and kill what has not ended when the patience has."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.signal_group(signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    while running:
+        if time.monotonic() > deadline:
+            for process in running:
+                process.signal_group(signal.SIGKILL)
+        time.sleep(LOOK_S)
+        running = [process for process in running if process.poll() is None]

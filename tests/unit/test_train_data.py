@@ -1,0 +1,132 @@
+"""Training manifests: what is read, what is refused and how clearly, and who is held out."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.errors import BadData
+from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
+from workers.train.data import Row, VideoRef, read_rows, with_splits
+
+
+def _row(name: str = "a", **fields: Any) -> dict[str, Any]:
+    return {"id": name, "videos": [{"uri": f"{name}.mp4"}], "completion": "고양이", **fields}
+
+
+def _lines(*rows: dict[str, Any]) -> str:
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def _rows(count: int, **fields: Any) -> list[Row]:
+    return [
+        Row(id=str(i), videos=(VideoRef(uri=f"{i}.mp4"),), completion="고양이", **fields)
+        for i in range(count)
+    ]
+
+
+def test_a_row_without_a_prompt_gets_the_jobs() -> None:
+    rows = read_rows(_lines(_row("a"), _row("b", prompt=DETAILED_PROMPT)), "sft", BASE_PROMPT)
+    assert [row.prompt for row in rows] == [BASE_PROMPT, DETAILED_PROMPT]
+    assert rows[0].video.uri == "a.mp4"
+
+
+def test_empty_lines_are_nothing() -> None:
+    assert len(read_rows(f"\n{_lines(_row())}\n\n", "sft", BASE_PROMPT)) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("{", "line 2 is not JSON"),
+        (_lines(_row("b", videos=[])), "line 2: videos"),
+        (_lines(_row("b", videos=[{"uri": "1"}, {"uri": "2"}])), "line 2: videos"),
+        (
+            _lines(_row("b", videos=[{"uri": "b.mp4", "sha256": "short"}])),
+            "line 2: videos.0.sha256",
+        ),
+        (_lines(_row("b", promt="x")), "line 2: promt: Extra inputs"),
+        (_lines(_row("b", completion=" ")), "line 2: completion"),
+        (_lines(_row("b", split="test")), "line 2: split"),
+        (_lines(_row("b", prompt="no video ASSISTANT:")), "line 2: the prompt holds <video> 0"),
+        (_lines(_row("b", chosen="a", rejected="b")), "line 2: a 'chosen' in a row for"),
+        (_lines(_row("a")), "line 2: the id 'a' is that of line 1 too"),
+    ],
+)
+def test_a_faulty_line_is_named(second: str, said: str) -> None:
+    with pytest.raises(BadData, match=said.replace(".", r"\.")) as caught:
+        read_rows(f"{_lines(_row('a'))}\n{second}", "sft", BASE_PROMPT)
+    assert caught.value.cure
+
+
+def test_a_preference_row_has_both_captions() -> None:
+    row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이"}
+    with pytest.raises(BadData, match="line 1: no 'rejected'"):
+        read_rows(_lines(row), "dpo", BASE_PROMPT)
+    (read,) = read_rows(_lines({**row, "rejected": "개"}), "dpo", BASE_PROMPT)
+    assert read.reference == "고양이"
+
+
+def test_an_sft_row_is_no_preference() -> None:
+    with pytest.raises(BadData, match="line 1: a 'completion' in a row for the stage 'dpo'"):
+        read_rows(_lines(_row()), "dpo", BASE_PROMPT)
+
+
+def test_an_empty_manifest_is_refused() -> None:
+    with pytest.raises(BadData, match="no rows"):
+        read_rows("\n", "sft", BASE_PROMPT)
+
+
+def test_the_manifests_own_split_is_kept() -> None:
+    rows = [*_rows(3), *[row.model_copy(update={"id": "e"}) for row in _rows(1, split="eval")]]
+    rows[-1] = rows[-1].model_copy(update={"videos": (VideoRef(uri="e.mp4"),)})
+    assert [row.split for row in with_splits(rows)] == ["train", "train", "train", "eval"]
+
+
+def test_about_a_tenth_of_the_videos_is_held_out_and_stays_held_out() -> None:
+    """Also when other videos, and other captions of the same ones, come in."""
+    other_captions = [row.model_copy(update={"id": f"{row.id}/2"}) for row in _rows(500)]
+    few, many = with_splits(_rows(500)), with_splits([*_rows(1000), *other_captions])
+    held_first = {row.video.uri for row in few if row.split == "eval"}
+    held = {row.video.uri for row in many if row.split == "eval"}
+    assert 60 < len(held) < 140
+    assert held_first == held & {row.video.uri for row in few}
+
+
+def test_at_least_one_video_is_held_out() -> None:
+    for count in range(2, 12):
+        splits = [row.split for row in with_splits(_rows(count))]
+        assert "eval" in splits
+        assert "train" in splits
+
+
+def test_all_rows_of_a_video_are_on_one_side() -> None:
+    rows = [
+        row.model_copy(update={"id": f"{row.id}/{caption}"})
+        for row in _rows(40)
+        for caption in range(3)
+    ]
+    sides: dict[str, set[str | None]] = {}
+    for row in with_splits(rows):
+        sides.setdefault(row.video.uri, set()).add(row.split)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_a_video_on_both_sides_is_refused_also_under_two_names() -> None:
+    digest = "a" * 64
+    rows = [
+        Row(
+            id=split,
+            videos=(VideoRef(uri=f"{split}.mp4", sha256=digest),),
+            completion="고양이",
+            split=split,
+        )
+        for split in ("train", "eval")
+    ]
+    with pytest.raises(BadData, match=r"row 'train' trains on train\.mp4"):
+        with_splits(rows)
+
+
+def test_one_video_is_not_enough() -> None:
+    with pytest.raises(BadData, match="nothing is left to train on"):
+        with_splits(_rows(1))

@@ -1,0 +1,122 @@
+"""Rows become batches, with the very code that captions use: prompt, layout, pixels.
+
+TRL knows no videos, so the collators are ours. Prompt and completion are joined as ids, padded on
+the right. The frames of all rows of a batch go to the model as one video, (1, frames, 3, S, S):
+it replaces the visual tokens in their order, so that rows may differ in their number of frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from shared.errors import BadData
+from workers.model.loading import LoadedModel
+from workers.model.prompt import completion_ids, prompt_ids
+from workers.train.data import Row
+
+Batch = dict[str, torch.Tensor]
+IGNORED = -100
+"""The label that torch's cross-entropy leaves out."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One row's text and pixels as the model takes them."""
+
+    loaded: LoadedModel
+    clips: Mapping[str, torch.Tensor]
+    """The video's URI -> (frames, 3, S, S)."""
+
+    def prompt(self, prompt: str, video: str) -> list[int]:
+        """Ids, the visual tokens expanded."""
+        ids = prompt_ids(self.loaded.tokenizer, prompt)
+        return self.loaded.layout.expand(ids, videos=[len(self.clips[video])])
+
+    def completion(self, text: str) -> list[int]:
+        return completion_ids(self.loaded.tokenizer, text)
+
+    def pixels(self, videos: Sequence[str]) -> torch.Tensor:
+        """(1, frames of all videos, 3, S, S)."""
+        return torch.cat([self.clips[video] for video in videos])[None]
+
+    @property
+    def pad_id(self) -> int:
+        tokenizer = self.loaded.tokenizer
+        pad = tokenizer.pad_token_id
+        return int(tokenizer.eos_token_id if pad is None else pad)
+
+    def check_lengths(self, rows: Sequence[Row]) -> None:
+        """Raises BadData: a row does not fit the model's context."""
+        for row in rows:
+            texts = [text for text in (row.completion, row.chosen, row.rejected) if text]
+            prompt = len(self.prompt(str(row.prompt), row.video.uri))
+            longest = max(len(self.completion(text)) for text in texts)
+            if prompt + longest > self.loaded.context:
+                raise BadData(
+                    f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "
+                    f"text; the model has {self.loaded.context} positions",
+                    cure="Shorten the text, or train with fewer frames.",
+                )
+
+
+@dataclass(frozen=True)
+class SftCollator:
+    """Features {"prompt", "completion", "video"} -> labels on the completion alone."""
+
+    encoder: Encoder
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> Batch:
+        pairs = [(self.encoder.prompt(f["prompt"], f["video"]), f["completion"]) for f in features]
+        batch = _joined(
+            [(prompt, self.encoder.completion(text)) for prompt, text in pairs],
+            self.encoder.pad_id,
+        )
+        mask = batch.pop("completion_mask")
+        return {
+            **batch,
+            "labels": batch["input_ids"].masked_fill(mask == 0, IGNORED),
+            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+        }
+
+
+@dataclass(frozen=True)
+class PreferenceCollator:
+    """Features {"prompt", "chosen", "rejected", "video"} -> [all chosen, all rejected].
+
+    TRL cuts the batch in two; the frames are repeated in the same order.
+    """
+
+    encoder: Encoder
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> Batch:
+        prompts = [self.encoder.prompt(f["prompt"], f["video"]) for f in features]
+        videos = [f["video"] for f in features]
+        batch = _joined(
+            [
+                (prompt, self.encoder.completion(f[side]))
+                for side in ("chosen", "rejected")
+                for prompt, f in zip(prompts, features, strict=True)
+            ],
+            self.encoder.pad_id,
+        )
+        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos)}
+
+
+def _joined(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+    """(prompt ids, completion ids) -> input_ids, attention_mask, completion_mask (rows, length)."""
+    length = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    input_ids = torch.full((len(pairs), length), pad_id)
+    attention_mask = torch.zeros_like(input_ids)
+    completion_mask = torch.zeros_like(input_ids)
+    for row, (prompt, completion) in enumerate(pairs):
+        end = len(prompt) + len(completion)
+        input_ids[row, :end] = torch.tensor(prompt + completion)
+        attention_mask[row, :end] = 1
+        completion_mask[row, len(prompt) : end] = 1
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "completion_mask": completion_mask,
+    }

@@ -1,0 +1,291 @@
+"""The train job: fetch the data, train in a subprocess, publish, and move the pointer last.
+
+Knows S3 and the subprocess, and nothing of torch or the model. Running a job twice publishes the
+same version again, which is harmless, or another one: nothing is ever overwritten.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shared.errors import BadData, ConfigError, Missing, Reject, Retry
+from shared.keys import parse_uri
+from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.registry import ADAPTER_FILES, Registry, version_of
+from shared.settings import Settings
+from shared.storage import ObjectStore
+from shared.telemetry import get_logger
+from workers.progress import Progress
+from workers.train.data import Row, first_rows, read_rows, with_splits
+
+DOWNLOADS = 16
+"""Videos fetched at once: they are small, so the time goes into waiting."""
+LOG_LINES = 40
+"""Of the subprocess, kept for the error message."""
+GRACE_S = 10.0
+"""From SIGTERM to SIGKILL."""
+
+log = get_logger("jamak.train")
+
+
+def run_train_job(
+    job: TrainJob,
+    settings: Settings,
+    store: ObjectStore,
+    registry: Registry,
+    progress: Progress,
+) -> tuple[AdapterManifest, bool]:
+    """Train and publish one adapter, and make it the active one if that is wanted and deserved.
+
+    The subprocess ends with this call, also when `progress.tick` raises to stop it.
+
+    Returns:
+        The manifest as published, and whether the pointer was moved to it.
+
+    Raises:
+        BadData: the job names another model than this worker's, or its data cannot be used.
+        ConfigError: the base model or the adapter to start from is not to be found.
+        Missing, Forbidden: the manifest or a video in S3.
+        Reject: the training failed; its last log lines are in the evidence.
+        Retry: the subprocess was killed, for example for want of memory.
+    """
+    _check_model(job, settings)
+    with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
+        workdir = Path(scratch)
+        if settings.model_path is not None:
+            (workdir / "model").symlink_to(settings.model_path.absolute())
+        data_sha256 = _fetch_data(job, store, workdir, progress)
+        parent = _fetch_parent(job, registry, workdir, progress)
+        result = _train(job, settings, workdir, progress)
+        manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
+        progress.tick("publish")
+        registry.publish(manifest, workdir / "adapter")
+    activated = _activate_if_not_worse(job, manifest, registry)
+    # As published: a repeated run finds the manifest of the first.
+    return registry.manifest(manifest.base.weights_sha256, manifest.version), activated
+
+
+def _check_model(job: TrainJob, settings: Settings) -> None:
+    if (job.model, job.revision) != (settings.model, settings.model_revision):
+        raise BadData(
+            f"the job trains {job.model} (revision {job.revision}), but this worker serves "
+            f"{settings.model} (revision {settings.model_revision})",
+            cure="Make JAMAK_MODEL and JAMAK_MODEL_REVISION agree where the job is enqueued and "
+            "on the training worker.",
+        )
+
+
+def _fetch_data(job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress) -> str:
+    """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256."""
+    progress.tick("download")
+    body = store.get(*parse_uri(job.data))
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadData(f"{job.data} is not UTF-8: {error}", cure="Save it as UTF-8.") from error
+    # The split depends on the videos' names, so it is decided before they are renamed.
+    rows = with_splits(read_rows(text, job.stage, job.prompt))
+    firsts = first_rows(rows)
+    (workdir / "videos").mkdir()
+    local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
+
+    def fetch(row: Row) -> None:
+        path = workdir / local[row.video.uri]
+        bucket, key = parse_uri(_absolute(job.data, row.video.uri))
+        try:
+            store.download(bucket, key, path)
+        except Missing as error:
+            raise BadData(
+                f"row {row.id!r}: {error}", cure="Upload the video, or remove its rows."
+            ) from error
+        _check_content(row, path)
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        for _ in pool.map(fetch, firsts.values()):
+            progress.tick("download")
+    _write_manifest(workdir / "manifest.jsonl", rows, local)
+    return hashlib.sha256(body).hexdigest()
+
+
+def _absolute(manifest_uri: str, uri: str) -> str:
+    """A relative name is relative to the manifest, so that a training set can be moved."""
+    if uri.startswith("s3://"):
+        return uri
+    if "://" in uri or uri.startswith("/"):
+        raise BadData(
+            f"{uri!r} is no address of a video in S3",
+            cure="Write s3://bucket/key, or a path relative to the manifest.",
+        )
+    return f"{manifest_uri.rpartition('/')[0]}/{uri}"
+
+
+def _check_content(row: Row, path: Path) -> None:
+    if row.video.sha256 is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != row.video.sha256:
+        raise BadData(
+            f"row {row.id!r}: {row.video.uri} is not the video that the manifest means",
+            cure="Write the new SHA-256 into the manifest, or bring the old video back.",
+            expected=row.video.sha256,
+            found=found,
+        )
+
+
+def _write_manifest(path: Path, rows: Sequence[Row], local: dict[str, str]) -> None:
+    with path.open("w") as file:
+        for row in rows:
+            video = row.video.model_copy(update={"uri": local[row.video.uri]})
+            file.write(row.model_copy(update={"videos": (video,)}).model_dump_json() + "\n")
+
+
+def _fetch_parent(
+    job: TrainJob, registry: Registry, workdir: Path, progress: Progress
+) -> str | None:
+    """The adapter to go on from into WORKDIR/parent, with its manifest; its full version."""
+    if job.start_from is None:
+        return None
+    progress.tick("parent")
+    found = registry.find(job.start_from)
+    manifest = registry.download(found.base.weights_sha256, found.version, workdir / "parent")
+    (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+    return manifest.version
+
+
+def _train(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> dict[str, Any]:
+    """The subprocess's result.json."""
+    (workdir / "job.json").write_text(job.model_dump_json())
+    tail: deque[str] = deque(maxlen=LOG_LINES)
+    with _subprocess(settings, workdir) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = _event(line)
+            if event is None:
+                tail.append(line.rstrip())
+                continue
+            progress.tick(event["stage"])
+            if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
+                log.info("training", job=job.id, **event)
+    result = workdir / "result.json"
+    if process.returncode == 0:
+        return dict(json.loads(result.read_text()))
+    if result.exists():
+        told = json.loads(result.read_text())["error"]
+        kinds = {kind.reason: kind for kind in (BadData, ConfigError)}
+        raise kinds.get(told["reason"], Reject)(told["message"], cure=told["cure"])
+    last = "\n".join(tail)
+    if process.returncode < 0:
+        raise Retry(
+            f"the training of job {job.id} was killed by signal {-process.returncode}:\n{last}",
+            cure="Probably too little memory: lower batch_size or frames, or use quantized.",
+            log=list(tail),
+        )
+    raise Reject(
+        f"the training of job {job.id} failed with status {process.returncode}:\n{last}",
+        cure="The last lines of its log say why.",
+        log=list(tail),
+    )
+
+
+@contextmanager
+def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
+    """workers.train.run, gone when the block is left."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if settings.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)],
+        # Held open as long as we live: run.py ends when it closes.
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        # A terminal's Ctrl-C is for the worker, which then decides about its training.
+        start_new_session=True,
+    )
+    try:
+        yield process
+        process.wait()
+    finally:
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """The process and its children."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                continue
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """A progress line of report.py, or None for the libraries' own lines."""
+    if not line.startswith('{"stage"'):
+        return None
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
+
+
+def _describe(
+    job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
+) -> AdapterManifest:
+    base = ModelIdentity.model_validate(result["base"])
+    files = {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        for name in sorted(ADAPTER_FILES)
+    }
+    return AdapterManifest(
+        version=version_of(files, base.weights_sha256),
+        stage=job.stage,
+        base=base,
+        files=files,
+        parent=parent,
+        data=job.data,
+        data_sha256=data_sha256,
+        metrics=result["metrics"],
+        train_job=job,
+        libraries=result["libraries"],
+        created_at=datetime.now(UTC),
+    )
+
+
+def not_worse(metrics: dict[str, float]) -> bool:
+    """Did the held-out captions get no worse, by both measures?"""
+    return (
+        metrics["exact_after"] >= metrics["exact_before"]
+        and metrics["chrf_after"] >= metrics["chrf_before"]
+    )
+
+
+def _activate_if_not_worse(job: TrainJob, manifest: AdapterManifest, registry: Registry) -> bool:
+    facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
+    if not job.activate:
+        log.info("adapter published, not activated: the job does not ask for it", **facts)
+        return False
+    if not not_worse(manifest.metrics):
+        log.warning("adapter published, not activated: the held-out captions got worse", **facts)
+        return False
+    pointer = registry.activate(manifest.base.weights_sha256, manifest.version)
+    log.info("adapter published and activated", generation=pointer.generation, **facts)
+    return True

@@ -1,0 +1,175 @@
+"""The subprocess that trains: `python -m workers.train.run JOB_JSON_FILE WORKDIR`.
+
+    WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
+    WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
+    WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
+    WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
+    WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
+
+Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
+thread, and because its memory is given back when it ends. It ends when its stdin does: with its
+parent.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from shared.errors import BadData, JamakError
+from shared.messages import AdapterManifest, ModelIdentity, TrainJob, decode
+from workers.model.loading import LoadedModel, find_checkpoint, load_model
+from workers.model.selfcheck import check_model
+from workers.train.adapter import save_adapter, with_adapter
+from workers.train.clips import decode_clips
+from workers.train.collate import Encoder
+from workers.train.data import Row, read_rows, with_splits
+from workers.train.dpo import train_dpo
+from workers.train.evaluate import caption_rows, score
+from workers.train.report import report
+from workers.train.sft import train_sft
+
+LIBRARIES = ("bitsandbytes", "peft", "torch", "transformers", "trl")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    base: ModelIdentity
+    metrics: dict[str, float]
+
+
+def train(job: TrainJob, workdir: Path) -> TrainResult:
+    """Dataset, trainer, train, save.
+
+    Raises:
+        BadData: the manifest, a video of it or the parent adapter cannot be used.
+        ConfigError: the base model cannot.
+    """
+    report("load", 0, 1)
+    rows = with_splits(read_rows((workdir / "manifest.jsonl").read_text(), job.stage, job.prompt))
+    train_rows = [row for row in rows if row.split == "train"]
+    eval_rows = [row for row in rows if row.split == "eval"]
+    loaded = _load(job, workdir / "model")
+    check_model(loaded)
+    parent = _parent(job, loaded, workdir / "parent")
+    report("load", 1, 1)
+
+    clips = decode_clips(
+        rows,
+        workdir,
+        frames=job.frames,
+        preprocessor=loaded.preprocessor,
+        dtype=loaded.dtype,
+        on_clip=lambda done, total: report("frames", done, total),
+    )
+    encoder = Encoder(loaded, clips)
+    encoder.check_lengths(rows)
+
+    set_seed(job.seed)
+    model = with_adapter(loaded, job, parent)
+    before = score(
+        caption_rows(model, encoder, eval_rows, lambda done, total: report("before", done, total)),
+        eval_rows,
+    )
+    losses = _train_stage(model, encoder, train_rows, job, workdir)
+    after = score(
+        caption_rows(model, encoder, eval_rows, lambda done, total: report("after", done, total)),
+        eval_rows,
+    )
+    save_adapter(model, job, workdir / "adapter")
+    tenth = max(1, len(losses) // 10)
+    return TrainResult(
+        base=loaded.identity,
+        metrics={
+            "exact_before": before.exact,
+            "exact_after": after.exact,
+            "chrf_before": before.chrf,
+            "chrf_after": after.chrf,
+            "loss_first": fmean(losses[:tenth]),
+            "loss_last": fmean(losses[-tenth:]),
+            "n_train": len(train_rows),
+            "n_eval": len(eval_rows),
+        },
+    )
+
+
+def _load(job: TrainJob, local: Path) -> LoadedModel:
+    checkpoint = find_checkpoint(job.model, job.revision, local if local.is_symlink() else None)
+    if not torch.cuda.is_available():
+        device, dtype = "cpu", "float32"
+    elif torch.cuda.is_bf16_supported(including_emulation=False):
+        device, dtype = "cuda", "bfloat16"
+    else:
+        device, dtype = "cuda", "float16"
+    return load_model(
+        checkpoint,
+        model_id=job.model,
+        revision=job.revision,
+        device=device,
+        dtype=dtype,
+        quantized=job.quantized,
+    )
+
+
+def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Path | None:
+    """Raises BadData: it was trained on other weights, which loads without a word."""
+    if job.start_from is None:
+        return None
+    manifest = decode(AdapterManifest, (directory / "manifest.json").read_text())
+    if manifest.base.weights_sha256 != loaded.identity.weights_sha256:
+        raise BadData(
+            f"adapter {manifest.version} was trained on {manifest.base.id} (revision "
+            f"{manifest.base.revision}), whose weights are not those of {job.model} (revision "
+            f"{job.revision}) here",
+            cure="Start from an adapter of this base model, or from none.",
+        )
+    return directory
+
+
+def _train_stage(
+    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, workdir: Path
+) -> list[float]:
+    stages = {"sft": train_sft, "dpo": train_dpo}
+    return stages[job.stage](model, encoder, rows, job, workdir)
+
+
+def main(job_file: Path, workdir: Path) -> int:
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        result = train(decode(TrainJob, job_file.read_text()), workdir)
+    except JamakError as error:
+        told = {"reason": error.reason, "message": str(error), "cure": error.cure}
+        (workdir / "result.json").write_text(json.dumps({"error": told}))
+        return 1
+    (workdir / "result.json").write_text(
+        json.dumps(
+            {
+                "base": result.base.model_dump(mode="json"),
+                "metrics": result.metrics,
+                "libraries": {name: version(name) for name in LIBRARIES},
+            }
+        )
+    )
+    return 0
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of our stdin: it closes when the parent dies, however."""
+    # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
