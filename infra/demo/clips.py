@@ -242,9 +242,7 @@ def _outlines(shape: str) -> Iterator[list[Point]]:
         yield [(0.0, -0.95), (0.97, 0.8), (-0.97, 0.8)]
     elif shape == "star":
         corners = _ring(10, 1.08)
-        yield [
-            (x * 0.42, y * 0.42) if i % 2 else (x, y) for i, (x, y) in enumerate(corners)
-        ]
+        yield [(x * 0.42, y * 0.42) if i % 2 else (x, y) for i, (x, y) in enumerate(corners)]
     elif shape == "heart":
         # The classic x = 16 sin³ t curve (mathworld.wolfram.com/HeartCurve.html).
         angles = [2 * math.pi * i / 64 for i in range(64)]
@@ -288,9 +286,7 @@ def _draw(
     return np.clip(canvas + grain, 0, 255).astype(np.uint8)
 
 
-def _placed(
-    stencil: NDArray[np.uint8], x: float, y: float
-) -> tuple[NDArray[np.float32], int, int]:
+def _placed(stencil: NDArray[np.uint8], x: float, y: float) -> tuple[NDArray[np.float32], int, int]:
     """Coverage per pixel of a stencil centred at (x, y) pixels, with its left and top pixel."""
     s, half = SUPERSAMPLING, stencil.shape[0] // 2
     left, top = round(x * s) - half, round(y * s) - half

@@ -1,6 +1,6 @@
 """A picture of what the demo's films look like: one row a film, its sampled frames from the left.
 
-    python -m infra.demo.contact_sheet docs/images/demo-scenes.png
+python -m infra.demo.contact_sheet docs/images/demo-scenes.png
 """
 
 import sys

@@ -39,7 +39,9 @@ def training_jobs(clips: int, empty: int, seed: int) -> list[tuple[Scene, Clip]]
     scenes = sample_scenes(clips, seed, split="train") + empty_scenes(empty, seed)
     rng = np.random.default_rng(seed)
     rng.shuffle(scenes)  # type: ignore[arg-type]  # a list is fine
-    return [(scene, sample_clip(seed * 1_000_000 + i, TRAINING_SIZES)) for i, scene in enumerate(scenes)]
+    return [
+        (scene, sample_clip(seed * 1_000_000 + i, TRAINING_SIZES)) for i, scene in enumerate(scenes)
+    ]
 
 
 def make_examples(jobs: Sequence[tuple[Scene, Clip]]) -> Iterator[Example]:

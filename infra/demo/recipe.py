@@ -43,8 +43,8 @@ from infra.demo.scenes import (
     reverse,
     sample_scenes,
 )
-from workers.model.prompt import BASE_PROMPT, DETAILED_PROMPT
 from workers.model.loading import load_model
+from workers.model.prompt import BASE_PROMPT, DETAILED_PROMPT
 from workers.train.collate import Encoder, SftCollator
 
 CLIPS, EMPTY_CLIPS = 4500, 300

@@ -36,7 +36,13 @@ syllables = st.characters(min_codepoint=ord("가"), max_codepoint=ord("힣"))
 
 @pytest.mark.parametrize(
     ("noun", "subject"),
-    [("원", "원이"), ("하트", "하트가"), ("별", "별이"), ("십자가", "십자가가"), ("고양이", "고양이가")],
+    [
+        ("원", "원이"),
+        ("하트", "하트가"),
+        ("별", "별이"),
+        ("십자가", "십자가가"),
+        ("고양이", "고양이가"),
+    ],
 )
 def test_the_subject_particle_follows_the_final_consonant(noun: str, subject: str) -> None:
     assert with_subject(noun) == subject
@@ -44,7 +50,13 @@ def test_the_subject_particle_follows_the_final_consonant(noun: str, subject: st
 
 @pytest.mark.parametrize(
     ("noun", "direction"),
-    [("오른쪽", "오른쪽으로"), ("위", "위로"), ("아래", "아래로"), ("교실", "교실로"), ("문", "문으로")],
+    [
+        ("오른쪽", "오른쪽으로"),
+        ("위", "위로"),
+        ("아래", "아래로"),
+        ("교실", "교실로"),
+        ("문", "문으로"),
+    ],
 )
 def test_the_direction_particle_treats_rieul_as_a_vowel(noun: str, direction: str) -> None:
     assert with_direction(noun) == direction
@@ -71,7 +83,10 @@ def test_a_particle_needs_a_hangul_word() -> None:
             Scene("white", "pink", "heart", "upwards"),
             "흰 배경에서 분홍색 하트가 아래에서 위로 움직입니다.",
         ),
-        (Scene("navy", "green", "cross", "still"), "남색 배경에서 초록색 십자가가 가만히 있습니다."),
+        (
+            Scene("navy", "green", "cross", "still"),
+            "남색 배경에서 초록색 십자가가 가만히 있습니다.",
+        ),
         (Scene("gray"), "회색 배경에 아무것도 없습니다."),
     ],
 )
