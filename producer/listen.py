@@ -6,6 +6,8 @@ second job finds the first one's record.
 
 import signal
 import threading
+from contextlib import suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -21,10 +23,14 @@ from shared.storage import ObjectStore, sqs_client
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-WAIT_S = 10
-"""Of one long poll. A stop is noticed after it."""
+WAIT_S = 20
+"""Of one long poll; SQS allows no more."""
 
 log = telemetry.get_logger("jamak.listen")
+
+
+class _Stopped(BaseException):
+    """Leaves a long poll. What SQS was about to hand over comes again."""
 
 
 class Listener:
@@ -40,26 +46,38 @@ class Listener:
         self._settings, self._store, self._sqs, self._app = settings, store, sqs, app
         self._recipe = recipe_of(settings)
         self._stopping = threading.Event()
+        self._waiting = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._stop)
         if self._settings.metrics_port:
             start_http_server(self._settings.metrics_port, addr=self._settings.metrics_host)
         log.info("listening", queue=self._url)
-        while not self._stopping.is_set():
-            try:
-                self.poll(WAIT_S)
-            except Exception:
-                log.exception("could not poll; the events come again")
-                self._stopping.wait(5)
+        with suppress(_Stopped):
+            while not self._stopping.is_set():
+                try:
+                    self.poll(WAIT_S)
+                except Exception:
+                    log.exception("could not poll; the events come again")
+                    self._stopping.wait(5)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """At once while waiting; otherwise after the messages in hand."""
+        self._stopping.set()
+        if self._waiting:
+            raise _Stopped
 
     def poll(self, wait_s: int) -> int:
         """Handle one batch of at most ten messages; how many there were."""
-        received = self._sqs.receive_message(
-            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
-        ).get("Messages", [])
+        self._waiting = True
+        try:
+            received = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
+            ).get("Messages", [])
+        finally:
+            self._waiting = False
         for message in received:
             if self._handle(message.get("Body", "")):
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])

@@ -111,6 +111,7 @@ class CaptionJob(Message):
 
 
 Flag = Literal[
+    "empty",  # no text at all; such a caption is a failure
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
@@ -183,6 +184,7 @@ class Failure(Message):
 
     v: int = 1
     status: Literal["failed"] = "failed"
+    flags: tuple[Flag, ...] = ()
     reason: str
     """A stable word: the `reason` of an error of shared/errors.py."""
     message: str

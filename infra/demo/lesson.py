@@ -1,9 +1,10 @@
-"""The demo's lesson: the base model learns a colour that it never met, purple.
+"""Which films the demo shows, and its lesson: the base model learns a colour it never met, purple.
 
-Which films to train on, which to show and to judge by. Half of the training films repeat what the
-model knows already (replay), or it would forget that while it learns.
+About half of the films it learns from repeat what the model knows already (replay), or it would
+forget that while it learns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.demo.clips import SIZES, Clip, sample_clip
@@ -11,12 +12,14 @@ from infra.demo.scenes import Scene, empty_scenes, sample_scenes
 
 SMALL = SIZES[:3]
 
+SHOWN = 5
+"""Purple films that are captioned before the lesson, after it and after the rollback."""
 NEW, REPLAYED, REPLAYED_EMPTY = 150, 140, 10
 
 
 @dataclass(frozen=True)
 class Take:
-    """One film of the lesson."""
+    """A scene, and how it is filmed."""
 
     id: str
     scene: Scene
@@ -27,11 +30,29 @@ class Take:
 class Training:
     """The settings with which the lesson works, measured on one CPU thread."""
 
-    learning_rate: float = 3e-3
     steps: int = 100
     batch_size: int = 8
+    learning_rate: float = 3e-3
     rank: int = 16
-    alpha: int = 32
+
+    def options(self) -> list[str]:
+        """Of `jamak train sft`."""
+        return [
+            f"--steps={self.steps}",
+            f"--batch-size={self.batch_size}",
+            f"--learning-rate={self.learning_rate}",
+            f"--rank={self.rank}",
+        ]
+
+
+TRAINING = Training()
+
+
+def demo_takes(n: int, seed: int = 1) -> list[Take]:
+    """What the base model should know: combinations it never met, and an eighth of nothing."""
+    empty = n // 8
+    scenes = sample_scenes(n - empty, seed, split="heldout") + empty_scenes(empty, seed)
+    return _takes("film", scenes, seed, 0, SIZES)
 
 
 def training_takes(seed: int = 1) -> list[Take]:
@@ -41,22 +62,19 @@ def training_takes(seed: int = 1) -> list[Take]:
         *sample_scenes(REPLAYED, seed, split="train"),
         *empty_scenes(REPLAYED_EMPTY, seed),
     ]
-    return _takes("train", scenes, seed, 0)
+    return _takes("train", scenes, seed, 1, SMALL)
 
 
 def new_takes(n: int, seed: int = 1) -> list[Take]:
     """Fresh purple films of held-out combinations: wrong before the lesson, right after it."""
-    return _takes("new", sample_scenes(n, seed, split="heldout", unseen=True), seed, 1)
+    return _takes("new", sample_scenes(n, seed, split="heldout", unseen=True), seed, 2, SMALL)
 
 
-def known_takes(n: int, seed: int = 1) -> list[Take]:
-    """Fresh films of what the base model knows: right before the lesson, and after it."""
-    return _takes("known", sample_scenes(n, seed, split="heldout"), seed, 2)
-
-
-def _takes(name: str, scenes: list[Scene], seed: int, series: int) -> list[Take]:
+def _takes(
+    name: str, scenes: list[Scene], seed: int, series: int, sizes: Sequence[tuple[int, int]]
+) -> list[Take]:
     first = 2_000_000_000_000 + seed * 1_000_000 + series * 100_000
     return [
-        Take(f"{name}-{i:04}", scene, sample_clip(first + i, SMALL))
+        Take(f"{name}-{i + 1}", scene, sample_clip(first + i, tuple(sizes)))
         for i, scene in enumerate(scenes)
     ]

@@ -2,6 +2,10 @@
 
 import base64
 import json
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +17,7 @@ import redis
 from botocore.exceptions import ClientError
 
 from producer.enqueue import enqueue
-from producer.listen import Listener
+from producer.listen import WAIT_S, Listener
 from shared.keys import record_key
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
@@ -175,3 +179,20 @@ def test_what_has_its_caption_is_not_enqueued_again(world: World, tmp_path: Path
     result = enqueue(world.captions, world.store, world.settings, [done, todo], world.recipe)
     assert (result.enqueued, result.already, result.queue) == (1, 1, "caption.t4")
     assert [job.video.key for job in jobs(world)] == ["enqueue/todo.mp4"]
+
+
+def test_the_command_listens_and_stops_without_waiting_for_its_poll(
+    world: World, queue_url: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, **world.env, "JAMAK_EVENTS_QUEUE_URL": queue_url}
+    with subprocess.Popen([sys.executable, "-m", "producer.cli", "listen"], env=env) as process:
+        try:
+            file = tmp_path / "a"
+            file.write_bytes(b"some bytes")
+            world.upload(file, "listen/by command.mp4")
+            wait_until(lambda: jobs(world), 30, "the job")
+            wait_until(lambda: left(queue_url) == 0, 10, "the end of the event")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_S / 2) == 0
+        finally:
+            process.kill()

@@ -14,12 +14,13 @@ from typing import Literal
 
 from shared import __version__, telemetry
 from shared.cards import CardChoice
-from shared.errors import EmptyFile, JamakError, TooLarge, WrongModel
+from shared.errors import EmptyCaption, EmptyFile, JamakError, TooLarge, WrongModel
 from shared.messages import (
     Caption,
     CaptionJob,
     CardUsed,
     Failure,
+    Flag,
     FramesUsed,
     ModelIdentity,
     TokensUsed,
@@ -136,7 +137,7 @@ class CaptionWork:
         )
         return Caption(
             status=status,
-            flags=(*flags, "emulated") if self._card.emulated else flags,
+            flags=(*flags, *self._card_flags()),
             text=answer.text,
             video=video,
             last_modified=info.last_modified,
@@ -164,7 +165,9 @@ class CaptionWork:
 
     def fail(self, job: CaptionJob, error: JamakError, attempts: int) -> None:
         """Write why a job cannot succeed. Its neighbours never notice."""
+        flags: tuple[Flag, ...] = ("empty",) if isinstance(error, EmptyCaption) else ()
         failure = Failure(
+            flags=(*flags, *self._card_flags()),
             reason=error.reason,
             message=str(error),
             cure=error.cure,
@@ -194,6 +197,9 @@ class CaptionWork:
         telemetry.CAPTION_E2E.observe((caption.created_at - caption.last_modified).total_seconds())
         for kind, count in caption.tokens.model_dump().items():
             telemetry.CAPTION_TOKENS.labels(kind).inc(count)
+
+    def _card_flags(self) -> tuple[Flag, ...]:
+        return ("emulated",) if self._card.emulated else ()
 
     def _card_used(self) -> CardUsed:
         return CardUsed(

@@ -1,0 +1,116 @@
+"""`jamak demo`: the whole system on this machine, once, before your eyes."""
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from infra.demo.lesson import demo_takes
+from infra.demo.screening import Screening, Told
+from infra.demo.steps import DemoFailed, Steps
+from infra.demo.tables import captions_table, lesson_table
+from infra.demo.teaching import Lesson, right_share, teach
+from infra.local.signals import stop_in_order
+from infra.local.stack import LocalStack
+from shared.registry import Registry
+from shared.settings import load_settings
+from shared.storage import ObjectStore
+
+KEPT = """
+It keeps running until Ctrl-C. In another terminal, for example:
+
+  source {env}
+  jamak upload YOUR.mp4 s3://{bucket}/
+  jamak show s3://{bucket}/YOUR.mp4
+  jamak status
+"""
+
+
+def demo(
+    videos: Annotated[int, typer.Option(min=1, help="How many films to caption.")] = 8,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Leave the lesson out.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running, until Ctrl-C.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on the last line of stdout.")
+    ] = False,
+) -> None:
+    """All of Jamak on this machine: films in, captions out, an adapter learnt and rolled back."""
+    stop_in_order()
+    started = time.monotonic()
+    console = Console(stderr=as_json)
+    steps = Steps(console)
+    with ExitStack() as running:
+        with steps.step("starting Redis, S3 and the processes of the Procfile"):
+            stack = running.enter_context(LocalStack())
+        # From here on this process is a user of the stack like any other.
+        os.environ.clear()
+        os.environ.update(stack.environ)
+        settings, store = load_settings(), ObjectStore()
+        screening = Screening(stack, settings, store)
+        told = caption_films(steps, stack, screening, videos)
+        console.print(captions_table(told))
+        if any(one.failed for one in told):
+            raise DemoFailed(f"captioning: {sum(one.failed for one in told)} films got no caption")
+        lesson = None
+        if not no_train:
+            registry = Registry(store, settings.output_bucket, settings.output_prefix)
+            lesson = teach(steps, stack, screening, registry)
+            console.print(lesson_table(lesson))
+        if keep:
+            env = stack.directory / "env.sh"
+            env.write_text(stack.exports() + "\n")
+            Console(stderr=True).print(
+                KEPT.format(env=env, bucket=stack.videos_bucket), highlight=False, soft_wrap=True
+            )
+        else:
+            with steps.step("stopping everything"):
+                running.close()
+        if as_json:
+            result = as_result(told, lesson, time.monotonic() - started)
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+        if keep:
+            stack.wait()
+
+
+def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int) -> list[Told]:
+    folder = stack.directory / "films"
+    folder.mkdir()
+    takes = demo_takes(n)
+    with steps.step("filming", n) as step:
+        paths = screening.film(takes, folder, step.advance)
+    with steps.step("uploading and captioning", n) as step:
+        return screening.captions(screening.show(takes, paths, "demo/"), step.advance)
+
+
+def as_result(told: list[Told], lesson: Lesson | None, seconds: float) -> dict[str, Any]:
+    """What `--json` says; shares from 0 to 1."""
+    training = lesson and {
+        "before": right_share(lesson.before),
+        "after": right_share(lesson.after),
+        "adapter": lesson.outcome.version,
+        "picked_up_s": lesson.picked_up_s,
+    }
+    failed = sum(one.failed for one in told)
+    return {
+        "videos": len(told),
+        "captioned": len(told) - failed,
+        "failed": failed,
+        "exact_match": right_share(told),
+        "seconds": round(seconds, 1),
+        "captions": [
+            {
+                "key": one.key,
+                "caption": one.caption,
+                "reference": one.reference,
+                "status": one.status,
+                "adapter": one.adapter,
+                "latency_s": one.latency_s,
+            }
+            for one in told
+        ],
+        "training": training,
+    }

@@ -1,0 +1,203 @@
+"""Films go into the bucket, captions come out of it: what the demo does with a running stack.
+
+All it does there, a user can do: uploads, `jamak` commands, reading records.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from infra.demo.clips import film
+from infra.demo.lesson import Take
+from infra.demo.scenes import caption
+from infra.demo.steps import DemoFailed
+from infra.local.metrics import read_metrics
+from infra.local.stack import LocalStack
+from producer.enqueue import recipe_of, video_of
+from shared.keys import failure_key, parse_uri, record_key
+from shared.messages import Caption, CaptionJob, Failure, decode
+from shared.settings import Settings
+from shared.storage import ObjectStore
+
+PATIENCE_S = 120.0
+"""Without a single new caption."""
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A film in the bucket, and what should be said about it."""
+
+    key: str
+    reference: str
+    uploaded_at: datetime
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came back."""
+
+    key: str
+    reference: str
+    caption: str
+    """Of a failure: why there is none."""
+    status: str
+    adapter: str | None
+    latency_s: float
+    """From the upload, or the moment it was asked again, to the record."""
+
+    @property
+    def failed(self) -> bool:
+        return self.status == "failed"
+
+    @property
+    def right(self) -> bool:
+        return self.caption == self.reference
+
+
+class Screening:
+    def __init__(self, stack: LocalStack, settings: Settings, store: ObjectStore) -> None:
+        self._stack, self._settings, self._store = stack, settings, store
+
+    def film(self, takes: Sequence[Take], folder: Path, on_film: Callable[[], None]) -> list[Path]:
+        paths = []
+        for take in takes:
+            paths.append(film(take.scene, take.clip, folder / f"{take.id}.mp4"))
+            on_film()
+        return paths
+
+    def show(self, takes: Sequence[Take], paths: Sequence[Path], prefix: str) -> list[Shown]:
+        """Upload: the bucket's notification does the rest."""
+        shown = []
+        for take, path in zip(takes, paths, strict=True):
+            key = f"{prefix}{path.name}"
+            shown.append(Shown(key, caption(take.scene), datetime.now(UTC)))
+            self._store.upload(path, self._stack.videos_bucket, key)
+        return shown
+
+    def ask_again(self, shown: Sequence[Shown], prefix: str, generation: int) -> list[Shown]:
+        """`jamak enqueue` with a new generation, for the adapter in use now."""
+        now = datetime.now(UTC)
+        uri = f"s3://{self._stack.videos_bucket}/{prefix}"
+        self.jamak("enqueue", uri, "--generation", str(generation))
+        return [Shown(film.key, film.reference, now) for film in shown]
+
+    def captions(
+        self, shown: Sequence[Shown], on_caption: Callable[[], object], generation: int = 0
+    ) -> list[Told]:
+        """In the order of `shown`; wait for all of them.
+
+        Raises:
+            DemoFailed: nothing more comes, or a process of the stack has ended.
+        """
+        recipe = recipe_of(self._settings, generation=generation)
+        waiting = {
+            film: CaptionJob(
+                video=video_of(self._store.head(self._stack.videos_bucket, film.key)), recipe=recipe
+            )
+            for film in shown
+        }
+        told: dict[str, Told] = {}
+        deadline = time.monotonic() + PATIENCE_S
+        while waiting:
+            self._stack.check()
+            for item, job in list(waiting.items()):
+                found = self._result(item, job)
+                if found:
+                    told[item.key] = found
+                    del waiting[item]
+                    deadline = time.monotonic() + PATIENCE_S
+                    on_caption()
+            if time.monotonic() > deadline:
+                keys = ", ".join(film.key for film in waiting)
+                raise DemoFailed(f"no caption for {keys}; its log: {self._log_end('captioner')}")
+            time.sleep(LOOK_S)
+        return [told[film.key] for film in shown]
+
+    def jamak(
+        self, *arguments: str, while_it_runs: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """Run a `jamak` command as a user would; its JSON.
+
+        Raises:
+            DemoFailed: with what it said.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-m", "producer.cli", *arguments, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._stack.environ,
+        )
+        with process:
+            try:
+                while process.poll() is None:
+                    self._stack.check()
+                    while_it_runs()
+                    time.sleep(LOOK_S)
+            except BaseException:
+                process.kill()
+                raise
+            said, complaint = process.communicate()
+        if process.returncode:
+            raise DemoFailed(f"`jamak {' '.join(arguments)}`: {complaint.strip()}")
+        return dict(json.loads(said.splitlines()[-1]))
+
+    def until_adapter(self, version: str | None) -> None:
+        """Wait until the caption worker says that it uses it; None = the base model."""
+        port = self._stack.metrics_port("captioner")
+        deadline = time.monotonic() + PATIENCE_S
+        while (version or "") not in {
+            sample.labels["version"]
+            for sample in read_metrics(port)
+            if sample.name == "caption_adapter_info" and sample.value == 1
+        }:
+            self._stack.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the worker does not use {version}: {self._log_end('captioner')}")
+            time.sleep(LOOK_S)
+
+    def publish_training_set(
+        self, takes: Sequence[Take], paths: Sequence[Path], uri: str, on_film: Callable[[], None]
+    ) -> None:
+        """The manifest at `uri`, its films beside it."""
+        bucket, key = parse_uri(uri)
+        folder = key.rpartition("/")[0]
+        rows = []
+        for take, path in zip(takes, paths, strict=True):
+            self._store.upload(path, bucket, f"{folder}/{path.name}")
+            rows.append(
+                {"id": take.id, "videos": [{"uri": path.name}], "completion": caption(take.scene)}
+            )
+            on_film()
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        self._store.put(bucket, key, "\n".join(lines).encode())
+
+    def _result(self, film: Shown, job: CaptionJob) -> Told | None:
+        bucket, prefix = self._settings.output_bucket, self._settings.output_prefix
+        record, failure = record_key(prefix, job), failure_key(prefix, job)
+        if self._store.exists(bucket, record):
+            made = decode(Caption, self._store.get(bucket, record))
+            adapter = made.adapter.version if made.adapter else None
+            return self._told(film, made.text, made.status, made.created_at, adapter)
+        if self._store.exists(bucket, failure):
+            why = decode(Failure, self._store.get(bucket, failure))
+            return self._told(film, f"{why.reason}: {why.message}", why.status, why.created_at)
+        return None
+
+    @staticmethod
+    def _told(
+        film: Shown, text: str, status: str, at: datetime, adapter: str | None = None
+    ) -> Told:
+        seconds = round((at - film.uploaded_at).total_seconds(), 3)
+        return Told(film.key, film.reference, text, status, adapter, seconds)
+
+    def _log_end(self, process: str) -> str:
+        lines = self._stack.log(process).read_text(errors="replace").splitlines()
+        return "\n".join(lines[-5:])

@@ -1,0 +1,49 @@
+"""What the demo shows of what it did."""
+
+from rich.markup import escape
+from rich.table import Column, Table
+
+from infra.demo.screening import Told
+from infra.demo.teaching import Lesson, right_share
+
+MARK = {True: "[green]✓[/green]", False: "[red]✗[/red]"}
+
+
+def captions_table(told: list[Told]) -> Table:
+    table = Table("video", _text("caption"), _text("reference"), "ok", "seconds", show_lines=True)
+    for one in told:
+        table.add_row(
+            one.key,
+            escape(one.caption),
+            escape(one.reference),
+            MARK[one.right],
+            f"{one.latency_s:.1f}",
+        )
+    return table
+
+
+def lesson_table(lesson: Lesson) -> Table:
+    metrics = lesson.outcome.metrics
+    table = Table(
+        "video",
+        _text("before"),
+        _text(f"with adapter {lesson.outcome.version}"),
+        _text("rolled back"),
+        show_lines=True,
+        title="the lesson: 보라색 (purple)",
+        caption=f"right: {right_share(lesson.before):.0%} → {right_share(lesson.after):.0%} → "
+        f"{right_share(lesson.rolled_back):.0%}; on the held-out films of the training set "
+        f"{metrics['exact_before']:.0%} → {metrics['exact_after']:.0%}; "
+        f"trained in {lesson.outcome.seconds:.0f} s, "
+        f"picked up within {lesson.picked_up_s:.1f} s",
+    )
+    rows = zip(lesson.before, lesson.after, lesson.rolled_back, strict=True)
+    for before, after, rolled_back in rows:
+        said = [f"{MARK[one.right]} {escape(one.caption)}" for one in (before, after, rolled_back)]
+        table.add_row(before.key, *said)
+    return table
+
+
+def _text(title: str) -> Column:
+    """Sentences of several lines: Korean may be cut between any two syllables."""
+    return Column(title, overflow="fold", ratio=1)

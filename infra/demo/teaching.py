@@ -1,0 +1,101 @@
+"""The adapter step: the caption worker learns a colour that its model never met, and unlearns it.
+
+wrong captions -> `jamak train sft` -> the worker picks the adapter up -> right captions
+-> `jamak adapters rollback` -> the old captions again
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+
+from infra.demo.lesson import SHOWN, TRAINING, new_takes, training_takes
+from infra.demo.screening import Screening, Told
+from infra.demo.steps import DemoFailed, Steps
+from infra.local.stack import LocalStack
+from shared.messages import TrainOutcome
+from shared.registry import Registry
+
+PREFIX = "purple/"
+DATA = "datasets/purple/manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The same films, asked about three times."""
+
+    before: list[Told]
+    after: list[Told]
+    rolled_back: list[Told]
+    outcome: TrainOutcome
+    picked_up_s: float
+    """From the move of the pointer to the worker's word that it uses the adapter."""
+
+
+def right_share(told: list[Told]) -> float:
+    return fmean(one.right for one in told)
+
+
+def teach(steps: Steps, stack: LocalStack, screening: Screening, registry: Registry) -> Lesson:
+    """Raises DemoFailed: a step failed, or it taught nothing."""
+    folder = stack.directory / "lesson"
+    folder.mkdir()
+    takes, to_learn = new_takes(SHOWN), training_takes()
+    with steps.step("filming something new: purple", len(takes) + len(to_learn)) as step:
+        paths = screening.film(takes, folder, step.advance)
+        lesson_paths = screening.film(to_learn, folder, step.advance)
+    with steps.step("captioning it, before the lesson", len(takes)) as step:
+        shown = screening.show(takes, paths, PREFIX)
+        before = screening.captions(shown, step.advance)
+    data = f"{stack.output}{DATA}"
+    with steps.step("uploading a training set", len(to_learn)) as step:
+        screening.publish_training_set(to_learn, lesson_paths, data, step.advance)
+    with steps.step("training: jamak train sft", TRAINING.steps) as step:
+        outcome = train(screening, data, lambda: _follow(stack.log("trainer"), step.show))
+    with steps.step("picking the adapter up") as step:
+        screening.until_adapter(outcome.version)
+        pointer = next(p for p in map(registry.pointer, registry.bases()) if p.version)
+        picked_up_s = (datetime.now(UTC) - pointer.updated_at).total_seconds()
+    with steps.step("captioning it again: jamak enqueue --generation 1", len(takes)) as step:
+        after = screening.captions(screening.ask_again(shown, PREFIX, 1), step.advance, 1)
+        if right_share(after) <= 0.5 or any(one.adapter != outcome.version for one in after):
+            raise DemoFailed("the captions did not get better", cure=f"It said: {_said(after)}")
+    with steps.step("the way back: jamak adapters rollback", len(takes)) as step:
+        screening.jamak("adapters", "rollback")
+        screening.until_adapter(None)
+        rolled_back = screening.captions(screening.ask_again(shown, PREFIX, 2), step.advance, 2)
+        if _said(rolled_back) != _said(before):
+            raise DemoFailed("the old captions are not back", cure=f"It said: {_said(rolled_back)}")
+    return Lesson(before, after, rolled_back, outcome, round(picked_up_s, 1))
+
+
+def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) -> TrainOutcome:
+    outcome = TrainOutcome.model_validate(
+        screening.jamak(
+            "train",
+            "sft",
+            "--data",
+            data,
+            *TRAINING.options(),
+            "--wait",
+            while_it_runs=while_it_runs,
+        )
+    )
+    if not outcome.activated:
+        raise DemoFailed(f"the adapter is not in use: it scored {outcome.metrics}")
+    return outcome
+
+
+def _follow(log: Path, show: Callable[[int, int, str], None]) -> None:
+    """Show how far the training is, by the last word of its worker's log about it."""
+    for line in reversed(log.read_text(errors="replace").splitlines()[-50:]):
+        if '"stage"' in line:
+            said = json.loads(line)
+            show(said["step"], said["steps"], said["stage"])
+            return
+
+
+def _said(told: list[Told]) -> list[str]:
+    return [one.caption for one in told]
