@@ -14,7 +14,7 @@ SMALL = SIZES[:3]
 
 SHOWN = 5
 """Purple films that are captioned before the lesson, after it and after the rollback."""
-NEW, REPLAYED, REPLAYED_EMPTY = 150, 140, 10
+NEW, REPLAYED, REPLAYED_EMPTY = 90, 100, 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Training:
 
     steps: int = 100
     batch_size: int = 8
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     rank: int = 16
 
     def options(self) -> list[str]:
