@@ -1,0 +1,150 @@
+"""`jamak demo` as a user runs it: the whole mission, with a training and without a mock."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.demo.clips import Clip, film
+from infra.demo.scenes import Scene, caption
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+JAMAK = [sys.executable, "-m", "producer.cli"]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A temporary directory of our own: what is left in it is a fault."""
+    (tmp_path / "tmp").mkdir()
+    return {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+
+
+def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*JAMAK, "demo", "--videos", "8", "--json"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["videos"], said["captioned"], said["failed"]) == (8, 8, 0)
+    assert said["exact_match"] >= 0.75
+    assert {len(said["captions"]), *(one["adapter"] for one in said["captions"])} == {8, None}
+    for one in said["captions"]:
+        assert set(one) == {"key", "caption", "reference", "status", "adapter", "latency_s"}
+        assert one["status"] == "ok"
+    training = said["training"]
+    assert set(training) == {"before", "after", "adapter", "picked_up_s"}
+    assert training["before"] == 0
+    assert training["after"] >= 0.6
+    assert re.fullmatch("[0-9a-f]{12}", training["adapter"])
+    assert training["picked_up_s"] < 10
+    assert "the way back" in done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: Path) -> None:
+    with_small_limit = (
+        "from functools import partial\n"
+        "from infra.demo import cli\n"
+        "cli.LocalStack = partial(cli.LocalStack, extra_env={'JAMAK_MAX_VIDEO_BYTES': '10'})\n"
+        "from producer.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", with_small_limit, "demo", "--videos", "2", "--no-train"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "captioning: 2 films got no caption" in done.stderr
+    assert "too_large" in done.stdout
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def kept(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """`jamak demo --keep`, up; the environment that it tells the user to take."""
+    log = tmp_path / "stderr"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [*JAMAK, "demo", "--videos", "1", "--no-train", "--keep"],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        ) as process,
+    ):
+        try:
+            wait_until(
+                lambda: "jamak status" in log.read_text() or process.poll() is not None,
+                120,
+                "what to do next",
+            )
+            (file,) = re.findall(r"source (\S+)", log.read_text())
+            lines = shlex.split(Path(file).read_text().replace("export ", ""))
+            yield {**environ, **dict(line.split("=", 1) for line in lines)}
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 128 + signal.SIGINT
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_a_user_can_do_while_it_is_kept(kept: dict[str, str], tmp_path: Path) -> None:
+    def jamak(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*JAMAK, *arguments], env=kept, capture_output=True, text=True, timeout=120
+        )
+
+    def told(*arguments: str) -> Any:
+        done = jamak(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    # a video of one's own
+    scene = Scene("black", "red", "circle", "rightwards")
+    uri = "s3://jamak-videos/내 영상.mp4"
+    mine = film(scene, Clip(7), tmp_path / "내 영상.mp4")
+    assert jamak("show", uri).returncode == 78
+    assert jamak("upload", str(mine), "s3://jamak-videos/").returncode == 0
+    wait_until(lambda: jamak("show", uri).returncode == 0, 60, "its caption")
+    assert caption(scene) in jamak("show", uri).stdout
+    assert told("show", uri)["text"] == caption(scene)
+    # which has its caption already
+    again = told("enqueue", uri)
+    assert (again["enqueued"], again["already"]) == (0, 1)
+    # something that is no video
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    jamak("upload", str(broken), "s3://jamak-videos/")
+    uri = "s3://jamak-videos/broken.mp4"
+    wait_until(lambda: "not_a_video" in jamak("show", uri).stdout, 60, "its failure")
+    assert jamak("show", uri).returncode == 1
+    # how things stand
+    status = told("status")
+    assert [len(queue["workers"]) for queue in status["queues"].values()][-1] == 1
+    assert all(queue["waiting"] == 0 for queue in status["queues"].values())
+    assert told("adapters", "list") == {"in_use": [], "versions": []}
+    assert jamak("adapters", "rollback").returncode == 78
+    # a training that cannot succeed
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"id": "a", "videos": [{"uri": "a.mp4"}], "complection": "고양이"}')
+    nowhere = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl")
+    assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (78, True)
+    jamak("upload", str(manifest), "s3://jamak-output/set/")
+    failed = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl", "--wait")
+    assert (failed.returncode, "line 1: complection" in failed.stderr) == (1, True)
