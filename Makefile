@@ -10,9 +10,6 @@ TEST_EXTRAS := test
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
-	@echo
-	@echo "On a machine without a GPU, torch is ten times smaller from its CPU index:"
-	@echo "  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
 
 demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
 	@$(BIN)/jamak demo $(ARGS)

@@ -1,1 +1,1 @@
-"""What surrounds the workers: the demo and its tiny model."""
+"""What surrounds the workers: the local stack, the demo and its tiny model."""

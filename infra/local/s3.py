@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from botocore.config import Config
 
 from infra.local.ports import LOOPBACK, on_free_port
 from infra.local.processes import Process, stop
+from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -76,8 +78,11 @@ def start_s3(directory: Path) -> S3Server:
     """Its log is kept in the directory.
 
     Raises:
+        ConfigError: no server is installed.
         ProcessFailed: it does not start.
     """
+    if find_spec("moto") is None:
+        raise ConfigError("moto is not installed", cure="pip install 'jamak[local]'.")
 
     def start(port: int) -> S3Server:
         process = Process(
