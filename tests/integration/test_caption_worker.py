@@ -1,4 +1,4 @@
-"""The real `celery` command, a real broker, a real S3 API and a real (random, tiny) model."""
+"""The real `celery` command, a real broker, a real S3 API and a real (tiny, trained) model."""
 
 import os
 import re
@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from infra.demo.clips import Clip, film
+from infra.demo.scenes import Scene
+from infra.demo.scenes import caption as true_caption
 from infra.local.processes import Process, ProcessFailed, stop
 from infra.local.procfile import read_procfile
+from infra.local.stack import DEMO_MODEL
 from producer.enqueue import enqueue
 from shared.broker import CAPTION_TASK
 from shared.errors import Missing
 from shared.keys import record_key, view_key
 from shared.messages import CaptionJob, Sampling, Video
 from tests.adapters import make_adapter, publish
-from tests.tiny_model import make_checkpoint
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.world import World
@@ -29,22 +32,17 @@ pytestmark = [pytest.mark.integration, pytest.mark.model]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
 class Captioner:
     """The Procfile's captioner, exactly as it is written there."""
 
-    def __init__(self, world: World, checkpoint: Path, folder: Path, **settings: str) -> None:
+    def __init__(self, world: World, folder: Path, **settings: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         env = {
             **os.environ,
             **world.env,
-            "JAMAK_MODEL_PATH": str(checkpoint),
+            "JAMAK_MODEL_PATH": str(DEMO_MODEL),
             "JAMAK_METRICS_PORT": str(self.port),
             "JAMAK_MAX_VIDEO_BYTES": "200000",
             "JAMAK_SCRATCH_DIR": str(folder),
@@ -79,10 +77,8 @@ class Captioner:
 
 
 @pytest.fixture(scope="module")
-def captioner(
-    world: World, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Captioner]:
-    worker = Captioner(world, checkpoint, tmp_path_factory.mktemp("worker"))
+def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captioner]:
+    worker = Captioner(world, tmp_path_factory.mktemp("worker"))
     worker.process.wait_until(worker.ready, 90)
     yield worker
     stop([worker.process], patience_s=20)
@@ -107,11 +103,13 @@ ODD_KEYS = [
 def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
-    clip = write_clip(tmp_path / "a.mp4", 24)
+    scene = Scene("black", "red", "circle", "rightwards")
+    clip = film(scene, Clip(7, fps=12, duration_s=2.0), tmp_path / "a.mp4")
     jobs = send(world, *(world.upload(clip, key) for key in ODD_KEYS))
     for job in jobs:
         caption = world.caption(job)
-        assert caption.text
+        assert caption.text == true_caption(scene)
+        assert (caption.status, caption.flags, caption.adapter) == ("ok", (), None)
         assert caption.video == job.video
         assert caption.recipe_id == job.recipe.id
         assert caption.frames.timestamps_s == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=1e-3)
@@ -199,13 +197,13 @@ def test_the_same_number_of_frames_can_be_asked_of_every_card(
 
 
 def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
-    world: World, captioner: Captioner, checkpoint: Path, tmp_path: Path
+    world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
     video = world.upload(write_clip(tmp_path / "a.mp4", 24), "adapted.mp4")
     (job,) = send(world, video)
     base = world.caption(job)
     assert base.adapter is None
-    folder = make_adapter(checkpoint, tmp_path / "adapter", seed=4)
+    folder = make_adapter(DEMO_MODEL, tmp_path / "adapter", seed=4)
     manifest = publish(world.registry, folder, base.model)
     world.registry.activate(base.model.weights_sha256, manifest.version)
     wait_until(lambda: captioner.adapter() == manifest.version, 10, "the adapter")
@@ -221,7 +219,7 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     again = world.caption(job)
     assert (again.text, again.adapter) == (base.text, None)
 
-    dora = make_adapter(checkpoint, tmp_path / "dora", seed=5, use_dora=True)
+    dora = make_adapter(DEMO_MODEL, tmp_path / "dora", seed=5, use_dora=True)
     spoilt = publish(world.registry, dora, base.model)
     world.registry.activate(base.model.weights_sha256, spoilt.version)
     wait_until(lambda: "caption_adapter_refused_total 1.0" in captioner.metrics(), 10, "a refusal")
@@ -230,9 +228,16 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     assert world.caption(job).text == base.text
 
 
-def test_it_stops_cleanly_when_asked(world: World, checkpoint: Path, tmp_path: Path) -> None:
-    worker = Captioner(world, checkpoint, tmp_path)
+def test_a_class_can_be_emulated_and_the_worker_stops_cleanly_when_asked(
+    world: World, tmp_path: Path
+) -> None:
+    worker = Captioner(world, tmp_path, JAMAK_CARD="l4", JAMAK_DEVICE="cpu")
     worker.process.wait_until(worker.ready, 90)
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "emulated.mp4"))
+    enqueue(world.captions, world.store, world.settings, [job.video], job.recipe, card="l4")
+    caption = world.caption(job)
+    assert (caption.frames.decoded, caption.card.name, caption.card.device) == (8, "l4", "cpu")
+    assert "emulated" in caption.flags
     worker.process.signal_group(signal.SIGTERM)
     wait_until(lambda: worker.process.poll() is not None, 30, "the end of the worker")
     assert worker.process.poll() == 0
@@ -248,9 +253,9 @@ def test_it_stops_cleanly_when_asked(world: World, checkpoint: Path, tmp_path: P
     ],
 )
 def test_it_refuses_to_start_and_says_why(
-    world: World, checkpoint: Path, tmp_path: Path, settings: dict[str, str], named: str
+    world: World, tmp_path: Path, settings: dict[str, str], named: str
 ) -> None:
-    worker = Captioner(world, checkpoint, tmp_path, **settings)
+    worker = Captioner(world, tmp_path, **settings)
     with pytest.raises(ProcessFailed, match="exit code 78") as caught:
         worker.process.wait_until(worker.ready, 90)
     assert "refusing to start" in str(caught.value)

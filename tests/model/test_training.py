@@ -6,34 +6,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import av
-import boto3
 import numpy as np
 import psutil
 import pytest
 import torch
-from moto import mock_aws
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaNextVideoConfig,
-    LlavaNextVideoForConditionalGeneration,
-    PreTrainedTokenizerFast,
-)
 
+from infra.local.stack import DEMO_MODEL
 from shared.errors import BadData, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.prompts import BASE_PROMPT
 from shared.registry import ADAPTER_FILES, Registry
 from shared.settings import Settings
-from shared.storage import ObjectStore
+from tests.world import World
 from workers.caption.adapters import ModelWithAdapters
 from workers.model.loading import LoadedModel, load_model
 from workers.progress import Progress
@@ -47,6 +39,7 @@ from workers.train.run import train
 from workers.train.sft import train_sft
 
 pytestmark = [
+    pytest.mark.integration,
     pytest.mark.model,
     # transformers deprecates what peft and trl still use.
     pytest.mark.filterwarnings("ignore:.*deprecated and will be removed in v6:FutureWarning"),
@@ -55,7 +48,6 @@ pytestmark = [
 WEIGHTS = "adapter_model.safetensors"
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록": (30, 160, 30)}
-SPECIALS = ["<s>", "</s>", "<pad>", "<video>", "<image>"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,64 +59,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights. All widths are multiples of 64: bitsandbytes packs 4-bit weights so."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate(SPECIALS + alphabet)}
-    bytes_only = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    bytes_only.add_special_tokens(SPECIALS)
-    bytes_only.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlavaNextVideoConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            image_size=48,
-            patch_size=8,
-            projection_dim=64,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=512,
-            bos_token_id=vocabulary["<s>"],
-            eos_token_id=vocabulary["</s>"],
-            pad_token_id=vocabulary["<pad>"],
-            tie_word_embeddings=True,
-        ),
-        image_grid_pinpoints=[[48, 96], [96, 48], [96, 96]],
-        video_token_index=vocabulary["<video>"],
-        image_token_index=vocabulary["<image>"],
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-        tie_word_embeddings=True,
-    )
-    LlavaNextVideoForConditionalGeneration(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(
-            {
-                "size": {"shortest_edge": 48},
-                "crop_size": {"height": 48, "width": 48},
-                "image_mean": [0.48, 0.46, 0.41],
-                "image_std": [0.27, 0.26, 0.28],
-            }
-        )
-    )
-    return folder
+def checkpoint() -> Path:
+    """The shipped model: it knows Korean sentences, and none of those below."""
+    return DEMO_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +215,7 @@ def test_sft_moves_the_adapter_and_nothing_else(
         or "multi_modal_projector.modules_to_save" in name
     }
     assert moved == wanted
-    assert len(wanted) == 2 * 7 * 2 + 4  # layers x linears x (A, B), and the projector
+    assert len(wanted) == 3 * 7 * 2 + 4  # layers x linears x (A, B), and the projector
 
 
 def test_sft_learns_and_its_adapter_works_in_the_captioner(
@@ -446,45 +383,43 @@ def _fill(
 
 
 class Bucket:
-    """An S3 of this process, with a training set in it."""
+    """A training set in S3, and room for adapters."""
 
-    def __init__(self, videos: dict[str, Path], rows: list[dict[str, Any]]) -> None:
-        self.store = ObjectStore()
-        client = boto3.client("s3")
-        for name in ("training", "output"):
-            client.create_bucket(Bucket=name)
+    def __init__(self, world: World, videos: dict[str, Path], rows: list[dict[str, Any]]) -> None:
+        self.store, self.name = world.store, world.output
+        self.folder = f"training-{uuid.uuid4().hex[:8]}/"
         for name, path in videos.items():
-            self.store.upload(path, "training", f"set/clips/{name}.mp4")
+            self.store.upload(path, self.name, f"{self.folder}set/clips/{name}.mp4")
         relative = [{**row, "videos": [{"uri": f"clips/{row['id']}.mp4"}]} for row in rows]
-        body = "\n".join(json.dumps(row) for row in relative).encode()
-        self.store.put("training", "set/manifest.jsonl", body)
-        self.registry = Registry(self.store, "output", "")
+        self.manifest = "\n".join(json.dumps(row) for row in relative).encode()
+        self.store.put(self.name, f"{self.folder}set/manifest.jsonl", self.manifest)
+        self.registry = Registry(self.store, self.name, self.folder)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}/{self.folder}"
 
 
 @pytest.fixture
-def bucket(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield Bucket(videos, _sft_rows(videos))
+def bucket(world: World, videos: dict[str, Path]) -> Bucket:
+    return Bucket(world, videos, _sft_rows(videos))
 
 
 @pytest.fixture
-def settings(checkpoint: Path, tmp_path: Path) -> Settings:
+def settings(checkpoint: Path, tmp_path: Path, bucket: Bucket) -> Settings:
     return Settings(
         model="jamak/tiny",
         model_revision="r1",
         model_path=checkpoint,
         scratch_dir=tmp_path,
-        output="s3://output/",
+        output=bucket.uri,
     )
 
 
 def _run(
     job: TrainJob, settings: Settings, bucket: Bucket, progress: Progress | None = None
 ) -> tuple[AdapterManifest, bool]:
+    job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
     return run_train_job(job, settings, bucket.store, bucket.registry, progress or Progress())
 
 
@@ -497,9 +432,9 @@ def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
     assert activated
     assert bucket.registry.pointer(base).version == manifest.version
     assert manifest.metrics["exact_after"] == 1
-    body = bucket.store.get("training", "set/manifest.jsonl")
-    assert manifest.data_sha256 == hashlib.sha256(body).hexdigest()
-    published = {Path(item.key).name for item in bucket.store.list("output", "adapters/")}
+    assert manifest.data_sha256 == hashlib.sha256(bucket.manifest).hexdigest()
+    listed = bucket.store.list(bucket.name, f"{bucket.folder}adapters/")
+    published = {Path(item.key).name for item in listed}
     assert published == {*ADAPTER_FILES, "manifest.json", "active.json"}
     assert bucket.registry.download(base, manifest.version, tmp_path / "fetched") == manifest
     bucket.registry.rollback(base)
@@ -515,14 +450,14 @@ def test_a_job_for_another_model_is_rejected_by_name(settings: Settings, bucket:
 
 
 def test_a_video_that_cannot_be_read_is_named(settings: Settings, bucket: Bucket) -> None:
-    bucket.store.put("training", "set/clips/빨간1.mp4", b"no video")
+    bucket.store.put(bucket.name, f"{bucket.folder}set/clips/빨간1.mp4", b"no video")
     with pytest.raises(BadData, match="row '빨간1': its video cannot be used"):
         _run(_job(), settings, bucket)
 
 
 def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) -> None:
-    bucket.store.delete("training", "set/clips/파란2.mp4")
-    with pytest.raises(BadData, match=r"row '파란2': s3://training/set/clips/파란2.mp4"):
+    bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
+    with pytest.raises(BadData, match=r"row '파란2': s3://.*/set/clips/파란2.mp4"):
         _run(_job(), settings, bucket)
 
 
