@@ -14,11 +14,6 @@ help: ## this list
 demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
 	@$(BIN)/jamak demo $(ARGS)
 
-# Tests share the cores with the processes they start: more threads each would only fight.
-test lint: export OMP_NUM_THREADS := 1
-test lint: export OMP_WAIT_POLICY := PASSIVE
-test lint: export HF_HUB_OFFLINE := 1
-
 test: lint ## all that CI runs
 	$(BIN)/pytest
 

@@ -5,6 +5,13 @@ elsewhere. They make buckets of their own, use key prefixes of their own, and to
 """
 
 import os
+
+# Before torch is imported. Tests share the cores with the processes they start: more threads each
+# would only fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 import uuid
 from collections.abc import Iterator
 

@@ -62,8 +62,8 @@ seconds. 15 % of the combinations of attributes are in no training film. A seven
 
 `python -m infra.demo.recipe --out DIR --seed {seed}`: less than twenty minutes on two CPU cores. First
 the vision tower alone learns from {stills:,} stills and all frames of the films what they show
-({vision_steps:,} steps), then the whole model learns to answer ({steps:,} steps, cross-entropy on the
-answer).
+({vision_steps:,} steps); then language model and projector learn to answer ({steps:,} steps,
+cross-entropy on the answer).
 
 ## Figures
 

@@ -123,7 +123,7 @@ def measure(
                     judge("reversed", _told(witness, path, backwards, clip), reverse(scene))
                     judge("still", _told(witness, path, frozen, clip), freeze(scene))
             on_film()
-    share = {kind: round(statistics.mean(found), 4) for kind, found in hits.items()}
+    share = {kind: round(statistics.fmean(found), 4) for kind, found in hits.items()}
     return Quality(
         n=n,
         exact=share["exact"],

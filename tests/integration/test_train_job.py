@@ -1,0 +1,225 @@
+"""A TrainJob through the real trainer subprocess and a real S3 API: what it leaves behind."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.local.stack import DEMO_MODEL
+from shared.errors import BadData, Reject, Retry
+from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.registry import ADAPTER_FILES, Registry
+from shared.settings import Settings
+from tests.training import fill, make_job, make_videos, sft_rows
+from tests.world import World
+from workers.progress import Progress
+from workers.train.job import run_train_job
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_videos(tmp_path_factory.mktemp("videos"))
+
+
+class Bucket:
+    """A training set in S3, and room for adapters."""
+
+    def __init__(self, world: World, videos: dict[str, Path], rows: list[dict[str, Any]]) -> None:
+        self.store, self.name = world.store, world.output
+        self.folder = f"training-{uuid.uuid4().hex[:8]}/"
+        for name, path in videos.items():
+            self.store.upload(path, self.name, f"{self.folder}set/clips/{name}.mp4")
+        relative = [{**row, "videos": [{"uri": f"clips/{row['id']}.mp4"}]} for row in rows]
+        self.manifest = "\n".join(json.dumps(row) for row in relative).encode()
+        self.store.put(self.name, f"{self.folder}set/manifest.jsonl", self.manifest)
+        self.registry = Registry(self.store, self.name, self.folder)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}/{self.folder}"
+
+
+@pytest.fixture
+def bucket(world: World, videos: dict[str, Path]) -> Bucket:
+    return Bucket(world, videos, sft_rows(videos))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, bucket: Bucket) -> Settings:
+    return Settings(
+        model="jamak/tiny",
+        model_revision="r1",
+        model_path=DEMO_MODEL,
+        scratch_dir=tmp_path,
+        output=bucket.uri,
+    )
+
+
+def _run(
+    job: TrainJob, settings: Settings, bucket: Bucket, progress: Progress | None = None
+) -> tuple[AdapterManifest, bool]:
+    job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    return run_train_job(job, settings, bucket.store, bucket.registry, progress or Progress())
+
+
+def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
+    settings: Settings, bucket: Bucket, tmp_path: Path
+) -> None:
+    progress = Progress()
+    manifest, activated = _run(make_job(), settings, bucket, progress)
+    base = manifest.base.weights_sha256
+    assert activated
+    assert bucket.registry.pointer(base).version == manifest.version
+    assert manifest.metrics["exact_after"] == 1
+    assert manifest.data_sha256 == hashlib.sha256(bucket.manifest).hexdigest()
+    listed = bucket.store.list(bucket.name, f"{bucket.folder}adapters/")
+    published = {Path(item.key).name for item in listed}
+    assert published == {*ADAPTER_FILES, "manifest.json", "active.json"}
+    assert bucket.registry.download(base, manifest.version, tmp_path / "fetched") == manifest
+    bucket.registry.rollback(base)
+    assert bucket.registry.pointer(base).version is None
+    stages = list(progress.timings_s())
+    assert stages == ["download", "load", "frames", "before", "train", "after", "publish"]
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("jamak-train-")] == []
+
+
+def test_a_job_for_another_model_is_rejected_by_name(settings: Settings, bucket: Bucket) -> None:
+    with pytest.raises(BadData, match=r"trains jamak/other .* serves jamak/tiny"):
+        _run(make_job(model="jamak/other"), settings, bucket)
+
+
+def test_a_video_that_cannot_be_read_is_named(settings: Settings, bucket: Bucket) -> None:
+    bucket.store.put(bucket.name, f"{bucket.folder}set/clips/빨간1.mp4", b"no video")
+    with pytest.raises(BadData, match="row '빨간1': its video cannot be used"):
+        _run(make_job(), settings, bucket)
+
+
+def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) -> None:
+    bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
+    with pytest.raises(BadData, match=r"row '파란2': s3://.*/set/clips/파란2.mp4"):
+        _run(make_job(), settings, bucket)
+
+
+def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subprocess runs this where it would import torch."""
+    (folder / "path").mkdir()
+    (folder / "path" / "torch.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+
+
+def test_a_failed_training_tells_its_last_words(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _instead_of_torch("raise RuntimeError('the driver is too old')", tmp_path, monkeypatch)
+    with pytest.raises(Reject, match="RuntimeError: the driver is too old") as caught:
+        _run(make_job(), settings, bucket)
+    assert caught.value.evidence["log"][-1] == "RuntimeError: the driver is too old"
+
+
+def test_a_killed_training_may_be_tried_again(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _instead_of_torch("import os; os.kill(os.getpid(), 9)", tmp_path, monkeypatch)
+    with pytest.raises(Retry, match="signal 9"):
+        _run(make_job(), settings, bucket)
+
+
+class Stopping(Progress):
+    """As a drain or a lost lease stops a job."""
+
+    def tick(self, stage: str) -> None:
+        super().tick(stage)
+        if stage == "load":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])
+def test_a_stopped_job_leaves_no_subprocess_and_no_files(
+    settings: Settings,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    handler: str,
+) -> None:
+    """Neither a training that ends when it is asked to, nor one that does not."""
+    monkeypatch.setattr("workers.train.job.GRACE_S", 1.0)
+    code = (
+        f"import signal, time; signal.signal(signal.SIGTERM, signal.{handler})\n"
+        """print('{"stage": "load", "step": 0, "steps": 1}', flush=True); time.sleep(600)"""
+    )
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    before = psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt):
+        _run(make_job(), settings, bucket, Stopping())
+    assert psutil.Process().children() == before
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("jamak-train-")] == []
+
+
+def test_the_subprocess_ends_when_its_parent_is_gone(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    fill(tmp_path, sft_rows(videos))
+    (tmp_path / "job.json").write_text(make_job(steps=100_000).model_dump_json())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workers.train.run", tmp_path / "job.json", tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        assert process.stdin is not None
+        process.stdin.close()  # what the kernel does for a parent that was killed
+        try:
+            assert process.wait(30) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("exact_after", "chrf_after", "wanted", "activated"),
+    [
+        (0.5, 60.0, True, True),
+        (0.4, 70.0, True, False),
+        (0.6, 59.9, True, False),
+        (0.6, 70.0, False, False),
+    ],
+)
+def test_the_pointer_moves_only_when_nothing_got_worse(
+    settings: Settings,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    exact_after: float,
+    chrf_after: float,
+    wanted: bool,
+    activated: bool,
+) -> None:
+    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
+    measured = {
+        "exact_before": 0.5,
+        "exact_after": exact_after,
+        "chrf_before": 60.0,
+        "chrf_after": chrf_after,
+    }
+
+    def trained(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> Any:
+        (workdir / "adapter").mkdir()
+        for name in ADAPTER_FILES:
+            (workdir / "adapter" / name).write_text("content")
+        return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
+
+    monkeypatch.setattr("workers.train.job._train", trained)
+    manifest, moved = _run(make_job(activate=wanted), settings, bucket)
+    assert moved is activated
+    pointer = bucket.registry.pointer(base.weights_sha256)
+    assert pointer.version == (manifest.version if activated else None)
+    # The same content again: the same version, and the first manifest stays.
+    assert _run(make_job(id="t2", activate=False), settings, bucket)[0] == manifest

@@ -1,0 +1,97 @@
+"""A tiny training set: twelve films of three plain colours, and jobs that learn them."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.demo.clips import write_mp4
+from infra.local.stack import DEMO_MODEL
+from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.prompts import BASE_PROMPT
+
+COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록": (30, 160, 30)}
+
+
+def make_videos(folder: Path) -> dict[str, Path]:
+    """Name -> an MP4 of one colour, 8 frames; "빨간0" is the first red one."""
+    generator = np.random.default_rng(0)
+    made = {}
+    for colour, rgb in COLOURS.items():
+        for number in range(4):
+            path = folder / f"{colour}{number}.mp4"
+            noise = generator.integers(-20, 20, (8, 48, 80, 3))
+            write_mp4(path, np.clip(np.array(rgb) + noise, 0, 255).astype(np.uint8), fps=8)
+            made[path.stem] = path
+    return made
+
+
+def make_row(name: str, path: object, split: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "videos": [{"uri": str(path)}],
+        "completion": f"{name[:-1]} 화면",
+        "split": split,
+    }
+
+
+def sft_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
+    return [
+        make_row(name, path, "eval" if name.endswith("3") else "train")
+        for name, path in videos.items()
+    ]
+
+
+def dpo_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
+    rows = []
+    for row in sft_rows(videos):
+        chosen = row.pop("completion")
+        rows.append({**row, "chosen": chosen, "rejected": f"{chosen} 그리고 고양이"})
+    return rows
+
+
+def make_job(**fields: Any) -> TrainJob:
+    defaults: dict[str, Any] = {
+        "id": "t1",
+        "data": "s3://training/set/manifest.jsonl",
+        "model": "jamak/tiny",
+        "revision": "r1",
+        "prompt": BASE_PROMPT,
+        "frames": 2,
+        "steps": 60,
+        "batch_size": 6,
+        "learning_rate": 5e-3,
+        "rank": 8,
+    }
+    return TrainJob(**{**defaults, **fields})
+
+
+def fill(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    parent: tuple[Path, ModelIdentity] | None = None,
+) -> None:
+    """A working directory as the job makes it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model").symlink_to(DEMO_MODEL)
+    (folder / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    if parent is not None:
+        directory, base = parent
+        shutil.copytree(directory, folder / "parent")
+        manifest = AdapterManifest(
+            version="p1",
+            stage="sft",
+            base=base,
+            files={},
+            parent=None,
+            data="s3://training/set/manifest.jsonl",
+            data_sha256="",
+            metrics={},
+            train_job=make_job(),
+            libraries={},
+            created_at=datetime.now(UTC),
+        )
+        (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
