@@ -51,7 +51,7 @@ from workers.train.collate import Encoder, SftCollator
 CLIPS, EMPTY_CLIPS = 4500, 300
 STILLS = 8000
 VISION_STEPS, VISION_BATCH, VISION_RATE = 2000, 64, 2e-3
-STEPS, BATCH, RATE = 3600, 16, 1.2e-3
+STEPS, BATCH, RATE = 3000, 16, 1.2e-3
 IGNORED = -100
 
 
