@@ -10,7 +10,7 @@ from structlog.typing import Processor
 STAGES_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 CAPTIONS_DONE = Counter(
-    "caption_done", "Captions and failures written.", ["card", "adapter", "outcome"]
+    "caption_done", "Captions and failures written.", ["class", "adapter", "outcome"]
 )
 CAPTION_DUPLICATES = Counter("caption_duplicates", "Jobs whose record was there already.")
 RETRIES = Counter("jobs_retried", "Jobs sent back for another try.", ["task", "reason"])

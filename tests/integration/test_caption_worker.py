@@ -120,7 +120,7 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         for ending in (".json", ".vtt"):
             key = view_key("out/", world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
-    assert 'caption_done_total{adapter="",card="cpu"' in captioner.metrics()
+    assert 'caption_done_total{adapter="",class="cpu"' in captioner.metrics()
 
 
 def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
