@@ -170,6 +170,12 @@ def test_a_job_that_comes_twice_has_one_record(
     world.caption(job)
     wait_until(lambda: "caption_duplicates_total 5.0" in captioner.metrics(), 30, "5 duplicates")
     assert world.times_written(record_key("out/", job)) == 1
+    # With the record there, not even the model is asked.
+    generated = re.compile(r'caption_stage_seconds_count\{stage="generate"\} (.*)')
+    before = generated.findall(captioner.metrics())
+    world.captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4")
+    wait_until(lambda: "caption_duplicates_total 6.0" in captioner.metrics(), 30, "a duplicate")
+    assert generated.findall(captioner.metrics()) == before
 
 
 def test_what_is_no_job_is_dropped_and_the_worker_lives(

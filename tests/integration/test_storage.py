@@ -145,11 +145,13 @@ def test_a_record_is_written_once(world: World) -> None:
 # --- registry ------------------------------------------------------------------------------------
 
 
-def published(world: World, folder: Path, content: bytes = b"weights") -> AdapterManifest:
+def published(
+    world: World, folder: Path, content: bytes = b"weights", base: str = BASE
+) -> AdapterManifest:
     folder.mkdir(exist_ok=True)
     (folder / "adapter_model.safetensors").write_bytes(content)
     (folder / "adapter_config.json").write_bytes(b"{}")
-    return publish(world.registry, folder, ModelIdentity(id="m", revision="r", weights_sha256=BASE))
+    return publish(world.registry, folder, ModelIdentity(id="m", revision="r", weights_sha256=base))
 
 
 def test_an_adapter_comes_back_as_it_was_published(world: World, tmp_path: Path) -> None:
@@ -173,6 +175,9 @@ def test_an_adapter_of_another_base_is_not_found(world: World, tmp_path: Path) -
     manifest = published(world, tmp_path / "a")
     with pytest.raises(Missing):
         world.registry.download("c" * 64, manifest.version, tmp_path / "b")
+    namesake = BASE[:12] + "c" * 52  # shares the folder
+    with pytest.raises(BadAdapter, match="trained on other weights"):
+        world.registry.download(namesake, manifest.version, tmp_path / "b")
 
 
 def test_the_pointer_moves_forward_and_back(world: World, tmp_path: Path) -> None:
@@ -193,8 +198,8 @@ def test_the_pointer_moves_forward_and_back(world: World, tmp_path: Path) -> Non
 
 
 def test_two_who_move_the_pointer_at_once_both_count(world: World, tmp_path: Path) -> None:
-    before = world.registry.pointer(BASE).generation
-    version = published(world, tmp_path / "a", b"three").version
+    base = "f" * 64  # the first of them makes the pointer
+    version = published(world, tmp_path / "a", base=base).version
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: world.registry.activate(BASE, version), range(6)))
-    assert world.registry.pointer(BASE).generation == before + 6
+        list(pool.map(lambda _: world.registry.activate(base, version), range(6)))
+    assert world.registry.pointer(base).generation == 6
