@@ -13,6 +13,7 @@ from transformers import (
     BitsAndBytesConfig,
     LlavaNextVideoForConditionalGeneration,
 )
+from transformers.utils import logging
 
 from shared.errors import ConfigError
 from shared.messages import ModelIdentity
@@ -85,6 +86,7 @@ def load_model(
     Raises:
         ConfigError: 4-bit was asked for and did not happen.
     """
+    logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
     compute = getattr(torch, dtype)
     options: dict[str, Any] = {}
