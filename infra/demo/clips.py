@@ -160,7 +160,9 @@ def write_mp4(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "20"}
+        # Looking ahead, x264 decides by memory that it did not write: the file would be another
+        # one each time.
+        stream.options = {"preset": "veryfast", "crf": "20", "x264-params": "rc-lookahead=0"}
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         for picture in frames:

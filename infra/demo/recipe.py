@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,7 @@ def main() -> None:
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """What `from_pretrained` loads, in bf16; the model itself stays in fp32."""
-    state = {name: value.bfloat16() for name, value in model.state_dict().items()}
-    model.config.dtype = torch.bfloat16
-    model.save_pretrained(directory, state_dict=state)
+    deepcopy(model).bfloat16().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     text = json.dumps(preprocessor_config(), indent=2) + "\n"
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):

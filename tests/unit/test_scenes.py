@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.demo.clips import Clip, look_of, render
+from infra.demo.clips import Clip, film, look_of, render
 from infra.demo.lesson import demo_takes, new_takes, training_takes
 from infra.demo.scenes import (
     BACKGROUNDS,
@@ -191,3 +192,9 @@ def test_the_lesson_teaches_what_it_does_not_ask() -> None:
     assert {take.scene.colour for take in demo_takes(40)} <= {*BASE_COLOURS, None}
     assert len({take.clip.seed for take in taught + asked}) == len(taught + asked)
     assert len({take.id for take in taught + asked}) == len(taught + asked)
+
+
+def test_a_film_is_the_same_file_each_time(tmp_path: Path) -> None:
+    for take in training_takes()[:6]:
+        first = film(take.scene, take.clip, tmp_path / "a.mp4").read_bytes()
+        assert film(take.scene, take.clip, tmp_path / "b.mp4").read_bytes() == first
