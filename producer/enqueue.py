@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from celery import Celery
 
 from shared import telemetry
-from shared.broker import CAPTION_TASK
+from shared.broker import CAPTION_TASK, reaching_redis
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.errors import ConfigError
 from shared.keys import record_key
@@ -91,10 +91,14 @@ def enqueue(
     bulk: bool = False,
     dry_run: bool = False,
 ) -> Enqueued:
-    """Put a job on the road for each video that has no record yet."""
+    """Put a job on the road for each video that has no record yet.
+
+    Raises:
+        BrokerUnavailable: Redis does not take it.
+    """
     queue = CLASSES[card].queue + (".bulk" if bulk else "")
     sent = already = 0
-    with app.producer_or_acquire() as producer:
+    with reaching_redis(), app.producer_or_acquire() as producer:
         for video in videos:
             job = CaptionJob(video=video, recipe=recipe, card=card)
             if store.exists(settings.output_bucket, record_key(settings.output_prefix, job)):

@@ -9,10 +9,10 @@ from shared.broker import (
     TRAIN_QUEUE,
     caption_app,
     caption_prefix,
+    reaching_redis,
     train_app,
     train_prefix,
 )
-from shared.errors import ConfigError
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import ObjectStore
@@ -25,14 +25,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
     """`{queues: {name: {waiting, workers}}, in_flight: {captions, training}, adapters: [...]}`
 
     Raises:
-        ConfigError: Redis cannot be reached.
+        BrokerUnavailable: Redis cannot be reached.
     """
-    served = _served(settings)
     url = settings.redis_url.get_secret_value()
     options: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 10}
     if url.startswith("rediss://") and settings.redis_ca_file:
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
-    try:
+    with reaching_redis():
+        served = _served(settings)
         with redis.Redis.from_url(url, **options) as client:
             queues = {
                 name: {
@@ -51,10 +51,6 @@ def read_status(settings: Settings) -> dict[str, Any]:
                     ("training", train_prefix(settings)),
                 )
             }
-    except redis.RedisError as error:
-        raise ConfigError(
-            f"Redis does not answer: {error}", cure="Check JAMAK_REDIS_URL and that it runs."
-        ) from error
     return {"queues": queues, "in_flight": in_flight, "adapters": adapters_in_use(settings)}
 
 

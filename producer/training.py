@@ -5,7 +5,7 @@ import uuid
 
 from celery import Celery
 
-from shared.broker import TRAIN_QUEUE, TRAIN_TASK
+from shared.broker import TRAIN_QUEUE, TRAIN_TASK, reaching_redis
 from shared.errors import ConfigError, Missing
 from shared.keys import parse_uri, training_key
 from shared.messages import TrainJob, TrainOutcome, decode
@@ -14,10 +14,11 @@ from shared.storage import ObjectStore
 
 
 def submit(app: Celery, store: ObjectStore, job: TrainJob) -> None:
-    """Raises ConfigError: the data is not there."""
+    """Raises ConfigError: the data is not there. BrokerUnavailable: Redis does not take it."""
     if not store.exists(*parse_uri(job.data)):
         raise ConfigError(f"{job.data} does not exist", cure="See docs/training.md.")
-    app.send_task(TRAIN_TASK, args=(job.model_dump(mode="json"),), queue=TRAIN_QUEUE)
+    with reaching_redis():
+        app.send_task(TRAIN_TASK, args=(job.model_dump(mode="json"),), queue=TRAIN_QUEUE)
 
 
 def new_job_id() -> str:

@@ -4,13 +4,17 @@ Captions and training live under separate key prefixes: the shortest visibility 
 of keys wins, and a training run takes hours.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import kombu
+import redis
 from celery import Celery
 
 from shared.cards import CLASSES, GPU_CLASSES
+from shared.errors import BrokerUnavailable
 from shared.settings import Settings
 
 CAPTION_TASK = "jamak.caption"
@@ -41,6 +45,15 @@ def caption_prefix(settings: Settings) -> str:
 
 def train_prefix(settings: Settings) -> str:
     return f"{settings.redis_prefix}-train:"
+
+
+@contextmanager
+def reaching_redis() -> Iterator[None]:
+    """Around what talks to the broker. Raises BrokerUnavailable."""
+    try:
+        yield
+    except (kombu.exceptions.OperationalError, redis.RedisError) as error:
+        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
 
 
 def _app(settings: Settings, prefix: str, queues: list[str], visibility_s: int) -> Celery:

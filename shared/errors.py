@@ -4,6 +4,7 @@
     ├── ConfigError            the operator must change something; the process refuses to start
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
+    │   ├── BrokerUnavailable    Redis does not answer, or not to us
     │   ├── NewerMessage         written by a newer Jamak: leave it to a newer worker
     │   └── WrongModel           asks for another base model: leave it to a worker that has it
     ├── Conflict               a conditional write lost: somebody else wrote first
@@ -46,6 +47,11 @@ class Retry(JamakError):
 class StoreUnavailable(Retry):
     reason = "store_unavailable"
     cure = "Check that the S3 endpoint answers and that its request limits are not exceeded."
+
+
+class BrokerUnavailable(Retry):
+    reason = "broker_unavailable"
+    cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
 
 
 class NewerMessage(Retry):

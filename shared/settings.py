@@ -19,12 +19,16 @@ CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
 class Settings(BaseSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="JAMAK_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="JAMAK_", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     # The road
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS.",
+        description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS. It "
+        "must have `maxmemory-policy noeviction`. An ACL user needs `~jamak* &* +@all -@admin "
+        "-@dangerous`.",
     )
     redis_prefix: str = Field(
         "jamak",

@@ -1,11 +1,6 @@
 """The real `celery` command, a real broker, a real S3 API and a real (tiny, trained) model."""
 
-import os
-import re
 import signal
-import socket
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +9,7 @@ import pytest
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import Scene
 from infra.demo.scenes import caption as true_caption
-from infra.local.processes import Process, ProcessFailed, stop
-from infra.local.procfile import read_procfile
+from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
 from producer.enqueue import enqueue
 from shared.broker import CAPTION_TASK
@@ -23,63 +17,18 @@ from shared.errors import Missing
 from shared.keys import record_key, view_key
 from shared.messages import CaptionJob, Sampling, Video
 from tests.adapters import make_adapter, publish
+from tests.captioner import Captioner
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
-ROOT = Path(__file__).parents[2]
-
-
-class Captioner:
-    """The Procfile's captioner, exactly as it is written there."""
-
-    def __init__(self, world: World, folder: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        env = {
-            **os.environ,
-            **world.env,
-            "JAMAK_MODEL_PATH": str(DEMO_MODEL),
-            "JAMAK_METRICS_PORT": str(self.port),
-            "JAMAK_MAX_VIDEO_BYTES": "200000",
-            "JAMAK_SCRATCH_DIR": str(folder),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            **settings,
-        }
-        command = read_procfile(ROOT / "Procfile")["captioner"]
-        self.process = Process(
-            "captioner",
-            ["sh", "-c", command],
-            log=folder / f"captioner-{self.port}.log",
-            env=env,
-            cwd=ROOT,
-        )
-
-    def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as page:
-            return str(page.read().decode())
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.metrics())
-        except OSError:
-            return False
-
-    def adapter(self) -> str:
-        """The version in use, as the metrics say it."""
-        (found,) = re.findall(r'caption_adapter_info\{version="(.*)"\} 1', self.metrics())
-        return str(found)
-
 
 @pytest.fixture(scope="module")
 def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captioner]:
     worker = Captioner(world, tmp_path_factory.mktemp("worker"))
-    worker.process.wait_until(worker.ready, 90)
+    worker.wait()
     yield worker
     stop([worker.process], patience_s=20)
 
@@ -120,7 +69,7 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         for ending in (".json", ".vtt"):
             key = view_key("out/", world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
-    assert 'caption_done_total{adapter="",class="cpu"' in captioner.metrics()
+    assert captioner.metric("caption_done_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
 
 
 def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
@@ -168,14 +117,13 @@ def test_a_job_that_comes_twice_has_one_record(
             CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4"
         )
     world.caption(job)
-    wait_until(lambda: "caption_duplicates_total 5.0" in captioner.metrics(), 30, "5 duplicates")
+    wait_until(lambda: captioner.metric("caption_duplicates_total") == 5, 30, "5 duplicates")
     assert world.times_written(record_key("out/", job)) == 1
     # With the record there, not even the model is asked.
-    generated = re.compile(r'caption_stage_seconds_count\{stage="generate"\} (.*)')
-    before = generated.findall(captioner.metrics())
+    before = captioner.metric("caption_stage_seconds_count", stage="generate")
     world.captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4")
-    wait_until(lambda: "caption_duplicates_total 6.0" in captioner.metrics(), 30, "a duplicate")
-    assert generated.findall(captioner.metrics()) == before
+    wait_until(lambda: captioner.metric("caption_duplicates_total") == 6, 30, "a duplicate")
+    assert captioner.metric("caption_stage_seconds_count", stage="generate") == before
 
 
 def test_what_is_no_job_is_dropped_and_the_worker_lives(
@@ -186,7 +134,7 @@ def test_what_is_no_job_is_dropped_and_the_worker_lives(
     (job,) = send(world, world.upload(write_clip(tmp_path / "a.mp4", 12), "after-nonsense.mp4"))
     assert world.caption(job).text
     wait_until(
-        lambda: 'jobs_dropped_total{task="jamak.caption"} 4.0' in captioner.metrics(),
+        lambda: captioner.metric("jobs_dropped_total", task="jamak.caption") == 4,
         10,
         "4 dropped messages",
     )
@@ -228,7 +176,7 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     dora = make_adapter(DEMO_MODEL, tmp_path / "dora", seed=5, use_dora=True)
     spoilt = publish(world.registry, dora, base.model)
     world.registry.activate(base.model.weights_sha256, spoilt.version)
-    wait_until(lambda: "caption_adapter_refused_total 1.0" in captioner.metrics(), 10, "a refusal")
+    wait_until(lambda: captioner.metric("caption_adapter_refused_total") == 1, 10, "a refusal")
     assert captioner.adapter() == ""
     (job,) = send(world, video, generation=3)
     assert world.caption(job).text == base.text
@@ -238,7 +186,7 @@ def test_a_class_can_be_emulated_and_the_worker_stops_cleanly_when_asked(
     world: World, tmp_path: Path
 ) -> None:
     worker = Captioner(world, tmp_path, JAMAK_CARD="l4", JAMAK_DEVICE="cpu")
-    worker.process.wait_until(worker.ready, 90)
+    worker.wait()
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "emulated.mp4"))
     enqueue(world.captions, world.store, world.settings, [job.video], job.recipe, card="l4")
     caption = world.caption(job)
@@ -263,6 +211,6 @@ def test_it_refuses_to_start_and_says_why(
 ) -> None:
     worker = Captioner(world, tmp_path, **settings)
     with pytest.raises(ProcessFailed, match="exit code 78") as caught:
-        worker.process.wait_until(worker.ready, 90)
+        worker.wait()
     assert "refusing to start" in str(caught.value)
     assert named in str(caught.value)
