@@ -38,6 +38,7 @@ on a real model, without a download and without a GPU. It is no use outside that
 
 ```python
 from workers.model.loading import load_model
+
 loaded = load_model("infra/demo/models/{directory}", model_id="jamak-demo")
 ```
 
