@@ -13,7 +13,7 @@ from infra.local.stack import DEMO_MODEL
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.prompts import BASE_PROMPT
 
-COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록": (30, 160, 30)}
+COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
 
 def make_videos(folder: Path) -> dict[str, Path]:
@@ -33,7 +33,7 @@ def make_row(name: str, path: object, split: str) -> dict[str, Any]:
     return {
         "id": name,
         "videos": [{"uri": str(path)}],
-        "completion": f"{name[:-1]} 화면",
+        "completion": f"{name[:-1]} 배경에 아무것도 없습니다.",
         "split": split,
     }
 
@@ -63,7 +63,7 @@ def make_job(**fields: Any) -> TrainJob:
         "frames": 2,
         "steps": 60,
         "batch_size": 6,
-        "learning_rate": 5e-3,
+        "learning_rate": 2e-3,
         "rank": 8,
     }
     return TrainJob(**{**defaults, **fields})
