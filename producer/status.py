@@ -1,8 +1,10 @@
 """How things stand: what waits, who serves it, which adapter is in use."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import redis
+from celery import Celery
 
 from shared.broker import (
     CAPTION_QUEUES,
@@ -32,13 +34,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if url.startswith("rediss://") and settings.redis_ca_file:
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
     with reaching_redis():
-        served = _served(settings)
         with redis.Redis.from_url(url, **options) as client:
-            queues = {
-                name: {
-                    "waiting": int(client.llen(prefix + name)),
-                    "workers": served.get(name, []),
-                }
+            waiting = {
+                name: int(client.llen(prefix + name))
                 for prefix, name in [
                     *((caption_prefix(settings), name) for name in CAPTION_QUEUES),
                     (train_prefix(settings), TRAIN_QUEUE),
@@ -51,6 +49,10 @@ def read_status(settings: Settings) -> dict[str, Any]:
                     ("training", train_prefix(settings)),
                 )
             }
+        served = _served(settings)
+    queues = {
+        name: {"waiting": count, "workers": served.get(name, [])} for name, count in waiting.items()
+    }
     return {"queues": queues, "in_flight": in_flight, "adapters": adapters_in_use(settings)}
 
 
@@ -72,10 +74,14 @@ def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _served(settings: Settings) -> dict[str, list[str]]:
+    def ask(app: Celery) -> dict[str, Any]:
+        return app.control.inspect(timeout=ANSWER_S).active_queues() or {}
+
     served: dict[str, list[str]] = {}
-    for app in (caption_app(settings), train_app(settings)):
-        answers = app.control.inspect(timeout=ANSWER_S).active_queues() or {}
-        for worker, queues in answers.items():
-            for queue in queues:
-                served.setdefault(queue["name"], []).append(worker)
+    apps = caption_app(settings), train_app(settings)
+    with ThreadPoolExecutor(len(apps)) as pool:
+        for answers in pool.map(ask, apps):
+            for worker, queues in answers.items():
+                for queue in queues:
+                    served.setdefault(queue["name"], []).append(worker)
     return served

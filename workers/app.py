@@ -15,6 +15,7 @@ from shared import telemetry
 from shared.broker import caption_app, train_app
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
+from shared.registry import Registry
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStore, prove_conditional_put
 from workers.tasks import register_caption, register_train
@@ -40,8 +41,14 @@ class CaptionRuntime(bootsteps.StartStopStep):
             refuse(error)
 
     def _start(self, app: Any) -> None:
-        # Torch and transformers are loaded here: the trainer's process never needs them.
-        from shared.registry import Registry
+        started = time.monotonic()
+        store = ObjectStore()
+        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        choice = choose_card(settings, detect_gpu())
+        log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
+
+        # Torch and transformers are loaded here: after what can be refused without them, and
+        # never by the trainer's process.
         from workers.caption.captioner import GenerateCaptioner
         from workers.delivery.adapters import AdapterFollower
         from workers.delivery.caption import CaptionWork
@@ -49,11 +56,6 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.model.prompt import prompt_ids
         from workers.model.selfcheck import check_context, check_model
 
-        started = time.monotonic()
-        store = ObjectStore()
-        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
-        choice = choose_card(settings, detect_gpu())
-        log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         loaded = load_model(
             find_checkpoint(settings.model, settings.model_revision, settings.model_path),
             model_id=settings.model,
