@@ -2,8 +2,11 @@
 
 import json
 import os
+import shlex
+import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -62,7 +65,8 @@ def demo(
             console.print(lesson_table(lesson))
         if keep:
             env = stack.directory / "env.sh"
-            env.write_text(stack.exports() + "\n")
+            path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+            env.write_text(f"{stack.exports()}\n{path}\n")
             Console(stderr=True).print(
                 KEPT.format(env=env, bucket=stack.videos_bucket), highlight=False, soft_wrap=True
             )

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -77,8 +76,8 @@ def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: P
 
 
 @pytest.fixture
-def kept(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
-    """`jamak demo --keep`, up; the environment that it tells the user to take."""
+def kept(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """`jamak demo --keep`, up; the line that it tells the user to begin with."""
     log = tmp_path / "stderr"
     with (
         log.open("w") as stderr,
@@ -95,19 +94,22 @@ def kept(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
                 120,
                 "what to do next",
             )
-            (file,) = re.findall(r"source (\S+)", log.read_text())
-            lines = shlex.split(Path(file).read_text().replace("export ", ""))
-            yield {**environ, **dict(line.split("=", 1) for line in lines)}
+            (line,) = re.findall(r"source \S+", log.read_text())
+            yield line
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 128 + signal.SIGINT
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_what_a_user_can_do_while_it_is_kept(kept: dict[str, str], tmp_path: Path) -> None:
+def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     def jamak(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*JAMAK, *arguments], env=kept, capture_output=True, text=True, timeout=120
+            ["bash", "-c", f'{kept}; exec jamak "$@"', "-", *arguments],
+            env={"PATH": os.defpath},
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     def told(*arguments: str) -> Any:
