@@ -44,11 +44,11 @@ class Captioner:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def adapter(self) -> str:
-        """The version in use, as the metrics say it."""
-        (found,) = (
+    def adapter(self) -> str | None:
+        """The version in use, as the metrics say it; None = just now none is named."""
+        versions = [
             sample.labels["version"]
             for sample in read_metrics(self.port)
             if sample.name == "caption_adapter_info"
-        )
-        return found
+        ]
+        return versions[0] if versions else None
