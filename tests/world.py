@@ -32,12 +32,17 @@ class World:
     redis_prefix: str
 
     @property
+    def prefix(self) -> str:
+        """Of the output, so that no test module sees what another one wrote."""
+        return f"{self.redis_prefix}/out/"
+
+    @property
     def env(self) -> dict[str, str]:
         return {
             **self.aws,
             "JAMAK_REDIS_URL": self.redis_url,
             "JAMAK_REDIS_PREFIX": self.redis_prefix,
-            "JAMAK_OUTPUT": f"s3://{self.output}/out/",
+            "JAMAK_OUTPUT": f"s3://{self.output}/{self.prefix}",
             "JAMAK_MODEL": "tests/tiny",
             "JAMAK_MODEL_REVISION": "1",
             "JAMAK_DEVICE": "cpu",
@@ -58,7 +63,7 @@ class World:
 
     @property
     def registry(self) -> Registry:
-        return Registry(self.store, self.output, "out/")
+        return Registry(self.store, self.output, self.prefix)
 
     @property
     def captions(self) -> Celery:
@@ -90,12 +95,12 @@ class World:
         return CaptionJob(video=video, recipe=self.recipe.model_copy(update=recipe))
 
     def caption(self, job: CaptionJob, within_s: float = 60) -> Caption:
-        key = record_key("out/", job)
+        key = record_key(self.prefix, job)
         wait_until(lambda: self.store.exists(self.output, key), within_s, f"the record {key}")
         return decode(Caption, self.store.get(self.output, key))
 
     def failure(self, job: CaptionJob, within_s: float = 60) -> Failure:
-        key = failure_key("out/", job)
+        key = failure_key(self.prefix, job)
         wait_until(lambda: self.store.exists(self.output, key), within_s, f"the failure {key}")
         return decode(Failure, self.store.get(self.output, key))
 

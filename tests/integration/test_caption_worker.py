@@ -67,7 +67,7 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         assert len(caption.model.weights_sha256) == 64
         assert {"download", "frames", "generate"} <= set(caption.timings_s)
         for ending in (".json", ".vtt"):
-            key = view_key("out/", world.videos, job.video.key, ending)
+            key = view_key(world.prefix, world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
     assert captioner.metric("caption_done_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
 
@@ -104,7 +104,7 @@ def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
         assert failure.cure
         assert failure.attempts == 1
         with pytest.raises(Missing):
-            world.store.head(world.output, record_key("out/", world.job(video)))
+            world.store.head(world.output, record_key(world.prefix, world.job(video)))
 
 
 def test_a_job_that_comes_twice_has_one_record(
@@ -118,7 +118,7 @@ def test_a_job_that_comes_twice_has_one_record(
         )
     world.caption(job)
     wait_until(lambda: captioner.metric("caption_duplicates_total") == 5, 30, "5 duplicates")
-    assert world.times_written(record_key("out/", job)) == 1
+    assert world.times_written(record_key(world.prefix, job)) == 1
     # With the record there, not even the model is asked.
     before = captioner.metric("caption_stage_seconds_count", stage="generate")
     world.captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4")

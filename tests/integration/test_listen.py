@@ -175,7 +175,7 @@ def test_what_has_its_caption_is_not_enqueued_again(world: World, tmp_path: Path
     file = tmp_path / "a"
     file.write_bytes(b"bytes")
     done, todo = world.upload(file, "enqueue/done.mp4"), world.upload(file, "enqueue/todo.mp4")
-    world.store.put(world.output, record_key("out/", world.job(done)), b"{}")
+    world.store.put(world.output, record_key(world.prefix, world.job(done)), b"{}")
     result = enqueue(world.captions, world.store, world.settings, [done, todo], world.recipe)
     assert (result.enqueued, result.already, result.queue) == (1, 1, "caption.t4")
     assert [job.video.key for job in jobs(world)] == ["enqueue/todo.mp4"]

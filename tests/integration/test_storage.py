@@ -45,7 +45,7 @@ def test_conditional_writes_have_one_winner(world: World) -> None:
 
 def test_the_proof_of_conditional_writes_can_be_repeated(world: World) -> None:
     for _ in range(2):
-        prove_conditional_put(world.store, world.output, "out/")
+        prove_conditional_put(world.store, world.output, world.prefix)
 
 
 def test_a_store_that_ignores_conditions_is_refused(world: World) -> None:
@@ -165,7 +165,7 @@ def test_an_adapter_comes_back_as_it_was_published(world: World, tmp_path: Path)
 
 def test_a_flipped_bit_is_found(world: World, tmp_path: Path) -> None:
     manifest = published(world, tmp_path / "a", b"other weights")
-    key = f"out/adapters/{BASE[:12]}/{manifest.version}/adapter_model.safetensors"
+    key = f"{world.prefix}adapters/{BASE[:12]}/{manifest.version}/adapter_model.safetensors"
     world.store.put(world.output, key, b"other weightr")
     with pytest.raises(BadAdapter, match="not the file that was published"):
         world.registry.download(BASE, manifest.version, tmp_path / "b")
