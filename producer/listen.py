@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 from producer.enqueue import enqueue, recipe_of, video_of
 from producer.events import S3Event, is_video_key, parse_notification
 from shared import telemetry
-from shared.errors import BadMessage, ConfigError, Forbidden, Missing
+from shared.errors import BadMessage, BrokerUnavailable, ConfigError, Forbidden, Missing
 from shared.settings import Settings
 from shared.storage import ObjectStore, sqs_client
 
@@ -79,8 +79,15 @@ class Listener:
         finally:
             self._waiting = False
         for message in received:
-            if self._handle(message.get("Body", "")):
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            try:
+                if self._handle(message.get("Body", "")):
+                    self._sqs.delete_message(
+                        QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"]
+                    )
+            except BrokerUnavailable:
+                raise  # the others would fare no better, and each receive counts
+            except Exception:
+                log.exception("could not take an event; it comes again")
         return len(received)
 
     def _handle(self, body: str) -> bool:

@@ -1,4 +1,4 @@
-"""The prompts, and the two rules every prompt must keep."""
+"""The prompts, and the rules every prompt must keep."""
 
 from shared.errors import ConfigError
 
@@ -14,14 +14,19 @@ def check_prompt(prompt: str) -> str:
     """Return the prompt, if the model can answer it.
 
     Raises:
-        ConfigError: `<video>` is not there exactly once, or the prompt does not end in
-            `ASSISTANT:` (the model was trained to answer right after it).
+        ConfigError: `<video>` is not there exactly once, `<image>` is there, or the prompt does
+            not end in `ASSISTANT:` (the model was trained to answer right after it).
     """
     count = prompt.count("<video>")
     if count != 1:
         raise ConfigError(
             f"the prompt holds <video> {count} times; it must hold it once: {prompt!r}",
             cure="Put <video> where the frames belong, for example right after 'USER: '.",
+        )
+    if "<image>" in prompt:
+        raise ConfigError(
+            f"the prompt holds <image>, but the job has a video and no picture: {prompt!r}",
+            cure="Take <image> out.",
         )
     if not prompt.endswith("ASSISTANT:"):
         raise ConfigError(

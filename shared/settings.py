@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, check_prompt
@@ -140,6 +140,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:  # a list that is no JSON
+        raise ConfigError(str(error), cure="See docs/configuration.md.") from error
     except ValidationError as error:
         lines = [
             f"JAMAK_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

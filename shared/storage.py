@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -149,7 +150,11 @@ class ObjectStore:
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
         with _translated(bucket, key, writing=True):
-            self._s3.upload_file(str(path), bucket, key)
+            try:
+                self._s3.upload_file(str(path), bucket, key)
+            except S3UploadFailedError as error:
+                # It hides the error of the request that failed.
+                raise error.__context__ or error from None
 
     def delete(self, bucket: str, key: str) -> None:
         with _translated(bucket, key, writing=True):

@@ -120,7 +120,8 @@ def _settings() -> Settings:
     try:
         return load_settings()
     except ConfigError as error:
-        sys.exit(f"jamak: {error}\n{error.cure}")
+        print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
+        sys.exit(EX_CONFIG)
 
 
 settings = _settings()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery
+from celery.exceptions import Reject as RejectMessage
 from celery.signals import worker_shutting_down
 
 from shared import telemetry
@@ -75,7 +76,7 @@ def _register(
         would park the job in this worker's memory."""
         telemetry.RETRIES.labels(name, error.reason).inc()
         log.warning("again later", task=name, attempt=attempt, message=str(error), payload=payload)
-        backoff_s = min(2.0 ** (attempt - 1), LONGEST_BACKOFF_S)
+        backoff_s = min(2.0 ** min(attempt - 1, 10), LONGEST_BACKOFF_S)
         stopping.wait(backoff_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
         queue = task.request.delivery_info["routing_key"]
         task.apply_async(args=(payload,), kwargs={"attempt": attempt + 1}, queue=queue)
@@ -84,6 +85,16 @@ def _register(
     @app.task(name=name, bind=True, shared=False)
     def task(self: Any, payload: Any, attempt: int = 1) -> None:
         try:
+            take(self, payload, attempt)
+        except Exception as error:
+            # Neither effect nor failure nor next try could be written. Celery would acknowledge
+            # the message all the same, and the job would be gone.
+            log.exception("handed back", task=name, payload=payload)
+            stopping.wait(LONGEST_BACKOFF_S * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
+            raise RejectMessage(str(error), requeue=True) from error
+
+    def take(task: Any, payload: Any, attempt: int) -> None:
+        try:
             job = decode(kind, payload)
             _attempt(job, attempt, run, fail)
         except BadMessage as error:
@@ -91,7 +102,7 @@ def _register(
             telemetry.DROPPED.labels(name).inc()
             log.error("dropped", message=str(error), cure=error.cure, payload=payload)
         except Retry as error:
-            try_again(self, payload, attempt, error)
+            try_again(task, payload, attempt, error)
 
 
 def _attempt(

@@ -56,8 +56,11 @@ def demo(
         screening = Screening(stack, settings, store)
         told = caption_films(steps, stack, screening, videos)
         console.print(captions_table(told))
-        if any(one.failed for one in told):
-            raise DemoFailed(f"captioning: {sum(one.failed for one in told)} films got no caption")
+        failed = sum(one.failed for one in told)
+        if failed:
+            if as_json:
+                print_result(told, None, started)
+            raise DemoFailed(f"captioning: {failed} films got no caption")
         lesson = None
         if not no_train:
             registry = Registry(store, settings.output_bucket, settings.output_prefix)
@@ -74,8 +77,7 @@ def demo(
             with steps.step("stopping everything"):
                 running.close()
         if as_json:
-            result = as_result(told, lesson, time.monotonic() - started)
-            print(json.dumps(result, ensure_ascii=False), flush=True)
+            print_result(told, lesson, started)
         if keep:
             stack.wait()
 
@@ -88,6 +90,11 @@ def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int)
         paths = screening.film(takes, folder, step.advance)
     with steps.step("uploading and captioning", n) as step:
         return screening.captions(screening.show(takes, paths, "demo/"), step.advance)
+
+
+def print_result(told: list[Told], lesson: Lesson | None, started: float) -> None:
+    result = as_result(told, lesson, time.monotonic() - started)
+    print(json.dumps(result, ensure_ascii=False), flush=True)
 
 
 def as_result(told: list[Told], lesson: Lesson | None, seconds: float) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) ->
 def _follow(log: Path, show: Callable[[int, int, str], None]) -> None:
     """Show how far the training is, by the last word of its worker's log about it."""
     for line in reversed(log.read_text(errors="replace").splitlines()[-50:]):
-        if '"stage"' in line:
+        if '"event": "training"' in line:
             said = json.loads(line)
             show(said["step"], said["steps"], said["stage"])
             return

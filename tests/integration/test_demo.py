@@ -63,7 +63,7 @@ def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: P
         "main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", with_small_limit, "demo", "--videos", "2", "--no-train"],
+        [sys.executable, "-c", with_small_limit, "demo", "--videos", "2", "--no-train", "--json"],
         env=environ,
         capture_output=True,
         text=True,
@@ -71,7 +71,9 @@ def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: P
     )
     assert done.returncode == 1
     assert "captioning: 2 films got no caption" in done.stderr
-    assert "too_large" in done.stdout
+    assert "too_large" in done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["videos"], said["captioned"], said["failed"]) == (2, 0, 2)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

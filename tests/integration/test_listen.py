@@ -18,10 +18,11 @@ from botocore.exceptions import ClientError
 
 from producer.enqueue import enqueue
 from producer.listen import WAIT_S, Listener
+from shared.errors import Forbidden
 from shared.keys import record_key
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
-from shared.storage import sqs_client
+from shared.storage import ObjectStore, sqs_client
 from tests.waiting import wait_until
 from tests.world import World
 
@@ -125,7 +126,7 @@ def test_an_event_is_deleted_only_after_its_job_is_on_the_queue(
     world.upload(file, "listen/kept.mp4")
     wait_until(lambda: left(queue_url) >= 1, 10, "the event")
 
-    class Dead(Exception):
+    class Dead(BaseException):
         pass
 
     def die(*_: object, **__: object) -> None:
@@ -196,3 +197,24 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
             assert process.wait(WAIT_S / 2) == 0
         finally:
             process.kill()
+
+
+def test_an_event_that_cannot_be_taken_does_not_hold_up_the_others(
+    world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"bytes")
+    for key in ("listen/1.mp4", "listen/2 closed.mp4", "listen/3.mp4"):
+        world.upload(file, key)
+    wait_until(lambda: left(queue_url) >= 3, 10, "the events")
+    head = ObjectStore.head
+
+    def closed(self: ObjectStore, bucket: str, key: str) -> Any:
+        if "closed" in key:
+            raise Forbidden(f"{key}: access denied")
+        return head(self, bucket, key)
+
+    monkeypatch.setattr(ObjectStore, "head", closed)
+    drain(listener(world, queue_url))
+    assert {job.video.key for job in jobs(world)} == {"listen/1.mp4", "listen/3.mp4"}
+    assert left(queue_url) == 1

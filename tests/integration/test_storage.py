@@ -62,6 +62,12 @@ def test_an_output_that_is_not_there_is_named(world: World) -> None:
         prove_conditional_put(world.store, "no-such-bucket-of-ours", "out/")
 
 
+def test_an_upload_to_nowhere_is_named(world: World, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"bytes")
+    with pytest.raises(Missing, match="no-such-bucket-of-ours"):
+        world.store.upload(tmp_path / "a", "no-such-bucket-of-ours", "a")
+
+
 def test_a_download_is_pinned_to_the_content(world: World, tmp_path: Path) -> None:
     old = world.store.put(world.videos, "pinned", b"old")
     assert world.store.download(world.videos, "pinned", tmp_path / "a", etag=old).size_bytes == 3

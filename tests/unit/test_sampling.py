@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,3 +138,28 @@ def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 24)
     with pytest.raises(TooSlow):
         sample_frames(clip, 4, Limits(deadline_s=1e-9))
+
+
+def test_a_stream_that_changes_its_size_comes_out_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.ts"
+    small = write_clip(tmp_path / "1.ts", 12)
+    large = write_clip(tmp_path / "2.ts", 12, size=(128, 96), pts=list(range(12, 24)))
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    frames = sample_frames(path, 4).frames
+    assert frames.shape == (4, 64, 96, 3)
+
+
+def test_a_title_in_an_old_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "title.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "XXXXXXXX"
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(12):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    body = path.read_bytes()
+    assert b"XXXXXXXX" in body
+    path.write_bytes(body.replace(b"XXXXXXXX", "자막자막".encode("cp949")))
+    assert len(sample_frames(path, 2).frames) == 2

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import Reject as RejectMessage
 
 from shared.broker import CAPTION_TASK
-from shared.errors import JamakError, NotAVideo, StoreUnavailable
+from shared.errors import Forbidden, JamakError, NotAVideo, StoreUnavailable
 from shared.messages import CaptionJob, Recipe, Video
 from workers import tasks
 from workers.tasks import MAX_ATTEMPTS, register_caption
@@ -112,3 +113,21 @@ def test_what_is_no_job_ends_here(published: list[dict[str, Any]]) -> None:
     work = Work(None)
     run(work, published, {"nonsense": 1})
     assert (work.runs, work.failures, published) == (0, [], [])
+
+
+def test_what_cannot_even_be_filed_is_handed_back(published: list[dict[str, Any]]) -> None:
+    """Celery acknowledges a failed message: without record, failure or next try it were lost."""
+
+    class NoFile(Work):
+        def fail(self, job: CaptionJob, error: JamakError, attempts: int) -> None:
+            raise Forbidden("the output bucket is closed to us")
+
+    with pytest.raises(RejectMessage) as caught:
+        run(NoFile(NotAVideo("no")), published, PAYLOAD)
+    assert caught.value.requeue
+    assert published == []
+
+
+def test_a_job_may_come_back_a_thousand_times(published: list[dict[str, Any]]) -> None:
+    run(Work(None), published, {**PAYLOAD, "v": 99}, attempt=2000)
+    assert published[0]["kwargs"] == {"attempt": 2001}

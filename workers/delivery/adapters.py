@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from shared import telemetry
-from shared.errors import JamakError, Reject
+from shared.errors import BadAdapter, JamakError
 from shared.messages import AdapterUsed
 from shared.registry import Registry
 from workers.caption.captioner import Captioner
@@ -56,15 +56,15 @@ class AdapterFollower:
             pointer = self._registry.pointer(self._base)
             if pointer.generation == self._generation:
                 return
-            self._switch(pointer.version, pointer.generation)
+            try:
+                self._switch(pointer.version, pointer.generation)
+            except BadAdapter as error:
+                # Trying again cannot help: stay as we are until the pointer moves on.
+                telemetry.ADAPTER_REFUSED.inc()
+                log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
             self._generation = pointer.generation
-        except Reject as error:
-            # Trying again cannot help: stay as we are until the pointer moves on.
-            self._generation = pointer.generation
-            telemetry.ADAPTER_REFUSED.inc()
-            log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
         except JamakError as error:
-            log.warning("adapter not followed yet", message=str(error))
+            log.warning("adapter not followed yet", message=str(error), cure=error.cure)
         except Exception:
             log.exception("adapter not followed yet")
 

@@ -74,7 +74,7 @@ def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
     """
     rows: list[Row] = []
     lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         row = _read_row(line, number, stage, prompt)

@@ -5,7 +5,7 @@ Knows nothing of where the file came from.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +103,13 @@ def sample_frames(
             now = float(frame.pts * stream.time_base)
             # The frame on screen at a target is the last one that is not later than it.
             while last is not None and len(images) < len(targets) and now > targets[len(images)]:
-                images.append(_rgb(last))
+                images.append(_rgb(last, images))
                 times.append(last_time - timeline.start_s)
             if len(images) == len(targets):
                 break
             last, last_time = frame, now
         if last is not None and len(images) < len(targets) and last_time >= targets[len(images)]:
-            images.append(_rgb(last))
+            images.append(_rgb(last, images))
             times.append(last_time - timeline.start_s)
     if not images:
         raise NotAVideo(f"{path.name}: not one frame could be decoded", decode_errors=errors)
@@ -167,7 +167,8 @@ def read_timeline(path: Path, limits: Limits, progress: Progress) -> Timeline:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
-        container = av.open(str(path), timeout=(5, 5))
+        # Titles in other encodings than UTF-8 are none of our business.
+        container = av.open(str(path), timeout=(5, 5), metadata_errors="replace")
     except av.FFmpegError as error:
         raise _unreadable(path, str(error)) from error
     with container:
@@ -176,6 +177,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not container.streams.video:
             raise NoVideoStream(f"{path.name} has no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise NotAVideo(f"{path.name}: nothing here can decode its video stream")
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         stream.thread_type = "NONE"
         yield container, stream
@@ -219,7 +222,14 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             yield None
 
 
-def _rgb(frame: Any) -> Frames:
+def _rgb(frame: Any, before: Sequence[Frames]) -> Frames:
+    """Upright, and of the size of those before it: a stream may change its size on the way."""
     image: Frames = frame.to_ndarray(format="rgb24")
-    # The file's display matrix; PyAV gives the angle and leaves the picture as it is.
-    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+    if frame.rotation:
+        # The file's display matrix; PyAV gives the angle and leaves the picture as it is.
+        image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+    if before and before[0].shape != image.shape:
+        height, width, _ = before[0].shape
+        resized = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(width, height)
+        image = resized.to_ndarray(format="rgb24")
+    return image
