@@ -79,7 +79,7 @@ class Missing(Reject):
 
 class Forbidden(Reject):
     reason = "forbidden"
-    cure = "Grant s3:GetObject on this key to the worker's role."
+    cure = "Grant the role what README lists; without s3:ListBucket a missing key is denied too."
 
 
 class Overwritten(Reject):
