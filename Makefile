@@ -6,7 +6,7 @@ DEMO_EXTRAS := worker,train,local
 TEST_EXTRAS := test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint
+.PHONY: help demo test lint model
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,10 @@ demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo 
 
 test: lint ## all that CI runs
 	$(BIN)/pytest
+
+model: $(VENV)/.demo ## the demo's tiny models again, from nothing, and their cards: an hour
+	@$(BIN)/python -m infra.demo.recipe --out infra/demo/models
+	@$(BIN)/python -m infra.demo.card
 
 lint: $(VENV)/.test ## style, types and who imports whom
 	$(BIN)/ruff check

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infra.demo.clips import write_mp4
+from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.prompts import BASE_PROMPT
@@ -24,7 +24,7 @@ def make_videos(folder: Path) -> dict[str, Path]:
         for number in range(4):
             path = folder / f"{colour}{number}.mp4"
             noise = generator.integers(-20, 20, (8, 48, 80, 3))
-            write_mp4(path, np.clip(np.array(rgb) + noise, 0, 255).astype(np.uint8), fps=8)
+            write_film(path, np.clip(np.array(rgb) + noise, 0, 255).astype(np.uint8), fps=8)
             made[path.stem] = path
     return made
 

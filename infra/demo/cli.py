@@ -6,22 +6,27 @@ import shlex
 import sys
 import time
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from infra.demo.budgets import Budgeted, show_budgets
 from infra.demo.lesson import demo_takes
 from infra.demo.screening import Screening, Told
 from infra.demo.steps import DemoFailed, Steps
-from infra.demo.tables import captions_table, lesson_table
+from infra.demo.tables import budgets_table, captions_table, lesson_table
 from infra.demo.teaching import Lesson, right_share, teach
 from infra.local.signals import stop_in_order
 from infra.local.stack import LocalStack
+from shared.cards import GPU_CLASSES
 from shared.registry import Registry
 from shared.settings import load_settings
 from shared.storage import ObjectStore
+
+GpuClass = StrEnum("GpuClass", {name: name for name in GPU_CLASSES})  # typer needs an enum
 
 KEPT = """
 It keeps running until Ctrl-C. In another terminal, for example:
@@ -36,6 +41,10 @@ It keeps running until Ctrl-C. In another terminal, for example:
 def demo(
     videos: Annotated[int, typer.Option(min=1, help="How many films to caption.")] = 8,
     no_train: Annotated[bool, typer.Option("--no-train", help="Leave the lesson out.")] = False,
+    card: Annotated[
+        GpuClass | None,
+        typer.Option(help="Caption with this card class's budget, and show the classes below it."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running, until Ctrl-C.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on the last line of stdout.")
@@ -48,7 +57,8 @@ def demo(
     steps = Steps(console)
     with ExitStack() as running:
         with steps.step("starting Redis, S3 and the processes of the Procfile"):
-            stack = running.enter_context(LocalStack())
+            emulated = {"JAMAK_CARD": card.value} if card else {}
+            stack = running.enter_context(LocalStack(extra_env=emulated))
         # From here on this process is a user of the stack like any other.
         os.environ.clear()
         os.environ.update(stack.environ)
@@ -59,8 +69,12 @@ def demo(
         failed = sum(one.failed for one in told)
         if failed:
             if as_json:
-                print_result(told, None, started)
+                print_result(told, [], None, started)
             raise DemoFailed(f"captioning: {failed} films got no caption")
+        budgets: list[Budgeted] = []
+        if card:
+            budgets = show_budgets(steps, stack, screening, card.value)
+            console.print(budgets_table(budgets))
         lesson = None
         if not no_train:
             registry = Registry(store, settings.output_bucket, settings.output_prefix)
@@ -77,7 +91,7 @@ def demo(
             with steps.step("stopping everything"):
                 running.close()
         if as_json:
-            print_result(told, lesson, started)
+            print_result(told, budgets, lesson, started)
         if keep:
             stack.wait()
 
@@ -92,12 +106,16 @@ def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int)
         return screening.captions(screening.show(takes, paths, "demo/"), step.advance)
 
 
-def print_result(told: list[Told], lesson: Lesson | None, started: float) -> None:
-    result = as_result(told, lesson, time.monotonic() - started)
+def print_result(
+    told: list[Told], budgets: list[Budgeted], lesson: Lesson | None, started: float
+) -> None:
+    result = as_result(told, budgets, lesson, time.monotonic() - started)
     print(json.dumps(result, ensure_ascii=False), flush=True)
 
 
-def as_result(told: list[Told], lesson: Lesson | None, seconds: float) -> dict[str, Any]:
+def as_result(
+    told: list[Told], budgets: list[Budgeted], lesson: Lesson | None, seconds: float
+) -> dict[str, Any]:
     """What `--json` says; shares from 0 to 1."""
     training = lesson and {
         "before": right_share(lesson.before),
@@ -122,6 +140,17 @@ def as_result(told: list[Told], lesson: Lesson | None, seconds: float) -> dict[s
                 "latency_s": one.latency_s,
             }
             for one in told
+        ],
+        "budgets": [
+            {
+                "card": one.card.name,
+                "frames": one.told.frames,
+                "visual_tokens": one.told.visual_tokens,
+                "caption": one.told.caption,
+                "reference": one.told.reference,
+                "latency_s": one.told.latency_s,
+            }
+            for one in budgets
         ],
         "training": training,
     }

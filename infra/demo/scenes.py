@@ -1,184 +1,206 @@
-"""What can happen in a demo video, and the one Korean sentence that describes it.
+"""What can happen in a demo film, and which of it a model may see in training.
 
 A scene is its own ground truth: training, evaluation and the demo all start here. It knows
-nothing of pixels (`clips` draws it) or of models.
+nothing of words (`captions` says it), of pixels (`clips` draws it) or of models.
 """
 
 import hashlib
-import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-COLOURS = {
-    "red": "빨간",
-    "orange": "주황색",
-    "yellow": "노란",
-    "green": "초록색",
-    "blue": "파란",
-    "pink": "분홍색",
-    "purple": "보라색",
+COLOURS = ("red", "orange", "yellow", "green", "blue", "pink", "purple")
+SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
+BACKGROUNDS = ("black", "gray", "white", "navy", "brown")
+
+PLACES = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "top": (0, -1),
+    "bottom": (0, 1),
+    "upper left": (-1, -1),
+    "upper right": (1, -1),
+    "lower left": (-1, 1),
+    "lower right": (1, 1),
 }
-SHAPES = {
-    "circle": "원",
-    "square": "사각형",
-    "triangle": "삼각형",
-    "star": "별",
-    "heart": "하트",
-    "cross": "십자가",
-}
-BACKGROUNDS = {
-    "black": "검은",
-    "gray": "회색",
-    "white": "흰",
-    "navy": "남색",
-    "brown": "갈색",
-}
-PLACES = {"left": "왼쪽", "right": "오른쪽", "top": "위", "bottom": "아래"}
-MOTIONS = {
-    "still": None,
+"""Name -> (x, y) seen from the centre; y points down."""
+PATHS = {
     "rightwards": ("left", "right"),
     "leftwards": ("right", "left"),
     "downwards": ("top", "bottom"),
     "upwards": ("bottom", "top"),
+    "to the lower right": ("upper left", "lower right"),
+    "to the lower left": ("upper right", "lower left"),
+    "to the upper right": ("lower left", "upper right"),
+    "to the upper left": ("lower right", "upper left"),
 }
-"""Name -> (from, to); None = it stays where it is."""
+"""Motion -> (from, to)."""
+DIAGONALS = tuple(name for name in PATHS if name.startswith("to the"))
+MOTIONS = ("still", *PATHS, "growing", "shrinking")
 
-UNSEEN_COLOURS = ("purple",)
-"""What the base model never meets, so that there is something left to teach it."""
-
-BASE_COLOURS = tuple(colour for colour in COLOURS if colour not in UNSEEN_COLOURS)
-
-HELD_OUT = 0.15
-"""Share of the attribute combinations that no training clip shows."""
+Kind = Literal["empty", "single", "two_objects", "scene_change"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Split = Literal["train", "heldout"]
+HELD_OUT = 0.15
+"""Share of the combinations that no training film shows."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One object, and what it does."""
+
+    colour: str
+    shape: str
+    motion: str
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One object that moves, or stays, before a plain background; or the background alone."""
+    """Up to two objects before a plain background; after a cut, perhaps, another scene."""
 
     background: str
-    colour: str | None = None
-    shape: str | None = None
-    motion: str | None = None
+    figures: tuple[Figure, ...] = ()
+    """In the order of COLOURS, which is the order in which they are told."""
+    then: "Scene | None" = None
 
     def __post_init__(self) -> None:
-        known = self.background in BACKGROUNDS and (
-            self.empty
-            or (self.colour in COLOURS and self.shape in SHAPES and self.motion in MOTIONS)
+        known = self.background in BACKGROUNDS and all(
+            figure.colour in COLOURS and figure.shape in SHAPES and figure.motion in MOTIONS
+            for figure in self.figures
         )
         if not known:
-            raise ValueError(f"not in the vocabulary, or an object in part: {self}")
+            raise ValueError(f"not in the vocabulary: {self}")
+        places = [COLOURS.index(figure.colour) for figure in self.figures]
+        if len(places) > 2 or places != sorted(set(places)):
+            raise ValueError(f"at most two objects, of two colours, in the colours' order: {self}")
+        if self.then and self.then.then:
+            raise ValueError(f"at most one cut: {self}")
 
     @property
-    def empty(self) -> bool:
-        return self.colour is None and self.shape is None and self.motion is None
+    def parts(self) -> tuple["Scene", ...]:
+        """What is before the cut, and what is after it."""
+        return (replace(self, then=None), self.then) if self.then else (self,)
+
+    @property
+    def kind(self) -> Kind:
+        if self.then:
+            return "scene_change"
+        return ("empty", "single", "two_objects")[len(self.figures)]  # type: ignore[return-value]
 
 
-def has_final_consonant(word: str) -> bool:
-    """Whether the last syllable ends in a consonant (받침).
-
-    Unicode orders the 11,172 syllables with the 28 finals innermost, "none" first
-    (The Unicode Standard, chapter 3.12).
-    """
-    return _final(word) != 0
-
-
-def with_subject(noun: str) -> str:
-    """원 -> 원이, 하트 -> 하트가."""
-    return noun + ("이" if has_final_consonant(noun) else "가")
-
-
-def with_direction(noun: str) -> str:
-    """왼쪽 -> 왼쪽으로, 위 -> 위로; after ㄹ as after a vowel."""
-    rieul = 8
-    return noun + ("로" if _final(noun) in (0, rieul) else "으로")
-
-
-def _final(word: str) -> int:
-    code = ord(word[-1]) - ord("가")
-    if not 0 <= code < 11_172:
-        raise ValueError(f"{word!r} does not end in a Hangul syllable")
-    return code % 28
-
-
-def caption(scene: Scene) -> str:
-    """The sentence the model is trained to say about this scene, and is judged by."""
-    background = BACKGROUNDS[scene.background]
-    if scene.empty:
-        return f"{background} 배경에 아무것도 없습니다."
-    thing = with_subject(f"{COLOURS[scene.colour]} {SHAPES[scene.shape]}")
-    way = MOTIONS[scene.motion]
-    if way is None:
-        return f"{background} 배경에서 {thing} 가만히 있습니다."
-    origin, goal = (PLACES[place] for place in way)
-    return f"{background} 배경에서 {thing} {origin}에서 {with_direction(goal)} 움직입니다."
-
-
-def parse(text: str) -> Scene | None:
-    """The scene that a caption names, or None when it names none of ours."""
-    return _BY_CAPTION.get(text)
+def single(background: str, colour: str, shape: str, motion: str) -> Scene:
+    """One object, no cut."""
+    return Scene(background, (Figure(colour, shape, motion),))
 
 
 def reverse(scene: Scene) -> Scene:
     """What the same frames show when they are played backwards."""
-    way = MOTIONS[scene.motion] if scene.motion else None
-    if way is None:
-        return scene
-    backwards = next(name for name, other in MOTIONS.items() if other == way[::-1])
-    return replace(scene, motion=backwards)
+    *before, last = (
+        replace(part, figures=tuple(replace(f, motion=_BACKWARDS[f.motion]) for f in part.figures))
+        for part in scene.parts
+    )
+    return replace(last, then=before[0]) if before else last
 
 
 def freeze(scene: Scene) -> Scene:
     """What its first frame shows when it is repeated."""
-    return scene if scene.empty else replace(scene, motion="still")
+    figures = tuple(replace(figure, motion="still") for figure in scene.figures)
+    return Scene(scene.background, figures)
+
+
+def combinations(scene: Scene) -> Iterator[str]:
+    """What is seen together in this scene; empty backgrounds combine nothing."""
+    for part in scene.parts:
+        for figure in part.figures:
+            yield f"{figure.colour} {figure.shape} {figure.motion} {part.background}"
+        if len(part.figures) == 2:
+            yield " + ".join(f"{figure.colour} {figure.shape}" for figure in part.figures)
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether this combination of attributes is kept from training; stable for ever.
+    """Whether it shows a combination that is kept from training; stable for ever."""
+    return any(
+        int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 < HELD_OUT
+        for name in combinations(scene)
+    )
 
-    An empty scene has nothing to combine and is never held out.
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model is shown of the world."""
+
+    colours: tuple[str, ...] = COLOURS
+    motions: tuple[str, ...] = MOTIONS
+
+
+UNSEEN_COLOUR = "purple"
+"""What no shipped model ever meets, so that there is something left to teach them."""
+
+KNOWN = Vocabulary(tuple(colour for colour in COLOURS if colour != UNSEEN_COLOUR))
+"""Of the shipped models."""
+NEW = Vocabulary((UNSEEN_COLOUR,))
+"""Of the demo's lesson."""
+
+
+def sample_scenes(
+    n: int,
+    seed: int,
+    *,
+    split: Split,
+    kind: Kind = "single",
+    vocabulary: Vocabulary = KNOWN,
+) -> list[Scene]:
+    """n scenes of one kind, drawn with replacement from one side of the split.
+
+    Nothing of an empty scene is ever held out: for these both sides are the same.
     """
-    if scene.empty:
-        return False
-    name = f"{scene.colour} {scene.shape} {scene.motion} {scene.background}"
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
-    return place < HELD_OUT
+    rng = random.Random(f"{kind} {split} {seed}")  # noqa: S311  # reproducible, not secret
+    scenes: list[Scene] = []
+    while len(scenes) < n:
+        scene = _draw(rng, kind, vocabulary)
+        if kind == "empty" or held_out(scene) == (split == "heldout"):
+            scenes.append(scene)
+    return scenes
 
 
-def all_scenes(colours: tuple[str, ...] = tuple(COLOURS)) -> list[Scene]:
-    """Every scene that shows an object in one of these colours."""
-    return [
-        Scene(background, colour, shape, motion)
-        for background, colour, shape, motion in itertools.product(
-            BACKGROUNDS, colours, SHAPES, MOTIONS
-        )
-    ]
+def _draw(rng: random.Random, kind: Kind, vocabulary: Vocabulary) -> Scene:
+    background = rng.choice(BACKGROUNDS)
+    if kind == "empty":
+        return Scene(background)
+    if kind == "scene_change":
+        return _draw_cut(rng, vocabulary)
+    number = 1 if kind == "single" else 2
+    colours = sorted(rng.sample(vocabulary.colours, number), key=COLOURS.index)
+    return Scene(
+        background,
+        tuple(
+            Figure(colour, rng.choice(SHAPES), rng.choice(vocabulary.motions)) for colour in colours
+        ),
+    )
 
 
-def sample_scenes(n: int, seed: int, *, split: Split, unseen: bool = False) -> list[Scene]:
-    """n scenes with an object, drawn with replacement from one side of the split.
-
-    Args:
-        unseen: those in a colour that the base model never met, instead of the others.
-    """
-    pool = [
-        scene
-        for scene in all_scenes(UNSEEN_COLOURS if unseen else BASE_COLOURS)
-        if held_out(scene) == (split == "heldout")
-    ]
-    return random.Random(seed).choices(pool, k=n)  # noqa: S311  # reproducible, not secret
+def _draw_cut(rng: random.Random, vocabulary: Vocabulary) -> Scene:
+    """One object before the cut and one after it; in an eighth of the halves there is none."""
+    kinds: tuple[Kind, ...] = ("empty", *["single"] * 7)
+    while True:
+        first, second = (_draw(rng, rng.choice(kinds), vocabulary) for _ in range(2))
+        if _looks(first) != _looks(second) and (first.figures or second.figures):
+            return replace(first, then=second)
 
 
-def empty_scenes(n: int, seed: int) -> list[Scene]:
-    """n scenes in which nothing is there."""
-    rng = random.Random(seed)  # noqa: S311
-    return [Scene(rng.choice(list(BACKGROUNDS))) for _ in range(n)]
+def _looks(scene: Scene) -> tuple[str, ...]:
+    """All that a single frame shows."""
+    return scene.background, *(f"{figure.colour} {figure.shape}" for figure in scene.figures)
 
 
-_BY_CAPTION = {
-    caption(scene): scene
-    for scene in [*all_scenes(), *(Scene(background) for background in BACKGROUNDS)]
+_BACKWARDS = {
+    "still": "still",
+    "growing": "shrinking",
+    "shrinking": "growing",
+    **{
+        name: next(other for other, back in PATHS.items() if back == way[::-1])
+        for name, way in PATHS.items()
+    },
 }

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from infra.demo.captions import caption
 from infra.demo.clips import film
 from infra.demo.lesson import Take
-from infra.demo.scenes import caption
 from infra.demo.steps import DemoFailed
 from infra.local.metrics import read_metrics
 from infra.local.stack import LocalStack
@@ -51,6 +51,9 @@ class Told:
     adapter: str | None
     latency_s: float
     """From the upload, or the moment it was asked again, to the record."""
+    frames: int = 0
+    """That the model saw."""
+    visual_tokens: int = 0
 
     @property
     def failed(self) -> bool:
@@ -68,7 +71,7 @@ class Screening:
     def film(self, takes: Sequence[Take], folder: Path, on_film: Callable[[], None]) -> list[Path]:
         paths = []
         for take in takes:
-            paths.append(film(take.scene, take.clip, folder / f"{take.id}.mp4"))
+            paths.append(film(take.scene, take.clip, folder / take.id))
             on_film()
         return paths
 
@@ -81,22 +84,37 @@ class Screening:
             self._store.upload(path, self._stack.videos_bucket, key)
         return shown
 
-    def ask_again(self, shown: Sequence[Shown], prefix: str, generation: int) -> list[Shown]:
-        """`jamak enqueue` with a new generation, for the adapter in use now."""
-        now = datetime.now(UTC)
+    def ask_again(
+        self,
+        shown: Sequence[Shown],
+        prefix: str,
+        *,
+        generation: int = 0,
+        frames: int | None = None,
+    ) -> list[Shown]:
+        """`jamak enqueue`: with a new generation for the adapter in use now, or so many frames."""
+        options = ["--generation", str(generation)]
+        if frames:
+            options += ["--frames", str(frames)]
         uri = f"s3://{self._stack.videos_bucket}/{prefix}"
-        self.jamak("enqueue", uri, "--generation", str(generation))
+        now = datetime.now(UTC)
+        self.jamak("enqueue", uri, *options)
         return [Shown(film.key, film.reference, now) for film in shown]
 
     def captions(
-        self, shown: Sequence[Shown], on_caption: Callable[[], object], generation: int = 0
+        self,
+        shown: Sequence[Shown],
+        on_caption: Callable[[], object],
+        *,
+        generation: int = 0,
+        frames: int | None = None,
     ) -> list[Told]:
         """In the order of `shown`; wait for all of them.
 
         Raises:
             DemoFailed: nothing more comes, or a process of the stack has ended.
         """
-        recipe = recipe_of(self._settings, generation=generation)
+        recipe = recipe_of(self._settings, generation=generation, frames=frames)
         waiting = {
             film: CaptionJob(
                 video=video_of(self._store.head(self._stack.videos_bucket, film.key)), recipe=recipe
@@ -184,19 +202,22 @@ class Screening:
         record, failure = record_key(prefix, job), failure_key(prefix, job)
         if self._store.exists(bucket, record):
             made = decode(Caption, self._store.get(bucket, record))
-            adapter = made.adapter.version if made.adapter else None
-            return self._told(film, made.text, made.status, made.created_at, adapter)
+            told = self._told(film, made.text, made.status, made.created_at)
+            return replace(
+                told,
+                adapter=made.adapter.version if made.adapter else None,
+                frames=made.frames.decoded,
+                visual_tokens=made.tokens.visual,
+            )
         if self._store.exists(bucket, failure):
             why = decode(Failure, self._store.get(bucket, failure))
             return self._told(film, f"{why.reason}: {why.message}", why.status, why.created_at)
         return None
 
     @staticmethod
-    def _told(
-        film: Shown, text: str, status: str, at: datetime, adapter: str | None = None
-    ) -> Told:
+    def _told(film: Shown, text: str, status: str, at: datetime) -> Told:
         seconds = round((at - film.uploaded_at).total_seconds(), 3)
-        return Told(film.key, film.reference, text, status, adapter, seconds)
+        return Told(film.key, film.reference, text, status, None, seconds)
 
     def _log_end(self, process: str) -> str:
         lines = self._stack.log(process).read_text(errors="replace").splitlines()

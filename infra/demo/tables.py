@@ -3,6 +3,7 @@
 from rich.markup import escape
 from rich.table import Column, Table
 
+from infra.demo.budgets import Budgeted
 from infra.demo.screening import Told
 from infra.demo.teaching import Lesson, right_share
 
@@ -18,6 +19,30 @@ def captions_table(told: list[Told]) -> Table:
             escape(one.reference),
             MARK[one.right],
             f"{one.latency_s:.1f}",
+        )
+    return table
+
+
+def budgets_table(budgets: list[Budgeted]) -> Table:
+    table = Table(
+        "class",
+        "frames",
+        "visual tokens\n(of a 7B model)",
+        _text("caption"),
+        "ok",
+        "seconds",
+        show_lines=True,
+        title="one film, with the budget of each card class",
+        caption=budgets[0].told.reference,
+    )
+    for one in budgets:
+        table.add_row(
+            one.card.name,
+            str(one.told.frames),
+            f"{one.told.visual_tokens} ({one.card.visual_tokens:,})",
+            escape(one.told.caption),
+            MARK[one.told.right],
+            f"{one.told.latency_s:.2f}",
         )
     return table
 

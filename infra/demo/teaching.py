@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from infra.demo.lesson import SHOWN, TRAINING, new_takes, training_takes
-from infra.demo.screening import Screening, Told
+from infra.demo.screening import Screening, Shown, Told
 from infra.demo.steps import DemoFailed, Steps
 from infra.local.stack import LocalStack
 from shared.messages import TrainOutcome
@@ -59,13 +59,13 @@ def teach(steps: Steps, stack: LocalStack, screening: Screening, registry: Regis
         pointer = next(p for p in map(registry.pointer, registry.bases()) if p.version)
         picked_up_s = (datetime.now(UTC) - pointer.updated_at).total_seconds()
     with steps.step("captioning it again: jamak enqueue --generation 1", len(takes)) as step:
-        after = screening.captions(screening.ask_again(shown, PREFIX, 1), step.advance, 1)
+        after = _again(screening, shown, 1, step.advance)
         if right_share(after) <= 0.5 or any(one.adapter != outcome.version for one in after):
             raise DemoFailed("the captions did not get better", cure=f"It said: {_said(after)}")
     with steps.step("the way back: jamak adapters rollback", len(takes)) as step:
         screening.jamak("adapters", "rollback")
         screening.until_adapter(None)
-        rolled_back = screening.captions(screening.ask_again(shown, PREFIX, 2), step.advance, 2)
+        rolled_back = _again(screening, shown, 2, step.advance)
         if _said(rolled_back) != _said(before):
             raise DemoFailed("the old captions are not back", cure=f"It said: {_said(rolled_back)}")
     return Lesson(before, after, rolled_back, outcome, round(picked_up_s, 1))
@@ -86,6 +86,13 @@ def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) ->
     if not outcome.activated:
         raise DemoFailed(f"the adapter is not in use: it scored {outcome.metrics}")
     return outcome
+
+
+def _again(
+    screening: Screening, shown: list[Shown], generation: int, on_caption: Callable[[], None]
+) -> list[Told]:
+    asked = screening.ask_again(shown, PREFIX, generation=generation)
+    return screening.captions(asked, on_caption, generation=generation)
 
 
 def _follow(log: Path, show: Callable[[int, int, str], None]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.demo.captions import caption as true_caption
 from infra.demo.clips import Clip, film
-from infra.demo.scenes import Scene
-from infra.demo.scenes import caption as true_caption
+from infra.demo.scenes import single
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
 from producer.enqueue import enqueue
@@ -52,7 +52,7 @@ ODD_KEYS = [
 def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
-    scene = Scene("black", "red", "circle", "rightwards")
+    scene = single("black", "red", "circle", "rightwards")
     clip = film(scene, Clip(7, fps=12, duration_s=2.0), tmp_path / "a.mp4")
     jobs = send(world, *(world.upload(clip, key) for key in ODD_KEYS))
     for job in jobs:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from infra.demo.captions import caption
 from infra.demo.clips import Clip, film
-from infra.demo.scenes import Scene, caption
+from infra.demo.scenes import single
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -52,6 +53,24 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     assert training["picked_up_s"] < 10
     assert "the way back" in done.stderr
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_budgets_of_all_classes_on_a_cpu(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*JAMAK, "demo", "--videos", "1", "--no-train", "--card", "h100", "--json"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])["budgets"]
+    assert [one["card"] for one in said] == ["t4", "l4", "a100", "h100"]
+    assert [one["frames"] for one in said] == [4, 8, 16, 32]
+    assert [one["visual_tokens"] for one in said] == [36, 72, 144, 288]
+    assert all(one["caption"] == one["reference"] for one in said[1:])
+    assert all(one["latency_s"] > 0 for one in said)
+    assert "4,608" in done.stderr
 
 
 def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: Path) -> None:
@@ -120,7 +139,7 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
         return json.loads(done.stdout.splitlines()[-1])
 
     # a video of one's own
-    scene = Scene("black", "red", "circle", "rightwards")
+    scene = single("black", "red", "circle", "rightwards")
     uri = "s3://jamak-videos/내 영상.mp4"
     mine = film(scene, Clip(7), tmp_path / "내 영상.mp4")
     assert jamak("show", uri).returncode == 78

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from infra.demo.clips import write_mp4
+from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
@@ -80,7 +80,7 @@ def test_rows_of_a_batch_may_differ_in_their_frames(
 ) -> None:
     """The model joins pixels and visual tokens by their order alone; so each row must get its
     own: its logits are those it has alone."""
-    write_mp4(tmp_path / "파란9.mp4", np.full((1, 48, 80, 3), 90, np.uint8), fps=8)
+    write_film(tmp_path / "파란9.mp4", np.full((1, 48, 80, 3), 90, np.uint8), fps=8)
     loaded = _load()
     rows = [*sft_rows(videos)[:1], make_row("파란9", tmp_path / "파란9.mp4", "train")]
     encoder = _encoder(loaded, rows, frames=4)
