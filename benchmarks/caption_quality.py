@@ -20,12 +20,26 @@ from rich.table import Table
 
 from infra.demo.clips import SIZES
 from infra.demo.contact_sheet import misses_page
-from infra.demo.evaluation import FRAMES, Answer, interviews, jobs_of, misses, summary
+from infra.demo.evaluation import FRAMES, PROCESSES, Answer, interviews, jobs_of, misses, summary
 
 MODELS = Path(__file__).parent.parent / "infra" / "demo" / "models"
-FILMS, QUICK_FILMS = 1200, 20
+FILMS, QUICK_FILMS = 1200, 16
 MISSES = Path("build/caption_quality/misses.html")
 SHOWN_MISSES = 100
+SIGNS = {
+    "rightwards": "→",
+    "leftwards": "←",
+    "downwards": "↓",
+    "upwards": "↑",
+    "to the lower right": "↘",
+    "to the lower left": "↙",
+    "to the upper right": "↗",
+    "to the upper left": "↖",
+    "growing": "+",
+    "shrinking": "-",
+    "still": "·",
+}
+"""Motions, where room is short."""
 
 
 def main() -> None:
@@ -42,8 +56,10 @@ def main() -> None:
         jobs, frames = jobs_of(QUICK_FILMS, arguments.seed, SIZES[1:4]), FRAMES[:2]
     else:
         jobs, frames = jobs_of(arguments.films, arguments.seed), FRAMES
+    # A further process takes longer to start than a quick run lasts.
+    processes = 1 if arguments.quick else PROCESSES
     answers: dict[str, list[Answer]] = {directory.name: [] for directory in directories}
-    asked = interviews(directories, jobs, frames)
+    asked = interviews(directories, jobs, frames, processes=processes)
     for said in track(asked, "films", total=len(jobs), console=Console(stderr=True)):
         for name, more in said.items():
             answers[name].extend(more)
@@ -84,7 +100,9 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def matrix(title: str, counts: dict[str, int]) -> Table:
     """Truth by answer."""
-    pairs = {tuple(pair.split(" > ")): n for pair, n in counts.items()}
+    pairs = {
+        tuple(SIGNS.get(name, name) for name in pair.split(" > ")): n for pair, n in counts.items()
+    }
     truths = sorted({truth for truth, _ in pairs})
     said = sorted({answer for _, answer in pairs} | set(truths))
     grid = Table("truth \\ said", *said, title=title)

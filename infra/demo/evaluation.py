@@ -202,14 +202,22 @@ def interview(
 
 
 def interviews(
-    directories: Sequence[Path], jobs: Sequence[Job], frames: Sequence[int] = FRAMES
+    directories: Sequence[Path],
+    jobs: Sequence[Job],
+    frames: Sequence[int] = FRAMES,
+    *,
+    processes: int = PROCESSES,
 ) -> Iterator[dict[str, list[Answer]]]:
     """Of each film, in order: the name of each checkpoint's folder -> its answers.
 
-    In processes of their own, one for each core; each loads every checkpoint.
+    Each process loads every checkpoint; a single one is this one.
     """
+    if processes == 1:
+        _load(directories, frames)
+        yield from map(_interview, jobs)
+        return
     with ProcessPoolExecutor(
-        PROCESSES,
+        processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_load,
         initargs=(directories, frames),
