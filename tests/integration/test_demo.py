@@ -75,9 +75,9 @@ def test_the_budgets_of_all_classes_on_a_cpu(environ: dict[str, str]) -> None:
 
 def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: Path) -> None:
     with_small_limit = (
-        "from functools import partial\n"
         "from infra.demo import cli\n"
-        "cli.LocalStack = partial(cli.LocalStack, extra_env={'JAMAK_MAX_VIDEO_BYTES': '10'})\n"
+        "Stack, limit = cli.LocalStack, {'JAMAK_MAX_VIDEO_BYTES': '10'}\n"
+        "cli.LocalStack = lambda extra_env: Stack(extra_env=extra_env | limit)\n"
         "from producer.cli import main\n"
         "main()"
     )
