@@ -2,7 +2,8 @@
 
     python -m infra.demo.bases NAME        its folder; it is built first if it is not there yet
 
-novice      never saw purple, nor anything move diagonally: for new attributes (half an hour)
+novice      never saw purple, nor anything move diagonally: for new attributes; by the whole
+            recipe, so it takes as long
 habit       adds a sentence about what is not there, before some backgrounds: for preferences
 unaligned   a language model and a vision tower that never met, between them a random projector:
             for the alignment stage
@@ -77,7 +78,12 @@ def base(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=directory.parent) as work:
             made = Path(work) / name
             BUILDERS[name](made, Path(work))
-            made.rename(directory)
+            try:
+                made.rename(directory)
+            except OSError:
+                # Somebody else was faster; both made it from the same.
+                if not directory.exists():
+                    raise
     return directory
 
 

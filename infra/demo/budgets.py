@@ -51,7 +51,7 @@ def show_budgets(
         screening.captions(shown, lambda: None)
         found = []
         for one in classes:
-            # One after the other: a latency is not to hold another one's time.
+            # One after the other: none is to wait for another one's turn at the model.
             asked = screening.ask_again(shown, PREFIX, frames=one.frames)
             (told,) = screening.captions(asked, step.advance, frames=one.frames)
             found.append(Budgeted(one, told))

@@ -148,7 +148,7 @@ def as_result(
                 "visual_tokens": one.told.visual_tokens,
                 "caption": one.told.caption,
                 "reference": one.told.reference,
-                "latency_s": one.told.latency_s,
+                "latency_s": one.told.worker_s,
             }
             for one in budgets
         ],

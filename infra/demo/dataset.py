@@ -8,7 +8,7 @@ import multiprocessing
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -229,8 +229,3 @@ def _scene(text: str) -> Scene:
     if scene is None:
         raise ValueError(f"not a caption of ours: {text!r}")
     return scene
-
-
-def as_json(curriculum: Curriculum) -> str:
-    """What the dataset is a function of, with the code."""
-    return json.dumps(asdict(curriculum), sort_keys=True)

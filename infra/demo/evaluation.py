@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -88,7 +88,7 @@ class Quality:
     """Shares from 0 to 1. One object, `FEWEST` frames and 2x2 pooling, unless it says otherwise."""
 
     n: int
-    """Films; every one shows a combination that no training film shows."""
+    """Films; each that shows an object shows a combination that no training film shows."""
     exact: float
     """The caption is the expected sentence, letter by letter."""
     two_objects: float
@@ -110,9 +110,9 @@ class Quality:
     """The first frame repeated: it is told that nothing moves."""
     other_background: float
     """The same film before another background: the same object is told."""
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
+    confusion: dict[str, dict[str, int]]
     """Attribute -> "truth > answer" -> how often."""
-    ms_per_video: float = 0.0
+    ms_per_video: float
     """Median of decoding, preprocessing and generating."""
 
     def as_json(self) -> dict[str, object]:

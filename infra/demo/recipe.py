@@ -55,20 +55,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     console, started = Console(stderr=True), time.monotonic()
-    variants = [Variant(backbone, arguments.seed) for backbone in BACKBONES]
-    build_variants(variants, arguments.out, console)
+    build_variants(arguments.seed, arguments.out, console)
     console.print(f"{arguments.out}: {time.monotonic() - started:.0f} s")
 
 
-def build_variants(variants: list[Variant], out: Path, console: Console) -> None:
-    """Each in the folder of `out` that is named after its backbone. All of one seed."""
+def build_variants(seed: int, out: Path, console: Console) -> None:
+    """Each in the folder of `out` that is named after its backbone."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as work:
-        make_dataset(Curriculum(variants[0].seed), Path(work))
+        films = Path(work)
+        make_dataset(Curriculum(seed), films)
         in_parallel(
             {
-                variant.backbone: (build_variant, variant, Path(work), out / variant.backbone)
-                for variant in variants
+                backbone: (build_variant, Variant(backbone, seed), films, out / backbone)
+                for backbone in BACKBONES
             },
             console,
         )

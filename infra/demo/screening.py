@@ -54,6 +54,8 @@ class Told:
     frames: int = 0
     """That the model saw."""
     visual_tokens: int = 0
+    worker_s: float = 0.0
+    """What the worker spent on it, from the download to the last token."""
 
     @property
     def failed(self) -> bool:
@@ -208,6 +210,7 @@ class Screening:
                 adapter=made.adapter.version if made.adapter else None,
                 frames=made.frames.decoded,
                 visual_tokens=made.tokens.visual,
+                worker_s=round(sum(made.timings_s.values()), 3),
             )
         if self._store.exists(bucket, failure):
             why = decode(Failure, self._store.get(bucket, failure))

@@ -30,7 +30,7 @@ def budgets_table(budgets: list[Budgeted]) -> Table:
         "visual tokens\n(of a 7B model)",
         _text("caption"),
         "ok",
-        "seconds",
+        "seconds\n(worker)",
         show_lines=True,
         title="one film, with the budget of each card class",
         caption=budgets[0].told.reference,
@@ -42,7 +42,7 @@ def budgets_table(budgets: list[Budgeted]) -> Table:
             f"{one.told.visual_tokens} ({one.card.visual_tokens:,})",
             escape(one.told.caption),
             MARK[one.told.right],
-            f"{one.told.latency_s:.2f}",
+            f"{one.told.worker_s:.2f}",
         )
     return table
 
