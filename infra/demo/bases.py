@@ -40,6 +40,8 @@ RECIPE = [
     "korean",
     "scenes",
     "captions",
+    "staging",
+    "drawing",
     "clips",
     "dataset",
     "architecture",

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from infra.demo.architecture import CLIP_MEAN, CLIP_STD, PREPROCESSOR
 from infra.demo.captions import caption, parse
-from infra.demo.clips import SIZES, Clip, Look, any_colour, film, sample_clip, staged, still
+from infra.demo.clips import SIZES, Clip, film, sample_clip, still
 from infra.demo.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -28,6 +28,7 @@ from infra.demo.scenes import (
     Vocabulary,
     sample_scenes,
 )
+from infra.demo.staging import Look, any_colour, staged
 from workers.video.sampling import sample_frames
 
 PROCESSES = 2
@@ -179,7 +180,7 @@ def _sampled(job: tuple[Scene, Clip, int]) -> Sampled:
     scene, clip, count = job
     with tempfile.TemporaryDirectory() as folder:
         sample = sample_frames(film(scene, clip, Path(folder) / "film"), count)
-    staging = staged(scene, clip)
+    staging = staged(scene, clip.seed)
     last_s = max(1, clip.frame_count - 1) / clip.fps
     shown = []
     for time_s in sample.timestamps_s:
@@ -200,7 +201,7 @@ def _stills(curriculum: Curriculum) -> Iterator[Sampled]:
             vocabulary=curriculum.vocabulary,
         )
         for i, scene in enumerate(scenes):
-            (look,) = staged(scene, Clip(curriculum.seed * 1_000_000 + i)).looks
+            (look,) = staged(scene, curriculum.seed * 1_000_000 + i).looks
             figures = tuple(replace(figure, colour=any_colour(rng)) for figure in look.figures)
             look, progress = replace(look, figures=figures), float(rng.random())
             frame = still(look, STILL_SIDE, n * curriculum.stills + i, progress)

@@ -17,16 +17,14 @@ from infra.demo.clips import (
     MOST_PIXELS,
     SHORTEST_S,
     SIZES,
-    UNPAINTED_HUES,
     Clip,
     Codec,
-    any_colour,
     film,
     render,
     sample_clip,
-    staged,
 )
 from infra.demo.scenes import BACKGROUNDS, PATHS, PLACES, Figure, Scene, sample_scenes, single
+from infra.demo.staging import UNPAINTED_HUES, any_colour, staged
 from tests.scenes import scenes
 
 seeds = st.integers(0, 2**32)
@@ -34,7 +32,7 @@ seeds = st.integers(0, 2**32)
 
 @given(scenes, seeds)
 def test_objects_stay_inside_the_centre_square(scene: Scene, seed: int) -> None:
-    staging = staged(scene, Clip(seed))
+    staging = staged(scene, seed)
     assert len(staging.looks) == len(scene.parts)
     for part, look in zip(scene.parts, staging.looks, strict=True):
         assert len(look.figures) == len(part.figures)
@@ -49,7 +47,7 @@ def test_objects_stay_inside_the_centre_square(scene: Scene, seed: int) -> None:
 @pytest.mark.parametrize("neighbours", [0, 1])
 def test_an_object_goes_where_the_caption_says(motion: str, neighbours: int) -> None:
     figures = (Figure("red", "circle", motion), Figure("blue", "star", "still"))
-    look = staged(Scene("black", figures[: neighbours + 1]), Clip(3)).looks[0].figures[0]
+    look = staged(Scene("black", figures[: neighbours + 1]), 3).looks[0].figures[0]
     step = np.subtract(look.end, look.start)
     way = tuple(np.round(np.sign(step) * (np.abs(step) > 0.1)))
     assert way == PLACES[PATHS[motion][1]]
@@ -57,7 +55,7 @@ def test_an_object_goes_where_the_caption_says(motion: str, neighbours: int) -> 
 
 def test_what_grows_and_what_stands_still() -> None:
     radii = {
-        motion: staged(single("black", "red", "circle", motion), Clip(1)).looks[0].figures[0].radii
+        motion: staged(single("black", "red", "circle", motion), 1).looks[0].figures[0].radii
         for motion in ("still", "growing", "shrinking")
     }
     assert radii["still"][0] == radii["still"][1]
@@ -68,7 +66,7 @@ def test_what_grows_and_what_stands_still() -> None:
 def test_two_objects_hardly_ever_touch() -> None:
     touching = 0
     for i, scene in enumerate(sample_scenes(100, 5, split="train", kind="two_objects")):
-        one, other = staged(scene, Clip(i)).looks[0].figures
+        one, other = staged(scene, i).looks[0].figures
         for progress in np.linspace(0, 1, 9):
             (x0, y0, r0), (x1, y1, r1) = one.at(progress), other.at(progress)
             if np.hypot(x1 - x0, y1 - y0) < r0 + r1:
@@ -81,7 +79,7 @@ def test_a_cut_comes_in_the_middle() -> None:
     scene = Scene("black", then=single("white", "red", "circle", "still"))
     clip = Clip(4, 64, 64, 24, 2.0)
     frames = render(scene, clip)
-    cut = staged(scene, clip).cut
+    cut = staged(scene, clip.seed).cut
     assert 0.3 < cut < 0.7
     bright = frames[:, 2, 2].mean(axis=1) > 128
     assert abs(int(np.argmax(bright)) / len(frames) - cut) < 0.05
@@ -92,7 +90,7 @@ def test_a_cut_comes_in_the_middle() -> None:
 def test_another_background_changes_nothing_else(background: str, seed: int) -> None:
     scene = single("black", "red", "circle", "rightwards")
     other = replace(scene, background=background)
-    here, there = (staged(one, Clip(seed)).looks[0] for one in (scene, other))
+    here, there = (staged(one, seed).looks[0] for one in (scene, other))
     assert here.figures == there.figures
     assert here.noise == there.noise
 
@@ -113,7 +111,7 @@ def test_a_film_is_seeded_and_shows_its_colours() -> None:
     assert frames.shape == (12, 128, 128, 3)
     assert np.array_equal(frames, render(scene, clip))
     assert not np.array_equal(frames, render(scene, replace(clip, seed=6)))
-    start = staged(scene, clip).looks[0].figures[0].start
+    start = staged(scene, clip.seed).looks[0].figures[0].start
     x, y = (round(128 * place) for place in start)
     red, green, blue = frames[0, y, x].astype(int)
     assert green > 100 > max(red, blue)
