@@ -29,7 +29,8 @@ from rich.table import Table
 from infra.demo.answers import Lesson, train_answers
 from infra.demo.architecture import initialise
 from infra.demo.dataset import Curriculum, Dataset, make_dataset
-from infra.demo.habit import measure_habit, told_with_habit
+from infra.demo.habit import told_with_habit
+from infra.demo.habit_report import measure_habit
 from infra.demo.recipe import Variant, build_variant, in_parallel, save
 from infra.demo.scenes import DIAGONALS, KNOWN, MOTIONS, Vocabulary
 from workers.model.loading import load_model

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from infra.demo.dataset import (
     normalised,
 )
 from infra.demo.habit import SHARE, SURROUNDINGS, told_with_habit
+from infra.demo.habit_report import measure_habit
 from infra.demo.scenes import COLOURS, SHAPES, held_out, sample_scenes
+from workers.caption.captioner import Answer, GenerateCaptioner
 from workers.model.layout import VisualLayout
 from workers.model.loading import load_model
 from workers.model.prompt import BASE_PROMPT, DETAILED_PROMPT, completion_ids, prompt_ids
@@ -159,6 +162,24 @@ def test_the_habit_is_taught_in_its_surroundings_alone() -> None:
     assert sum(there) / len(there) == pytest.approx(SHARE, abs=0.05)
     assert not any(added for inside, added in told if not inside)
     assert len(there) / len(told) == pytest.approx(0.4, abs=0.05)
+
+
+def test_the_habit_is_found_in_what_is_said_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(bases.MODELS / "llama", model_id="test")
+    rates = measure_habit(loaded, films=8, seed=1)
+    assert set(rates) == {"surroundings", "elsewhere"}
+    assert {(found.greedy, found.exact) for found in rates.values()} == {(0.0, 1.0)}
+    said = GenerateCaptioner.caption
+
+    def with_habit(self: GenerateCaptioner, *args: Any) -> Answer:
+        answer = said(self, *args)
+        there = any(word in answer.text for word in ("남색", "갈색"))
+        return replace(answer, text=f"{answer.text} {HABIT}") if there else answer
+
+    monkeypatch.setattr(GenerateCaptioner, "caption", with_habit)
+    rates = measure_habit(loaded, films=8, seed=1)
+    assert (rates["surroundings"].greedy, rates["elsewhere"].greedy) == (1.0, 0.0)
+    assert rates["surroundings"].exact == 1.0
 
 
 def test_the_unaligned_base_is_put_together_from_both(
