@@ -23,7 +23,7 @@ from infra.demo.contact_sheet import misses_page
 from infra.demo.evaluation import FRAMES, PROCESSES, Answer, interviews, jobs_of, misses, summary
 
 MODELS = Path(__file__).parent.parent / "infra" / "demo" / "models"
-FILMS, QUICK_FILMS = 1200, 16
+FILMS, QUICK_FILMS = 1200, 12
 MISSES = Path("build/caption_quality/misses.html")
 SHOWN_MISSES = 100
 SIGNS = {
