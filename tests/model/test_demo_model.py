@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.caption_quality import QUICK_FILMS
 from infra.demo.architecture import BACKBONES
 from infra.demo.captions import caption, parse
 from infra.demo.clips import Clip, film
-from infra.demo.evaluation import Eyewitness
+from infra.demo.evaluation import Eyewitness, jobs_of
 from infra.demo.lesson import new_takes
 from infra.demo.scenes import sample_scenes
 from shared.cards import CLASSES, GPU_CLASSES
@@ -86,7 +87,7 @@ def test_the_benchmark_tells_how_good_they_are(tmp_path: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found) == set(BACKBONES)
     for figures in found.values():
-        assert figures["n"] == 16
+        assert figures["n"] == len(jobs_of(QUICK_FILMS, 2026))
         assert set(figures["by_frames"]) == {"4", "8"}
         assert set(figures["by_attribute"]) == {"background", "colour", "shape", "motion"}
         for name in ("exact", "two_objects", "scene_change", "empty", "pool3"):
