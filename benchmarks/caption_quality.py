@@ -24,6 +24,7 @@ from infra.demo.evaluation import FRAMES, PROCESSES, Answer, interviews, jobs_of
 
 MODELS = Path(__file__).parent.parent / "infra" / "demo" / "models"
 FILMS, QUICK_FILMS = 1200, 12
+LEAST_FILMS = 10
 MISSES = Path("build/caption_quality/misses.html")
 SHOWN_MISSES = 100
 SIGNS = {
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, nargs="*", help="directories; the shipped ones")
     parser.add_argument("--misses", type=Path, default=MISSES, help="the page of what went wrong")
     arguments = parser.parse_args()
+    if arguments.films < LEAST_FILMS:
+        parser.error(f"--films: at least {LEAST_FILMS}, or some kind of film is missing")
     directories = arguments.models or sorted(file.parent for file in MODELS.glob("*/config.json"))
     if arguments.quick:
         jobs, frames = jobs_of(QUICK_FILMS, arguments.seed, SIZES[1:4]), FRAMES[:2]

@@ -173,10 +173,6 @@ def preprocessor_config() -> dict[str, Any]:
     }
 
 
-def count_parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
 def frame_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     """(frames, 3, S, S) -> (frames, patches, width): what is pooled and then projected."""
     states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states

@@ -35,6 +35,7 @@ from infra.demo.recipe import Variant, build_variant, in_parallel, save
 from infra.demo.scenes import DIAGONALS, KNOWN, MOTIONS, Vocabulary
 from workers.model.loading import load_model
 
+ROOT = Path(__file__).parents[2]
 MODELS = Path(__file__).parent / "models"
 SEED = 3
 RECIPE = [
@@ -54,6 +55,14 @@ RECIPE = [
     "bases",
 ]
 """The modules that decide what comes out."""
+OF_THE_WORKER = [
+    "shared/prompts",
+    "workers/model/layout",
+    "workers/model/preprocess",
+    "workers/model/prompt",
+    "workers/video/sampling",
+]
+"""And what a worker makes of a film and of a prompt."""
 HABIT_STEPS = 800
 REPORT_FILMS = 300
 
@@ -65,7 +74,6 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(BUILDERS))
     parser.add_argument("--report", action="store_true", help="of habit: how often, and where")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # of a tiny model: more would only wait for each other
     directory = base(arguments.name)
     print(directory)
     if arguments.report:
@@ -77,6 +85,7 @@ def base(name: str) -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = home / "jamak" / "bases" / f"{name}-{recipe_hash()}"
     if not directory.exists():
+        torch.set_num_threads(1)  # of a tiny model: more would only wait for each other
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as work:
             made = Path(work) / name
@@ -93,7 +102,8 @@ def base(name: str) -> Path:
 def recipe_hash() -> str:
     """Of the code and of the shipped models that bases are made from."""
     files = [Path(__file__).with_name(f"{name}.py") for name in RECIPE]
-    files += sorted(MODELS.glob("*/model.safetensors"))
+    files += [ROOT / f"{name}.py" for name in OF_THE_WORKER]
+    files += sorted(file for file in MODELS.glob("*/*") if file.is_file() and file.suffix != ".md")
     whole = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
     return whole.hexdigest()[:12]
 

@@ -9,7 +9,7 @@ from infra.demo.clips import Clip
 from infra.demo.lesson import Take
 from infra.demo.scenes import Scene, single
 from infra.demo.screening import Screening, Told
-from infra.demo.steps import Steps
+from infra.demo.steps import DemoFailed, Steps
 from infra.local.stack import LocalStack
 from shared.cards import CLASSES, GPU_CLASSES, CardClass
 from shared.settings import CardName
@@ -54,5 +54,7 @@ def show_budgets(
             # One after the other: none is to wait for another one's turn at the model.
             asked = screening.ask_again(shown, PREFIX, frames=one.frames)
             (told,) = screening.captions(asked, step.advance, frames=one.frames)
+            if told.failed:
+                raise DemoFailed(f"{one.name}: the film got no caption: {told.caption}")
             found.append(Budgeted(one, told))
     return found

@@ -125,6 +125,9 @@ def in_parallel(works: dict[str, Work], console: Console) -> None:
                     total=steps,
                 )
             time.sleep(0.5)
+            if any(process.exitcode for process in running.values()):
+                for process in running.values():
+                    process.terminate()  # what one of them alone would make is not wanted
     failed = [name for name, process in running.items() if process.exitcode]
     if failed:
         raise RuntimeError(f"failed: {', '.join(failed)}")

@@ -27,6 +27,8 @@ from shared.storage import ObjectStore
 
 PATIENCE_S = 120.0
 """Without a single new caption."""
+COMMAND_S = 600.0
+"""The longest that a command may take: the training."""
 LOOK_S = 0.1
 
 
@@ -155,9 +157,15 @@ class Screening:
             text=True,
             env=self._stack.environ,
         )
+        deadline = time.monotonic() + COMMAND_S
         with process:
             try:
                 while process.poll() is None:
+                    if time.monotonic() > deadline:
+                        raise DemoFailed(
+                            f"`jamak {' '.join(arguments)}` did not end within {COMMAND_S:.0f} s; "
+                            f"the trainer's log: {self._log_end('trainer')}"
+                        )
                     self._stack.check()
                     while_it_runs()
                     time.sleep(LOOK_S)
