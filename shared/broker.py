@@ -1,12 +1,7 @@
-"""The two Celery apps, with every reliability setting once and the reason beside it.
-
-Captions and training live under separate key prefixes: the shortest visibility timeout on one set
-of keys wins, and a training run takes hours.
-"""
+"""The two Celery apps, with every reliability setting once and the reason beside it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import kombu
@@ -14,8 +9,10 @@ import redis
 from celery import Celery
 
 from shared.cards import CLASSES, GPU_CLASSES
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, ConfigError
+from shared.leased_queues import LeasedQueues
 from shared.settings import Settings
+from shared.transport import SCHEME
 
 CAPTION_TASK = "jamak.caption"
 TRAIN_TASK = "jamak.train"
@@ -25,18 +22,20 @@ CAPTION_QUEUES = [
     queue for name in GPU_CLASSES for queue in (CLASSES[name].queue, f"{CLASSES[name].queue}.bulk")
 ]
 
-CAPTION_VISIBILITY_S = 900
-"""A message whose worker died comes back after this. Longer than any caption may take."""
-TRAIN_VISIBILITY_S = 24 * 3600
-"""Longer than any training run."""
-
 
 def caption_app(settings: Settings) -> Celery:
-    return _app(settings, caption_prefix(settings), CAPTION_QUEUES, CAPTION_VISIBILITY_S)
+    return _app(settings, caption_prefix(settings), CAPTION_QUEUES)
 
 
 def train_app(settings: Settings) -> Celery:
-    return _app(settings, train_prefix(settings), [TRAIN_QUEUE], TRAIN_VISIBILITY_S)
+    """Under a prefix of its own, so that captions and training can have separate users."""
+    return _app(settings, train_prefix(settings), [TRAIN_QUEUE])
+
+
+def queues_of(app: Celery) -> LeasedQueues:
+    """What is under an app of ours."""
+    queues: LeasedQueues = app.conf.broker_transport_options["queues"]
+    return queues
 
 
 def caption_prefix(settings: Settings) -> str:
@@ -56,13 +55,33 @@ def reaching_redis() -> Iterator[None]:
         raise BrokerUnavailable(f"Redis does not answer: {error}") from error
 
 
-def _app(settings: Settings, prefix: str, queues: list[str], visibility_s: int) -> Celery:
-    url = settings.redis_url.get_secret_value()
-    app = Celery("jamak", broker=url, set_as_current=False)
+def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
+    """Raises ConfigError: the URL is none of Redis."""
+    try:
+        return LeasedQueues(
+            settings.redis_url.get_secret_value(),
+            prefix,
+            settings.visibility_timeout_s,
+            ca_file=settings.redis_ca_file,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"JAMAK_REDIS_URL: {error}", cure="redis://user:password@host:port/db, or rediss://"
+        ) from error
+
+
+def _app(settings: Settings, prefix: str, queues: list[str]) -> Celery:
+    url = urlsplit(settings.redis_url.get_secret_value())
+    # What Celery shows people: without the password.
+    app = Celery(
+        "jamak",
+        broker=f"{SCHEME}://{url.hostname}:{url.port or 6379}{url.path}",
+        set_as_current=False,
+    )
     app.conf.update(
+        broker_transport_options={"queues": leased_queues(settings, prefix)},
         # A message is acknowledged after its effect is in the bucket, never before.
         task_acks_late=True,
-        task_reject_on_worker_lost=True,
         # The result is the object in S3.
         task_ignore_result=True,
         result_backend=None,
@@ -70,13 +89,20 @@ def _app(settings: Settings, prefix: str, queues: list[str], visibility_s: int) 
         task_serializer="json",
         accept_content=["json"],
         # A mistyped queue must fail at the sender; it would be a list that nobody reads.
-        task_queues=[kombu.Queue(name) for name in queues],
+        task_queues=[
+            kombu.Queue(name, exchange=kombu.Exchange(""), routing_key=name) for name in queues
+        ],
         task_create_missing_queues=False,
         task_default_queue=queues[0],
-        # Nothing is fetched ahead of a free thread: it would be hidden from other workers.
+        # Jobs share one model in one process, so they are threads of it.
+        worker_pool="threads",
+        # Nothing is fetched ahead of a free thread: it would be hidden from other workers. Our
+        # leases count the slots; Celery's own count must not be smaller.
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
-        # Ride out a restart of Redis, at the start and in the middle.
+        # Broadcasts need a connection of their own that can fall silent; `jamak status` reads
+        # what workers say about themselves in their beats.
+        worker_enable_remote_control=False,
+        # Ride out a Redis that is not there yet. Later on the transport sees to it.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_publish_retry_policy={
@@ -85,34 +111,7 @@ def _app(settings: Settings, prefix: str, queues: list[str], visibility_s: int) 
             "interval_step": 0.2,
             "interval_max": 1.0,
         },
-        worker_cancel_long_running_tasks_on_connection_loss=False,
         # Our logging is configured by the composition root.
         worker_hijack_root_logger=False,
-        broker_transport_options={
-            "global_keyprefix": prefix,
-            "visibility_timeout": visibility_s,
-            # By default a sweep runs every 100 s and its lock lives 300 s.
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 10,
-            # Priorities would split each queue into four hidden lists.
-            "priority_steps": [0],
-            "socket_keepalive": True,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 30,
-            "health_check_interval": 10,
-        },
     )
-    tls = _tls(settings, url)
-    if tls:
-        app.conf.broker_use_ssl = tls
     return app
-
-
-def _tls(settings: Settings, url: str) -> dict[str, Any] | None:
-    if urlsplit(url).scheme != "rediss":
-        return None
-    tls: dict[str, Any] = {"ssl_cert_reqs": "required"}
-    if settings.redis_ca_file:
-        tls["ssl_ca_certs"] = str(settings.redis_ca_file)
-    return tls

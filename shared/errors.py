@@ -5,15 +5,18 @@
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer, or not to us
-    │   ├── NewerMessage         written by a newer Jamak: leave it to a newer worker
-    │   └── WrongModel           asks for another base model: leave it to a worker that has it
+    │   ├── LeaseLost            somebody else has the message now: write nothing
+    │   └── NotForMe             the work is for another worker: hand it on
+    │       ├── NewerMessage       written by a newer Jamak
+    │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
     └── Reject                 trying again cannot help: becomes a failure record
-        ├── Missing  Forbidden  Overwritten          the object
+        ├── Missing (Gone)  Forbidden  Overwritten   the object
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
+        ├── KillsWorkers  Hangs                      what it does to its workers
         └── BadMessage  BadData  BadAdapter          malformed input of other kinds
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
@@ -54,12 +57,21 @@ class BrokerUnavailable(Retry):
     cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
 
 
-class NewerMessage(Retry):
+class LeaseLost(Retry):
+    reason = "lease_lost"
+    cure = "Nothing to do: the job is done by whoever holds its lease."
+
+
+class NotForMe(Retry):
+    reason = "not_for_me"
+
+
+class NewerMessage(NotForMe):
     reason = "newer_message"
     cure = "Upgrade this process: the message was written by a newer Jamak."
 
 
-class WrongModel(Retry):
+class WrongModel(NotForMe):
     reason = "wrong_model"
     cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
 
@@ -75,6 +87,11 @@ class Reject(JamakError):
 class Missing(Reject):
     reason = "missing"
     cure = "The object is gone. Upload it again if it is still wanted."
+
+
+class Gone(Missing):
+    reason = "gone"
+    cure = "Nothing to do: the video was deleted. Its record or failure stays until it expires."
 
 
 class Forbidden(Reject):
@@ -114,7 +131,9 @@ class TooLarge(Reject):
 
 class TooSlow(Reject):
     reason = "too_slow"
-    cure = "Raise JAMAK_DECODE_DEADLINE_S, or upload a smaller rendition."
+    cure = (
+        "Upload a smaller rendition, or raise JAMAK_DECODE_DEADLINE_S or JAMAK_CAPTION_DEADLINE_S."
+    )
 
 
 class DoesNotFit(Reject):
@@ -125,6 +144,16 @@ class DoesNotFit(Reject):
 class EmptyCaption(Reject):
     reason = "empty_caption"
     cure = "The model answered with nothing. Try another prompt or fewer frames."
+
+
+class KillsWorkers(Reject):
+    reason = "kills_workers"
+    cure = "Look at the video: workers died with it, also alone and with half of its frames."
+
+
+class Hangs(Reject):
+    reason = "hangs"
+    cure = "Look at the video: it stood still on several workers until its lease was lost."
 
 
 class BadMessage(Reject):

@@ -116,6 +116,7 @@ Flag = Literal[
     "repetitive",
     "wrong_language",
     "low_coverage",  # fewer frames than asked for
+    "reduced",  # half the frames, because workers died with all of them
     "emulated",  # a GPU class's budget on a CPU
 ]
 

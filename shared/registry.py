@@ -32,8 +32,16 @@ class Registry:
     def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
         self._store, self._bucket, self._root = store, bucket, f"{prefix}adapters/"
 
-    def publish(self, manifest: AdapterManifest, directory: Path) -> None:
+    def publish(
+        self,
+        manifest: AdapterManifest,
+        directory: Path,
+        on_chunk: Callable[[], None] | None = None,
+    ) -> None:
         """Write a version: the files first, the manifest last. Publishing it again is harmless.
+
+        Args:
+            on_chunk: called after each piece that was sent.
 
         Raises:
             BadAdapter: a file is not allowed, missing, or not the one the manifest names.
@@ -46,7 +54,7 @@ class Registry:
         for name, expected in manifest.files.items():
             body = (directory / name).read_bytes()
             _check_digest(manifest.version, name, body, expected)
-            self._put_once(folder + name, body)
+            self._put_once(folder + name, body, on_chunk)
         self._put_once(folder + "manifest.json", manifest.model_dump_json(indent=2).encode())
 
     def download(self, base_sha256: str, version: str, directory: Path) -> AdapterManifest:
@@ -162,10 +170,10 @@ class Registry:
             return Pointer(generation=0, version=None, previous=None, updated_at=never), None
         return decode(Pointer, body), etag
 
-    def _put_once(self, key: str, body: bytes) -> None:
+    def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
         # A conflict means the same content under the same name: a run was repeated.
         with suppress(Conflict):
-            self._store.put(self._bucket, key, body, if_none_match=True)
+            self._store.put(self._bucket, key, body, if_none_match=True, on_chunk=on_chunk)
 
     def _folder(self, base_sha256: str, version: str) -> str:
         return f"{self._root}{base_sha256[:12]}/{version}/"

@@ -27,16 +27,23 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS. It "
-        "must have `maxmemory-policy noeviction`. An ACL user needs `~jamak* &* +@all -@admin "
-        "-@dangerous`.",
+        "must have `maxmemory-policy noeviction`, and an append-only file. What each role may do "
+        "is in `infra/redis/users.acl`.",
     )
     redis_prefix: str = Field(
         "jamak",
         description="Prefix of every Redis key. Captions live under `<prefix>:`, training under "
-        "`<prefix>-train:`, so that their visibility timeouts cannot meet.",
+        "`<prefix>-train:`.",
     )
     redis_ca_file: Path | None = Field(
         None, description="CA certificate for `rediss://`; without it the system's store is used."
+    )
+
+    visibility_timeout_s: float = Field(
+        30.0,
+        ge=2,
+        description="How long the job of a worker that fell silent stays with it. Each running job "
+        "is renewed four times in it, so jobs may take hours. The same for every process.",
     )
 
     # The bucket
@@ -88,8 +95,17 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         4096 * 2304, ge=1, description="Larger pictures (width x height) are rejected."
     )
+    caption_deadline_s: float = Field(
+        900.0, gt=0, description="A job that takes longer, from download to text, is rejected."
+    )
     decode_deadline_s: float = Field(
         120.0, gt=0, description="A video whose frames take longer is rejected."
+    )
+    drain_s: float = Field(
+        25.0,
+        ge=0,
+        description="After SIGTERM a worker finishes what it can in this time, and hands the rest "
+        "back. Stay below the notice: 25 for GCP's and Azure's 30 s, 110 for AWS's two minutes.",
     )
     adapter_poll_s: float = Field(
         5.0, gt=0, description="How often a worker looks for a newly activated adapter."
@@ -98,7 +114,11 @@ class Settings(BaseSettings):
         None, description="For downloads and adapters; without it the system's temporary directory."
     )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="Prometheus metrics of this process; 0 serves none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of `/metrics` (Prometheus), of a worker also of `/livez` and `/readyz`; "
+        "0 = none.",
     )
     metrics_host: str = Field(
         "127.0.0.1", description="Where the metrics are served; `0.0.0.0` in a container."

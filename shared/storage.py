@@ -3,7 +3,8 @@
 Knows nothing of captions: buckets, keys and bytes only.
 """
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,13 +35,21 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-# Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
-_NETWORK = Config(
-    connect_timeout=5,
-    read_timeout=30,
-    retries={"mode": "adaptive", "max_attempts": 5},
-    max_pool_connections=32,
-)
+TRIES = 5
+TRIES_UNDER_LEASE = 2
+"""Together they take less than a lease lasts: who waits longer looks as if it hung. What fails
+twice goes back to its queue, and is tried again after a longer pause."""
+
+
+def _network(tries: int, read_timeout_s: float = 10) -> Config:
+    # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
+    return Config(
+        connect_timeout=4,
+        read_timeout=read_timeout_s,
+        retries={"mode": "adaptive", "total_max_attempts": tries},
+        max_pool_connections=32,
+    )
+
 
 _CHUNK_BYTES = 1 << 20
 
@@ -59,8 +68,8 @@ class ObjectInfo:
 class ObjectStore:
     """S3 or anything that speaks its API. Safe to share between threads."""
 
-    def __init__(self) -> None:
-        self._s3: S3Client = boto3.client("s3", config=_NETWORK)
+    def __init__(self, tries: int = TRIES) -> None:
+        self._s3: S3Client = boto3.client("s3", config=_network(tries))
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """Raises Missing, Forbidden, StoreUnavailable, as all reads do."""
@@ -91,17 +100,27 @@ class ObjectStore:
             return found["Body"].read(), found["ETag"].strip('"')
 
     def download(
-        self, bucket: str, key: str, path: Path, *, etag: str | None = None, on_chunk: Any = None
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        etag: str | None = None,
+        version_id: str | None = None,
+        on_chunk: Callable[[], None] | None = None,
     ) -> ObjectInfo:
         """Stream an object into a file; with `etag`, that content or none.
 
         Args:
+            version_id: of a version that is not the latest.
             on_chunk: called after each MiB.
 
         Raises:
             Overwritten: the object's content is not the one asked for.
         """
         pinned: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        if version_id is not None:
+            pinned["VersionId"] = version_id
         with _translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key, **pinned)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
@@ -126,10 +145,12 @@ class ObjectStore:
         content_type: str = "application/octet-stream",
         if_none_match: bool = False,
         if_match: str | None = None,
+        on_chunk: Callable[[], None] | None = None,
     ) -> str:
         """Write, and return the new ETag.
 
         Args:
+            on_chunk: called after each piece that was sent.
             if_none_match: only if nothing is there yet.
             if_match: only if what is there has this ETag.
 
@@ -143,7 +164,11 @@ class ObjectStore:
             condition["IfMatch"] = f'"{if_match}"'
         with _translated(bucket, key, writing=True):
             done = self._s3.put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition
+                Bucket=bucket,
+                Key=key,
+                Body=_Watched(body, on_chunk) if on_chunk else body,
+                ContentType=content_type,
+                **condition,
             )
         return done["ETag"].strip('"')
 
@@ -175,6 +200,18 @@ class ObjectStore:
                     )
 
 
+class _Watched(io.BytesIO):
+    """Says when it is read."""
+
+    def __init__(self, body: bytes, on_chunk: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._on_chunk = on_chunk
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._on_chunk()
+        return super().read(size)
+
+
 def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     """Write one small object twice under the prefix; the second write must be refused.
 
@@ -204,7 +241,7 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
 
 def sqs_client() -> "SQSClient":
     # A long poll of 20 s must fit the read timeout.
-    client: SQSClient = boto3.client("sqs", config=_NETWORK)
+    client: SQSClient = boto3.client("sqs", config=_network(TRIES, read_timeout_s=30))
     return client
 
 

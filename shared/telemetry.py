@@ -14,7 +14,6 @@ CAPTIONS_DONE = Counter(
 )
 CAPTION_DUPLICATES = Counter("caption_duplicates", "Jobs whose record was there already.")
 RETRIES = Counter("jobs_retried", "Jobs sent back for another try.", ["task", "reason"])
-DROPPED = Counter("jobs_dropped", "Messages that were none of ours.", ["task"])
 CAPTION_BUSY = Counter("caption_busy_seconds", "Seconds spent on jobs, summed over threads.")
 CAPTION_STAGE = Histogram(
     "caption_stage_seconds", "Seconds of a job by stage.", ["stage"], buckets=STAGES_S
@@ -27,6 +26,10 @@ MODEL_LOAD = Gauge("caption_model_load_seconds", "How long the model took to loa
 ADAPTER_INFO = Gauge("caption_adapter_info", "1 for the adapter in use.", ["version"])
 ADAPTER_SWAP = Histogram("caption_adapter_swap_seconds", "Fetch, verify, validate and switch.")
 ADAPTER_REFUSED = Counter("caption_adapter_refused", "Adapters that failed validation.")
+LEASES_LOST = Counter("leases_lost", "Messages that came to be somebody else's meanwhile.")
+POISON = Counter("messages_poisoned", "Messages set aside because nobody can act on them.")
+WATCHDOG_EXITS = Counter("watchdog_exits", "Times that a worker ended because it was stuck.")
+HANDED_ON = Counter("jobs_handed_on", "Jobs left to another worker.", ["task", "reason"])
 EVENTS = Counter("ingest_events", "S3 events by what became of them.", ["outcome"])
 JOBS_ENQUEUED = Counter("ingest_jobs_enqueued", "Jobs put on the road.", ["queue"])
 

@@ -1,0 +1,123 @@
+-- Take the next message, under a lease. ARGV: lease, worker, timeout in ms, how many this worker
+-- has in flight, how many of the queues may be passed over once for the oldest of the others
+-- (0: none), queue... in the order in which they are wanted.
+-- Returns queue, "alone" or "", item; or {"busy"}: something must run alone here, take nothing
+-- until you have nothing in flight; or nil.
+local lease, worker, timeout_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local in_flight, passed_over = tonumber(ARGV[4]), tonumber(ARGV[5])
+local queues = {}
+for i = 6, #ARGV do
+  queues[#queues + 1] = ARGV[i]
+end
+
+-- Nobody could renew a lease while the server was down, so nobody lost one. True: it was.
+local function server_was_down()
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  if redis.call('GET', prefix .. 'run') == run then
+    return false
+  end
+  redis.call('SET', prefix .. 'run', run)
+  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'leases', 0, -1)) do
+    redis.call('ZADD', prefix .. 'leases', now + timeout_ms, id)
+  end
+  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
+    redis.call('ZADD', prefix .. 'workers', now, id)
+  end
+  return true
+end
+
+-- A worker that beat lately and let this lease go hangs; any other one has died.
+local function has_died(id)
+  local beat = redis.call('ZSCORE', prefix .. 'workers', id)
+  return not beat or tonumber(beat) < now - timeout_ms / 2
+end
+
+local function return_lost_leases()
+  local lost = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(lost) do
+    local held = end_lease(id)
+    if held then
+      local queue, holder, alone, item = unpack(held)
+      local kind = 'hangs'
+      if has_died(holder) then
+        kind = alone == 'alone' and 'deaths_alone' or 'deaths'
+      end
+      local history = history_of(item)
+      history[kind] = history[kind] + 1
+      table.insert(history.workers, holder)
+      put_first(queue, with_history(item, cjson.encode(history)))
+    end
+  end
+end
+
+local function return_delayed()
+  local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', now, 'LIMIT', 0, 100)
+  for _, member in ipairs(due) do
+    redis.call('ZREM', prefix .. 'delayed', member)
+    local _, queue, item = unpack(split(member, 3))
+    put_first(queue, item)
+  end
+end
+
+local function take(queue, alone)
+  local item = redis.call('RPOP', prefix .. queue .. (alone == '' and '' or ':alone'))
+  if not item then
+    return nil
+  end
+  local held = queue .. '\n' .. worker .. '\n' .. alone .. '\n' .. item
+  redis.call('HSET', prefix .. 'unacked', lease, held)
+  redis.call('ZADD', prefix .. 'leases', now + timeout_ms, lease)
+  if redis.call('LLEN', prefix .. queue) > 0 then
+    wake(queue)
+  end
+  return { queue, alone, item }
+end
+
+-- Once a second for all workers together.
+if redis.call('SET', prefix .. 'swept', '1', 'NX', 'PX', 1000) and not server_was_down() then
+  return_lost_leases()
+end
+return_delayed()
+
+for _, queue in ipairs(queues) do
+  if redis.call('LLEN', prefix .. queue .. ':alone') > 0 then
+    local claim = prefix .. queue .. ':alone:claim'
+    if in_flight == 0 then
+      redis.call('DEL', claim)
+      return take(queue, 'alone')
+    end
+    redis.call('SET', claim, worker, 'NX', 'PX', timeout_ms)
+    if redis.call('GET', claim) == worker then
+      redis.call('PEXPIRE', claim, timeout_ms)
+      return { 'busy' }
+    end
+  end
+end
+
+if passed_over > 0 then
+  local oldest, since
+  for i = passed_over + 1, #queues do
+    local head = redis.call('LINDEX', prefix .. queues[i], -1)
+    if head then
+      local enqueued = tonumber((parse(head)))
+      if not since or enqueued < since then
+        oldest, since = queues[i], enqueued
+      end
+    end
+  end
+  if oldest then
+    return take(oldest, '')
+  end
+end
+
+for _, queue in ipairs(queues) do
+  local found = take(queue, '')
+  if found then
+    return found
+  end
+end
+-- All of them are empty: a token left there would wake somebody for nothing.
+for _, queue in ipairs(queues) do
+  redis.call('DEL', prefix .. queue .. ':wake')
+end
+return nil

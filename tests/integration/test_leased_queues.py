@@ -1,0 +1,269 @@
+"""Leased queues against a real server: what comes back when, to whom, and what is remembered."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.redis import start_redis
+from shared.leased_queues import Busy, Delivery, History, LeasedQueues
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+TIMEOUT_S = 0.8
+NewWorker = Callable[[], LeasedQueues]
+
+
+@pytest.fixture
+def new_worker(redis_url: str) -> Iterator[NewWorker]:
+    """Each call is another worker of the same queues."""
+    prefix = f"test-{uuid.uuid4().hex[:8]}:"
+    made: list[LeasedQueues] = []
+
+    def make() -> LeasedQueues:
+        made.append(LeasedQueues(redis_url, prefix, TIMEOUT_S))
+        return made[-1]
+
+    yield make
+    for key in make().redis.scan_iter(f"{prefix}*"):
+        made[0].redis.delete(key)
+    for queues in made:
+        queues.redis.close()
+
+
+def take(queues: LeasedQueues, *names: str, **how: int) -> Delivery | None:
+    return queues.take(queues.new_lease(), names or ("q",), **how)
+
+
+def taken(queues: LeasedQueues, *names: str, **how: int) -> Delivery:
+    """Within two timeouts: what a dead worker held is returned once a second."""
+    found: list[Delivery] = []
+
+    def look() -> bool:
+        delivery = take(queues, *names, **how)
+        if delivery:
+            found.append(delivery)
+        return bool(found)
+
+    wait_until(look, 2 * TIMEOUT_S + 3, "a message")
+    return found[0]
+
+
+def test_first_in_first_out_and_gone_when_acknowledged(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    assert worker.put("q", ["1", "2", "3"]) == 3
+    for message in (b"1", b"2", b"3"):
+        delivery = taken(worker)
+        assert (delivery.message, delivery.queue, delivery.alone) == (message, "q", False)
+        assert delivery.history == History()
+        assert worker.ack([delivery.lease])
+        assert not worker.ack([delivery.lease])
+    assert take(worker) is None
+    assert worker.counts() == {"in_flight": 0, "delayed": 0, "poison": 0}
+
+
+def test_what_a_dead_worker_held_comes_back_once(new_worker: NewWorker) -> None:
+    dead, living, other = new_worker(), new_worker(), new_worker()
+    living.put("q", ["m"])
+    dead.beat({}, [])
+    assert take(dead)
+    assert take(living) is None
+    since = time.monotonic()
+    delivery = taken(living)
+    assert TIMEOUT_S * 0.8 < time.monotonic() - since < TIMEOUT_S + 3
+    assert take(other) is None
+    assert delivery.history == History(deaths=1, workers=(dead.worker,))
+
+
+def test_a_lease_that_is_beaten_is_kept_however_long(new_worker: NewWorker) -> None:
+    worker, other = new_worker(), new_worker()
+    worker.put("q", ["m"])
+    delivery = taken(worker)
+    for _ in range(12):
+        time.sleep(TIMEOUT_S / 4)
+        assert worker.beat({}, [delivery.lease]) == [True]
+        assert take(other) is None
+    assert worker.ack([delivery.lease])
+
+
+def test_a_zombie_can_do_nothing_to_the_next_holder(new_worker: NewWorker) -> None:
+    zombie, holder = new_worker(), new_worker()
+    zombie.put("q", ["m"])
+    lost = taken(zombie).lease
+    held = taken(holder).lease
+    assert zombie.beat({}, [lost]) == [False]
+    assert not zombie.renew(lost)
+    assert not zombie.ack([lost])
+    assert not zombie.release(lost, None)
+    assert not zombie.poison(lost, "late")
+    assert holder.renew(held)
+    assert holder.counts() == {"in_flight": 1, "delayed": 0, "poison": 0}
+    assert holder.ack([held])
+
+
+def test_who_hangs_while_its_worker_lives_is_no_killer(new_worker: NewWorker) -> None:
+    worker, other = new_worker(), new_worker()
+    worker.put("q", ["m"])
+    taken(worker)
+    found: list[Delivery] = []
+
+    def look() -> bool:
+        worker.beat({}, [])  # lives, but renews nothing
+        delivery = take(other)
+        if delivery:
+            found.append(delivery)
+        return bool(found)
+
+    wait_until(look, 2 * TIMEOUT_S + 3, "the message")
+    assert found[0].history == History(hangs=1, workers=(worker.worker,))
+
+
+def test_a_killer_ends_alone_and_its_neighbours_are_not_blamed(new_worker: NewWorker) -> None:
+    producer = new_worker()
+    producer.put("q", ["killer", "neighbour"])
+    # Twice in company: neither is blamed, both come back to everybody.
+    for _ in range(2):
+        victim = new_worker()
+        held = [taken(victim), taken(victim, in_flight=1)]
+        assert {one.message for one in held} == {b"killer", b"neighbour"}
+        assert not any(one.alone for one in held)
+        time.sleep(TIMEOUT_S + 1.2)
+        take(producer, "none")
+        assert producer.counts()["in_flight"] == 0
+    # From now on alone; a busy worker first has to finish what it has.
+    assert (producer.waiting("q"), producer.waiting_alone("q")) == (0, 2)
+    victim, busy = new_worker(), new_worker()
+    with pytest.raises(Busy):
+        take(busy, in_flight=1)
+    for _ in range(2):
+        suspect = taken(victim)
+        assert suspect.alone
+        if suspect.message == b"neighbour":
+            assert victim.ack([suspect.lease])
+    time.sleep(TIMEOUT_S + 1.2)
+    again = taken(busy)
+    assert (again.message, again.alone) == (b"killer", True)
+    assert (again.history.deaths, again.history.deaths_alone) == (2, 1)
+    # Alone twice: proven. It comes to everybody again, to be written down and not to be run.
+    time.sleep(TIMEOUT_S + 1.2)
+    proven = taken(new_worker())
+    assert (proven.alone, proven.history.deaths_alone) == (False, 2)
+    assert len(proven.history.workers) == 4
+
+
+def test_another_try_comes_when_it_is_due_and_not_before(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.put("q", ["m", "m"])  # the same twice: two messages all the same
+    for _ in range(2):
+        delivery = taken(worker)
+        assert worker.release(delivery.lease, delivery.history.tried(), delay_s=0.7)
+    since = time.monotonic()
+    assert worker.counts() == {"in_flight": 0, "delayed": 2, "poison": 0}
+    assert take(worker) is None
+    again = [taken(worker), taken(worker)]
+    assert time.monotonic() - since > 0.6
+    assert [one.history.attempt for one in again] == [2, 2]
+
+
+def test_what_is_handed_back_is_next_and_as_it_was(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.put("q", ["1", "2"])
+    first = taken(worker)
+    assert worker.release(first.lease, None)
+    again = taken(worker)
+    assert (again.message, again.history) == (b"1", History())
+    assert again.enqueued_ms == first.enqueued_ms
+
+
+def test_a_restart_of_the_server_blames_nobody(tmp_path: Path) -> None:
+    server = start_redis(tmp_path)
+    try:
+        worker = LeasedQueues(server.url, "t:", TIMEOUT_S)
+        worker.put("q", ["m"])
+        worker.beat({}, [])
+        held = taken(worker)
+        time.sleep(1.1)  # everysec: written down
+        server.process.kill()
+        time.sleep(TIMEOUT_S + 0.5)  # longer away than a lease lasts
+        server = start_redis(tmp_path, port=server.port, password=server.password)
+        other = LeasedQueues(server.url, "t:", TIMEOUT_S)
+        assert take(other) is None
+        assert worker.renew(held.lease)
+        assert worker.ack([held.lease])
+    finally:
+        server.stop()
+
+
+def test_who_waits_is_woken_at_once_one_for_each_message(new_worker: NewWorker) -> None:
+    woken: list[float] = []
+
+    def idle() -> None:
+        worker = new_worker()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if take(worker):
+                woken.append(time.monotonic())
+                return
+            worker.wait(["q"], 5)
+
+    idlers = [threading.Thread(target=idle) for _ in range(4)]
+    for thread in idlers:
+        thread.start()
+    time.sleep(0.5)
+    since = time.monotonic()
+    new_worker().put("q", ["1", "2", "3", "4"])
+    for thread in idlers:
+        thread.join()
+    assert len(woken) == 4
+    assert max(woken) - since < 1.0  # without a wake they would sit out their 5 s
+    # Nothing is left there to wake anybody for nothing.
+    last = new_worker()
+    assert take(last) is None
+    since = time.monotonic()
+    last.wait(["q"], 0.3)
+    assert time.monotonic() - since >= 0.3
+
+
+def test_the_oldest_message_of_the_others_comes_first_when_asked(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    for queue in ("low", "own", "lowest", "low"):
+        worker.put(queue, [queue])
+        time.sleep(0.01)
+    names = ("own", "lowest", "low")
+    assert taken(worker, *names, passed_over=1).queue == "low"
+    assert taken(worker, *names, passed_over=1).queue == "lowest"
+    assert taken(worker, *names).queue == "own"
+    assert taken(worker, *names, passed_over=1).queue == "low"
+
+
+def test_anything_may_lie_in_a_queue(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    odd = [b"{}", b"", b"\x00\xff\n\n", b"12\nno history\nm", b"7\n[1]\nm", b'7\n{"x":1}\nm', b"\n"]
+    for item in odd:
+        worker.redis.lpush(f"{worker.prefix}q", item)
+    for item in odd:
+        delivery = taken(worker)
+        assert item.endswith(delivery.message)
+        assert delivery.history == History()
+        assert worker.poison(delivery.lease, "two\nlines")
+    assert worker.counts()["poison"] == len(odd)
+    # Also when its worker dies with it.
+    worker.redis.lpush(f"{worker.prefix}q", b'7\n{"deaths":"many"}\nm')
+    taken(worker)
+    time.sleep(TIMEOUT_S + 1.2)
+    assert taken(worker).message == b"m"
+
+
+def test_workers_say_who_they_are_until_they_leave(new_worker: NewWorker) -> None:
+    worker, reader = new_worker(), new_worker()
+    worker.beat({"queues": ["q", "r"]}, [])
+    assert reader.serving() == {"q": [worker.worker], "r": [worker.worker]}
+    worker.leave()
+    assert reader.serving() == {}
+    worker.beat({"queues": ["q"]}, [])
+    time.sleep(TIMEOUT_S + 0.1)
+    assert reader.serving() == {}
