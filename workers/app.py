@@ -5,25 +5,32 @@ This is the only module that reads the environment, and the only one in which wo
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import setup_logging, worker_ready
-from prometheus_client import start_http_server
+from celery.signals import setup_logging
 
 from shared import telemetry
-from shared.broker import caption_app, train_app
+from shared.broker import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
+from shared.messages import CaptionJob
 from shared.registry import Registry
 from shared.settings import Settings, load_settings
-from shared.storage import ObjectStore, prove_conditional_put
+from shared.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
+from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
 
 EX_CONFIG = 78
 """sysexits.h: starting again without changing something cannot help."""
 
 log = telemetry.get_logger("jamak.worker")
+
+
+def send_caption(job: CaptionJob, queue: str) -> None:
+    captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue)
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -35,14 +42,12 @@ class CaptionRuntime(bootsteps.StartStopStep):
         self.follower: Any = None
 
     def start(self, worker: Any) -> None:
-        try:
-            self._start(worker.app)
-        except ConfigError as error:
-            refuse(error)
+        with refusing():
+            self._start(worker)
 
-    def _start(self, app: Any) -> None:
+    def _start(self, worker: Any) -> None:
         started = time.monotonic()
-        store = ObjectStore()
+        store = ObjectStore(tries=TRIES_UNDER_LEASE)
         prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
@@ -75,19 +80,23 @@ class CaptionRuntime(bootsteps.StartStopStep):
             new_tokens=settings.max_new_tokens,
         )
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
+        life = Lifecycle(worker, settings, served_queues(choice.card), card=choice.card.name)
         self.follower = AdapterFollower(
             registry,
             captioner,
             loaded.identity.weights_sha256,
             settings.adapter_poll_s,
-            settings.scratch_dir,
+            life.scratch,
         )
         self.follower.start()
-        _runtime["captions"] = CaptionWork(settings, store, captioner, loaded.identity, choice)
-        app.amqp.queues.select(served_queues(choice.card))
+        _runtime["captions"] = CaptionWork(
+            settings, store, captioner, loaded.identity, choice, life.scratch, send_caption
+        )
+        _runtime["leases"] = life.leases
         seconds = round(time.monotonic() - started, 3)
         telemetry.MODEL_LOAD.set(seconds)
         log.info("model ready", model=loaded.identity.model_dump(), seconds=seconds)
+        life.start()
 
     def stop(self, worker: Any) -> None:
         if self.follower is not None:
@@ -100,20 +109,28 @@ class TrainRuntime(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
+        with refusing():
+            self._start(worker)
+
+    def _start(self, worker: Any) -> None:
         from workers.delivery.training import TrainWork
 
-        store = ObjectStore()
-        try:
-            prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
-        except ConfigError as error:
-            refuse(error)
-        _runtime["training"] = TrainWork(settings, store)
+        store = ObjectStore(tries=TRIES_UNDER_LEASE)
+        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE])
+        _runtime["training"] = TrainWork(settings, store, life.scratch)
+        _runtime["leases"] = life.leases
+        life.start()
 
 
-def refuse(error: ConfigError) -> None:
-    """Say what to change, and end this process."""
-    log.critical("refusing to start", message=str(error), cure=error.cure)
-    sys.exit(EX_CONFIG)
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What cannot work ends here: say what to change, and end this process."""
+    try:
+        yield
+    except ConfigError as error:
+        log.critical("refusing to start", message=str(error), cure=error.cure)
+        sys.exit(EX_CONFIG)
 
 
 def _settings() -> Settings:
@@ -133,20 +150,14 @@ One of them: a process is one of the two workers."""
 captions = caption_app(settings)
 captions.conf.worker_concurrency = settings.concurrency
 captions.steps["worker"].add(CaptionRuntime)
-register_caption(captions, lambda: _runtime["captions"])
+register_caption(captions, lambda: _runtime["leases"], lambda: _runtime["captions"])
 
 training = train_app(settings)
+training.conf.worker_concurrency = 1
 training.steps["worker"].add(TrainRuntime)
-register_train(training, lambda: _runtime["training"])
+register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"])
 
 
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
     telemetry.configure_logging(settings.log_level)
-
-
-@worker_ready.connect(weak=False)
-def _serve_metrics(**_: Any) -> None:
-    """The port opens when work is being taken, and not before."""
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)

@@ -7,6 +7,8 @@ watches a job (a lease, a watchdog, the timings in its record) reads it here and
 import time
 from collections.abc import Callable
 
+from shared.errors import TooSlow
+
 
 class Progress:
     """Counts the ticks of one job, and the seconds that each stage took."""
@@ -15,15 +17,43 @@ class Progress:
         self._clock = clock
         self._since = clock()
         self.stage = "start"
-        self.count = 0
-        """Grows with every tick: while it grows, the job is alive."""
+        self._count = 0
+        self._ahead: Progress | None = None
+        self._stop: Exception | None = None
+        self.ends_at: float | None = None
+        """By the clock; a tick after it raises TooSlow."""
         self._timings: dict[str, float] = {}
 
     def tick(self, stage: str) -> None:
-        self.count += 1
+        """Raises what `stop` was given; TooSlow after the deadline."""
+        self.check()
+        if self.ends_at is not None and self._clock() > self.ends_at:
+            raise TooSlow(f"not done in time: {stage} would begin now", stages=self.timings_s())
+        self._count += 1
+        self._ahead = None
         if stage != self.stage:
             self._settle()
             self.stage = stage
+
+    def wait_for(self, ahead: "Progress") -> None:
+        """Until the next tick this job is as alive as what it waits for."""
+        self.tick("wait")
+        self._ahead = ahead
+
+    def stop(self, error: Exception) -> None:
+        """From another thread: the job ends at its next tick."""
+        self._stop = error
+
+    def check(self) -> None:
+        """Raises what `stop` was given. No sign of life."""
+        if self._stop is not None:
+            raise self._stop
+
+    @property
+    def pulse(self) -> tuple[int, ...]:
+        """Changes with every tick: while it changes, the job is alive."""
+        ahead = self._ahead
+        return (self._count, *(ahead.pulse if ahead else ()))
 
     def timings_s(self) -> dict[str, float]:
         """Stage -> seconds so far, in the order in which the stages began."""

@@ -1,30 +1,44 @@
 """The two tasks: thin. What becomes of each kind of error is decided here and nowhere else.
 
-A message is acknowledged when its effect, its failure or its next try is safe.
+A message is acknowledged when its effect or its failure is in the bucket; for another try it goes
+back to its queue, later. Whatever happens, exactly one of these.
 """
 
 import random
-import threading
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery
-from celery.exceptions import Reject as RejectMessage
-from celery.signals import worker_shutting_down
 
 from shared import telemetry
 from shared.broker import CAPTION_TASK, TRAIN_TASK
-from shared.errors import BadMessage, JamakError, Reject, Retry
+from shared.errors import (
+    BadMessage,
+    Hangs,
+    JamakError,
+    KillsWorkers,
+    LeaseLost,
+    NotForMe,
+    Reject,
+    Retry,
+)
+from shared.leased_queues import History
 from shared.messages import CaptionJob, Message, TrainJob, decode
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
     from workers.delivery.caption import CaptionWork
+    from workers.delivery.leases import Lease, Leases
     from workers.delivery.training import TrainWork
 
-MAX_ATTEMPTS = 5
-"""Tries of one job; between them 1, 2, 4 and 8 s, with jitter."""
+MAX_ATTEMPTS = 8
+"""Tries of one job, over a minute and a half: between them 1, 2, 4, ... 30 s, with jitter."""
+MAX_HANGS = 3
+DEADLY_ALONE = 2
+"""Workers that died with a job and nothing else: with all of its frames, and with half of them."""
 LONGEST_BACKOFF_S = 30.0
+HAND_ON_S = 10.0
+"""A job for another worker waits so long, lest it goes round in circles."""
 
 log = telemetry.get_logger("jamak.tasks")
 
@@ -38,23 +52,29 @@ class InternalError(Reject):
     cure = "Please report it, with the evidence in this record."
 
 
-def register_caption(app: Celery, work: "Callable[[], CaptionWork]") -> None:
+def register_caption(
+    app: Celery, leases: "Callable[[], Leases]", work: "Callable[[], CaptionWork]"
+) -> None:
     _register(
         app,
         CAPTION_TASK,
         CaptionJob,
-        lambda job: work().run(job),
-        lambda job, error, attempts: work().fail(job, error, attempts),
+        leases,
+        lambda job, lease: work().run(job, lease),
+        lambda job, lease, error: work().fail(job, lease, error),
     )
 
 
-def register_train(app: Celery, work: "Callable[[], TrainWork]") -> None:
+def register_train(
+    app: Celery, leases: "Callable[[], Leases]", work: "Callable[[], TrainWork]"
+) -> None:
     _register(
         app,
         TRAIN_TASK,
         TrainJob,
-        lambda job: work().run(job),
-        lambda job, error, attempts: work().fail(job, error),
+        leases,
+        lambda job, lease: work().run(job, lease),
+        lambda job, lease, error: work().fail(job, lease, error),
     )
 
 
@@ -62,64 +82,81 @@ def _register(
     app: Celery,
     name: str,
     kind: type[J],
-    run: Callable[[J], object],
-    fail: Callable[[J, JamakError, int], None],
+    leases: "Callable[[], Leases]",
+    run: "Callable[[J, Lease], object]",
+    fail: "Callable[[J, Lease, JamakError], None]",
 ) -> None:
-    stopping = threading.Event()
-
-    @worker_shutting_down.connect(weak=False)
-    def _stop_waiting(**_: Any) -> None:
-        stopping.set()
-
-    def try_again(task: Any, payload: Any, attempt: int, error: Retry) -> None:
-        """Publish the next try before this one is acknowledged. Never a Celery countdown: it
-        would park the job in this worker's memory."""
-        telemetry.RETRIES.labels(name, error.reason).inc()
-        log.warning("again later", task=name, attempt=attempt, message=str(error), payload=payload)
-        backoff_s = min(2.0 ** min(attempt - 1, 10), LONGEST_BACKOFF_S)
-        stopping.wait(backoff_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
-        queue = task.request.delivery_info["routing_key"]
-        task.apply_async(args=(payload,), kwargs={"attempt": attempt + 1}, queue=queue)
-
     # Not shared: Celery would put it on every app of the process.
     @app.task(name=name, bind=True, shared=False)
-    def task(self: Any, payload: Any, attempt: int = 1) -> None:
+    def task(self: Any, *args: Any, **kwargs: Any) -> None:
+        lease = leases().of(self.request.properties["delivery_tag"])
         try:
-            take(self, payload, attempt)
-        except Exception as error:
-            # Neither effect nor failure nor next try could be written. Celery would acknowledge
-            # the message all the same, and the job would be gone.
-            log.exception("handed back", task=name, payload=payload)
-            stopping.wait(LONGEST_BACKOFF_S * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
-            raise RejectMessage(str(error), requeue=True) from error
-
-    def take(task: Any, payload: Any, attempt: int) -> None:
-        try:
-            job = decode(kind, payload)
-            _attempt(job, attempt, run, fail)
+            _do(kind, args, kwargs, lease, run, fail)
         except BadMessage as error:
             # It names nothing that a failure could be filed under.
-            telemetry.DROPPED.labels(name).inc()
-            log.error("dropped", message=str(error), cure=error.cure, payload=payload)
+            leases().refuse(lease.delivery.lease, str(error))
+        except LeaseLost as error:
+            log.warning("left to somebody else", task=name, message=str(error))
+        except NotForMe as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.warning("left to another worker", task=name, message=str(error), cure=error.cure)
+            leases().release(lease, HAND_ON_S, tried=False)
         except Retry as error:
-            try_again(task, payload, attempt, error)
+            telemetry.RETRIES.labels(name, error.reason).inc()
+            attempt = lease.delivery.history.attempt
+            delay_s = min(2.0 ** min(attempt - 1, 10), LONGEST_BACKOFF_S)
+            delay_s *= random.uniform(0.5, 1.5)  # noqa: S311  # jitter
+            log.warning(
+                "again later", task=name, attempt=attempt, delay_s=delay_s, message=str(error)
+            )
+            leases().release(lease, delay_s)
+        except Exception:
+            # Not even the failure could be written.
+            log.exception("handed back", task=name)
+            leases().release(lease, LONGEST_BACKOFF_S)
 
 
-def _attempt(
-    job: J, attempt: int, run: Callable[[J], object], fail: Callable[[J, JamakError, int], None]
+def _do(
+    kind: type[J],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    lease: "Lease",
+    run: "Callable[[J, Lease], object]",
+    fail: "Callable[[J, Lease, JamakError], None]",
 ) -> None:
-    """Raises Retry when another try is due; then nothing was written."""
+    """Effect or failure; raises what else becomes of the message."""
+    if len(args) != 1 or kwargs:
+        raise BadMessage(f"{kind.__name__}: one argument is wanted")
+    job = decode(kind, args[0])
+    history = lease.delivery.history
     try:
-        run(job)
+        _refuse_dangerous(history)
+        run(job, lease)
+    except (LeaseLost, NotForMe):
+        raise
     except Retry as error:
-        if attempt < MAX_ATTEMPTS:
+        if history.attempt < MAX_ATTEMPTS:
             raise
-        fail(job, error, attempt)
+        fail(job, lease, error)
     except JamakError as error:
-        fail(job, error, attempt)
+        fail(job, lease, error)
     except Exception as error:
         summary = f"{type(error).__name__}: {error}"
-        if attempt < MAX_ATTEMPTS:
+        if history.attempt < MAX_ATTEMPTS:
             raise Retry(summary) from error
         trace = "".join(traceback.format_exception(error))[-4000:]
-        fail(job, InternalError(summary, trace=trace), attempt)
+        fail(job, lease, InternalError(summary, trace=trace))
+
+
+def _refuse_dangerous(history: History) -> None:
+    """Raises KillsWorkers, Hangs."""
+    evidence: dict[str, Any] = {"workers": history.workers, "deaths": history.deaths}
+    if history.deaths_alone >= DEADLY_ALONE:
+        deaths = history.deaths + history.deaths_alone
+        raise KillsWorkers(
+            f"{deaths} workers died with it, {history.deaths_alone} of them with nothing else",
+            deaths_alone=history.deaths_alone,
+            **evidence,
+        )
+    if history.hangs >= MAX_HANGS:
+        raise Hangs(f"it stood still {history.hangs} times", hangs=history.hangs, **evidence)

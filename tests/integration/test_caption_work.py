@@ -1,12 +1,16 @@
 """A caption's life without Celery, where the model itself must misbehave."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from producer.enqueue import enqueue
+from shared.broker import queues_of
 from shared.cards import CLASSES, CardChoice
-from shared.errors import EmptyCaption
-from shared.messages import AdapterUsed, Decoding, ModelIdentity
+from shared.errors import EmptyCaption, LeaseLost
+from shared.keys import failure_key, record_key
+from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
 from tests.adapters import publish
 from tests.videos import write_clip
 from tests.world import World
@@ -14,6 +18,7 @@ from workers.caption.budget import Plan
 from workers.caption.captioner import Answer
 from workers.delivery.adapters import AdapterFollower
 from workers.delivery.caption import CaptionWork
+from workers.delivery.leases import Lease, Leases
 from workers.progress import Progress
 from workers.video.sampling import Frames
 
@@ -41,16 +46,52 @@ class Silent:
         self.adapters.append(adapter.version if adapter else None)
 
 
-def test_an_empty_caption_is_a_failure_that_says_so(world: World, tmp_path: Path) -> None:
+def never(job: CaptionJob, queue: str) -> None:
+    raise AssertionError("nothing was overwritten")
+
+
+def work_with(world: World, captioner: Silent, scratch: Path) -> CaptionWork:
     card = CardChoice(CLASSES["l4"], "cpu", "float32", "a test")
     model = ModelIdentity(id="tests/tiny", revision="1", weights_sha256="0" * 64)
-    work = CaptionWork(world.settings, world.store, Silent(), model, card)
+    return CaptionWork(world.settings, world.store, captioner, model, card, scratch, never)
+
+
+def taken(world: World, job: CaptionJob) -> Lease:
+    enqueue(world.captions, world.store, world.settings, [job.video], job.recipe)
+    leases = Leases(queues_of(world.captions), 1, dict)
+    delivery = leases.receive(["caption.t4"], 5)
+    assert delivery is not None
+    return leases.of(delivery.lease)
+
+
+def test_an_empty_caption_is_a_failure_that_says_so(world: World, tmp_path: Path) -> None:
+    work = work_with(world, Silent(), tmp_path)
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "silent.mp4"))
+    lease = taken(world, job)
     with pytest.raises(EmptyCaption) as caught:
-        work.run(job)
-    work.fail(job, caught.value, attempts=1)
+        work.run(job, lease)
+    work.fail(job, lease, caught.value)
     failure = world.failure(job)
     assert (failure.reason, failure.flags) == ("empty_caption", ("empty", "emulated"))
+
+
+def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_path: Path) -> None:
+    class Slow(Silent):
+        """So slow that somebody else has the message by the time it answers."""
+
+        def caption(self, *args: Any) -> Answer:
+            queues_of(world.captions).release(lease.delivery.lease, None)
+            return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
+
+    work = work_with(world, Slow(), tmp_path)
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "slow.mp4"))
+    lease = taken(world, job)
+    with pytest.raises(LeaseLost):
+        work.run(job, lease)
+    with pytest.raises(LeaseLost):
+        work.fail(job, lease, EmptyCaption("too late"))
+    for key in (record_key(world.prefix, job), failure_key(world.prefix, job)):
+        assert not world.store.exists(world.output, key)
 
 
 def test_a_pointer_that_cannot_be_read_now_is_followed_later(world: World, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from infra.demo.scenes import single
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
 from producer.enqueue import enqueue
-from shared.broker import CAPTION_TASK
+from shared.broker import CAPTION_TASK, queues_of
 from shared.errors import Missing
 from shared.keys import record_key, view_key
-from shared.messages import CaptionJob, Sampling, Video
+from shared.leased_queues import History
+from shared.messages import Caption, CaptionJob, Sampling, Video, decode
+from shared.videos import video_of
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
 from tests.videos import cut, write_clip, write_sound
@@ -88,7 +90,7 @@ def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
         "no_video_stream": world.upload(write_sound(tmp_path / "s.mp4"), "bad/sound.mp4"),
         "truncated": world.upload(cut(tmp_path / "cut.mp4", clip, 0.5), "bad/cut.mp4"),
         "too_large": world.upload(large, "bad/large.mp4"),
-        "missing": world.upload(clip, "bad/gone.mp4").model_copy(
+        "gone": world.upload(clip, "bad/gone.mp4").model_copy(
             update={"key": "bad/never-there.mp4"}
         ),
         "overwritten": world.upload(clip, "bad/changed.mp4").model_copy(update={"etag": "0" * 32}),
@@ -134,9 +136,9 @@ def test_what_is_no_job_is_dropped_and_the_worker_lives(
     (job,) = send(world, world.upload(write_clip(tmp_path / "a.mp4", 12), "after-nonsense.mp4"))
     assert world.caption(job).text
     wait_until(
-        lambda: captioner.metric("jobs_dropped_total", task="jamak.caption") == 4,
+        lambda: captioner.metric("messages_poisoned_total") == 4,
         10,
-        "4 dropped messages",
+        "4 messages set aside",
     )
 
 
@@ -214,3 +216,46 @@ def test_it_refuses_to_start_and_says_why(
         worker.wait()
     assert "refusing to start" in str(caught.value)
     assert named in str(caught.value)
+
+
+def test_what_is_overwritten_on_the_way_is_captioned_and_so_is_what_came_after(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    old, new = single("black", "red", "circle", "still"), single("white", "blue", "star", "still")
+    first, second = (
+        film(scene, Clip(8, fps=12, duration_s=1.0), tmp_path / str(i))
+        for i, scene in enumerate((old, new))
+    )
+    world.upload(first, "changes.mp4")
+    read = video_of(world.store.head(world.videos, "changes.mp4"))
+    after = world.upload(second, "changes.mp4")
+    (job,) = send(world, read)
+    # Nobody has told of the second one.
+    assert world.caption(job).text == true_caption(old)
+    newest = world.caption(world.job(after))
+    assert newest.text == true_caption(new)
+    view = view_key(world.prefix, world.videos, "changes.mp4", ".json")
+    assert decode(Caption, world.store.get(world.output, view)) == newest
+    # Where versions are not kept, the old one is a failure with its reason.
+    (job,) = send(world, read.model_copy(update={"version_id": None}), generation=1)
+    assert world.failure(job).reason == "overwritten"
+    assert world.caption(world.job(after, generation=1)).text == true_caption(new)
+
+
+def test_what_killed_a_worker_alone_is_tried_with_half_its_frames(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "deadly.mp4"))
+    queues = queues_of(world.captions)
+    world.captions.send_task(
+        CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.a100"
+    )
+    delivery = queues.take(queues.new_lease(), ["caption.a100"])
+    assert delivery is not None
+    history = History(deaths=2, deaths_alone=1, workers=("a", "b", "c"))
+    assert queues.ack([delivery.lease]) == 1
+    item = f"1\n{history.dump()}\n{delivery.message.decode()}"
+    queues.redis.rpush(f"{queues.prefix}caption.t4:alone", item)
+    caption = world.caption(job)
+    assert (caption.frames.requested, caption.frames.decoded) == (2, 2)
+    assert "reduced" in caption.flags

@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from infra.local.stack import DEMO_MODEL
-from shared.errors import BadData, Reject, Retry
+from shared.errors import BadData, LeaseLost, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.registry import ADAPTER_FILES, Registry
 from shared.settings import Settings
@@ -223,3 +225,42 @@ def test_the_pointer_moves_only_when_nothing_got_worse(
     assert pointer.version == (manifest.version if activated else None)
     # The same content again: the same version, and the first manifest stays.
     assert _run(make_job(id="t2", activate=False), settings, bucket)[0] == manifest
+
+
+@pytest.mark.parametrize(
+    ("silent", "alive"),
+    [("while True: pass", True), ("import time; time.sleep(600)", False)],
+)
+def test_a_silent_training_is_alive_while_it_computes(
+    settings: Settings,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    silent: str,
+    alive: bool,
+) -> None:
+    """Loading 7B takes minutes without a word. And when its lease is lost, it ends."""
+    monkeypatch.setattr("workers.train.job.LOOK_S", 0.3)
+    _instead_of_torch(
+        """print('{"stage": "load", "step": 0, "steps": 1}', flush=True)\n""" + silent,
+        tmp_path,
+        monkeypatch,
+    )
+    progress = Progress()
+    pulses: list[tuple[int, ...]] = []
+
+    def watch() -> None:
+        while progress.stage != "load":
+            time.sleep(0.05)
+        time.sleep(0.7)  # the first look counts as a move
+        for _ in range(6):
+            pulses.append(progress.pulse)
+            time.sleep(0.4)
+        progress.stop(LeaseLost("gone"))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    with pytest.raises(LeaseLost):
+        _run(make_job(), settings, bucket, progress)
+    thread.join()
+    assert (len(set(pulses)) > 3) == alive

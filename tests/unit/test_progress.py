@@ -1,3 +1,6 @@
+import pytest
+
+from shared.errors import TooSlow
 from workers.progress import Progress
 
 
@@ -8,6 +11,37 @@ def test_ticks_count_and_stages_are_timed() -> None:
         now[0] = at
         progress.tick(stage)
     now[0] = 6
-    assert progress.count == 4
+    assert progress.pulse == (4,)
     assert progress.stage == "download"
     assert progress.timings_s() == {"download": 3.0, "frames": 3.0}
+
+
+def test_who_waits_is_as_alive_as_what_it_waits_for() -> None:
+    engine, waiting = Progress(), Progress()
+    waiting.wait_for(engine)
+    still = waiting.pulse
+    assert waiting.pulse == still
+    engine.tick("generate")
+    assert waiting.pulse != still
+    waiting.tick("generate")
+    own = waiting.pulse
+    engine.tick("generate")
+    assert waiting.pulse == own
+
+
+def test_a_stopped_job_ends_at_its_next_tick() -> None:
+    progress = Progress()
+    progress.tick("download")
+    progress.stop(TimeoutError("enough"))
+    with pytest.raises(TimeoutError, match="enough"):
+        progress.tick("download")
+
+
+def test_a_job_has_to_be_done_in_time() -> None:
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    progress.ends_at = 10
+    progress.tick("download")
+    now[0] = 11
+    with pytest.raises(TooSlow, match="frames"):
+        progress.tick("frames")

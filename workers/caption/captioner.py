@@ -61,6 +61,8 @@ class GenerateCaptioner:
         self._adapters = ModelWithAdapters(loaded.model)
         self._used: AdapterUsed | None = None
         self._lock = threading.Lock()
+        self._engine = Progress()
+        """Of whatever runs: those who wait for the model are as alive as it is."""
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return plan_frames(
@@ -87,7 +89,7 @@ class GenerateCaptioner:
             )
         ids = loaded.layout.expand(text_ids, videos=[len(frames)])
         input_ids = torch.tensor([ids], device=loaded.device)
-        progress.tick("wait")
+        progress.wait_for(self._engine)
         with self._lock, self._adapters.running(), torch.inference_mode():
             progress.tick("generate")
             used = self._used
@@ -95,7 +97,7 @@ class GenerateCaptioner:
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 pixel_values_videos=pixels.unsqueeze(0),  # (1, frames, 3, S, S)
-                stopping_criteria=StoppingCriteriaList([_Tick(progress)]),
+                stopping_criteria=StoppingCriteriaList([_Tick(progress, self._engine)]),
                 pad_token_id=loaded.tokenizer.pad_token_id,
                 eos_token_id=loaded.tokenizer.eos_token_id,
                 **_sampling(decoding),
@@ -127,11 +129,12 @@ def _sampling(decoding: Decoding) -> dict[str, Any]:
 
 
 class _Tick(StoppingCriteria):  # type: ignore[misc]  # the library is untyped
-    """Never stops anything: it is called at each decode step, so it says that the work moves."""
+    """Called at each decode step: it says that the work moves, and is where a job is stopped."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, *watched: Progress) -> None:
+        self._watched = watched
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        self._progress.tick("generate")
+        for progress in self._watched:
+            progress.tick("generate")
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)

@@ -1,13 +1,12 @@
-"""The life of a caption, top to bottom: job -> record there? -> video -> frames -> text -> record.
+"""The life of a caption, top to bottom: job -> record there? -> video -> frames -> text -> still
+ours? -> record.
 
 Knows the bucket and the captioner; knows nothing of Celery.
 """
 
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -29,8 +28,9 @@ from shared.settings import Settings
 from shared.storage import ObjectStore
 from workers.caption.captioner import Captioner
 from workers.caption.checks import check_text
+from workers.delivery.fetch import fetch_video
+from workers.delivery.leases import Lease
 from workers.delivery.records import Records
-from workers.progress import Progress
 from workers.video.sampling import Limits, sample_frames
 
 Outcome = Literal["ok", "partial", "failed", "duplicate"]
@@ -48,16 +48,20 @@ class CaptionWork:
         captioner: Captioner,
         model: ModelIdentity,
         card: CardChoice,
+        scratch: Path,
+        send: Callable[[CaptionJob, str], None],
     ) -> None:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
+        self._scratch, self._send = scratch, send
         self._records = Records(store, settings.output_bucket, settings.output_prefix)
         self._limits = Limits(settings.max_pixels, settings.decode_deadline_s)
 
-    def run(self, job: CaptionJob) -> Outcome:
+    def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
 
         Raises:
+            LeaseLost: somebody else does it now; nothing was written.
             Retry: the work is fine, try again.
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
@@ -68,10 +72,12 @@ class CaptionWork:
             telemetry.CAPTION_DUPLICATES.inc()
             log.info("already captioned", job=job.id, key=job.video.uri)
             return "duplicate"
-        progress = Progress()
+        progress = lease.progress
+        progress.ends_at = started + self._settings.caption_deadline_s
         try:
-            caption = self._caption(job, progress)
+            caption = self._caption(job, lease)
             progress.tick("write")
+            lease.check()
             if not self._records.write(job, caption):
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
@@ -95,8 +101,8 @@ class CaptionWork:
         )
         return caption.status
 
-    def _caption(self, job: CaptionJob, progress: Progress) -> Caption:
-        recipe, video = job.recipe, job.video
+    def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
+        recipe, video, progress = job.recipe, job.video, lease.progress
         if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
             raise WrongModel(
                 f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
@@ -114,19 +120,20 @@ class CaptionWork:
         plan = self._captioner.plan(
             recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
         )
-        with _scratch(self._settings.scratch_dir) as folder:
-            progress.tick("download")
+        reduced = lease.delivery.history.deaths_alone > 0
+        wanted = max(1, plan.frames // 2) if reduced else plan.frames
+        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as made:
             # A neutral name: a key may hold anything, and be longer than a file's name may.
-            path = folder / "video"
-            info = self._store.download(
-                video.bucket,
-                video.key,
+            path = Path(made) / "video"
+            info = fetch_video(
+                self._store,
+                job,
                 path,
-                etag=video.etag,
-                on_chunk=lambda: progress.tick("download"),
+                progress,
+                lambda newer: self._send(newer, lease.delivery.queue),
             )
             progress.tick("frames")
-            sample = sample_frames(path, plan.frames, self._limits, progress)
+            sample = sample_frames(path, wanted, self._limits, progress)
         answer = self._captioner.caption(sample.frames, recipe.prompt, recipe.decoding, progress)
         progress.tick("check")
         status, flags = check_text(
@@ -137,13 +144,13 @@ class CaptionWork:
         )
         return Caption(
             status=status,
-            flags=(*flags, *self._card_flags()),
+            flags=(*flags, *(("reduced",) if reduced else ()), *self._card_flags()),
             text=answer.text,
             video=video,
             last_modified=info.last_modified,
             duration_s=round(sample.duration_s, 6),
             frames=FramesUsed(
-                requested=plan.frames,
+                requested=wanted,
                 decoded=len(sample.frames),
                 timestamps_s=sample.timestamps_s,
                 decode_errors=sample.decode_errors,
@@ -163,8 +170,12 @@ class CaptionWork:
             jamak=__version__,
         )
 
-    def fail(self, job: CaptionJob, error: JamakError, attempts: int) -> None:
-        """Write why a job cannot succeed. Its neighbours never notice."""
+    def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
+        """Write why a job cannot succeed. Its neighbours never notice.
+
+        Raises:
+            LeaseLost: nothing was written.
+        """
         flags: tuple[Flag, ...] = ("empty",) if isinstance(error, EmptyCaption) else ()
         failure = Failure(
             flags=(*flags, *self._card_flags()),
@@ -176,10 +187,11 @@ class CaptionWork:
             recipe_id=job.recipe.id,
             recipe=job.recipe,
             card=self._card_used(),
-            attempts=attempts,
+            attempts=lease.delivery.history.attempt,
             created_at=datetime.now(UTC),
             jamak=__version__,
         )
+        lease.check()
         self._records.write_failure(job, failure)
         telemetry.CAPTIONS_DONE.labels(self._card.card.name, "", "failed").inc()
         log.warning(
@@ -208,12 +220,3 @@ class CaptionWork:
             dtype=self._card.dtype,
             quantized=self._card.quantized,
         )
-
-
-@contextmanager
-def _scratch(parent: Path | None) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="jamak-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from shared import telemetry
@@ -11,7 +12,7 @@ from shared.messages import TrainJob, TrainOutcome
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import ObjectStore
-from workers.progress import Progress
+from workers.delivery.leases import Lease
 from workers.train.job import run_train_job
 
 log = telemetry.get_logger("jamak.training")
@@ -20,14 +21,15 @@ log = telemetry.get_logger("jamak.training")
 class TrainWork:
     """Everything a training job needs, handed in by the composition root."""
 
-    def __init__(self, settings: Settings, store: ObjectStore) -> None:
-        self._settings, self._store = settings, store
+    def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
+        self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
 
-    def run(self, job: TrainJob) -> None:
+    def run(self, job: TrainJob, lease: Lease) -> None:
         """Train, publish, and write the outcome. What can be tried again is raised.
 
         Raises:
+            LeaseLost: somebody else does it now; the training was stopped.
             Retry: the job is fine, the world is not.
         """
         key = training_key(self._settings.output_prefix, job.id)
@@ -36,10 +38,11 @@ class TrainWork:
             return
         started = time.monotonic()
         manifest, activated = run_train_job(
-            job, self._settings, self._store, self._registry, Progress()
+            job, self._settings, self._store, self._registry, lease.progress
         )
         self._write(
             job,
+            lease,
             time.monotonic() - started,
             status="published",
             version=manifest.version,
@@ -47,15 +50,23 @@ class TrainWork:
             metrics=manifest.metrics,
         )
 
-    def fail(self, job: TrainJob, error: JamakError) -> None:
+    def fail(self, job: TrainJob, lease: Lease, error: JamakError) -> None:
+        """Raises LeaseLost: nothing was written."""
         self._write(
-            job, 0.0, status="failed", reason=error.reason, message=str(error), cure=error.cure
+            job,
+            lease,
+            0.0,
+            status="failed",
+            reason=error.reason,
+            message=str(error),
+            cure=error.cure,
         )
 
-    def _write(self, job: TrainJob, seconds: float, **ended: Any) -> None:
+    def _write(self, job: TrainJob, lease: Lease, seconds: float, **ended: Any) -> None:
         outcome = TrainOutcome(
             job_id=job.id, seconds=round(seconds, 3), created_at=datetime.now(UTC), **ended
         )
+        lease.check()
         try:
             self._store.put(
                 self._settings.output_bucket,

@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from shared.errors import BadData, ConfigError, Missing, Reject, Retry
 from shared.keys import parse_uri
@@ -33,6 +36,8 @@ DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
+LOOK_S = 2.0
+"""Between two looks at whether the subprocess computes."""
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL."""
 
@@ -70,7 +75,7 @@ def run_train_job(
         result = _train(job, settings, workdir, progress)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
         progress.tick("publish")
-        registry.publish(manifest, workdir / "adapter")
+        registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
     activated = _activate_if_not_worse(job, manifest, registry)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), activated
@@ -168,7 +173,7 @@ def _train(job: TrainJob, settings: Settings, workdir: Path, progress: Progress)
     """The subprocess's result.json."""
     (workdir / "job.json").write_text(job.model_dump_json())
     tail: deque[str] = deque(maxlen=LOG_LINES)
-    with _subprocess(settings, workdir) as process:
+    with _subprocess(settings, workdir) as process, _watching(process, progress):
         assert process.stdout is not None
         for line in process.stdout:
             event = _event(line)
@@ -178,6 +183,7 @@ def _train(job: TrainJob, settings: Settings, workdir: Path, progress: Progress)
             progress.tick(event["stage"])
             if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
                 log.info("training", job=job.id, **event)
+    progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
         return dict(json.loads(result.read_text()))
@@ -221,6 +227,44 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
         process.wait()
     finally:
         _stop(process)
+
+
+@contextmanager
+def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[None]:
+    """Loading a model or one long step says nothing for minutes: while the process computes or
+    reads, it moves. Ends the process when the job was stopped."""
+    done = threading.Event()
+
+    def watch() -> None:
+        seen: tuple[float, ...] = ()
+        while not done.wait(LOOK_S):
+            try:
+                progress.check()
+                now = _work_of(psutil.Process(process.pid))
+                if now != seen:
+                    seen = now
+                    progress.tick(progress.stage)
+            except psutil.Error:
+                return  # it has ended
+            except Exception as error:
+                log.warning("the training is stopped", message=str(error))
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=watch, name="training", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _work_of(process: psutil.Process) -> tuple[float, ...]:
+    """CPU seconds, to a tenth, and MiB read: of something that hangs neither grows."""
+    cpu = process.cpu_times()
+    return (round(cpu.user + cpu.system, 1), process.io_counters().read_chars >> 20)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

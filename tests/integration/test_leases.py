@@ -1,0 +1,266 @@
+"""What one worker holds: which leases it keeps alive, and what it does when Redis is away."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from infra.local.redis import RedisServer, start_redis
+from shared.errors import LeaseLost
+from shared.leased_queues import History, LeasedQueues
+from tests.waiting import wait_until
+from workers.delivery.leases import Lease, Leases
+from workers.delivery.watchdog import Watchdog
+
+pytestmark = pytest.mark.integration
+
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture
+def queues(redis_url: str) -> Iterator[LeasedQueues]:
+    made = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", TIMEOUT_S)
+    yield made
+    for key in made.redis.scan_iter(f"{made.prefix}*"):
+        made.redis.delete(key)
+    made.redis.close()
+
+
+@pytest.fixture
+def leases(queues: LeasedQueues) -> Iterator[Leases]:
+    made = Leases(queues, 2, lambda: {"queues": ["q"]})
+    made.start()
+    yield made
+    made.leave()
+
+
+def receive(leases: Leases) -> Lease:
+    delivery, deadline = None, time.monotonic() + 5
+    while delivery is None and time.monotonic() < deadline:
+        delivery = leases.receive(["q"], 1)
+    assert delivery is not None
+    return leases.of(delivery.lease)
+
+
+def held_by_others(leases: Leases) -> list[bytes]:
+    found = leases.queues.take(leases.queues.new_lease(), ["q"])
+    return [found.message] if found else []
+
+
+def test_a_job_that_moves_is_kept_and_one_that_hangs_is_lost(leases: Leases) -> None:
+    leases.queues.put("q", ["moves", "hangs"])
+    moving, hanging = receive(leases), receive(leases)
+    deadline = time.monotonic() + 3 * TIMEOUT_S
+    back: list[bytes] = []
+    while time.monotonic() < deadline:
+        moving.progress.tick("work")
+        back += held_by_others(leases)
+        time.sleep(0.05)
+    assert set(back) == {b"hangs"}
+    moving.check()
+    # It wakes up: neither its next tick nor its write goes through.
+    hanging.progress.tick("work")
+    wait_until(lambda: not hanging.held, 2, "the loss to be noticed")
+    with pytest.raises(LeaseLost):
+        hanging.progress.tick("work")
+    with pytest.raises(LeaseLost):
+        hanging.check()
+    leases.finished(hanging.delivery.lease)
+    assert leases.flush(5)
+    assert leases.queues.counts()["in_flight"] == 2  # ours that moves, and the other one's
+
+
+def test_the_lease_is_asked_for_and_not_remembered(leases: Leases) -> None:
+    """Frozen past its lease, a process believes that it still holds it."""
+    leases.queues.put("q", ["m"])
+    lease = receive(leases)
+    assert leases.queues.release(lease.delivery.lease, None)  # behind its back
+    assert lease.held
+    with pytest.raises(LeaseLost):
+        lease.check()
+
+
+def test_no_more_is_taken_than_there_are_slots(leases: Leases) -> None:
+    leases.queues.put("q", ["1", "2", "3"])
+    first, _ = receive(leases), receive(leases)
+    assert leases.receive(["q"], 0.2) is None
+    assert leases.free == 0
+    threading.Timer(0.2, leases.finished, [first.delivery.lease]).start()
+    since = time.monotonic()
+    assert receive(leases).delivery.message == b"3"
+    assert time.monotonic() - since < 1
+
+
+def test_what_is_lost_keeps_its_slot_until_its_thread_is_done(leases: Leases) -> None:
+    leases.queues.put("q", ["1", "2", "3"])
+    first, _ = receive(leases), receive(leases)
+    first.lose()
+    assert leases.receive(["q"], 0.2) is None
+    leases.finished(first.delivery.lease)
+    assert receive(leases).delivery.message == b"3"
+
+
+def test_a_suspect_runs_alone(leases: Leases) -> None:
+    item = f"0\n{History(deaths=2).dump()}\nsuspect"
+    leases.queues.put("q", ["1", "2", "3"])
+    neighbour = receive(leases)
+    leases.queues.redis.rpush(f"{leases.queues.prefix}q:alone", item)
+    assert leases.receive(["q"], 0.2) is None  # not beside the neighbour, and nothing else either
+    leases.finished(neighbour.delivery.lease)
+    suspect = receive(leases)
+    assert (suspect.delivery.message, suspect.delivery.alone) == (b"suspect", True)
+    assert leases.receive(["q"], 0.2) is None
+    leases.finished(suspect.delivery.lease)
+    assert receive(leases).delivery.message == b"2"
+
+
+def test_handing_back_blames_nobody_and_ends_everything(leases: Leases) -> None:
+    leases.queues.put("q", ["1", "2", "3"])
+    held = [receive(leases), receive(leases)]
+    assert leases.hand_back() == 2
+    assert leases.flush(5)
+    assert leases.queues.counts()["in_flight"] == 0
+    assert leases.queues.waiting("q") == 3
+    for lease in held:
+        with pytest.raises(LeaseLost):
+            lease.check()
+        leases.finished(lease.delivery.lease)
+    assert leases.receive(["q"], 0.2) is None
+    taker = leases.queues
+    found = [taker.take(taker.new_lease(), ["q"]) for _ in range(3)]
+    assert all(one is not None and one.history == History() for one in found)
+
+
+# While Redis is away.
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator["Restartable"]:
+    made = Restartable(tmp_path)
+    yield made
+    made.server.stop()
+
+
+class Restartable:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server: RedisServer = start_redis(folder)
+
+    def kill(self) -> None:
+        time.sleep(1.1)  # appendfsync everysec
+        self.server.process.kill()
+
+    def restart(self) -> None:
+        self.server = start_redis(self.folder, port=self.server.port, password=self.server.password)
+
+
+@pytest.fixture
+def fragile(server: Restartable) -> Iterator[Leases]:
+    made = Leases(LeasedQueues(server.server.url, "t:", TIMEOUT_S), 2, dict)
+    made.start()
+    yield made
+    made.leave()
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_it_goes_on_by_itself_when_redis_is_back(server: Restartable, fragile: Leases) -> None:
+    fragile.queues.put("q", ["1", "2"])
+    first = receive(fragile)
+    server.kill()
+    assert fragile.receive(["q"], 0.1) is None  # and no exception that would end the consumer
+    fragile.finished(first.delivery.lease)  # cannot be told now
+    time.sleep(TIMEOUT_S * 1.5)
+    server.restart()
+    wait_until(lambda: fragile.queues.counts()["in_flight"] == 0, 3, "the acknowledgement")
+    assert receive(fragile).delivery.message == b"2"
+    assert fragile.queues.waiting("q") == 0
+
+
+def test_who_wants_to_write_waits_for_redis_to_say_so(server: Restartable, fragile: Leases) -> None:
+    fragile.queues.put("q", ["1"])
+    lease = receive(fragile)
+    server.kill()
+    written = threading.Event()
+    thread = in_background(lambda: (lease.check(), written.set()))
+    time.sleep(TIMEOUT_S * 1.5)
+    assert not written.is_set()
+    server.restart()
+    thread.join(5)
+    assert written.is_set()
+
+
+def test_a_message_whose_answer_was_lost_comes_back_unblamed(
+    fragile: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script ran, its answer did not arrive: the message is under a lease nobody knows of."""
+    fragile.queues.put("q", ["1"])
+    take = LeasedQueues.take
+
+    def cut(self: LeasedQueues, *args: object, **kwargs: object) -> None:
+        take(self, *args, **kwargs)  # type: ignore[arg-type]
+        raise redis.ConnectionError("cut")
+
+    monkeypatch.setattr(LeasedQueues, "take", cut)
+    assert fragile.receive(["q"], 0.1) is None
+    monkeypatch.setattr(LeasedQueues, "take", take)
+    since = time.monotonic()
+    delivery = None
+    while delivery is None:
+        delivery = fragile.receive(["q"], 0.2)
+    assert time.monotonic() - since < TIMEOUT_S
+    assert delivery.history == History()
+
+
+# What it costs, and when it gives up.
+
+
+def test_an_idle_worker_asks_rarely(leases: Leases) -> None:
+    commands = 0
+    end = time.monotonic() + 4
+    thread = in_background(lambda: [leases.receive(["q"], 2) for _ in range(8)])
+    with leases.queues.redis.monitor() as monitor:
+        for command in monitor.listen():
+            ours = leases.queues.prefix in command["command"]
+            commands += ours and command["client_type"] != "lua"
+            if time.monotonic() > end:
+                break
+    beats = 4 * 4 / TIMEOUT_S  # of this short timeout; with 30 s it is one in 7.5 s
+    assert 4 <= commands <= 4 * 4 + beats
+    leases.stop_taking()
+    thread.join(5)
+
+
+def test_a_worker_that_hears_nothing_although_work_waits_ends(leases: Leases) -> None:
+    watchdog = Watchdog(leases, ["q"], lambda code: None, deaf_s=0.5)
+    assert watchdog.look() is None
+    leases.queues.put("q", ["1", "2", "3"])  # and nobody calls receive any more
+    assert watchdog.look() is None
+    time.sleep(0.7)
+    assert "nothing came" in str(watchdog.look())
+    # Nothing is wrong while messages come, or while no slot is free.
+    receive(leases).progress.tick("work")
+    assert watchdog.look() is None
+    receive(leases).progress.tick("work")
+    time.sleep(0.7)
+    assert watchdog.look() is None
+
+
+def test_a_worker_with_a_thread_that_will_not_come_back_ends(leases: Leases) -> None:
+    watchdog = Watchdog(leases, ["q"], lambda code: None)
+    leases.queues.put("q", ["1"])
+    lease = receive(leases)
+    lease.progress.tick("frames")
+    time.sleep(2.5 * TIMEOUT_S)
+    assert "'frames'" in str(watchdog.look())
+    lease.progress.stop(TimeoutError())
+    leases.finished(lease.delivery.lease)
+    assert watchdog.look() is None

@@ -1,0 +1,267 @@
+"""What this worker holds: takes messages while slots are free, and keeps their leases alive.
+
+A lease is renewed while the progress of its job moves, and no longer: a job that hangs loses it,
+and so does a process that was stopped or cut off. What was lost is neither written nor
+acknowledged here any more.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from shared import telemetry
+from shared.errors import LeaseLost
+from shared.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
+from shared.turns import Turns
+from workers.delivery.outbox import Outbox
+from workers.progress import Progress
+
+BEATS_PER_TIMEOUT = 4
+LOOK_AGAIN_S = 0.2
+"""While Redis is away."""
+LONGEST_FLUSH_S = 2.0
+
+log = telemetry.get_logger("jamak.leases")
+
+
+class Lease:
+    """One message in hand."""
+
+    def __init__(self, delivery: Delivery, queues: LeasedQueues) -> None:
+        self.delivery = delivery
+        self.progress = Progress()
+        self.held = True
+        """False: lost, given back or set aside. Its task may still be running."""
+        self.moved_at = time.monotonic()
+        self._queues = queues
+        self._pulse = self.progress.pulse
+
+    def has_moved(self) -> bool:
+        """Since the last call."""
+        pulse, self._pulse = self._pulse, self.progress.pulse
+        if pulse == self._pulse:
+            return False
+        self.moved_at = time.monotonic()
+        return True
+
+    def lose(self) -> None:
+        """The next tick of its job raises LeaseLost."""
+        self.held = False
+        self.progress.stop(LeaseLost("the lease was lost: somebody else has the message now"))
+
+    def check(self) -> None:
+        """Ask, immediately before something is written. Waits while Redis is away.
+
+        Raises:
+            LeaseLost: write nothing.
+        """
+        while self.held:
+            try:
+                if not self._queues.renew(self.delivery.lease):
+                    self.lose()
+                break
+            except redis.RedisError:
+                time.sleep(LOOK_AGAIN_S)
+        if not self.held:
+            raise LeaseLost("the lease was lost: somebody else has the message now")
+
+
+class Leases:
+    """All of them, and the thread that keeps them. Thread-safe.
+
+    Args:
+        slots: how many messages may be in hand.
+        about: what this worker says about itself, read at each beat.
+    """
+
+    def __init__(
+        self, queues: LeasedQueues, slots: int, about: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.queues, self.slots = queues, slots
+        self.received_at = self.answered_at = self.kept_at = time.monotonic()
+        """When a message came last, when Redis answered last, when leases were looked after."""
+        self._about = about
+        self._in_hand: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._turns: Turns | None = None
+        self._taking = True
+        self._asking = threading.Lock()
+        """While an answer may bring a message."""
+        self._outbox = Outbox(queues)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._beat()
+        self._thread.start()
+
+    # Taking.
+
+    def receive(self, queues: list[str], timeout_s: float) -> Delivery | None:
+        """The next message; None = ask again. Returns after `timeout_s` at the latest."""
+        self._turns = self._turns or Turns(queues)
+        if not self._has_room(timeout_s):
+            return None
+        try:
+            delivery = self._take(self._turns)
+            if delivery is None:
+                self.queues.wait(queues, min(timeout_s, WAIT_S))  # and then we are asked again
+        except Busy:
+            self.received_at = time.monotonic()
+            self._wait_for_change(timeout_s)
+            return None
+        except redis.RedisError as error:
+            log.warning("Redis does not answer", message=str(error))
+            self._stopping.wait(LOOK_AGAIN_S)
+            return None
+        self.answered_at = time.monotonic()
+        return delivery
+
+    def _take(self, turns: Turns) -> Delivery | None:
+        with self._asking:
+            return self._ask(turns) if self._taking else None
+
+    def _ask(self, turns: Turns) -> Delivery | None:
+        turn = turns.next()
+        lease = self.queues.new_lease()
+        try:
+            delivery = self.queues.take(
+                lease, turn.queues, in_flight=len(self._in_hand), passed_over=turn.passed_over
+            )
+        except redis.RedisError:
+            # The message may be ours without our knowing: then give it back as it was.
+            self._outbox.tell(lambda: self.queues.release(lease, None))
+            raise
+        if delivery is None:
+            return None
+        turns.took(delivery.queue)
+        self.received_at = time.monotonic()
+        with self._changed:
+            self._in_hand[delivery.lease] = Lease(delivery, self.queues)
+        return delivery
+
+    def _has_room(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(self._room, timeout_s)
+
+    def _room(self) -> bool:
+        in_hand = self._in_hand.values()
+        alone = any(lease.delivery.alone for lease in in_hand)
+        return self._taking and len(in_hand) < self.slots and not alone
+
+    def _wait_for_change(self, timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait(timeout_s)
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self._in_hand) if self._room() else 0
+
+    # While a task runs, and when it ends.
+
+    def of(self, lease: str) -> Lease:
+        return self._in_hand[lease]
+
+    def in_hand(self) -> list[Lease]:
+        with self._changed:
+            return list(self._in_hand.values())
+
+    def finished(self, lease: str) -> None:
+        self._end(lease, lambda: self._outbox.ack(lease))
+
+    def refuse(self, lease: str, reason: str) -> None:
+        telemetry.POISON.inc()
+        log.error("no message of ours", reason=reason)
+        self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
+
+    def release(self, lease: Lease, delay_s: float = 0.0, *, tried: bool = True) -> None:
+        """Give the message back; `tried`: this was one of its attempts."""
+        name = lease.delivery.lease
+        history = lease.delivery.history.tried() if tried else None
+        self._settle(
+            lease, lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s))
+        )
+
+    def _end(self, name: str, how: Callable[[], object]) -> None:
+        """The task is over, its slot is free."""
+        with self._changed:
+            lease = self._in_hand.pop(name, None)
+            self._changed.notify_all()
+        if lease is not None:
+            self._settle(lease, how)
+
+    def _settle(self, lease: Lease, how: Callable[[], object]) -> None:
+        with self._changed:
+            held, lease.held = lease.held, False
+        if held:  # else it was decided before
+            how()
+
+    # The end.
+
+    def stop_taking(self) -> None:
+        """When this returns, nothing is on its way here any more."""
+        with self._changed:
+            self._taking = False
+            self._changed.notify_all()
+        with self._asking:
+            pass
+
+    def wait_until_empty(self, timeout_s: float) -> None:
+        """Until all tasks have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_hand, timeout_s)
+
+    @property
+    def taking(self) -> bool:
+        return self._taking
+
+    def hand_back(self) -> int:
+        """Everything that is still held, as it was; how many that were. Nobody is to blame."""
+        self.stop_taking()
+        held = [lease for lease in self.in_hand() if lease.held]
+        for lease in held:
+            self.release(lease, tried=False)
+            lease.lose()
+        return len(held)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until Redis has heard what was decided here; False: it has not, in that time."""
+        return self._outbox.flush(timeout_s)
+
+    def leave(self) -> None:
+        """Nothing is held any more, and nobody has to wait for this worker's silence."""
+        self._stopping.set()
+        self.flush(LONGEST_FLUSH_S)
+        try:
+            self.queues.leave()
+        except redis.RedisError as error:
+            log.warning("could not say goodbye", message=str(error))
+
+    # The beat.
+
+    def _keep(self) -> None:
+        while not self._stopping.wait(self._pause_s()):
+            self._beat()
+
+    def _pause_s(self) -> float:
+        beat_s = self.queues.timeout_s / BEATS_PER_TIMEOUT
+        away = time.monotonic() - self.answered_at > beat_s
+        return LOOK_AGAIN_S if away else beat_s
+
+    def _beat(self) -> None:
+        self.kept_at = time.monotonic()
+        moving = [lease for lease in self.in_hand() if lease.held and lease.has_moved()]
+        try:
+            answers = self.queues.beat(self._about(), [lease.delivery.lease for lease in moving])
+        except redis.RedisError as error:
+            log.warning("no beat: Redis does not answer", message=str(error))
+            return
+        self.answered_at = time.monotonic()
+        for lease, still_held in zip(moving, answers, strict=True):
+            if not still_held and lease.held:
+                telemetry.LEASES_LOST.inc()
+                log.warning("lease lost", lease=lease.delivery.lease, stage=lease.progress.stage)
+                lease.lose()
