@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from celery import Celery
 
 from shared import telemetry
-from shared.broker import CAPTION_TASK, reaching_redis
+from shared.broker import CAPTION_TASK, queues_of, reaching_redis
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.errors import ConfigError
 from shared.keys import record_key
 from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video
 from shared.prompts import check_prompt
 from shared.settings import CardName, Settings
-from shared.storage import ObjectInfo, ObjectStore
+from shared.storage import ObjectStore
+
+log = telemetry.get_logger("jamak.enqueue")
 
 
 def recipe_of(
@@ -62,22 +64,14 @@ def least_class(card: CardName | None, frames: int | None) -> CardName:
     return card
 
 
-def video_of(info: ObjectInfo) -> Video:
-    return Video(
-        bucket=info.bucket,
-        key=info.key,
-        etag=info.etag,
-        size_bytes=info.size_bytes,
-        version_id=info.version_id,
-    )
-
-
 @dataclass(frozen=True)
 class Enqueued:
     queue: str
     enqueued: int
     already: int
     """Have their record: nothing to do."""
+    served: bool
+    """Some live worker takes from this queue."""
 
 
 def enqueue(
@@ -113,4 +107,7 @@ def enqueue(
                 )
                 telemetry.JOBS_ENQUEUED.labels(queue).inc()
             sent += 1
-    return Enqueued(queue, sent, already)
+        served = queue in queues_of(app).serving()
+    if sent and not served:
+        log.warning("no live worker serves this queue", queue=queue)
+    return Enqueued(queue, sent, already, served)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from prometheus_client import start_http_server
 
-from producer.enqueue import enqueue, recipe_of, video_of
+from producer.enqueue import enqueue, recipe_of
 from producer.events import S3Event, is_video_key, parse_notification
 from shared import telemetry
 from shared.errors import BadMessage, BrokerUnavailable, ConfigError, Forbidden, Missing
 from shared.settings import Settings
 from shared.storage import ObjectStore, sqs_client
+from shared.videos import video_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -1,59 +1,53 @@
 """How things stand: what waits, who serves it, which adapter is in use."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import redis
-from celery import Celery
 
 from shared.broker import (
     CAPTION_QUEUES,
     TRAIN_QUEUE,
-    caption_app,
     caption_prefix,
+    leased_queues,
     reaching_redis,
-    train_app,
     train_prefix,
 )
+from shared.leased_queues import LeasedQueues
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import ObjectStore
 
-ANSWER_S = 1.5
-"""How long workers are given to answer a broadcast."""
-
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """`{queues: {name: {waiting, workers}}, in_flight: {captions, training}, adapters: [...]}`
+    """What Redis and the registry say.
+
+    Returns:
+        `{queues: {name: {waiting, alone, workers}}, workers: [...], in_flight: {captions,
+        training}, delayed: …, poison: …, adapters: [...]}`.
 
     Raises:
         BrokerUnavailable: Redis cannot be reached.
     """
-    url = settings.redis_url.get_secret_value()
-    options: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 10}
-    if url.startswith("rediss://") and settings.redis_ca_file:
-        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    captions = leased_queues(settings, caption_prefix(settings))
+    training = leased_queues(settings, train_prefix(settings))
     with reaching_redis():
-        with redis.Redis.from_url(url, **options) as client:
-            waiting = {
-                name: int(client.llen(prefix + name))
-                for prefix, name in [
-                    *((caption_prefix(settings), name) for name in CAPTION_QUEUES),
-                    (train_prefix(settings), TRAIN_QUEUE),
-                ]
-            }
-            in_flight = {
-                name: int(client.hlen(prefix + "unacked"))
-                for name, prefix in (
-                    ("captions", caption_prefix(settings)),
-                    ("training", train_prefix(settings)),
-                )
-            }
-        served = _served(settings)
-    queues = {
-        name: {"waiting": count, "workers": served.get(name, [])} for name, count in waiting.items()
+        queues = {
+            **_queues(captions, CAPTION_QUEUES),
+            **_queues(training, [TRAIN_QUEUE]),
+        }
+        sides = {"captions": captions.counts(), "training": training.counts()}
+        workers = [
+            {"name": worker.name, "silent_s": round(worker.silent_s, 1), **worker.about}
+            for side in (captions, training)
+            for worker in side.workers()
+        ]
+    return {
+        "queues": queues,
+        "workers": workers,
+        **{
+            what: {side: counts[what] for side, counts in sides.items()}
+            for what in ("in_flight", "delayed", "poison")
+        },
+        "adapters": adapters_in_use(settings),
     }
-    return {"queues": queues, "in_flight": in_flight, "adapters": adapters_in_use(settings)}
 
 
 def unserved(status: dict[str, Any]) -> list[str]:
@@ -61,7 +55,7 @@ def unserved(status: dict[str, Any]) -> list[str]:
     return [
         name
         for name, queue in status["queues"].items()
-        if queue["waiting"] and not queue["workers"]
+        if (queue["waiting"] or queue["alone"]) and not queue["workers"]
     ]
 
 
@@ -73,15 +67,13 @@ def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _served(settings: Settings) -> dict[str, list[str]]:
-    def ask(app: Celery) -> dict[str, Any]:
-        return app.control.inspect(timeout=ANSWER_S).active_queues() or {}
-
-    served: dict[str, list[str]] = {}
-    apps = caption_app(settings), train_app(settings)
-    with ThreadPoolExecutor(len(apps)) as pool:
-        for answers in pool.map(ask, apps):
-            for worker, queues in answers.items():
-                for queue in queues:
-                    served.setdefault(queue["name"], []).append(worker)
-    return served
+def _queues(side: LeasedQueues, names: list[str]) -> dict[str, dict[str, Any]]:
+    serving = side.serving()
+    return {
+        name: {
+            "waiting": side.waiting(name),
+            "alone": side.waiting_alone(name),
+            "workers": serving.get(name, []),
+        }
+        for name in names
+    }

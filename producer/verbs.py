@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.enqueue import enqueue as put_on_the_road
-from producer.enqueue import least_class, recipe_of, video_of
+from producer.enqueue import least_class, recipe_of
 from producer.events import is_video_key
 from producer.listen import is_output, listener_of
 from producer.status import read_status, unserved
@@ -24,6 +24,7 @@ from shared.keys import failure_key, parse_uri, view_key
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import CardName, Settings, load_settings
 from shared.storage import ObjectInfo, ObjectStore
+from shared.videos import video_of
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
@@ -108,6 +109,7 @@ def enqueue(
         "skipped": skipped,
         "queue": done.queue,
         "recipe": recipe.id,
+        "served": done.served,
         "dry_run": dry_run,
     }
     if as_json:
@@ -117,6 +119,8 @@ def enqueue(
         out.print(f"{done.enqueued} {verb} on {done.queue}, {done.already} captioned already")
         if skipped:
             out.print(f"{skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
+    if not done.served:
+        _warn_unserved(done.queue)
 
 
 def _card_name(name: str | None) -> CardName | None:
@@ -167,19 +171,26 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("queue", "waiting", "workers")
+    table = Table("queue", "waiting", "to run alone", "workers")
     for name, queue in found["queues"].items():
-        table.add_row(name, str(queue["waiting"]), "\n".join(queue["workers"]) or "-")
+        row = str(queue["waiting"]), str(queue["alone"]), "\n".join(queue["workers"]) or "-"
+        table.add_row(name, *row)
     out.print(table)
-    out.print(
-        f"in flight: {found['in_flight']['captions']} captions, "
-        f"{found['in_flight']['training']} training jobs"
-    )
+    for what, counts in (
+        ("in flight", found["in_flight"]),
+        ("waiting for another try", found["delayed"]),
+        ("set aside as no message of ours", found["poison"]),
+    ):
+        out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(f"adapter of base {adapter['base'][:12]}: {version}")
     for name in unserved(found):
-        err.print(f"[yellow]{name} holds work, but no live worker serves it[/yellow]")
+        _warn_unserved(name)
+
+
+def _warn_unserved(queue: str) -> None:
+    err.print(f"[yellow]no live worker serves {queue}: its jobs wait until one does[/yellow]")
 
 
 def show(

@@ -89,6 +89,12 @@ class Process:
                 self.signal_group(signal.SIGKILL)
         return self._exit_code
 
+    def kill(self) -> None:
+        """At once, and wait for its end."""
+        self.signal_group(signal.SIGKILL)
+        while self.poll() is None:
+            time.sleep(LOOK_S)
+
     def signal_group(self, number: signal.Signals) -> None:
         """To the process and to all that it started."""
         with suppress(ProcessLookupError):

@@ -43,8 +43,11 @@ class RedisServer:
         stop([self.process])
 
 
-def start_redis(directory: Path) -> RedisServer:
-    """Its data and its log are kept in the directory.
+def start_redis(
+    directory: Path, *, port: int | None = None, password: str | None = None
+) -> RedisServer:
+    """Its data and its log are kept in the directory; with the port and the password of one that
+    ended there, it goes on where that one stopped.
 
     Raises:
         ConfigError: no server is installed.
@@ -52,14 +55,14 @@ def start_redis(directory: Path) -> RedisServer:
     """
     directory.mkdir(parents=True, exist_ok=True)
     binary = find_server()
+    secret = password or secrets.token_urlsafe(16)
 
     def start(port: int) -> RedisServer:
         # In a file that only we may read: a password among the arguments is shown by `ps`.
         config = directory / "redis.conf"
         config.touch(mode=0o600)
-        password = secrets.token_urlsafe(16)
         config.write_text(
-            CONFIG.format(host=LOOPBACK, port=port, password=password, directory=directory)
+            CONFIG.format(host=LOOPBACK, port=port, password=secret, directory=directory)
         )
         process = Process(
             "redis",
@@ -68,11 +71,11 @@ def start_redis(directory: Path) -> RedisServer:
             env=dict(os.environ),
             cwd=directory,
         )
-        server = RedisServer(process, port, password)
+        server = RedisServer(process, port, secret)
         process.wait_until(lambda: _answers(server.url), START_S)
         return server
 
-    return on_free_port(start)
+    return start(port) if port else on_free_port(start)
 
 
 def find_server() -> str:

@@ -1,6 +1,5 @@
 """Uploads become jobs: a real S3 API, its notification, a real SQS queue, a real broker."""
 
-import base64
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from producer.enqueue import enqueue
 from producer.listen import WAIT_S, Listener
 from shared.errors import Forbidden
 from shared.keys import record_key
+from shared.leased_queues import split_item
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
 from shared.storage import ObjectStore, sqs_client
@@ -82,8 +82,8 @@ def left(url: str) -> int:
 def jobs(world: World) -> list[CaptionJob]:
     with redis.Redis.from_url(world.redis_url) as client:
         found: Any = client.lrange(f"{world.redis_prefix}:caption.t4", 0, -1)
-    bodies = [json.loads(message)["body"] for message in found]
-    return [decode(CaptionJob, json.loads(base64.b64decode(body))[0][0]) for body in bodies]
+    bodies = [json.loads(split_item(item)[2])["body"] for item in found]
+    return [decode(CaptionJob, json.loads(body)[0][0]) for body in bodies]
 
 
 KEYS = ["listen/plain.mp4", "listen/한국어 영상+1%23.mp4", "listen/🎬 #1.webm"]

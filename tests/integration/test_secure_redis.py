@@ -1,18 +1,21 @@
-"""A Redis as production has it: TLS, and an ACL user who may touch our keys alone."""
+"""A Redis as production has it: TLS, and one ACL user for each role, as infra/redis has them."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
 from infra.local.processes import stop
+from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
 from producer.enqueue import enqueue
+from shared.broker import leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.videos import write_clip
@@ -20,20 +23,28 @@ from tests.world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
-ACL = ["~jamak*", "&*", "+@all", "-@admin", "-@dangerous"]
-"""As docs/configuration.md advises."""
+USERS = ROOT / "infra/redis/users.acl"
+ROLES = ["producer", "worker", "trainer", "autoscaler"]
 
 
 @pytest.fixture
 def secure(aws: dict[str, str], buckets: tuple[str, str], tmp_path: Path) -> Iterator[World]:
+    """Its address is the worker's."""
     server = start_redis(tmp_path / "redis")
     with redis.Redis.from_url(server.url) as admin:
-        admin.execute_command("ACL", "SETUSER", "jamak", "on", ">secret", *ACL)
+        for line in USERS.read_text().splitlines():
+            _, name, *rules = line.split()
+            if name != "default":  # by whom we are here
+                admin.execute_command("ACL", "SETUSER", name, *rules)
     certificate, key = make_certificate(tmp_path)
     with tls_proxy(certificate, key, server.port) as port:
-        url = f"rediss://jamak:secret@127.0.0.1:{port}/0"
+        url = f"rediss://jamak-worker:change-me-worker@127.0.0.1:{port}/0"
         yield World(*buckets, url, {**aws, "JAMAK_REDIS_CA_FILE": str(certificate)}, "jamak")
     server.stop()
+
+
+def as_role(world: World, role: str) -> World:
+    return replace(world, redis_url=world.redis_url.replace("worker", role))
 
 
 def jamak(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -46,18 +57,83 @@ def jamak(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_captions_come_over_tls_with_an_acl_user(secure: World, tmp_path: Path) -> None:
+def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_path: Path) -> None:
+    producer, autoscaler = as_role(secure, "producer"), as_role(secure, "autoscaler")
     worker = Captioner(secure, tmp_path)
     try:
         worker.wait()
         job = secure.job(secure.upload(write_clip(tmp_path / "a.mp4", 12), "secure.mp4"))
-        enqueue(secure.captions, secure.store, secure.settings, [job.video], job.recipe)
+        enqueue(producer.captions, secure.store, secure.settings, [job.video], job.recipe)
         assert secure.caption(job).text
-        done = jamak("status", "--json", **secure.env)
-        assert done.returncode == 0, done.stderr
-        assert len(json.loads(done.stdout)["queues"]["caption.t4"]["workers"]) == 1
+        for role in (producer, autoscaler):
+            done = jamak("status", "--json", **role.env)
+            assert done.returncode == 0, done.stderr
+            assert len(json.loads(done.stdout)["queues"]["caption.t4"]["workers"]) == 1
     finally:
         stop([worker.process], patience_s=20)
+    log = worker.process.log.read_text()
+    assert "no permission" not in log.lower()
+    assert worker.process.poll() == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
+    client = redis.Redis.from_url(
+        as_role(secure, role).redis_url, ssl_ca_certs=secure.aws["JAMAK_REDIS_CA_FILE"]
+    )
+    mine, other = ("jamak-train:", "jamak:") if role == "trainer" else ("jamak:", "jamak-train:")
+    refused: list[tuple[str, ...]] = [
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "requirepass"),
+        ("ACL", "LIST"),
+        ("KEYS", "*"),
+        ("SHUTDOWN",),
+        ("LPUSH", "somebody-elses", "x"),
+        ("SUBSCRIBE", "channel"),
+        ("EVAL", "return redis.call('FLUSHALL')", "0"),
+    ]
+    if role in ("worker", "trainer"):
+        refused += [("LPUSH", f"{other}q", "x"), ("HGETALL", f"{other}unacked")]
+    if role == "producer":
+        refused += [
+            ("RPOP", f"{mine}q"),
+            ("HDEL", f"{mine}unacked", "x"),
+            ("LRANGE", mine, "0", "1"),
+        ]
+    if role == "autoscaler":
+        refused += [("LPUSH", f"{mine}q", "x"), ("EVAL", "return 1", "0")]
+    for command in refused:
+        with pytest.raises(redis.ResponseError, match=r"(?i)permission|can't run|acl"):
+            client.execute_command(*command)
+    client.close()
+
+
+def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
+    trainer = as_role(secure, "trainer")
+    queues = leased_queues(trainer.settings, train_prefix(trainer.settings))
+    queues.put("train", ["m", "m", "m"])
+    queues.beat({"queues": ["train"]}, [])
+    for settle in ("ack", "release", "poison"):
+        delivery = queues.take(queues.new_lease(), ["train"], passed_over=1)
+        assert delivery is not None
+        assert queues.renew(delivery.lease)
+        if settle == "ack":
+            assert queues.ack([delivery.lease]) == 1
+        elif settle == "release":
+            assert queues.release(delivery.lease, delivery.history, delay_s=60)
+        else:
+            assert queues.poison(delivery.lease, "a test")
+    queues.wait(["train"], 0.1)
+    queues.leave()
+
+
+def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
+    worker = Captioner(as_role(secure, "producer"), tmp_path)
+    code = None
+    while code is None:
+        code = worker.process.poll()
+    assert code == 78
+    assert "users.acl" in worker.process.log.read_text()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:
@@ -66,4 +142,4 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None
     assert "Redis does not answer" in done.stderr
     assert "JAMAK_REDIS_CA_FILE" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "secret" not in done.stderr
+    assert "change-me" not in done.stderr
