@@ -1,0 +1,106 @@
+"""What survives: a fleet under kill -9, restarts of Redis, frozen processes and drains.
+
+    python -m benchmarks.delivery [--json] [--quick] [--jobs N] [--worker-kills N] [--redis-kills N]
+                                  [--seed N] [--only jamak]
+
+The same task on two roads, Jamak's leased queues and stock Celery with the settings that lose
+least, with the same faults at the same moments of the same kinds: workers killed at random and at
+named points, frozen past their lease and thawed, drained; Redis killed and started again. Records
+are counted in a versioned bucket. The control writes without the condition and looks for nothing,
+which shows that the count of double writes can rise. `--json` ends with one object.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from benchmarks.trial import Faults, Report, Trial
+from infra.local.s3 import OUTPUT_BUCKET, S3Server, start_s3
+
+ROADS = ("jamak", "stock", "control")
+DEFAULT_TIMEOUT_S = 30.0
+FEW = Faults(worker_kills=4, redis_kills=0, freezes=0, drains=0)
+CONTROL = Faults(worker_kills=8, redis_kills=0, freezes=0, drains=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--quick", action="store_true", help="one kill, on our road: seconds")
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--worker-kills", type=int, default=25)
+    parser.add_argument("--redis-kills", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--only", choices=ROADS)
+    parser.add_argument("--keep", type=Path, help="an empty folder for all logs")
+    arguments = parser.parse_args()
+    kills = arguments.worker_kills
+    faults = Faults(kills, arguments.redis_kills, max(1, kills // 8), max(1, kills // 8))
+    roads = [arguments.only] if arguments.only else list(ROADS)
+    found: dict[str, Report] = {}
+    with tempfile.TemporaryDirectory(prefix="jamak-delivery-") as name:
+        folder = arguments.keep or Path(name)
+        s3 = start_s3(folder / "s3")
+        s3.s3().put_bucket_versioning(
+            Bucket=OUTPUT_BUCKET, VersioningConfiguration={"Status": "Enabled"}
+        )
+        try:
+            if arguments.quick:
+                found["jamak"] = quick(s3, folder)
+            else:
+                for road in roads:
+                    found[road] = measure(road, s3, folder, arguments.seed, arguments.jobs, faults)
+        finally:
+            s3.stop()
+    Console(file=sys.stdout).print(table(found))
+    if arguments.json:
+        print(json.dumps({name: asdict(report) for name, report in found.items()}))
+
+
+def quick(s3: S3Server, folder: Path) -> Report:
+    trial = Trial("jamak", s3, folder / "jamak", 1, size=2, threads=4, timeout_s=2.0)
+    return trial.run(16, Faults(worker_kills=1, redis_kills=0, freezes=0, drains=0))
+
+
+def measure(road: str, s3: S3Server, folder: Path, seed: int, jobs: int, faults: Faults) -> Report:
+    with Bars(console=Console(stderr=True)) as bars:
+        if road == "control":
+            bar = bars.add_task("control: faults", total=CONTROL.total)
+            control = Trial(
+                road, s3, folder / road, seed, lambda: bars.advance(bar), conditional=False
+            )
+            return control.run(200, CONTROL)
+        bar = bars.add_task(f"{road}: faults", total=faults.total + FEW.total)
+        trial = Trial(road, s3, folder / road, seed, lambda: bars.advance(bar))
+        report = trial.run(jobs, faults)
+        slow = Trial(
+            road,
+            s3,
+            folder / f"{road}-default",
+            seed,
+            lambda: bars.advance(bar),
+            timeout_s=DEFAULT_TIMEOUT_S,
+        )
+        report.recovery_default_p50_s = slow.run(200, FEW).recovery_p50_s
+        return report
+
+
+def table(found: dict[str, Report]) -> Table:
+    grid = Table("", *found)
+    for name in asdict(next(iter(found.values()))):
+        cells = [asdict(report)[name] for report in found.values()]
+        grid.add_row(
+            name.replace("_", " "), *("-" if cell is None else str(cell) for cell in cells)
+        )
+    return grid
+
+
+if __name__ == "__main__":
+    main()

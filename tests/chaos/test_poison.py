@@ -1,0 +1,36 @@
+"""Videos that really kill their workers end on the record, and take no healthy one along."""
+
+import random
+import time
+
+import pytest
+
+from tests.crew import Crew
+
+pytestmark = pytest.mark.integration
+
+GOOD = [f"good-{i:03}" for i in range(300)]
+KILLERS = ["kills-a", "kills-b", "kills-c"]
+
+
+def test_three_killers_among_three_hundred(crew: Crew) -> None:
+    names = [*GOOD, *KILLERS]
+    random.Random(7).shuffle(names)
+    crew.send(names, 100)
+    crew.fleet.size = 3
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline:
+        crew.fleet.fill_up()
+        if len(crew.fleet.failures()) + len(crew.fleet.versions()) == len(names):
+            break
+        time.sleep(0.5)
+    assert crew.fleet.failures() == dict.fromkeys(KILLERS, 1)
+    assert crew.fleet.versions() == dict.fromkeys(GOOD, 1)
+    assert crew.queues.counts() == {"in_flight": 0, "delayed": 0, "poison": 0}
+    for name in KILLERS:
+        told = crew.failure(name)
+        assert (told["reason"], told["deaths_alone"]) == ("kills_workers", 2)
+        assert told["deaths"] >= 2
+        assert len(set(told["workers"])) == told["deaths"] + 2
+    # A killer dies four times; three of them can share a worker while they are in company.
+    assert len(crew.fleet.ended) <= 4 * len(KILLERS)
