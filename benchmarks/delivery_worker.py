@@ -85,6 +85,8 @@ class Work:
 
     def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
         lease.check()
+        if store.exists(settings.output_bucket, f"{settings.output_prefix}records/{job.video.key}"):
+            return
         key = f"{settings.output_prefix}failures/{job.video.key}"
         evidence = {"reason": error.reason, **error.evidence}
         store.put(settings.output_bucket, key, json.dumps(evidence).encode())

@@ -27,6 +27,7 @@ TIMEOUT_S = 6.0
 GAP_S = 3.0
 """Between two faults, or half a timeout if that is less; after a restart of Redis RESUME_S."""
 RESUME_S, SILENT_S = 10.0, 30.0
+RESUME_PORTIONS = 3
 FROZEN_TIMEOUTS = 1.5
 LONGEST_STILL_S = 180.0
 CRASHES = {
@@ -83,7 +84,7 @@ class Trial:
         self.name, self.app, self.random, self.advance = name, app, random.Random(seed), advance  # noqa: S311
         options = {"size": WORKERS, "threads": THREADS, "timeout_s": TIMEOUT_S, **fleet}
         self.fleet = Fleet(app, s3, folder, **options)
-        self.timeout_s = options["timeout_s"]
+        self.timeout_s, self.threads = options["timeout_s"], options["threads"]
         self.celery = caption_app(self.fleet.settings) if app == "jamak" else self._stock()
         self.jobs: list[str] = []
         self.sizes: dict[str, int] = {}
@@ -141,8 +142,13 @@ class Trial:
         plan += ["freeze"] * faults.freezes + ["drain"] * faults.drains
         self.random.shuffle(plan)
         long = jobs // 100
-        chunk = (jobs - long) // (len(plan) + 1)
-        self._enqueue(jobs - long - chunk * len(plan))
+        # After a restart of Redis there is work for all slots, again and again: who takes none of
+        # it does not hear.
+        slots = self.fleet.size * self.threads
+        self.portion = min(slots, jobs // (2 * RESUME_PORTIONS * max(faults.redis_kills, 1)))
+        resuming = self.portion * RESUME_PORTIONS * faults.redis_kills
+        chunk = (jobs - long - resuming) // (len(plan) + 1)
+        self._enqueue(jobs - long - resuming - chunk * len(plan))
         gap_s = min(GAP_S, self.timeout_s / 2)
         for fault in plan:
             self._pause(gap_s * self.random.uniform(0.5, 1.5))
@@ -167,8 +173,9 @@ class Trial:
         self.fleet.fill_up(crash)
 
     def _anyone(self) -> Process:
+        """But not who is on its way out already."""
         alive = [worker for worker in self.fleet.workers if worker.poll() is None]
-        return self.random.choice(alive)
+        return self.random.choice([worker for worker in alive if worker not in self.drains])
 
     def _kill(self) -> None:
         crash = ""
@@ -199,6 +206,9 @@ class Trial:
         self.drains.append(victim)
 
     def _redis(self) -> None:
+        # Who is still starting, or ending, or frozen, has nothing to resume.
+        ready = {note.pid for note in self.fleet.notes() if note.what == "ready"}
+        ready -= {worker.pid for worker in self.drains}
         self.fleet.kill_redis()
         time.sleep(self.random.uniform(1.0, 3.0))
         self.fleet.restart_redis()
@@ -208,8 +218,10 @@ class Trial:
             if time.monotonic() - at < FROZEN_TIMEOUTS * self.timeout_s
         }
         pids = {worker.pid for worker in self.fleet.workers if worker.poll() is None}
-        self.restarts.append((time.monotonic(), pids - frozen))
-        self._pause(RESUME_S)
+        self.restarts.append((time.monotonic(), (pids & ready) - frozen))
+        for _ in range(RESUME_PORTIONS):
+            self._enqueue(self.portion)
+            self._pause(RESUME_S / RESUME_PORTIONS)
 
     # What came of it.
 

@@ -113,7 +113,7 @@ class LeasedQueues:
         self.redis = self._connect()
         self._scripts = {
             name: self.redis.register_script(_source(name))
-            for name in ("put", "take", "beat", "renew", "ack", "release", "poison")
+            for name in ("put", "take", "begin", "beat", "renew", "ack", "release", "poison")
         }
 
     @cached_property
@@ -183,6 +183,13 @@ class LeasedQueues:
         told = json.dumps(about)
         held = self._run("beat", self.worker, told, self._timeout_ms, *leases)
         return [bool(one) for one in held]
+
+    def begin(self, lease: str) -> bool:
+        """The job of a message that runs alone begins; False: its lease is lost.
+
+        Without it the death of its worker says nothing about the job.
+        """
+        return bool(self._run("begin", lease, self._timeout_ms))
 
     def renew(self, lease: str) -> bool:
         """Whether it is still held; if so, for another timeout."""

@@ -127,6 +127,7 @@ def _do(
     """Effect or failure; raises what else becomes of the message."""
     if len(args) != 1 or kwargs:
         raise BadMessage(f"{kind.__name__}: one argument is wanted")
+    lease.begin()
     job = decode(kind, args[0])
     history = lease.delivery.history
     try:

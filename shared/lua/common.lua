@@ -3,7 +3,7 @@
 --   <queue>           list    items that wait; the next one is at the right end
 --   <queue>:alone     list    items that may have killed their workers, to be run alone
 --   <queue>:wake      list    at most one token: whoever gets it goes and looks
---   unacked           hash    lease -> queue, worker, "alone" or "", item
+--   unacked           hash    lease -> queue, worker, "alone", "begun" (alone) or "", item
 --   leases            zset    lease -> when it ends, in ms
 --   delayed           zset    lease, queue, item -> when it is due, in ms
 --   poison            list    what is not a message, with the evidence
@@ -80,6 +80,11 @@ local function put_first(queue, item)
   local list = must_run_alone(item) and ':alone' or ''
   redis.call('RPUSH', prefix .. queue .. list, item)
   wake(queue)
+end
+
+-- With the evidence: when, where, why, what.
+local function set_aside(queue, reason, item)
+  redis.call('LPUSH', prefix .. 'poison', now .. '\n' .. queue .. '\n' .. reason .. '\n' .. item)
 end
 
 -- queue, worker, alone, item; or nil if the lease is not there any more.

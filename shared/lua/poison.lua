@@ -3,6 +3,5 @@ local held = end_lease(ARGV[1])
 if not held then
   return 0
 end
-local evidence = now .. '\n' .. held[1] .. '\n' .. ARGV[2] .. '\n' .. held[4]
-redis.call('LPUSH', prefix .. 'poison', evidence)
+set_aside(held[1], ARGV[2], held[4])
 return 1

@@ -26,6 +26,9 @@ local function server_was_down()
   return true
 end
 
+-- Of workers whose job had not begun, or that had others too. Whatever does that will not stop.
+local MOST_DEATHS = 10
+
 -- A worker that beat lately and let this lease go hangs; any other one has died.
 local function has_died(id)
   local beat = redis.call('ZSCORE', prefix .. 'workers', id)
@@ -40,12 +43,18 @@ local function return_lost_leases()
       local queue, holder, alone, item = unpack(held)
       local kind = 'hangs'
       if has_died(holder) then
-        kind = alone == 'alone' and 'deaths_alone' or 'deaths'
+        -- Who was alone with a job that had not begun probably died of something else.
+        kind = alone == 'begun' and 'deaths_alone' or 'deaths'
       end
       local history = history_of(item)
       history[kind] = history[kind] + 1
       table.insert(history.workers, holder)
-      put_first(queue, with_history(item, cjson.encode(history)))
+      item = with_history(item, cjson.encode(history))
+      if history.deaths < MOST_DEATHS then
+        put_first(queue, item)
+      else
+        set_aside(queue, 'its workers die before it begins', item)
+      end
     end
   end
 end

@@ -8,7 +8,7 @@ import pytest
 from producer.enqueue import enqueue
 from shared.broker import queues_of
 from shared.cards import CLASSES, CardChoice
-from shared.errors import EmptyCaption, LeaseLost
+from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
 from shared.keys import failure_key, record_key
 from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
 from tests.adapters import publish
@@ -92,6 +92,20 @@ def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_
         work.fail(job, lease, EmptyCaption("too late"))
     for key in (record_key(world.prefix, job), failure_key(world.prefix, job)):
         assert not world.store.exists(world.output, key)
+
+
+def test_what_has_its_caption_does_not_fail_any_more(world: World, tmp_path: Path) -> None:
+    class Speaking(Silent):
+        def caption(self, *args: Any) -> Answer:
+            return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
+
+    work = work_with(world, Speaking(), tmp_path)
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "captioned.mp4"))
+    lease = taken(world, job)
+    work.run(job, lease)
+    # Its workers died between the record and its acknowledgement.
+    work.fail(job, lease, KillsWorkers("again and again"))
+    assert not world.store.exists(world.output, failure_key(world.prefix, job))
 
 
 def test_a_pointer_that_cannot_be_read_now_is_followed_later(world: World, tmp_path: Path) -> None:

@@ -144,15 +144,36 @@ def test_a_killer_ends_alone_and_its_neighbours_are_not_blamed(new_worker: NewWo
         assert suspect.alone
         if suspect.message == b"neighbour":
             assert victim.ack([suspect.lease])
+        else:
+            assert victim.begin(suspect.lease)
     time.sleep(TIMEOUT_S + 1.2)
     again = taken(busy)
     assert (again.message, again.alone) == (b"killer", True)
     assert (again.history.deaths, again.history.deaths_alone) == (2, 1)
+    assert busy.begin(again.lease)
     # Alone twice: proven. It comes to everybody again, to be written down and not to be run.
     time.sleep(TIMEOUT_S + 1.2)
     proven = taken(new_worker())
     assert (proven.alone, proven.history.deaths_alone) == (False, 2)
     assert len(proven.history.workers) == 4
+
+
+def test_who_dies_alone_with_a_job_that_had_not_begun_died_of_something_else(
+    new_worker: NewWorker,
+) -> None:
+    producer = new_worker()
+    producer.put("q", ["m"])
+    for deaths in range(10):
+        delivery = taken(new_worker())
+        assert (delivery.history.deaths, delivery.history.deaths_alone) == (deaths, 0)
+        assert delivery.alone == (deaths >= 2)
+        producer.redis.zadd(f"{producer.prefix}leases", {delivery.lease: 1})  # it ends now
+        producer.redis.delete(f"{producer.prefix}swept")
+        assert not producer.begin("another lease")
+        take(producer, "none")
+    # Whatever does that will not stop: it is set aside, with the evidence.
+    assert take(producer) is None
+    assert producer.counts() == {"in_flight": 0, "delayed": 0, "poison": 1}
 
 
 def test_another_try_comes_when_it_is_due_and_not_before(new_worker: NewWorker) -> None:

@@ -171,11 +171,13 @@ class CaptionWork:
         )
 
     def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
-        """Write why a job cannot succeed. Its neighbours never notice.
+        """Write why a job cannot succeed, unless it has its caption. Its neighbours never notice.
 
         Raises:
             LeaseLost: nothing was written.
         """
+        if self._records.find(job) is not None:
+            return
         flags: tuple[Flag, ...] = ("empty",) if isinstance(error, EmptyCaption) else ()
         failure = Failure(
             flags=(*flags, *self._card_flags()),

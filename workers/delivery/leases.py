@@ -52,15 +52,27 @@ class Lease:
         self.held = False
         self.progress.stop(LeaseLost("the lease was lost: somebody else has the message now"))
 
+    def begin(self) -> None:
+        """Before the work. From here on the worker's death counts against a job that runs alone.
+
+        Raises:
+            LeaseLost: do nothing.
+        """
+        if self.delivery.alone:
+            self._ask(self._queues.begin)
+
     def check(self) -> None:
         """Ask, immediately before something is written. Waits while Redis is away.
 
         Raises:
             LeaseLost: write nothing.
         """
+        self._ask(self._queues.renew)
+
+    def _ask(self, whether_held: Callable[[str], bool]) -> None:
         while self.held:
             try:
-                if not self._queues.renew(self.delivery.lease):
+                if not whether_held(self.delivery.lease):
                     self.lose()
                 break
             except redis.RedisError:
