@@ -5,6 +5,7 @@
     <prefix>captions/<bucket>/<key>.json  .vtt                views for people and programs
     <prefix>adapters/<base>/...                               see shared/registry.py
     <prefix>training/<job>.json                               how a training job ended
+    <prefix>backlogs/<name>/...                               see producer/manifest.py
 
 A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
 """
@@ -13,7 +14,10 @@ import hashlib
 
 from shared.errors import ConfigError
 from shared.messages import CaptionJob
+from shared.settings import Settings
 
+FOLDERS = ("records", "failures", "captions", "adapters", "training", "backlogs", "probes")
+"""All that we write lies in these."""
 MAX_KEY_BYTES = 1024
 """Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
 
@@ -33,6 +37,19 @@ def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
 
 def training_key(prefix: str, job_id: str) -> str:
     return f"{prefix}training/{job_id}.json"
+
+
+def is_output(settings: Settings, bucket: str, key: str) -> bool:
+    """Captions never trigger captions: nothing under an output is a video of ours.
+
+    An output without a prefix shares its bucket with others, and owns its folders alone.
+    """
+    return any(
+        bucket == output.bucket
+        and key.startswith(output.prefix)
+        and (output.prefix or key.split("/", 1)[0] in FOLDERS)
+        for output in settings.all_outputs
+    )
 
 
 def _record_parts(prefix: str, kind: str, job: CaptionJob) -> tuple[str, str, str]:

@@ -23,6 +23,19 @@ from redis.retry import Retry
 
 from shared.errors import ConfigError
 
+SCRIPTS = (
+    "put",
+    "take",
+    "begin",
+    "beat",
+    "renew",
+    "ack",
+    "release",
+    "poison",
+    "feed",
+    "note",
+    "merge",
+)
 WAIT_S = 1.0
 """How long an idle worker waits to be woken before it looks by itself."""
 
@@ -111,10 +124,7 @@ class LeasedQueues:
             **tls,
         )
         self.redis = self._connect()
-        self._scripts = {
-            name: self.redis.register_script(_source(name))
-            for name in ("put", "take", "begin", "beat", "renew", "ack", "release", "poison")
-        }
+        self._scripts = {name: self.redis.register_script(_source(name)) for name in SCRIPTS}
 
     @cached_property
     def _taker(self) -> redis.Redis:
@@ -143,7 +153,7 @@ class LeasedQueues:
 
     def put(self, queue: str, messages: Iterable[str]) -> int:
         """At the end of the queue, all or none; how many wait there now."""
-        return int(self._run("put", queue, *messages))
+        return int(self.run("put", queue, *messages))
 
     def new_lease(self) -> str:
         """A name that no other lease has or had."""
@@ -165,7 +175,7 @@ class LeasedQueues:
             Busy: something must run alone here. Ask again when nothing is in flight.
         """
         how = (self._timeout_ms, in_flight, passed_over)
-        found = self._run("take", lease, self.worker, *how, *queues, client=self._taker)
+        found = self.run("take", lease, self.worker, *how, *queues, client=self._taker)
         if found is None:
             return None
         if found == [b"busy"]:
@@ -181,7 +191,7 @@ class LeasedQueues:
     def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
         """Say that this worker lives, and so do these leases; which of them it still holds."""
         told = json.dumps(about)
-        held = self._run("beat", self.worker, told, self._timeout_ms, *leases)
+        held = self.run("beat", self.worker, told, self._timeout_ms, *leases)
         return [bool(one) for one in held]
 
     def begin(self, lease: str) -> bool:
@@ -189,24 +199,24 @@ class LeasedQueues:
 
         Without it the death of its worker says nothing about the job.
         """
-        return bool(self._run("begin", lease, self._timeout_ms))
+        return bool(self.run("begin", lease, self._timeout_ms))
 
     def renew(self, lease: str) -> bool:
         """Whether it is still held; if so, for another timeout."""
-        return bool(self._run("renew", lease, self._timeout_ms))
+        return bool(self.run("renew", lease, self._timeout_ms))
 
     def ack(self, leases: Sequence[str]) -> int:
         """Done; how many were still held. What was lost is with somebody else."""
-        return int(self._run("ack", *leases))
+        return int(self.run("ack", *leases))
 
     def release(self, lease: str, history: History | None, delay_s: float = 0.0) -> bool:
         """Back to the head of its queue, now or later; `history` None = as it was."""
         told = history.dump() if history else "-"
-        return bool(self._run("release", lease, round(delay_s * 1000), told))
+        return bool(self.run("release", lease, round(delay_s * 1000), told))
 
     def poison(self, lease: str, reason: str) -> bool:
         """To the poison list, with the reason: it is no message that anybody can act on."""
-        return bool(self._run("poison", lease, " ".join(reason.split())[:500]))
+        return bool(self.run("poison", lease, " ".join(reason.split())[:500]))
 
     def leave(self) -> None:
         """This worker has given everything back."""
@@ -222,6 +232,10 @@ class LeasedQueues:
     def waiting_alone(self, queue: str) -> int:
         """For a worker that has nothing in flight."""
         return int(self.redis.llen(f"{self.prefix}{queue}:alone"))
+
+    def taken(self, queue: str) -> int:
+        """How many messages were taken from it, ever; those that came back count again."""
+        return int(self.redis.hget(f"{self.prefix}taken", queue) or 0)
 
     def counts(self) -> dict[str, int]:
         """Of messages under a lease, waiting for another try, and set aside."""
@@ -258,7 +272,8 @@ class LeasedQueues:
     def _timeout_ms(self) -> int:
         return round(self.timeout_s * 1000)
 
-    def _run(self, script: str, *args: str | int, client: redis.Redis | None = None) -> Any:
+    def run(self, script: str, *args: str | int | bytes, client: redis.Redis | None = None) -> Any:
+        """One of `shared/lua/`."""
         return self._scripts[script](keys=[self.prefix], args=args, client=client)
 
 

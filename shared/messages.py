@@ -6,6 +6,7 @@
 import hashlib
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -45,10 +46,12 @@ def decode(kind: type[M], payload: Any) -> M:
         raise BadMessage(f"{kind.__name__}: {where}: {fault['msg']}") from error
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
 class Video(Message):
@@ -94,15 +97,30 @@ class Recipe(Message):
 
     @property
     def id(self) -> str:
-        return digest(self.model_dump(mode="json"))[:12]
+        return _recipe_id(self)
+
+
+@lru_cache(maxsize=64)
+def _recipe_id(recipe: Recipe) -> str:
+    return digest(recipe.model_dump(mode="json"))[:12]
+
+
+class BacklogLine(Message):
+    """Where a job stands in a backlog, which counts how its lines end."""
+
+    name: str
+    line: Annotated[int, Field(ge=0)]
+    """From 0, over all shards."""
 
 
 class CaptionJob(Message):
-    v: int = 1
+    v: int = 2
     video: Video
     recipe: Recipe
     card: CardName = "t4"
     """The least class that may do it."""
+    backlog: BacklogLine | None = None
+    """Since version 2."""
 
     @property
     def id(self) -> str:
@@ -183,7 +201,7 @@ class Caption(Message):
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: int = 1
+    v: int = 2
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str
@@ -195,6 +213,10 @@ class Failure(Message):
     recipe_id: str
     recipe: Recipe
     card: CardUsed
+    least: CardName = "t4"
+    """The least class that the job was for. Since version 2."""
+    backlog: BacklogLine | None = None
+    """Of the job. Since version 2."""
     attempts: int
     created_at: datetime
     jamak: str

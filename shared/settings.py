@@ -5,7 +5,7 @@ AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE and so 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -14,6 +14,14 @@ from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, check_prompt
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
+
+
+class Output(NamedTuple):
+    """A place for captions."""
+
+    bucket: str
+    prefix: str
+    """Empty, or ending in `/`."""
 
 
 class Settings(BaseSettings):
@@ -52,8 +60,19 @@ class Settings(BaseSettings):
         description="Where records, failures, captions and adapters are written: `s3://bucket/` "
         "or `s3://bucket/prefix/`. May be the videos' own bucket: nothing under it is captioned.",
     )
+    outputs: dict[str, str] = Field(
+        {},
+        description="Where the captions of some videos go instead (JSON object): "
+        '`{"s3://bucket/prefix/": "s3://other/"}`; the longest prefix counts. Producers and '
+        "workers must agree.",
+    )
     events_queue_url: str | None = Field(
         None, description="URL of the SQS queue with the bucket's notifications (`jamak listen`)."
+    )
+    sources: tuple[str, ...] = Field(
+        (),
+        description="Which videos `jamak listen` takes: a JSON list of `s3://bucket/prefix`; empty "
+        "= all that the queue names.",
     )
     video_suffixes: tuple[str, ...] = Field(
         (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"),
@@ -130,9 +149,17 @@ class Settings(BaseSettings):
     @field_validator("output")
     @classmethod
     def _output_is_a_prefix(cls, value: str) -> str:
-        if not value.startswith("s3://") or not value[5:].split("/", 1)[0]:
-            raise ValueError(f"{value!r} is not s3://bucket/ or s3://bucket/prefix/")
-        return value if value.endswith("/") else value + "/"
+        return value if _address(value).endswith("/") else value + "/"
+
+    @field_validator("outputs")
+    @classmethod
+    def _outputs_are_prefixes(cls, value: dict[str, str]) -> dict[str, str]:
+        return {_address(source): cls._output_is_a_prefix(to) for source, to in value.items()}
+
+    @field_validator("sources")
+    @classmethod
+    def _sources_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_address(source) for source in value)
 
     @field_validator("prompt")
     @classmethod
@@ -142,6 +169,18 @@ class Settings(BaseSettings):
         except ConfigError as error:
             raise ValueError(f"{error}. {error.cure}") from error
 
+    def output_of(self, bucket: str, key: str) -> Output:
+        """Where the captions of this video go."""
+        uri = f"s3://{bucket}/{key}"
+        source = max((one for one in self.outputs if uri.startswith(one)), key=len, default="")
+        to = self.outputs.get(source, self.output)[5:]
+        return Output(*to.split("/", 1))
+
+    @property
+    def all_outputs(self) -> list[Output]:
+        places = dict.fromkeys((self.output, *self.outputs.values()))
+        return [Output(*place[5:].split("/", 1)) for place in places]
+
     @property
     def output_bucket(self) -> str:
         return self.output[5:].split("/", 1)[0]
@@ -150,6 +189,12 @@ class Settings(BaseSettings):
     def output_prefix(self) -> str:
         """Empty, or ending in `/`."""
         return self.output[5:].split("/", 1)[1]
+
+
+def _address(value: str) -> str:
+    if not value.startswith("s3://") or not value[5:].split("/", 1)[0]:
+        raise ValueError(f"{value!r} is not s3://bucket/ or s3://bucket/prefix/")
+    return value
 
 
 def load_settings() -> Settings:

@@ -4,7 +4,9 @@ Knows nothing of captions: buckets, keys and bytes only.
 """
 
 import io
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,7 @@ from botocore.exceptions import (
     ConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    NoRegionError,
 )
 
 from shared.errors import (
@@ -52,6 +55,10 @@ def _network(tries: int, read_timeout_s: float = 10) -> Config:
 
 
 _CHUNK_BYTES = 1 << 20
+PAGE_KEYS = 1000
+"""Of one page of a listing; S3 gives no more."""
+CONFLICT_TRIES, CONFLICT_PAUSE_S = 4, 0.2
+"""S3 answers 409 while another conditional write to the same key is under way."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +169,22 @@ class ObjectStore:
             condition["IfNoneMatch"] = "*"
         if if_match is not None:
             condition["IfMatch"] = f'"{if_match}"'
-        with _translated(bucket, key, writing=True):
-            done = self._s3.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=_Watched(body, on_chunk) if on_chunk else body,
-                ContentType=content_type,
-                **condition,
-            )
-        return done["ETag"].strip('"')
+        for left in reversed(range(CONFLICT_TRIES)):
+            try:
+                with _translated(bucket, key, writing=True):
+                    done = self._s3.put_object(
+                        Bucket=bucket,
+                        Key=key,
+                        Body=_Watched(body, on_chunk) if on_chunk else body,
+                        ContentType=content_type,
+                        **condition,
+                    )
+                return done["ETag"].strip('"')
+            except _UnderWay:
+                if not left:
+                    raise
+                time.sleep(CONFLICT_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
+        raise AssertionError("the last try returns or raises")
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
@@ -185,19 +199,48 @@ class ObjectStore:
         with _translated(bucket, key, writing=True):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object under a prefix, in the order of their keys."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    def list(self, bucket: str, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
+        """Every object under a prefix, in the order of their keys (by UTF-8 bytes).
+
+        Args:
+            after: only what comes after this key.
+        """
+        more = True
+        while more:
+            page, more = self.list_page(bucket, prefix, after)
+            yield from page
+            after = page[-1].key if page else after
+
+    def list_page(
+        self, bucket: str, prefix: str, after: str = ""
+    ) -> tuple[Sequence[ObjectInfo], bool]:
+        """At most PAGE_KEYS objects, and whether there are more."""
+        start: dict[str, Any] = {"StartAfter": after} if after else {}
+        with _translated(bucket, prefix):
+            page = self._s3.list_objects_v2(
+                Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **start
+            )
+        found = [
+            ObjectInfo(
+                bucket, item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"]
+            )
+            for item in page.get("Contents", ())
+        ]
+        return found, page["IsTruncated"]
+
+    def folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        """The names right under a prefix that have something under them."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, Delimiter="/"
+        )
         with _translated(bucket, prefix):
             for page in pages:
-                for item in page.get("Contents", ()):
-                    yield ObjectInfo(
-                        bucket,
-                        item["Key"],
-                        item["ETag"].strip('"'),
-                        item["Size"],
-                        item["LastModified"],
-                    )
+                for item in page.get("CommonPrefixes", ()):
+                    yield item["Prefix"].removeprefix(prefix).rstrip("/")
+
+
+class _UnderWay(StoreUnavailable):
+    """Another conditional write to this key: ask again, then it is decided."""
 
 
 class _Watched(io.BytesIO):
@@ -240,8 +283,12 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
 
 
 def sqs_client() -> "SQSClient":
-    # A long poll of 20 s must fit the read timeout.
-    client: SQSClient = boto3.client("sqs", config=_network(TRIES, read_timeout_s=30))
+    """Raises ConfigError: no region."""
+    try:
+        # A long poll of 20 s must fit the read timeout.
+        client: SQSClient = boto3.client("sqs", config=_network(TRIES, read_timeout_s=30))
+    except NoRegionError as error:
+        raise ConfigError("SQS: no AWS region", cure="Set AWS_DEFAULT_REGION.") from error
     return client
 
 
@@ -257,9 +304,8 @@ def _translated(bucket: str, key: str, *, writing: bool = False) -> Iterator[Non
             raise Conflict(f"{where}: {code}") from error
         if status == 412:
             raise Overwritten(f"{where} is no longer the version that was asked for") from error
-        # 409 = another conditional write to this key is under way: ask again, then it is decided.
         if status == 409 and code == "ConditionalRequestConflict":
-            raise StoreUnavailable(f"{where}: {code}") from error
+            raise _UnderWay(f"{where}: {code}") from error
         if status == 404:
             raise Missing(f"{where} does not exist ({code})") from error
         if status == 403:

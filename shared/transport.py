@@ -100,6 +100,22 @@ class Transport(virtual.Transport):
         consuming[0].drain_events(timeout)
 
 
+def rendered(task: str, name: str, payload: str) -> str:
+    """A call of a task with one JSON argument, as a message: Celery's second protocol.
+
+    For those who send many: `send_task` takes half a millisecond for each.
+    """
+    return json.dumps(
+        {
+            "body": f"[[{payload}], {{}}, {{}}]",
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {"id": name, "task": task, "lang": "py"},
+            "properties": {"body_encoding": "utf-8"},
+        }
+    )
+
+
 def checked(delivery: Delivery) -> dict[str, Any]:
     """The message as kombu wants it, tagged with its lease; made anew from what was checked.
 

@@ -8,8 +8,10 @@ import pytest
 import redis
 from celery import Celery
 
-from shared.broker import caption_app, train_app
+from producer.send import queue_of, send
+from shared.broker import caption_app, queues_of, train_app
 from shared.keys import failure_key, record_key
+from shared.leased_queues import LeasedQueues
 from shared.messages import Caption, CaptionJob, Decoding, Failure, Recipe, Video, decode
 from shared.prompts import BASE_PROMPT
 from shared.registry import Registry
@@ -68,6 +70,15 @@ class World:
     @property
     def captions(self) -> Celery:
         return caption_app(self.settings)
+
+    @property
+    def queues(self) -> LeasedQueues:
+        return queues_of(self.captions)
+
+    def send(self, *jobs: CaptionJob) -> None:
+        """As an upload would."""
+        for job in jobs:
+            send(self.queues, queue_of(job.card, bulk=False), [job])
 
     @property
     def training(self) -> Celery:

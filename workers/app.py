@@ -30,7 +30,9 @@ log = telemetry.get_logger("jamak.worker")
 
 
 def send_caption(job: CaptionJob, queue: str) -> None:
-    captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue)
+    captions.send_task(
+        CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue, task_id=job.id
+    )
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -48,7 +50,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
         store = ObjectStore(tries=TRIES_UNDER_LEASE)
-        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        for output in settings.all_outputs:
+            prove_conditional_put(store, output.bucket, output.prefix)
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery import Celery
 
 from shared import telemetry
+from shared.backlog_progress import DONE, FAILED
 from shared.broker import CAPTION_TASK, TRAIN_TASK
 from shared.errors import (
     BadMessage,
@@ -91,7 +92,9 @@ def _register(
     def task(self: Any, *args: Any, **kwargs: Any) -> None:
         lease = leases().of(self.request.properties["delivery_tag"])
         try:
-            _do(kind, args, kwargs, lease, run, fail)
+            job, outcome = _do(kind, args, kwargs, lease, run, fail)
+            if isinstance(job, CaptionJob) and job.backlog:
+                leases().note(job.backlog, outcome)
         except BadMessage as error:
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
@@ -123,8 +126,8 @@ def _do(
     lease: "Lease",
     run: "Callable[[J, Lease], object]",
     fail: "Callable[[J, Lease, JamakError], None]",
-) -> None:
-    """Effect or failure; raises what else becomes of the message."""
+) -> tuple[J, str]:
+    """The job and its effect, `done` or `failed:<reason>`; raises what else becomes of it."""
     if len(args) != 1 or kwargs:
         raise BadMessage(f"{kind.__name__}: one argument is wanted")
     lease.begin()
@@ -133,20 +136,28 @@ def _do(
     try:
         _refuse_dangerous(history)
         run(job, lease)
+        return job, DONE
     except (LeaseLost, NotForMe):
         raise
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS:
             raise
-        fail(job, lease, error)
+        return job, _failed(fail, job, lease, error)
     except JamakError as error:
-        fail(job, lease, error)
+        return job, _failed(fail, job, lease, error)
     except Exception as error:
         summary = f"{type(error).__name__}: {error}"
         if history.attempt < MAX_ATTEMPTS:
             raise Retry(summary) from error
         trace = "".join(traceback.format_exception(error))[-4000:]
-        fail(job, lease, InternalError(summary, trace=trace))
+        return job, _failed(fail, job, lease, InternalError(summary, trace=trace))
+
+
+def _failed(
+    fail: "Callable[[J, Lease, JamakError], None]", job: J, lease: "Lease", error: JamakError
+) -> str:
+    fail(job, lease, error)
+    return f"{FAILED}{error.reason}"
 
 
 def _refuse_dangerous(history: History) -> None:

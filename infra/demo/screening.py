@@ -19,7 +19,7 @@ from infra.demo.lesson import Take
 from infra.demo.steps import DemoFailed
 from infra.local.metrics import read_metrics
 from infra.local.stack import LocalStack
-from producer.enqueue import recipe_of
+from producer.recipes import recipe_of
 from shared.keys import failure_key, parse_uri, record_key
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
@@ -209,7 +209,7 @@ class Screening:
         self._store.put(bucket, key, "\n".join(lines).encode())
 
     def _result(self, film: Shown, job: CaptionJob) -> Told | None:
-        bucket, prefix = self._settings.output_bucket, self._settings.output_prefix
+        bucket, prefix = self._settings.output_of(job.video.bucket, job.video.key)
         record, failure = record_key(prefix, job), failure_key(prefix, job)
         if self._store.exists(bucket, record):
             made = decode(Caption, self._store.get(bucket, record))

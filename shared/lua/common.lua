@@ -10,6 +10,8 @@
 --   workers           zset    worker -> its last beat, in ms
 --   workers:about     hash    worker -> what it says about itself
 --   run               string  the server's run, as seen by the last sweep
+--   taken             hash    queue -> how many messages were taken from it, ever
+--   backlog:<name>:…          see shared/backlog_progress.py
 --
 -- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
 -- and deaths_alone. All times are the server's, so no other clock matters.

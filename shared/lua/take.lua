@@ -76,6 +76,7 @@ local function take(queue, alone)
   local held = queue .. '\n' .. worker .. '\n' .. alone .. '\n' .. item
   redis.call('HSET', prefix .. 'unacked', lease, held)
   redis.call('ZADD', prefix .. 'leases', now + timeout_ms, lease)
+  redis.call('HINCRBY', prefix .. 'taken', queue, 1)
   if redis.call('LLEN', prefix .. queue) > 0 then
     wake(queue)
   end

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from producer.enqueue import enqueue
-from shared.broker import queues_of
 from shared.cards import CLASSES, CardChoice
 from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
 from shared.keys import failure_key, record_key
@@ -57,8 +55,8 @@ def work_with(world: World, captioner: Silent, scratch: Path) -> CaptionWork:
 
 
 def taken(world: World, job: CaptionJob) -> Lease:
-    enqueue(world.captions, world.store, world.settings, [job.video], job.recipe)
-    leases = Leases(queues_of(world.captions), 1, dict)
+    world.send(job)
+    leases = Leases(world.queues, 1, dict)
     delivery = leases.receive(["caption.t4"], 5)
     assert delivery is not None
     return leases.of(delivery.lease)
@@ -80,7 +78,7 @@ def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_
         """So slow that somebody else has the message by the time it answers."""
 
         def caption(self, *args: Any) -> Answer:
-            queues_of(world.captions).release(lease.delivery.lease, None)
+            world.queues.release(lease.delivery.lease, None)
             return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
 
     work = work_with(world, Slow(), tmp_path)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from producer.enqueue import enqueue
-from shared.broker import queues_of
 from tests.videos import write_clip
 from tests.world import World
 
@@ -36,9 +34,8 @@ def test_a_queue_without_a_worker_is_told_at_once(world: World, tmp_path: Path) 
     told = json.loads(jamak(world, "status", "--json").stdout)
     assert told["queues"]["caption.t4"] == {"waiting": 1, "alone": 0, "workers": []}
     # And with one it is quiet.
-    queues = queues_of(world.captions)
+    queues = world.queues
     queues.beat({"queues": ["caption.t4"]}, [])
-    assert enqueue(world.captions, world.store, world.settings, [video], world.recipe).served
     done = jamak(world, "enqueue", video.uri)
     assert "no live worker" not in done.stderr
     told = json.loads(jamak(world, "status", "--json").stdout)

@@ -24,13 +24,13 @@ from shared.messages import (
     ModelIdentity,
     TokensUsed,
 )
+from shared.records import Records
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from workers.caption.captioner import Captioner
 from workers.caption.checks import check_text
 from workers.delivery.fetch import fetch_video
 from workers.delivery.leases import Lease
-from workers.delivery.records import Records
 from workers.video.sampling import Limits, sample_frames
 
 Outcome = Literal["ok", "partial", "failed", "duplicate"]
@@ -54,7 +54,7 @@ class CaptionWork:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
         self._scratch, self._send = scratch, send
-        self._records = Records(store, settings.output_bucket, settings.output_prefix)
+        self._records = Records(store, settings)
         self._limits = Limits(settings.max_pixels, settings.decode_deadline_s)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
@@ -189,6 +189,8 @@ class CaptionWork:
             recipe_id=job.recipe.id,
             recipe=job.recipe,
             card=self._card_used(),
+            least=job.card,
+            backlog=job.backlog,
             attempts=lease.delivery.history.attempt,
             created_at=datetime.now(UTC),
             jamak=__version__,

@@ -59,5 +59,5 @@ def _send_newer(store: ObjectStore, job: CaptionJob, send: Callable[[CaptionJob]
         newer = video_of(store.head(job.video.bucket, job.video.key))
     except Missing:
         return  # and deleted meanwhile
-    send(job.model_copy(update={"video": newer}))
+    send(job.model_copy(update={"video": newer, "backlog": None}))
     log.info("overwritten: the newer version has its own job", key=newer.uri, etag=newer.etag)

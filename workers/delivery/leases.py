@@ -13,8 +13,10 @@ from typing import Any
 import redis
 
 from shared import telemetry
+from shared.backlog_progress import BacklogProgress
 from shared.errors import LeaseLost
 from shared.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
+from shared.messages import BacklogLine
 from shared.turns import Turns
 from workers.delivery.outbox import Outbox
 from workers.progress import Progress
@@ -97,12 +99,15 @@ class Leases:
         """When a message came last, when Redis answered last, when leases were looked after."""
         self._about = about
         self._in_hand: dict[str, Lease] = {}
+        self._busy_s = self._busy_since = 0.0
         self._changed = threading.Condition()
         self._turns: Turns | None = None
         self._taking = True
         self._asking = threading.Lock()
         """While an answer may bring a message."""
         self._outbox = Outbox(queues)
+        self.ended = 0
+        """Messages that were settled here for good."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
@@ -152,6 +157,8 @@ class Leases:
         turns.took(delivery.queue)
         self.received_at = time.monotonic()
         with self._changed:
+            if not self._in_hand:
+                self._busy_since = self.received_at
             self._in_hand[delivery.lease] = Lease(delivery, self.queues)
         return delivery
 
@@ -172,6 +179,13 @@ class Leases:
     def free(self) -> int:
         return self.slots - len(self._in_hand) if self._room() else 0
 
+    @property
+    def busy_s(self) -> float:
+        """For how long there was anything in hand, so far."""
+        with self._changed:
+            since = time.monotonic() - self._busy_since if self._in_hand else 0.0
+            return self._busy_s + since
+
     # While a task runs, and when it ends.
 
     def of(self, lease: str) -> Lease:
@@ -182,7 +196,16 @@ class Leases:
             return list(self._in_hand.values())
 
     def finished(self, lease: str) -> None:
-        self._end(lease, lambda: self._outbox.ack(lease))
+        self._end(lease, lambda: self._ack(lease))
+
+    def _ack(self, lease: str) -> None:
+        self.ended += 1
+        self._outbox.ack(lease)
+
+    def note(self, line: BacklogLine, outcome: str) -> None:
+        """How a line of a backlog ended; before its message is acknowledged."""
+        progress = BacklogProgress(self.queues, line.name)
+        self._outbox.tell(lambda: progress.note(line.line, outcome))
 
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
@@ -201,6 +224,8 @@ class Leases:
         """The task is over, its slot is free."""
         with self._changed:
             lease = self._in_hand.pop(name, None)
+            if lease is not None and not self._in_hand:
+                self._busy_s += time.monotonic() - self._busy_since
             self._changed.notify_all()
         if lease is not None:
             self._settle(lease, how)

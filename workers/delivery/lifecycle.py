@@ -19,6 +19,7 @@ from shared.settings import Settings
 from workers.delivery.drain import Drain
 from workers.delivery.health import Health, serve
 from workers.delivery.leases import Leases
+from workers.delivery.rate import BusyRate
 from workers.delivery.watchdog import Watchdog
 
 LOOK_AGAIN_S = 1.0
@@ -45,6 +46,7 @@ class Lifecycle:
                 cure="Leave --pool out: it is threads.",
             )
         self._settings, self._queues = settings, queues
+        self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
         slots = worker.concurrency
         self._about = {
@@ -77,7 +79,11 @@ class Lifecycle:
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
     def _tell(self) -> dict[str, Any]:
-        return {**self._about, "in_hand": len(self.leases.in_hand())}
+        return {
+            **self._about,
+            "in_hand": len(self.leases.in_hand()),
+            "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
+        }
 
     def _clean_up(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
