@@ -1,113 +1,122 @@
-"""Videos become jobs on the road: which recipe, which queue, and on it."""
+"""`jamak enqueue`: one video at once, or all under a prefix by way of a backlog."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from celery import Celery
-
-from shared import telemetry
-from shared.broker import CAPTION_TASK, queues_of, reaching_redis
-from shared.cards import CLASSES, GPU_CLASSES
-from shared.errors import ConfigError
-from shared.keys import record_key
-from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video
-from shared.prompts import check_prompt
+from producer import backlogs
+from producer.manifest import Backlog, new_name
+from producer.scan import create
+from producer.send import queue_of, send
+from shared.backlog_progress import BacklogProgress
+from shared.broker import reaching_redis
+from shared.errors import ConfigError, Missing
+from shared.keys import parse_uri
+from shared.leased_queues import LeasedQueues
+from shared.messages import CaptionJob, Recipe
+from shared.records import Records
 from shared.settings import CardName, Settings
 from shared.storage import ObjectStore
-
-log = telemetry.get_logger("jamak.enqueue")
-
-
-def recipe_of(
-    settings: Settings,
-    *,
-    prompt: str | None = None,
-    frames: int | None = None,
-    generation: int | None = None,
-) -> Recipe:
-    """The recipe of new jobs: the settings', with what is named here instead.
-
-    Raises:
-        ConfigError: the prompt cannot be answered.
-    """
-    return Recipe(
-        prompt=check_prompt(prompt or settings.prompt),
-        sampling=Sampling(frames=frames),
-        model=settings.model,
-        revision=settings.model_revision,
-        decoding=Decoding(max_new_tokens=settings.max_new_tokens),
-        generation=settings.generation if generation is None else generation,
-    )
+from shared.videos import video_of
 
 
-def least_class(card: CardName | None, frames: int | None) -> CardName:
-    """The smallest class that may do it: the one named, or the first that takes so many frames.
-
-    Raises:
-        ConfigError: no class takes so many frames, or not the one named.
-    """
-    able = [name for name in GPU_CLASSES if frames is None or CLASSES[name].frames >= frames]
-    if not able:
-        most = CLASSES[GPU_CLASSES[-1]].frames
-        raise ConfigError(f"no card takes {frames} frames", cure=f"Ask for {most} at the most.")
-    if card == "cpu":
-        raise ConfigError(
-            "cpu is no class of jobs", cure="Name the least GPU class; a CPU worker serves t4."
-        )
-    if card is None:
-        return able[0]
-    if card not in able:
-        raise ConfigError(
-            f"{card} takes {CLASSES[card].frames} frames, not {frames}",
-            cure=f"Name {able[0]} or leave --card out.",
-        )
-    return card
-
-
-@dataclass(frozen=True)
+@dataclass
 class Enqueued:
-    queue: str
-    enqueued: int
-    already: int
+    enqueued: int = 0
+    already: int = 0
     """Have their record: nothing to do."""
-    served: bool
+    failed: int = 0
+    """Failed before, and are left alone."""
+    skipped: int = 0
+    """Keys that are no videos."""
+    queue: str = ""
+    served: bool = False
     """Some live worker takes from this queue."""
+    backlogs: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Address -> why it could not be looked at."""
+
+    def __iadd__(self, other: "Enqueued") -> "Enqueued":
+        self.enqueued += other.enqueued
+        self.already += other.already
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.queue = other.queue
+        self.backlogs += other.backlogs
+        return self
 
 
-def enqueue(
-    app: Celery,
-    store: ObjectStore,
-    settings: Settings,
-    videos: Iterable[Video],
-    recipe: Recipe,
-    *,
-    card: CardName = "t4",
-    bulk: bool = False,
-    dry_run: bool = False,
-) -> Enqueued:
-    """Put a job on the road for each video that has no record yet.
+class Enqueuer:
+    """`dry_run`: count, change nothing."""
 
-    Raises:
-        BrokerUnavailable: Redis does not take it.
-    """
-    queue = CLASSES[card].queue + (".bulk" if bulk else "")
-    sent = already = 0
-    with reaching_redis(), app.producer_or_acquire() as producer:
-        for video in videos:
-            job = CaptionJob(video=video, recipe=recipe, card=card)
-            if store.exists(settings.output_bucket, record_key(settings.output_prefix, job)):
-                already += 1
-                continue
-            if not dry_run:
-                app.send_task(
-                    CAPTION_TASK,
-                    args=(job.model_dump(mode="json"),),
-                    queue=queue,
-                    producer=producer,
-                )
-                telemetry.JOBS_ENQUEUED.labels(queue).inc()
-            sent += 1
-        served = queue in queues_of(app).serving()
-    if sent and not served:
-        log.warning("no live worker serves this queue", queue=queue)
-    return Enqueued(queue, sent, already, served)
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        queues: LeasedQueues,
+        recipe: Recipe,
+        card: CardName,
+        dry_run: bool,
+    ) -> None:
+        self._settings, self._store, self._queues = settings, store, queues
+        self._recipe, self._card, self._dry_run = recipe, card, dry_run
+
+    def take(self, uri: str) -> Enqueued | Backlog:
+        """One video is on the road then; a prefix has become a backlog that is to be scanned.
+
+        Raises:
+            ConfigError: nothing is there.
+            Forbidden: it cannot be read.
+        """
+        bucket, key = parse_uri(uri)
+        if key and not key.endswith("/"):
+            try:
+                return self._one(bucket, key)
+            except Missing:
+                pass  # then it is a prefix
+        if not self._store.list_page(bucket, key)[0]:
+            raise ConfigError(f"nothing is at {uri}", cure="Check the bucket and the key.")
+        if self._dry_run:
+            return self._count(uri)
+        name = new_name("enqueue")
+        return create(self._store, self._settings, name, uri, self._recipe, self._card)
+
+    def scanned(self, backlog: Backlog) -> Enqueued:
+        """What a scan found, before anything of it is fed."""
+        manifest, _ = backlog.manifest()
+        with reaching_redis():
+            counts = BacklogProgress(self._queues, backlog.name).counts()
+        return Enqueued(
+            enqueued=manifest.lines - counts.ended,
+            already=counts.done,
+            failed=counts.ended - counts.done,
+            skipped=sum(manifest.skipped.values()),
+            queue=queue_of(self._card, bulk=True),
+            backlogs=[backlog.name],
+        )
+
+    def is_served(self, queue: str) -> bool:
+        with reaching_redis():
+            return queue in self._queues.serving()
+
+    def _one(self, bucket: str, key: str) -> Enqueued:
+        video = video_of(self._store.head(bucket, key))
+        job = CaptionJob(video=video, recipe=self._recipe, card=self._card)
+        told = Enqueued(queue=queue_of(self._card, bulk=False))
+        if Records(self._store, self._settings).exists(job):
+            told.already = 1
+            return told
+        if not self._dry_run:
+            send(self._queues, told.queue, [job])
+        told.enqueued = 1
+        return told
+
+    def _count(self, uri: str) -> Enqueued:
+        told = backlogs.plan(
+            self._store, self._settings, self._queues, uri, self._recipe, self._card
+        )
+        return Enqueued(
+            enqueued=told.left,
+            already=told.captioned,
+            failed=sum(told.failed.values()),
+            skipped=sum(told.skipped.values()),
+            queue=told.queue,
+        )

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +17,9 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
-from producer.enqueue import enqueue
-from producer.listen import WAIT_S, Listener
-from shared.errors import Forbidden
-from shared.keys import record_key
+from producer.listen import REASON, WAIT_S, Listener
+from producer.marks import MOST
+from shared.errors import ConfigError, Forbidden
 from shared.leased_queues import split_item
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
@@ -31,23 +32,43 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def queue_url(world: World) -> Iterator[str]:
-    """Notified of all that is created under `listen/`."""
+    """Notified of all that is created or deleted under `listen/`, with dead letters behind it."""
     sqs = sqs_client()
+    name = f"jamak-test-{uuid.uuid4().hex[:8]}"
     try:
-        url = sqs.create_queue(QueueName=f"jamak-test-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+        dead = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
     except ClientError as error:
         pytest.skip(f"this endpoint has no SQS: {error}")
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    redrive = {"deadLetterTargetArn": arn_of(dead), "maxReceiveCount": 5}
+    attributes: Any = {"RedrivePolicy": json.dumps(redrive)}
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     rule: Any = {
-        "QueueArn": arn["QueueArn"],
-        "Events": ["s3:ObjectCreated:*"],
+        "QueueArn": arn_of(url),
+        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
         "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "listen/"}]}},
     }
     boto3.client("s3").put_bucket_notification_configuration(
         Bucket=world.videos, NotificationConfiguration={"QueueConfigurations": [rule]}
     )
     yield url
-    sqs.delete_queue(QueueUrl=url)
+    for one in (url, dead):
+        sqs.delete_queue(QueueUrl=one)
+
+
+def arn_of(url: str) -> str:
+    found = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return found["Attributes"]["QueueArn"]
+
+
+def buried(url: str) -> list[tuple[str, str]]:
+    """The dead letters behind a queue: bodies and reasons."""
+    found = sqs_client().receive_message(
+        QueueUrl=f"{url}-dead", MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    )
+    return [
+        (message["Body"], message["MessageAttributes"][REASON]["StringValue"])
+        for message in found.get("Messages", [])
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +82,7 @@ def listener(world: World, url: str, **changes: Any) -> Listener:
     settings: Settings = world.settings.model_copy(
         update={"events_queue_url": url, "model": "tests/tiny", **changes}
     )
-    return Listener(settings, world.store, sqs_client(), world.captions)
+    return Listener(settings, world.store, sqs_client(), world.queues)
 
 
 def drain(one: Listener) -> int:
@@ -77,6 +98,15 @@ def left(url: str) -> int:
     names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(value) for value in found.values())
+
+
+def tell(url: str, **record: Any) -> None:
+    """An event of our own making."""
+    name = record.pop("name", "ObjectCreated:Put")
+    source = record.pop("source", "aws:s3")
+    entity = {"bucket": {"name": record.pop("bucket")}, "object": record}
+    body = {"Records": [{"eventSource": source, "eventName": name, "s3": entity}]}
+    sqs_client().send_message(QueueUrl=url, MessageBody=json.dumps(body))
 
 
 def jobs(world: World) -> list[CaptionJob]:
@@ -105,6 +135,28 @@ def test_an_upload_becomes_a_job_for_exactly_that_content(
     assert left(queue_url) == 0
 
 
+def test_an_upload_in_parts_is_one_job_and_a_copy_is_one_of_its_own(
+    world: World, queue_url: str
+) -> None:
+    one, client = listener(world, queue_url), boto3.client("s3")
+    place: Any = {"Bucket": world.videos, "Key": "listen/in parts.mp4"}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    parts: Any = []
+    for number in (1, 2):
+        part: Any = {**place, "UploadId": upload, "PartNumber": number}
+        etag = client.upload_part(**part, Body=b"x" * (5 << 20))["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+    client.copy_object(Bucket=world.videos, Key="listen/copy.mp4", CopySource=place)
+    wait_until(lambda: left(queue_url) >= 3, 10, "the events")
+    drain(one)
+    found = {job.video.key: job.video.etag for job in jobs(world)}
+    assert len(jobs(world)) == 2
+    for key, etag in found.items():
+        assert etag == world.store.head(world.videos, key).etag
+    assert found["listen/in parts.mp4"].endswith("-2")
+
+
 def test_what_is_no_video_and_what_we_wrote_ourselves_is_passed_over(
     world: World, queue_url: str, tmp_path: Path
 ) -> None:
@@ -121,10 +173,12 @@ def test_what_is_no_video_and_what_we_wrote_ourselves_is_passed_over(
 def test_an_event_is_deleted_only_after_its_job_is_on_the_queue(
     world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one = listener(world, queue_url)
+    drain(one)  # the test event
     file = tmp_path / "a"
     file.write_bytes(b"bytes")
     world.upload(file, "listen/kept.mp4")
-    wait_until(lambda: left(queue_url) >= 1, 10, "the event")
+    wait_until(lambda: left(queue_url) == 1, 10, "the event")
 
     class Dead(BaseException):
         pass
@@ -132,8 +186,7 @@ def test_an_event_is_deleted_only_after_its_job_is_on_the_queue(
     def die(*_: object, **__: object) -> None:
         raise Dead
 
-    one = listener(world, queue_url)
-    monkeypatch.setattr("producer.listen.enqueue", die)
+    monkeypatch.setattr("producer.listen.send", die)
     with pytest.raises(Dead):
         one.poll(0)
     monkeypatch.undo()
@@ -141,7 +194,7 @@ def test_an_event_is_deleted_only_after_its_job_is_on_the_queue(
     assert jobs(world) == []
 
 
-def test_a_malformed_event_is_left_to_the_dead_letters_and_blocks_nothing(
+def test_a_malformed_event_goes_to_the_dead_letters_and_blocks_nothing(
     world: World, queue_url: str, tmp_path: Path
 ) -> None:
     sqs_client().send_message(QueueUrl=queue_url, MessageBody="{broken")
@@ -151,7 +204,118 @@ def test_a_malformed_event_is_left_to_the_dead_letters_and_blocks_nothing(
     wait_until(lambda: left(queue_url) >= 2, 10, "the events")
     drain(listener(world, queue_url))
     assert [job.video.key for job in jobs(world)] == ["listen/behind.mp4"]
+    assert left(queue_url) == 0
+    ((body, reason),) = buried(queue_url)
+    assert body == "{broken"
+    assert "not JSON" in reason
+
+
+def test_what_is_buried_badly_is_left_to_sqs(
+    world: World, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = listener(world, queue_url)
+    monkeypatch.setattr(one, "_dead_letters", f"{queue_url}-no-such-queue")
+    sqs_client().send_message(QueueUrl=queue_url, MessageBody="{broken")
+    drain(one)
     assert left(queue_url) == 1
+
+
+def test_a_queue_without_dead_letters_is_refused(world: World, queue_url: str) -> None:
+    with pytest.raises(ConfigError, match="dead-letter"):
+        listener(world, f"{queue_url}-dead")
+    with pytest.raises(ConfigError, match="NonExistentQueue"):
+        listener(world, f"{queue_url}-that-is-not-there")
+
+
+def test_duplicates_stragglers_and_deleted_videos_are_no_jobs(world: World, queue_url: str) -> None:
+    one = listener(world, queue_url)
+    told = {"bucket": "b", "size": 5}
+    for event in (
+        {"key": "a.mp4", "eTag": "1", "sequencer": "02"},
+        {"key": "a.mp4", "eTag": "1", "sequencer": "02"},  # at least once
+        {"key": "a.mp4", "eTag": "1", "sequencer": "03"},  # the other event of a multipart upload
+        {"key": "a.mp4", "eTag": "0", "sequencer": "01"},  # of what was overwritten
+        {"key": "d.mp4", "sequencer": "09", "name": "ObjectRemoved:Delete"},
+        {"key": "d.mp4", "eTag": "1", "sequencer": "08"},
+        {"key": "e.mp4", "eTag": "1", "sequencer": "02"},
+    ):
+        tell(queue_url, **told, **event)
+        drain(one)
+    assert [job.video.key for job in jobs(world)] == ["e.mp4", "a.mp4"]
+    assert left(queue_url) == 0
+
+
+def test_only_an_ambiguous_key_is_looked_up(
+    world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"bytes")
+    raw = world.upload(file, "other/raw+%20.mp4")
+    decoded = world.upload(file, "other/dec oded.mp4")
+    asked: list[str] = []
+    head = ObjectStore.head
+
+    def counting(self: ObjectStore, bucket: str, key: str) -> Any:
+        asked.append(key)
+        return head(self, bucket, key)
+
+    monkeypatch.setattr(ObjectStore, "head", counting)
+    told = {"bucket": world.videos, "eTag": raw.etag, "size": raw.size_bytes, "source": "ceph:s3"}
+    tell(queue_url, key="other/raw+%20.mp4", **told)
+    tell(queue_url, key="other/dec+oded.mp4", **told)
+    tell(queue_url, key="other/plain.mp4", **told)
+    tell(queue_url, key="other/%ED%95%9C.mp4", **{**told, "source": "aws:s3"})
+    drain(listener(world, queue_url))
+    assert {job.video.key for job in jobs(world)} == {
+        raw.key,
+        decoded.key,
+        "other/plain.mp4",
+        "other/한.mp4",
+    }
+    assert asked == ["other/raw  .mp4", raw.key, decoded.key]
+
+
+def test_sources_and_several_outputs(world: World, queue_url: str) -> None:
+    one = listener(
+        world,
+        queue_url,
+        sources=(f"s3://{world.videos}/in/", "s3://second/"),
+        outputs={"s3://second/": "s3://second/captions/"},
+    )
+    told = {"eTag": "e", "size": 1}
+    tell(queue_url, bucket=world.videos, key="in/a.mp4", **told)
+    tell(queue_url, bucket=world.videos, key="elsewhere/a.mp4", **told)
+    tell(queue_url, bucket="second", key="b.mp4", **told)
+    tell(queue_url, bucket="second", key="captions/records/b.mp4", **told)
+    tell(queue_url, bucket="third", key="b.mp4", **told)
+    drain(one)
+    assert {job.video.uri for job in jobs(world)} == {
+        f"s3://{world.videos}/in/a.mp4",
+        "s3://second/b.mp4",
+    }
+    assert left(queue_url) == 0
+
+
+def test_above_the_mark_nothing_is_received(
+    world: World, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.queues.put("caption.t4", ["{}"] * MOST)
+    tell(queue_url, bucket="b", key="a.mp4", eTag="e", size=1)
+    one = listener(world, queue_url)
+    monkeypatch.setattr("producer.listen.LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # not in the main thread
+    running = threading.Thread(target=one.run)
+    running.start()
+    try:
+        time.sleep(1)
+        assert world.waiting("caption.t4") == MOST
+        with redis.Redis.from_url(world.redis_url) as client:
+            client.ltrim(f"{world.redis_prefix}:caption.t4", 0, MOST - 11)
+        wait_until(lambda: left(queue_url) == 0, 10, "the event to be taken")
+    finally:
+        one._stopping.set()
+        running.join(WAIT_S + 5)
+    assert world.waiting("caption.t4") == MOST - 9
 
 
 def test_a_video_that_is_gone_by_now_is_passed_over(
@@ -159,10 +323,9 @@ def test_a_video_that_is_gone_by_now_is_passed_over(
 ) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"bytes")
-    world.upload(file, "listen/gone.mp4")
-    wait_until(lambda: left(queue_url) >= 1, 10, "the event")
-    world.store.delete(world.videos, "listen/gone.mp4")
-    drain(listener(world, queue_url))
+    one = listener(world, queue_url)
+    tell(queue_url, bucket=world.videos, key="listen/never.mp4")  # it says neither etag nor size
+    drain(one)
     assert jobs(world) == []
     assert left(queue_url) == 0
 
@@ -170,16 +333,6 @@ def test_a_video_that_is_gone_by_now_is_passed_over(
 def test_a_mistyped_queue_fails_at_the_sender(world: World) -> None:
     with pytest.raises(Exception, match=r"caption\.tpu"):
         world.captions.send_task("jamak.caption", args=({},), queue="caption.tpu")
-
-
-def test_what_has_its_caption_is_not_enqueued_again(world: World, tmp_path: Path) -> None:
-    file = tmp_path / "a"
-    file.write_bytes(b"bytes")
-    done, todo = world.upload(file, "enqueue/done.mp4"), world.upload(file, "enqueue/todo.mp4")
-    world.store.put(world.output, record_key(world.prefix, world.job(done)), b"{}")
-    result = enqueue(world.captions, world.store, world.settings, [done, todo], world.recipe)
-    assert (result.enqueued, result.already, result.queue) == (1, 1, "caption.t4")
-    assert [job.video.key for job in jobs(world)] == ["enqueue/todo.mp4"]
 
 
 def test_the_command_listens_and_stops_without_waiting_for_its_poll(
@@ -202,11 +355,10 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
 def test_an_event_that_cannot_be_taken_does_not_hold_up_the_others(
     world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "a"
-    file.write_bytes(b"bytes")
-    for key in ("listen/1.mp4", "listen/2 closed.mp4", "listen/3.mp4"):
-        world.upload(file, key)
-    wait_until(lambda: left(queue_url) >= 3, 10, "the events")
+    for key in ("1.mp4", "2 closed.mp4", "3.mp4"):
+        tell(
+            queue_url, bucket="b", key=key, **({} if "closed" in key else {"eTag": "e", "size": 1})
+        )
     head = ObjectStore.head
 
     def closed(self: ObjectStore, bucket: str, key: str) -> Any:
@@ -216,5 +368,5 @@ def test_an_event_that_cannot_be_taken_does_not_hold_up_the_others(
 
     monkeypatch.setattr(ObjectStore, "head", closed)
     drain(listener(world, queue_url))
-    assert {job.video.key for job in jobs(world)} == {"listen/1.mp4", "listen/3.mp4"}
+    assert {job.video.key for job in jobs(world)} == {"1.mp4", "3.mp4"}
     assert left(queue_url) == 1

@@ -1,0 +1,56 @@
+"""What is asked of a caption: the recipe of new jobs, and the class that may do them."""
+
+from shared.cards import CLASSES, GPU_CLASSES
+from shared.errors import ConfigError
+from shared.messages import Decoding, Recipe, Sampling
+from shared.prompts import check_prompt
+from shared.settings import CardName, Settings
+
+
+def recipe_of(
+    settings: Settings,
+    *,
+    prompt: str | None = None,
+    frames: int | None = None,
+    generation: int | None = None,
+) -> Recipe:
+    """The recipe of new jobs: the settings', with what is named here instead.
+
+    Raises:
+        ConfigError: the prompt cannot be answered.
+    """
+    return Recipe(
+        prompt=check_prompt(prompt or settings.prompt),
+        sampling=Sampling(frames=frames),
+        model=settings.model,
+        revision=settings.model_revision,
+        decoding=Decoding(max_new_tokens=settings.max_new_tokens),
+        generation=settings.generation if generation is None else generation,
+    )
+
+
+def least_class(card: str | None, frames: int | None) -> CardName:
+    """The smallest class that may do it: the one named, or the first that takes so many frames.
+
+    Raises:
+        ConfigError: no class takes so many frames, or not the one named.
+    """
+    able = [name for name in GPU_CLASSES if frames is None or CLASSES[name].frames >= frames]
+    if not able:
+        most = CLASSES[GPU_CLASSES[-1]].frames
+        raise ConfigError(f"no card takes {frames} frames", cure=f"Ask for {most} at the most.")
+    if card == "cpu":
+        raise ConfigError(
+            "cpu is no class of jobs", cure="Name the least GPU class; a CPU worker serves t4."
+        )
+    if card is None:
+        return able[0]
+    for name in GPU_CLASSES:
+        if name == card and name not in able:
+            raise ConfigError(
+                f"{card} takes {CLASSES[name].frames} frames, not {frames}",
+                cure=f"Name {able[0]} or leave --card out.",
+            )
+        if name == card:
+            return name
+    raise ConfigError(f"{card!r} is no card class", cure="`jamak cards` shows them.")
