@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from producer.console import AsJson, err, out, print_json
 from producer.status import adapters_in_use
 from producer.training import new_job_id, submit, wait_for
-from producer.verbs import AsJson, err, out, print_json
 from shared.broker import train_app
 from shared.errors import ConfigError
 from shared.messages import TrainJob

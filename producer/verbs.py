@@ -1,41 +1,31 @@
 """The operator's verbs for captions: each reads the settings, does one thing, and shows it."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from producer.enqueue import enqueue as put_on_the_road
-from producer.enqueue import least_class, recipe_of
-from producer.events import is_video_key
-from producer.listen import is_output, listener_of
+from producer.console import AsJson, err, out, print_json, warn_unserved
+from producer.failure_verbs import show_failure
+from producer.listen import listener_of
+from producer.recipes import recipe_of
 from producer.status import read_status, unserved
 from shared import telemetry
-from shared.broker import caption_app
+from shared.broker import caption_prefix, leased_queues
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
-from shared.errors import ConfigError, Missing
-from shared.keys import failure_key, parse_uri, view_key
-from shared.messages import Caption, CaptionJob, Failure, decode
-from shared.settings import CardName, Settings, load_settings
-from shared.storage import ObjectInfo, ObjectStore
+from shared.errors import ConfigError, JamakError, Missing
+from shared.keys import parse_uri
+from shared.messages import Caption, CaptionJob
+from shared.records import Records
+from shared.settings import Settings, load_settings
+from shared.storage import ObjectStore
 from shared.videos import video_of
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
-
-out = Console()
-err = Console(stderr=True)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
 
 
 def show_cards(as_json: AsJson = False) -> None:
@@ -72,96 +62,11 @@ def show_cards(as_json: AsJson = False) -> None:
     out.print(f"It would serve: {', '.join(served_queues(choice.card))}")
 
 
-def enqueue(
-    uris: Annotated[list[str], typer.Argument(help="s3://bucket/key or s3://bucket/prefix")],
-    prompt: Annotated[str | None, typer.Option(help="Instead of JAMAK_PROMPT.")] = None,
-    card: Annotated[
-        str | None, typer.Option(help="The least class that may do it: t4, l4, a100, h100.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="The same number of frames on every card.")
-    ] = None,
-    generation: Annotated[
-        int | None, typer.Option(min=0, help="Raise it to caption again with today's adapter.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, enqueue nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Caption videos that are in a bucket already. What has its caption is left alone."""
-    settings, store = load_settings(), ObjectStore()
-    recipe = recipe_of(settings, prompt=prompt, frames=frames, generation=generation)
-    least = least_class(_card_name(card), frames)
-    single, skipped = _find_videos(settings, store, uris)
-    with err.status("enqueueing …"):
-        done = put_on_the_road(
-            caption_app(settings),
-            store,
-            settings,
-            map(video_of, single),
-            recipe,
-            card=least,
-            bulk=len(single) > 1,
-            dry_run=dry_run,
-        )
-    result = {
-        "enqueued": done.enqueued,
-        "already": done.already,
-        "skipped": skipped,
-        "queue": done.queue,
-        "recipe": recipe.id,
-        "served": done.served,
-        "dry_run": dry_run,
-    }
-    if as_json:
-        print_json(result)
-    else:
-        verb = "would be enqueued" if dry_run else "enqueued"
-        out.print(f"{done.enqueued} {verb} on {done.queue}, {done.already} captioned already")
-        if skipped:
-            out.print(f"{skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
-    if not done.served:
-        _warn_unserved(done.queue)
-
-
-def _card_name(name: str | None) -> CardName | None:
-    if name is not None and name not in CLASSES:
-        raise ConfigError(f"{name!r} is no card class", cure="`jamak cards` shows them.")
-    return name
-
-
-def _find_videos(
-    settings: Settings, store: ObjectStore, uris: list[str]
-) -> tuple[list[ObjectInfo], int]:
-    """The objects that the addresses mean, and how many keys of prefixes are no videos."""
-    found: dict[tuple[str, str], ObjectInfo] = {}
-    skipped = 0
-    for uri in uris:
-        bucket, key = parse_uri(uri)
-        if key and not key.endswith("/"):
-            try:
-                found[bucket, key] = store.head(bucket, key)
-                continue
-            except Missing:
-                pass  # then it is a prefix
-        listed = 0
-        for info in store.list(bucket, key):
-            listed += 1
-            if is_output(settings, bucket, info.key):
-                continue
-            if is_video_key(info.key, settings.video_suffixes):
-                found[bucket, info.key] = info
-            else:
-                skipped += 1
-        if not listed:
-            raise ConfigError(f"nothing is at {uri}", cure="Check the bucket and the key.")
-    return list(found.values()), skipped
-
-
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
     settings = load_settings()
     telemetry.configure_logging(settings.log_level)
-    listener_of(settings, caption_app(settings)).run()
+    listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
 
 
 def status(as_json: AsJson = False) -> None:
@@ -186,11 +91,7 @@ def status(as_json: AsJson = False) -> None:
         version = adapter["version"] or "none"
         out.print(f"adapter of base {adapter['base'][:12]}: {version}")
     for name in unserved(found):
-        _warn_unserved(name)
-
-
-def _warn_unserved(queue: str) -> None:
-    err.print(f"[yellow]no live worker serves {queue}: its jobs wait until one does[/yellow]")
+        warn_unserved(name)
 
 
 def show(
@@ -200,13 +101,13 @@ def show(
     """The caption of a video, and how it was made."""
     settings, store = load_settings(), ObjectStore()
     bucket, key = parse_uri(uri)
+    if not key:
+        raise ConfigError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
+    records = Records(store, settings)
     try:
-        body = store.get(
-            settings.output_bucket, view_key(settings.output_prefix, bucket, key, ".json")
-        )
+        caption = records.show(bucket, key)
     except Missing:
-        _show_failure(settings, store, bucket, key, as_json)
-    caption = decode(Caption, body)
+        caption = _newest(settings, store, records, bucket, key, as_json)
     if as_json:
         print_json(caption.model_dump(mode="json"))
         return
@@ -236,31 +137,33 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     yield "made", f"{caption.created_at:%Y-%m-%d %H:%M:%S} UTC by jamak {caption.jamak}"
 
 
-def _show_failure(
-    settings: Settings, store: ObjectStore, bucket: str, key: str, as_json: bool
-) -> NoReturn:
-    """No caption: say why, if the current recipe has failed on it."""
+def _newest(
+    settings: Settings, store: ObjectStore, records: Records, bucket: str, key: str, as_json: bool
+) -> Caption:
+    """There is no view: the record by today's recipe, or why there is none."""
     try:
         video = video_of(store.head(bucket, key))
     except Missing as error:
         raise ConfigError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
     job = CaptionJob(video=video, recipe=recipe_of(settings))
-    try:
-        body = store.get(settings.output_bucket, failure_key(settings.output_prefix, job))
-    except Missing as error:
-        raise ConfigError(
+    caption = records.find(job)
+    if caption is not None:
+        return caption
+    failure = records.find_failure(job)
+    if failure is None:
+        raise NoCaption(
             f"{video.uri} has no caption yet",
             cure=f"Wait for it (`jamak status`), or `jamak enqueue {video.uri}`.",
-        ) from error
-    failure = decode(Failure, body)
+        )
     if as_json:
         print_json(failure.model_dump(mode="json"))
     else:
-        out.print(
-            f"[red]failed: {failure.reason}[/red]  {escape(failure.message)}", highlight=False
-        )
-        out.print(failure.cure, highlight=False)
+        show_failure(failure)
     sys.exit(1)
+
+
+class NoCaption(JamakError):
+    reason = "no_caption"
 
 
 def upload(

@@ -58,7 +58,9 @@ def buckets(aws: dict[str, str]) -> Iterator[tuple[str, str]]:
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     yield names[0], names[1]
     for name in names:
-        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+        # All of them first: what is deleted meanwhile would move the pages.
+        pages = list(client.get_paginator("list_object_versions").paginate(Bucket=name))
+        for page in pages:
             for item in page.get("Versions", []) + page.get("DeleteMarkers", []):
                 client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
         client.delete_bucket(Bucket=name)

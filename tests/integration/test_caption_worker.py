@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,11 @@ from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
-from producer.enqueue import enqueue
-from shared.broker import CAPTION_TASK, queues_of
+from producer.backlogs import read_backlog
+from producer.feeder import Feed, feed_round
+from producer.marks import Marks
+from producer.scan import create, scan
+from shared.broker import CAPTION_TASK
 from shared.errors import Missing
 from shared.keys import record_key, view_key
 from shared.leased_queues import History
@@ -36,9 +40,9 @@ def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def send(world: World, *videos: Video, **recipe: object) -> list[CaptionJob]:
-    made = world.recipe.model_copy(update=recipe)
-    enqueue(world.captions, world.store, world.settings, videos, made)
-    return [CaptionJob(video=video, recipe=made) for video in videos]
+    jobs = [world.job(video, **recipe) for video in videos]
+    world.send(*jobs)
+    return jobs
 
 
 ODD_KEYS = [
@@ -72,6 +76,29 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
             key = view_key(world.prefix, world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
     assert captioner.metric("caption_done_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+
+
+def test_a_backlog_counts_how_its_videos_end(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 12)
+    for number in range(3):
+        world.upload(clip, f"backlog/{number}.mp4")
+    world.upload(cut(tmp_path / "cut.mp4", clip, 0.5), "backlog/cut.mp4")
+    source = f"s3://{world.videos}/backlog/"
+    made = create(world.store, world.settings, "films", source, world.recipe, "t4")
+    scan(world.store, world.settings, world.queues, made)
+    feed_round([Feed(made, world.queues)], Marks(world.queues).room)
+
+    def status() -> dict[str, Any]:
+        return read_backlog(world.store, world.settings, world.queues, "films")
+
+    wait_until(lambda: status()["state"] == "done", 60, "the end of the backlog")
+    told = status()
+    assert (told["done"], told["failed"], told["left"]) == (3, {"truncated": 1}, 0)
+    (worker,) = world.queues.workers()
+    wait_until(lambda: world.queues.workers()[0].about["jobs_per_busy_s"], 20, "a measured rate")
+    assert worker.about["card"] == "cpu"
 
 
 def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
@@ -190,7 +217,7 @@ def test_a_class_can_be_emulated_and_the_worker_stops_cleanly_when_asked(
     worker = Captioner(world, tmp_path, JAMAK_CARD="l4", JAMAK_DEVICE="cpu")
     worker.wait()
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "emulated.mp4"))
-    enqueue(world.captions, world.store, world.settings, [job.video], job.recipe, card="l4")
+    world.send(job.model_copy(update={"card": "l4"}))
     caption = world.caption(job)
     assert (caption.frames.decoded, caption.card.name, caption.card.device) == (8, "l4", "cpu")
     assert "emulated" in caption.flags
@@ -246,7 +273,7 @@ def test_what_killed_a_worker_alone_is_tried_with_half_its_frames(
     world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "deadly.mp4"))
-    queues = queues_of(world.captions)
+    queues = world.queues
     world.captions.send_task(
         CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.a100"
     )

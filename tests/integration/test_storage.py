@@ -1,12 +1,25 @@
 """The store, the registry and the records against a real S3 API."""
 
+import io
+import random
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
-from shared.errors import BadAdapter, ConfigError, Conflict, Missing, Overwritten
+from producer.join import present
+from shared.errors import (
+    BadAdapter,
+    ConfigError,
+    Conflict,
+    Missing,
+    Overwritten,
+    StoreUnavailable,
+)
 from shared.keys import record_key, view_key
 from shared.messages import (
     AdapterManifest,
@@ -19,10 +32,10 @@ from shared.messages import (
     Video,
     decode,
 )
+from shared.records import Records
 from shared.storage import ObjectStore, prove_conditional_put
 from tests.adapters import publish
 from tests.world import World
-from workers.delivery.records import Records
 
 pytestmark = pytest.mark.integration
 
@@ -106,13 +119,18 @@ def caption(world: World, text: str, *, age_s: float = 0, generation: int = 0) -
     )
 
 
+def records_of(world: World, prefix: str) -> Records:
+    output = f"s3://{world.output}/{prefix}"
+    return Records(world.store, world.settings.model_copy(update={"output": output}))
+
+
 def view(world: World, prefix: str) -> str:
     key = view_key(prefix, "v", "views/a.mp4", ".json")
     return decode(Caption, world.store.get(world.output, key)).text
 
 
 def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
-    records = Records(world.store, world.output, "newest/")
+    records = records_of(world, "newest/")
     for item in (
         caption(world, "old", age_s=10),
         caption(world, "new"),
@@ -127,8 +145,24 @@ def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
     assert "again" in vtt.decode()
 
 
+def test_some_videos_captions_go_elsewhere(world: World) -> None:
+    settings = world.settings.model_copy(
+        update={"outputs": {"s3://v/views/": f"s3://{world.output}/elsewhere/"}}
+    )
+    records = Records(world.store, settings)
+    here = caption(world, "here")
+    there = here.model_copy(update={"video": here.video.model_copy(update={"key": "b.mp4"})})
+    for item, prefix in ((here, "elsewhere/"), (there, world.prefix)):
+        job = CaptionJob(video=item.video, recipe=item.recipe)
+        assert records.write(job, item)
+        records.render(item)
+        assert world.store.exists(world.output, record_key(prefix, job))
+        assert world.store.exists(world.output, view_key(prefix, "v", item.video.key, ".vtt"))
+        assert records.show("v", item.video.key) == item
+
+
 def test_views_rendered_at_once_end_with_the_newest(world: World) -> None:
-    records = Records(world.store, world.output, "race/")
+    records = records_of(world, "race/")
     items = [caption(world, f"text{age}", age_s=age) for age in range(6)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(records.render, items))
@@ -136,7 +170,7 @@ def test_views_rendered_at_once_end_with_the_newest(world: World) -> None:
 
 
 def test_a_record_is_written_once(world: World) -> None:
-    records = Records(world.store, world.output, "once/")
+    records = records_of(world, "once/")
     item = caption(world, "first")
     job = CaptionJob(video=item.video, recipe=item.recipe)
     assert records.find(job) is None
@@ -209,3 +243,51 @@ def test_two_who_move_the_pointer_at_once_both_count(world: World, tmp_path: Pat
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: world.registry.activate(base, version), range(6)))
     assert world.registry.pointer(base).generation == 6
+
+
+def test_a_write_that_meets_another_one_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real S3 answers 409 then; the stand-in never does, so its answer is replaced here."""
+    monkeypatch.setattr("shared.storage.CONFLICT_PAUSE_S", 0.01)
+    store, answers = ObjectStore(), [409, 409]
+    body = b"<Error><Code>ConditionalRequestConflict</Code></Error>"
+
+    def answer(request: Any, **_: Any) -> Any:
+        if not answers:
+            return None  # from here on the real one
+        return AWSResponse(request.url, answers.pop(), {}, RawBody(body))
+
+    store._s3.meta.events.register("before-send.s3.PutObject", answer)
+    store.put(world.output, "conflict/key", b"1", if_none_match=True)
+    assert store.get(world.output, "conflict/key") == b"1"
+    answers += [409] * 10
+    with pytest.raises(StoreUnavailable, match="ConditionalRequestConflict"):
+        store.put(world.output, "conflict/other", b"1", if_none_match=True)
+
+
+class RawBody(io.BytesIO):
+    """What botocore reads an answer from."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.getvalue()
+
+
+def test_what_is_there_is_found_by_listing_whatever_lies_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.storage.PAGE_KEYS", 3)
+    dice = random.Random(5)
+    signs = ["a", "b", "-", ".", "/", "한", "!", "~"]
+    names = {f"join/{''.join(dice.choices(signs, k=dice.randint(1, 4)))}.json" for _ in range(200)}
+    there = set(dice.sample(sorted(names), 60))
+    for name in there:
+        world.store.put(world.output, name, b"")
+    for _ in range(10):
+        wanted = set(dice.sample(sorted(names), dice.randint(0, 50)))
+        assert present(world.store, world.output, "join/", wanted) == wanted & there
+    listed = [item.key for item in world.store.list(world.output, "join/")]
+    assert listed == sorted(there)
+    assert [i.key for i in world.store.list(world.output, "join/", listed[7])] == listed[8:]
+    folders = {name.split("/")[1] for name in there if name.count("/") > 1}
+    assert set(world.store.folders(world.output, "join/")) == folders

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit, EmptyCaption
+from shared.formats import to_vtt, vtt_time
 from shared.messages import (
     Caption,
     CardUsed,
@@ -19,7 +20,6 @@ from shared.messages import (
 )
 from workers.caption.budget import plan_frames
 from workers.caption.checks import check_text, is_repetitive
-from workers.caption.formats import to_vtt, vtt_time
 
 
 def plan(card: str, requested: int | None = None, **changes: int) -> tuple[int, str]:

@@ -39,7 +39,8 @@ def test_a_verb_whose_extra_is_missing_is_listed_and_says_what_to_install() -> N
 
 def test_every_verb_explains_itself() -> None:
     said = jamak("--help").stdout
-    for verb in ("cards", "demo", "enqueue", "listen", "show", "status", "train", "adapters"):
+    verbs = "adapters backlog cards demo enqueue export failures feed listen reconcile show status"
+    for verb in (*verbs.split(), "train"):
         assert verb in said
     assert "(needs" not in said
 

@@ -1,0 +1,513 @@
+"""Backlogs of a real bucket through a real Redis, with the workers' part played by hand."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from producer import backlogs, manifest, scan
+from producer.backlogs import cancel, plan, read_backlog, turn
+from producer.enqueue import Enqueuer
+from producer.examine import examine
+from producer.feeder import Feed, Feeder, feed_round
+from producer.manifest import Backlog, backlog_names
+from producer.marks import Marks
+from producer.reconcile import Reconciled, Reconciler
+from producer.road import job_ids
+from producer.scan import create
+from producer.send import messages
+from shared.backlog_progress import BacklogProgress
+from shared.errors import ConfigError
+from shared.keys import failure_key, record_key, view_key
+from shared.messages import Video
+from shared.records import Records
+from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
+from tests.world import World
+
+pytestmark = pytest.mark.integration
+
+SHARD = 16
+"""Lines a shard, so that small backlogs have several."""
+
+_numbers = count()
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("manifest", "scan", "feeder", "reconcile", "backlogs"):
+        monkeypatch.setattr(f"producer.{module}.SHARD_LINES", SHARD)
+
+
+@pytest.fixture
+def name(world: World) -> Iterator[str]:
+    """Of a backlog, and of the prefix that its videos have. Nothing else is on the road."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        client.delete(*(f"{world.redis_prefix}:{key}" for key in (QUEUE, "delayed", "unacked")))
+    yield f"b{next(_numbers)}"
+
+
+def start(world: World, name: str, **changes: Any) -> Backlog:
+    """Create and scan one of everything under the prefix."""
+    source = f"s3://{world.videos}/{name}/"
+    recipe = world.recipe.model_copy(update=changes)
+    made = create(world.store, world.settings, name, source, recipe, "t4")
+    scan.scan(world.store, world.settings, world.queues, made)
+    return made
+
+
+def feed(world: World, backlog: Backlog, room: int = 10**6) -> Feed:
+    one = Feed(backlog, world.queues)
+    while feed_round([one], lambda queue: room):
+        pass
+    one.save()
+    return one
+
+
+def status(world: World, name: str) -> dict[str, Any]:
+    return read_backlog(world.store, world.settings, world.queues, name)
+
+
+def reconciler(world: World, **options: Any) -> Reconciler:
+    return Reconciler(world.settings, world.store, world.queues, lambda queue: 100, **options)
+
+
+def wipe(world: World) -> None:
+    """Redis has lost everything, of ours."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        for key in client.scan_iter(f"{world.redis_prefix}:*"):
+            client.delete(key)
+
+
+def test_a_prefix_becomes_jobs_once_each_and_progress_is_counted(world: World, name: str) -> None:
+    videos = fill(world, name, 40)
+    world.store.put(world.videos, f"{name}/readme.txt", b"no video")
+    backlog = start(world, name)
+    told = status(world, name)
+    assert (told["state"], told["videos"], told["fed"]) == ("running", 40, 0)
+    assert told["skipped"] == {"not_a_video": 1}
+    assert told["size_bytes"] == sum(video.size_bytes for video in videos)
+    feed(world, backlog)
+    assert status(world, name)["fed"] == 40
+    done = work(world, failing={3, 30})
+    assert [job.video for job in done] == videos  # in their order, and each once
+    assert [job.backlog.line for job in done if job.backlog] == list(range(40))
+    told = status(world, name)
+    assert (told["done"], told["failed"], told["left"]) == (38, {"truncated": 2}, 0)
+    assert told["state"] == "done"
+    assert told["per_minute"] == 40
+    assert told["eta_s"] == 0
+
+
+def test_what_ended_before_is_not_fed(world: World, name: str) -> None:
+    videos = fill(world, name, 20)
+    records = Records(world.store, world.settings)
+    for number in (0, 7, 8, 19):
+        job = world.job(videos[number])
+        records.write(job, caption_of(job))
+    broken = world.job(videos[12])
+    records.write_failure(broken, failure_of(broken, "not_a_video"))
+    backlog = start(world, name)
+    told = status(world, name)
+    assert (told["done"], told["failed"], told["left"]) == (4, {"not_a_video": 1}, 15)
+    feed(world, backlog)
+    assert len(work(world)) == 15
+    assert status(world, name)["state"] == "done"
+
+
+def test_a_name_is_taken_once_and_must_be_one(world: World, name: str) -> None:
+    fill(world, name, 1)
+    start(world, name)
+    with pytest.raises(ConfigError, match="already"):
+        start(world, name)
+    for bad in ("Upper", "", "a/b", "x" * 64, "-a"):
+        with pytest.raises(ConfigError, match="no name"):
+            create(world.store, world.settings, bad, "s3://b/p", world.recipe, "t4")
+    with pytest.raises(ConfigError, match="no backlog nowhere"):
+        status(world, "nowhere")
+    assert name in set(backlog_names(world.store, world.settings))
+
+
+def test_a_queue_is_kept_under_its_mark(world: World, name: str) -> None:
+    fill(world, name, 50)
+    one = Feed(start(world, name), world.queues)
+
+    def room(queue: str) -> int:
+        return max(0, 12 - world.waiting(queue))
+
+    while feed_round([one], room):
+        assert world.waiting(QUEUE) <= 12
+    assert world.waiting(QUEUE) == 12
+    lines = []
+    while done := work(world, note=False):
+        lines += [job.backlog.line for job in done if job.backlog]
+        feed_round([one], room)
+    assert lines == list(range(50))
+
+
+def test_the_mark_follows_what_is_taken(world: World, name: str) -> None:
+    now = [0.0]
+    marks = Marks(world.queues, lambda: now[0])
+    assert marks.room(QUEUE) == 5000  # nothing is measured yet
+    world.queues.put(QUEUE, ["m"] * 60)
+    assert marks.room(QUEUE) == 4940
+    taken_at_once(world, 50)
+    now[0] = 10.0
+    assert marks.room(QUEUE) == 600 - 10  # 5 a second, for two minutes
+    world.queues.put(QUEUE, ["m"] * 1000)
+    taken_at_once(world, 1010)
+    now[0] = 11.0
+    assert marks.room(QUEUE) == 5000  # the most
+    now[0] = 60.0
+    marks.room(QUEUE)
+    now[0] = 70.0
+    assert marks.room(QUEUE) == 100  # nothing was taken lately
+
+
+def taken_at_once(world: World, messages: int) -> None:
+    for _ in range(messages):
+        delivery = world.queues.take(world.queues.new_lease(), [QUEUE])
+        assert delivery
+        world.queues.ack([delivery.lease])
+
+
+def test_backlogs_take_turns(world: World, name: str) -> None:
+    fill(world, name, 40)
+    feeds = [Feed(start(world, name), world.queues)]
+    small = f"{name}-small"
+    fill(world, small, 5)
+    feeds.append(Feed(start(world, small), world.queues))
+    while feed_round(feeds, lambda queue: max(0, 10 - world.waiting(queue))):
+        pass
+    waiting = Counter(job.video.key.split("/")[0] for job in work(world))
+    assert waiting == {name: 5, small: 5}
+
+
+def test_two_feeders_at_once_put_each_job_once(world: World, name: str) -> None:
+    fill(world, name, 100)
+    backlog = start(world, name)
+    feeds = [Feed(backlog, world.queues) for _ in range(4)]
+
+    def run(one: Feed) -> None:
+        while one.waits:
+            feed_round([one], lambda queue: 7)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in feeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = Counter(job.backlog.line for job in work(world) if job.backlog)
+    assert set(lines) == set(range(100))
+    assert max(lines.values()) == 1
+
+
+def test_a_feeder_that_dies_between_redis_and_the_bucket_repeats_nothing(
+    world: World, name: str
+) -> None:
+    fill(world, name, 30)
+    backlog = start(world, name)
+    dead = Feed(backlog, world.queues)
+    dead.step(10)
+    assert backlog.cursor()[0].fed == 0  # it had no time to say so
+    feed(world, backlog)
+    assert [job.backlog.line for job in work(world) if job.backlog] == list(range(30))
+
+
+def test_pause_resume_and_cancel(world: World, name: str) -> None:
+    fill(world, name, 30)
+    backlog = start(world, name)
+    one = Feed(backlog, world.queues)
+    one.step(10)
+    turn(world.store, world.settings, name, "paused")
+    one.look()
+    assert feed_round([one], lambda queue: 10) == 0
+    assert status(world, name)["state"] == "paused"
+    turn(world.store, world.settings, name, "running")
+    one.look()
+    assert feed_round([one], lambda queue: 10) == 6  # to the end of its shard
+    # One runs, one waits for another try, and a job of somebody else is on the same queue.
+    delivery = world.queues.take(world.queues.new_lease(), [QUEUE])
+    later = world.queues.take(world.queues.new_lease(), [QUEUE])
+    assert delivery and later
+    world.queues.release(later.lease, later.history, delay_s=60)
+    other = world.job(fill(world, f"{name}-other", 1)[0])
+    world.queues.put(QUEUE, messages([other]))
+    assert cancel(world.store, world.settings, world.queues, name) == 15
+    assert one.step(10) == 0  # a feeder that has not looked yet puts nothing
+    assert not one.running
+    assert [job.id for _, job in take_all(world)] == [other.id]
+    assert world.queues.ack([delivery.lease]) == 1
+    told = status(world, name)
+    assert (told["state"], told["fed"]) == ("cancelled", 16)
+    with pytest.raises(ConfigError, match="was cancelled"):
+        turn(world.store, world.settings, name, "running")
+
+
+def test_a_scan_that_was_cut_goes_on(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = fill(world, name, 50)
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+
+    class Cut(Exception):
+        pass
+
+    def cut(told: manifest.Manifest) -> None:
+        if told.shards == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        scan.scan(world.store, world.settings, world.queues, made, cut)
+    assert status(world, name)["state"] == "scanning"
+    feed(world, made)  # what there is can be fed
+    assert world.waiting(QUEUE) == 2 * SHARD
+    scan.scan(world.store, world.settings, world.queues, made)
+    feed(world, made)
+    assert [job.video for job in work(world)] == videos
+
+
+def test_two_scans_at_once_are_noticed(world: World, name: str) -> None:
+    fill(world, name, 40)
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+
+    def also(told: manifest.Manifest) -> None:
+        if told.shards == 1:
+            scan.scan(world.store, world.settings, world.queues, made)
+
+    with pytest.raises(ConfigError, match="another process"):
+        scan.scan(world.store, world.settings, world.queues, made, also)
+    assert status(world, name)["videos"] == 40
+
+
+def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> None:
+    progress = BacklogProgress(world.queues, name)
+    for line, outcome in ((1, "failed:gone"), (1, "done"), (1, "done"), (1, "failed:gone")):
+        progress.note(line, outcome)
+    for line in (3, 3, 9):
+        progress.note(line, "failed:gone")
+    progress.note(9, "failed:truncated")  # tried again, and failed otherwise
+    counts = progress.counts()
+    assert (counts.done, counts.failed) == (1, {"gone": 1, "truncated": 1})
+    assert progress.ended(0, 8) == {1, 3}
+    assert progress.ended(8, 16) == {9}
+
+
+def test_after_a_loss_of_redis_reconcile_alone_completes_a_backlog(world: World, name: str) -> None:
+    videos = fill(world, name, 60)
+    backlog = start(world, name)
+    one = Feed(backlog, world.queues)
+    for _ in range(3):
+        one.step(SHARD)
+    one.save()
+    work(world, 20)
+    wipe(world)
+    told = reconciler(world).backlog(Feed(backlog, world.queues))
+    assert (told.videos, told.done, told.enqueued) == (64 - SHARD, 20, 28)
+    assert status(world, name)["done"] == 20  # counted anew
+    feed(world, backlog)
+    work(world)
+    assert status(world, name)["state"] == "done"
+    for video in videos:
+        assert world.times_written(record_key(world.prefix, world.job(video))) == 1
+
+
+def test_reconcile_leaves_alone_what_is_on_the_road(world: World, name: str) -> None:
+    fill(world, name, 12)
+    backlog = start(world, name)
+    one = feed(world, backlog)
+    running = world.queues.take(world.queues.new_lease(), [QUEUE])
+    later = world.queues.take(world.queues.new_lease(), [QUEUE])
+    assert running and later
+    world.queues.release(later.lease, later.history, delay_s=60)
+    assert len(job_ids(world.queues)) == 12
+    told = reconciler(world).backlog(one)
+    assert (told.enqueued, told.on_the_road) == (0, 12)
+    assert world.waiting(QUEUE) == 10
+
+
+def test_reconcile_enqueues_nothing_of_what_is_paused_or_cancelled(world: World, name: str) -> None:
+    fill(world, name, 6)
+    backlog = start(world, name)
+    feed(world, backlog)
+    wipe(world)
+    for state in ("paused", "cancelled"):
+        turn(world.store, world.settings, name, state)  # type: ignore[arg-type]
+        told = reconciler(world).backlog(Feed(backlog, world.queues))
+        assert (told.missing, told.enqueued, world.waiting(QUEUE)) == (6, 0, 0)
+
+
+def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> None:
+    fill(world, name, 20)
+    start(world, name)
+    for other in ("shard", "manifest"):
+        fill(world, f"{name}-{other}", 20)
+        start(world, f"{name}-{other}")
+    folder = f"{world.prefix}backlogs/{name}"
+    world.store.delete(world.output, f"{folder}-shard/shards/00000.jsonl.gz")
+    world.store.put(world.output, f"{folder}-manifest/manifest.json", b"{")
+    both = [Feed(Backlog(world.store, world.settings, f"{name}-shard"), world.queues)]
+    both.append(Feed(Backlog(world.store, world.settings, name), world.queues))
+    assert feed_round(both, lambda queue: 10) == 5
+    assert both[0].broken
+    rounds = iter([False] * 8 + [True])
+    Feeder(
+        lambda: [f"{name}-manifest", f"{name}-shard", name],
+        lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
+        lambda queue: 30,
+        lambda pause_s: next(rounds),
+    ).run()
+    assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
+
+
+def test_reconcile_renders_the_views_that_are_missing(world: World, name: str) -> None:
+    videos = fill(world, name, 5)
+    backlog = start(world, name)
+    feed(world, backlog)
+    work(world, views=False)
+    gone = view_key(world.prefix, world.videos, videos[2].key, ".vtt")
+    told = reconciler(world, dry_run=True).backlog(Feed(backlog, world.queues))
+    assert told.rendered == 5
+    assert not world.store.exists(world.output, gone)
+    told = reconciler(world).backlog(Feed(backlog, world.queues))
+    assert told.rendered == 5
+    world.store.delete(world.output, gone)
+    assert reconciler(world).backlog(Feed(backlog, world.queues)).rendered == 1
+    assert world.store.exists(world.output, gone)
+
+
+def test_a_record_that_was_deleted_is_missing_again(world: World, name: str) -> None:
+    videos = fill(world, name, 10)
+    backlog = start(world, name)
+    feed(world, backlog)
+    work(world)
+    world.store.delete(world.output, record_key(world.prefix, world.job(videos[4])))
+    told = reconciler(world).backlog(Feed(backlog, world.queues))
+    assert (told.done, told.enqueued) == (9, 1)
+    assert status(world, name)["left"] == 1
+    work(world)
+    assert status(world, name)["state"] == "done"
+
+
+def test_an_address_is_reconciled_without_a_backlog(world: World, name: str) -> None:
+    videos = fill(world, name, 40)
+    records = Records(world.store, world.settings)
+    for number in range(0, 40, 2):
+        job = world.job(videos[number])
+        records.write(job, caption_of(job))
+        records.render(caption_of(job))
+    broken = world.job(videos[1])
+    records.write_failure(broken, failure_of(broken))
+    told = reconciler(world).videos(videos, world.recipe, "t4", QUEUE)
+    assert told == Reconciled(videos=40, done=20, failed={"truncated": 1}, missing=19, enqueued=19)
+    assert {job.video for job in work(world)} == {videos[i] for i in range(3, 40, 2)}
+
+
+def test_a_plan_counts_and_enqueues_nothing(world: World, name: str) -> None:
+    videos = fill(world, name, 9)
+    job = world.job(videos[0])
+    Records(world.store, world.settings).write(job, caption_of(job))
+    source = f"s3://{world.videos}/{name}/"
+    told = plan(world.store, world.settings, world.queues, source, world.recipe, "t4")
+    assert (told.videos, told.captioned, told.left) == (9, 1, 8)
+    assert told.classes == []  # nobody serves, so nothing is measured
+    queues = world.queues
+    queues.beat({"queues": [QUEUE], "card": "t4", "jobs_per_busy_s": 0.5}, [])
+    idle = world.queues
+    idle.beat({"queues": [QUEUE], "card": "l4", "jobs_per_busy_s": None}, [])
+    told = plan(world.store, world.settings, world.queues, source, world.recipe, "t4")
+    t4, l4 = told.classes
+    assert (t4.card, t4.eta_s, t4.usd) == ("t4", 16.0, round(8 / 0.5 / 3600 * 0.526, 2))
+    assert (l4.card, l4.jobs_per_s, l4.eta_s, l4.usd) == ("l4", None, None, None)
+    assert "2025" in told.prices
+    queues.leave()
+    idle.leave()
+    assert world.waiting(QUEUE) == 0
+    assert backlogs.as_dict(told)["left"] == 8
+
+
+def test_enqueueing_a_key_and_a_prefix(world: World, name: str) -> None:
+    videos = fill(world, name, 3)
+    done = world.job(videos[1])
+    Records(world.store, world.settings).write(done, caption_of(done))
+    options = (world.settings, world.store, world.queues, world.recipe, "t4")
+    dry, wet = Enqueuer(*options, True), Enqueuer(*options, False)
+    told = dry.take(f"s3://{world.videos}/{name}/")
+    assert not isinstance(told, Backlog)
+    assert (told.enqueued, told.already, told.backlogs) == (2, 1, [])
+    one = wet.take(done.video.uri)
+    assert not isinstance(one, Backlog)
+    assert (one.enqueued, one.already, one.queue) == (0, 1, "caption.t4")
+    made = wet.take(f"s3://{world.videos}/{name}/")
+    assert isinstance(made, Backlog)
+    scan.scan(world.store, world.settings, world.queues, made)
+    told = wet.scanned(made)
+    assert (told.enqueued, told.already, told.queue) == (2, 1, QUEUE)
+    with pytest.raises(ConfigError, match="nothing is at"):
+        wet.take(f"s3://{world.videos}/no-such-prefix/")
+
+
+def test_the_feeder_finds_feeds_and_finishes_all_backlogs(world: World, name: str) -> None:
+    fill(world, name, 20)
+    backlog = start(world, name)
+    rounds = iter([False] * 5 + [True])
+    Feeder(
+        lambda: [name],
+        lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
+        lambda queue: 10,
+        lambda pause_s: next(rounds),
+    ).run()
+    assert world.waiting(QUEUE) == 20
+    assert backlog.cursor()[0].fed == 20
+
+
+def test_long_keys_and_keys_that_begin_alike_are_told_apart(world: World, name: str) -> None:
+    """A record's key is its video's with an ending, which changes how keys sort."""
+    keys = [f"{name}/a", *(f"{name}/a-{i}" for i in range(30)), f"{name}/{'ㄱ' * 300}"]
+    videos = [
+        Video(bucket=world.videos, key=f"{key}.mp4", etag=str(i), size_bytes=1)
+        for i, key in enumerate(keys)
+    ]
+    done = {0, 5, 17, 30, 31}
+    for i in done:
+        job = world.job(videos[i])
+        world.store.put(world.output, record_key(world.prefix, job), b"{}")
+    job = world.job(videos[2])
+    body = failure_of(job, "gone").model_dump_json().encode()
+    world.store.put(world.output, failure_key(world.prefix, job), body)
+    found = examine(world.store, world.settings, world.recipe, videos)
+    assert found.done == done
+    assert found.failed == {"gone": {2}}
+    assert found.missing == [i for i in range(32) if i not in done | {2}]
+
+
+def test_an_upload_goes_before_a_backlog(world: World, name: str, tmp_path: Path) -> None:
+    """Three fresh messages for one of a backlog: an upload waits for one job at most."""
+    from shared.turns import Turns
+
+    fill(world, name, 40)
+    feed(world, start(world, name))
+    turns = Turns(["caption.t4", QUEUE])
+
+    def take() -> str:
+        turn = turns.next()
+        delivery = world.queues.take(
+            world.queues.new_lease(), turn.queues, passed_over=turn.passed_over
+        )
+        assert delivery
+        turns.took(delivery.queue)
+        world.queues.ack([delivery.lease])
+        return delivery.queue
+
+    for _ in range(12):  # whenever the upload comes
+        take()
+        world.queues.put("caption.t4", ["upload"])
+        assert "caption.t4" in (take(), take())
+        while world.waiting("caption.t4"):
+            take()

@@ -1,0 +1,184 @@
+"""The operator's commands for backlogs and failures, as people and programs run them."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pyarrow import parquet
+
+from producer.manifest import SHARD_LINES
+from shared.keys import failure_key
+from shared.records import Records
+from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
+from tests.world import World
+
+pytestmark = pytest.mark.integration
+
+_numbers = count()
+
+
+@pytest.fixture
+def name(world: World) -> Iterator[str]:
+    """Of a backlog, and of the prefix that its videos have. Nothing else is on the road."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        client.delete(*(f"{world.redis_prefix}:{key}" for key in (QUEUE, "caption.t4")))
+    yield f"op{next(_numbers)}"
+
+
+def run(world: World, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", "producer.cli", *arguments],
+        env={**os.environ, **world.env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def told(world: World, *arguments: str, code: int = 0) -> dict[str, Any]:
+    done = run(world, *arguments, "--json", code=code)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
+    fill(world, name, 12)
+    source = f"s3://{world.videos}/{name}/"
+    plan = told(world, "backlog", "plan", source)
+    assert (plan["videos"], plan["left"], plan["classes"]) == (12, 12, [])
+    assert "rate not measured" in run(world, "backlog", "plan", source).stdout
+    assert world.waiting(QUEUE) == 0
+    assert told(world, "backlog", "start", name, source)["fed"] == 0
+    assert "already" in run(world, "backlog", "start", name, source, code=78).stderr
+    run(world, "backlog", "pause", name)
+    assert told(world, "backlog", "status", name)["state"] == "paused"
+    run(world, "backlog", "resume", name)
+    assert told(world, "reconcile", name)["videos"] == 0  # nothing was fed, so it feeds
+    assert world.waiting(QUEUE) == 12
+    work(world, failing={3})
+    done = told(world, "backlog", "status", name, "--watch")
+    assert (done["state"], done["done"], done["failed"]) == ("done", 11, {"truncated": 1})
+    shown = run(world, "backlog", "status", name).stdout
+    assert "100%" in shown
+    assert "failed: truncated" in shown
+    assert name in run(world, "backlog", "list").stdout
+    assert name in {one["name"] for one in told(world, "backlog", "list")["backlogs"]}
+    again = told(world, "reconcile", source)
+    assert (again["done"], again["failed"], again["enqueued"]) == (11, {"truncated": 1}, 0)
+    assert told(world, "backlog", "cancel", name) == {"name": name, "withdrawn": 0}
+
+
+def test_the_feeder_runs_until_it_is_stopped(world: World, name: str) -> None:
+    fill(world, name, 5)
+    run(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
+    env = {**os.environ, **world.env}
+    with subprocess.Popen([sys.executable, "-m", "producer.cli", "feed"], env=env) as feeder:
+        try:
+            assert told(world, "backlog", "status", name)["videos"] == 5
+            while world.waiting(QUEUE) < 5:
+                assert feeder.poll() is None
+            feeder.terminate()
+            assert feeder.wait(10) == 0
+        finally:
+            feeder.kill()
+    assert told(world, "backlog", "status", name)["fed"] == 5
+
+
+def test_enqueueing_a_prefix_is_a_backlog_with_a_name_of_its_own(world: World, name: str) -> None:
+    videos = fill(world, name, 4)
+    source = f"s3://{world.videos}/{name}/"
+    assert told(world, "enqueue", source, "--dry-run")["enqueued"] == 4
+    done = told(world, "enqueue", source, videos[0].uri)
+    assert (done["enqueued"], done["already"], done["refused"]) == (5, 0, {})
+    assert (world.waiting(QUEUE), world.waiting("caption.t4")) == (4, 1)
+    (made,) = done["backlogs"]
+    assert told(world, "backlog", "status", made)["videos"] == 4
+    # One that is not there does not keep the others.
+    mixed = told(world, "enqueue", f"s3://{world.videos}/nowhere/", videos[1].uri, code=1)
+    assert (mixed["enqueued"], list(mixed["refused"])) == (1, [f"s3://{world.videos}/nowhere/"])
+
+
+def test_failures_are_listed_shown_and_sent_again(world: World, name: str) -> None:
+    videos = fill(world, name, 6)
+    records = Records(world.store, world.settings)
+    reasons = ["truncated", "truncated", "gone", "too_slow"]
+    for video, reason in zip(videos, reasons, strict=False):
+        records.write_failure(world.job(video), failure_of(world.job(video), reason))
+    records.write(world.job(videos[2]), caption_of(world.job(videos[2])))  # it has one by now
+    where = f"s3://{world.videos}/{name}/"
+    listed = told(world, "failures", "list", where)
+    assert (listed["count"], listed["by_reason"]) == (3, {"truncated": 2, "too_slow": 1})
+    assert "truncated 2" in run(world, "failures", "list", where).stdout
+    only = told(world, "failures", "list", where, "--reason", "too_slow", "--since", "1h")
+    assert [one["video"]["key"] for one in only["failures"]] == [videos[3].key]
+    assert told(world, "failures", "list", where, "--until", "1h")["count"] == 0
+    assert told(world, "failures", "list", where, "--since", "2999-01-01")["count"] == 0
+    assert "no time" in run(world, "failures", "list", "--since", "soon", code=78).stderr
+    shown = run(world, "failures", "show", videos[0].uri).stdout
+    assert "cut off" in shown
+    assert "upload it again" in shown
+    dry = told(world, "failures", "redrive", where, "--reason", "truncated")
+    assert (dry["count"], dry["sent"], world.waiting(QUEUE)) == (2, False, 0)
+    assert told(world, "failures", "redrive", where, "--reason", "truncated", "--go")["sent"]
+    assert not world.store.exists(world.output, failure_key(world.prefix, world.job(videos[0])))
+    assert {job.video for job in work(world)} == {videos[0], videos[1]}
+    assert told(world, "failures", "list", where)["by_reason"] == {"too_slow": 1}
+
+
+def test_what_is_sent_again_counts_for_its_backlog(world: World, name: str) -> None:
+    fill(world, name, 3)
+    source = f"s3://{world.videos}/{name}/"
+    run(world, "backlog", "start", name, source)
+    told(world, "reconcile", name)
+    work(world, failing={1})
+    assert told(world, "backlog", "status", name)["failed"] == {"truncated": 1}
+    told(world, "failures", "redrive", source, "--go")
+    work(world)
+    done = told(world, "backlog", "status", name)
+    assert (done["done"], done["failed"], done["left"]) == (3, {}, 0)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_captions_are_exported_and_an_export_goes_on(
+    world: World, name: str, form: str, tmp_path: Path
+) -> None:
+    name = f"{name}-{form}"
+    videos = fill(world, name, 5)
+    run(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
+    told(world, "reconcile", name)
+    work(world, 3)
+    to = str(tmp_path / "set")
+    done = told(world, "export", name, "--to", to, "--format", form)
+    assert done == {"parts": 1, "kept": 0, "captions": 3, "videos": 5}
+    work(world)
+    done = told(world, "export", name, "--to", to, "--format", form)
+    assert (done["parts"], done["captions"]) == (1, 5)  # it was not whole
+    done = told(world, "export", name, "--to", to, "--format", form)
+    assert (done["parts"], done["kept"]) == (0, 1)
+    (part,) = (tmp_path / "set").glob("part-*")
+    if form == "jsonl":
+        rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+        told_of = {row["video"]["key"]: row["text"] for row in rows}
+    else:
+        table = parquet.read_table(part).to_pylist()
+        told_of = {row["key"]: row["text"] for row in table}
+    assert told_of == {video.key: f"{video.key}의 자막" for video in videos}
+    # Of a prefix: what the views show, into a bucket.
+    away = f"s3://{world.output}/{world.prefix}sets/{name}"
+    done = told(world, "export", f"s3://{world.videos}/{name}/", "--to", away, "--format", form)
+    assert (done["parts"], done["captions"]) == (1, 5)
+    assert len(list(world.store.list(world.output, f"{world.prefix}sets/{name}/part-"))) == 1
+
+
+def test_a_shard_is_a_multiple_of_a_byte_of_its_bitmap() -> None:
+    assert SHARD_LINES % 8 == 0
