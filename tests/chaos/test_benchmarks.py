@@ -37,3 +37,22 @@ def test_dispatch() -> None:
     for figures in found.values():
         assert figures["cpu_ms_per_task"] > 0
         assert figures["start_ms_p50"] > 0
+
+
+def test_enqueue() -> None:
+    found = run("enqueue")
+    assert (found["jamak"]["ids_missing"], found["jamak"]["ids_twice"]) == (0, 0)
+    assert found["jamak"]["keys_per_s"] > 0
+    assert found["jamak"]["redis_peak_mib"] < 32
+
+
+def test_ingest() -> None:
+    found = run("ingest")
+    assert found["records"] == found["videos"]
+    assert found["dead_lettered"] == found["malformed"] > 0
+    assert (found["duplicates_published"], found["left_in_sqs"]) == (0, 0)
+
+
+def test_scale() -> None:
+    sizes = run("scale")["sizes"]
+    assert [one["keys"] for one in sizes] == [4000, 20_000, 40_000]
