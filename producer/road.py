@@ -23,7 +23,7 @@ def job_ids(queues: LeasedQueues) -> set[str]:
         for _ in range(2):
             held: Any = redis.hvals(f"{prefix}unacked")
             items = [one.split(b"\n", 3)[3] for one in held]
-            items += [member.split(b"\n", 2)[2] for member in _delayed(queues)]
+            items += [member.split(b"\n", 3)[3] for member in _delayed(queues)]
             for key in _lists(queues):
                 items += _list(queues, key)
             found.update(filter(None, map(_id, items)))
@@ -40,7 +40,7 @@ def withdraw(queues: LeasedQueues, backlog: str) -> int:
                     # It is there, or a worker took it.
                     withdrawn += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
         for member in _delayed(queues):
-            if _backlog(member.split(b"\n", 2)[2]) == backlog:
+            if _backlog(member.split(b"\n", 3)[3]) == backlog:
                 withdrawn += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
     return withdrawn
 

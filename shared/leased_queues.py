@@ -8,6 +8,7 @@ neither renew it nor acknowledge the message. Knows nothing of Celery or kombu.
 import itertools
 import json
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,7 @@ SCRIPTS = (
     "note",
     "merge",
 )
+ITEM = re.compile(rb"(\d{1,15})\n([^\n]{0,10000})\n")
 WAIT_S = 1.0
 """How long an idle worker waits to be woken before it looks by itself."""
 
@@ -110,7 +112,8 @@ class LeasedQueues:
         self.prefix, self.timeout_s = prefix, timeout_s
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
-        tls: dict[str, Any] = {"ssl_ca_certs": str(ca_file)} if ca_file else {}
+        secure = url.startswith("rediss://")
+        tls: dict[str, Any] = {"ssl_ca_certs": str(ca_file)} if ca_file and secure else {}
         # No retries in here: a command that was sent may have been executed, and each caller
         # knows what that means for it.
         self._connect = partial(
@@ -279,14 +282,14 @@ class LeasedQueues:
 
 def split_item(item: bytes) -> tuple[int, History, bytes]:
     """Enqueued in ms, history, message."""
-    enqueued, _, rest = item.partition(b"\n")
-    history, newline, message = rest.partition(b"\n")
-    if not newline or not enqueued.isdigit():
+    found = ITEM.match(item)
+    if not found:
         return 0, History(), item
+    enqueued, history, message = int(found[1]), found[2], item[found.end() :]
     try:
-        return int(enqueued), History.parse(history.decode()), message
-    except (ValueError, TypeError, AttributeError):
-        return int(enqueued), History(), message
+        return enqueued, History.parse(history.decode()), message
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return enqueued, History(), message
 
 
 def _source(name: str) -> str:

@@ -82,7 +82,7 @@ class Records:
                 shown = decode(Caption, body)
             except Missing:
                 pass
-            if shown is not None and _order(shown) > _order(caption):
+            if shown is not None and self._is_newer(shown, caption):
                 if wrote:  # our own now lie over those of the newer one
                     self._render_others(shown)
                 return
@@ -100,6 +100,18 @@ class Records:
             except Conflict:
                 continue  # another caption of this key was rendered meanwhile: look again
             return
+
+    def _is_newer(self, shown: Caption, caption: Caption) -> bool:
+        """S3 tells times to the second: of two versions in one second the current one is newer."""
+        ours, theirs = caption.video, shown.video
+        if shown.last_modified == caption.last_modified and ours.etag != theirs.etag:
+            try:
+                current = self._store.head(ours.bucket, ours.key).etag
+            except Missing:
+                current = ""
+            if current in (ours.etag, theirs.etag):
+                return current == theirs.etag
+        return _order(shown) > _order(caption)
 
     def _render_others(self, caption: Caption) -> None:
         video = caption.video

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from shared.errors import TooSlow
 
+Pulse = tuple[int, ...]
+
 
 class Progress:
     """Counts the ticks of one job, and the seconds that each stage took."""
@@ -19,6 +21,7 @@ class Progress:
         self.stage = "start"
         self._count = 0
         self._ahead: Progress | None = None
+        self._waits_since: float | None = None
         self._stop: Exception | None = None
         self.ends_at: float | None = None
         """By the clock; a tick after it raises TooSlow."""
@@ -27,6 +30,7 @@ class Progress:
     def tick(self, stage: str) -> None:
         """Raises what `stop` was given; TooSlow after the deadline."""
         self.check()
+        self._end_wait()
         if self.ends_at is not None and self._clock() > self.ends_at:
             raise TooSlow(f"not done in time: {stage} would begin now", stages=self.timings_s())
         self._count += 1
@@ -38,7 +42,13 @@ class Progress:
     def wait_for(self, ahead: "Progress") -> None:
         """Until the next tick this job is as alive as what it waits for."""
         self.tick("wait")
-        self._ahead = ahead
+        self._ahead, self._waits_since = ahead, self._clock()
+
+    def _end_wait(self) -> None:
+        """What it waited for others is none of its own time."""
+        if self._waits_since is not None and self.ends_at is not None:
+            self.ends_at += self._clock() - self._waits_since
+        self._waits_since = None
 
     def stop(self, error: Exception) -> None:
         """From another thread: the job ends at its next tick."""
@@ -50,7 +60,7 @@ class Progress:
             raise self._stop
 
     @property
-    def pulse(self) -> tuple[int, ...]:
+    def pulse(self) -> Pulse:
         """Changes with every tick: while it changes, the job is alive."""
         ahead = self._ahead
         return (self._count, *(ahead.pulse if ahead else ()))

@@ -5,7 +5,7 @@
 --   <queue>:wake      list    at most one token: whoever gets it goes and looks
 --   unacked           hash    lease -> queue, worker, "alone", "begun" (alone) or "", item
 --   leases            zset    lease -> when it ends, in ms
---   delayed           zset    lease, queue, item -> when it is due, in ms
+--   delayed           zset    lease, queue, "first" or "last", item -> when it is due, in ms
 --   poison            list    what is not a message, with the evidence
 --   workers           zset    worker -> its last beat, in ms
 --   workers:about     hash    worker -> what it says about itself
@@ -37,7 +37,7 @@ end
 -- enqueued, history, message. What was pushed by others may lack the first two.
 local function parse(item)
   local enqueued, history, start = string.match(item, '^(%d+)\n([^\n]*)\n()')
-  if not enqueued then
+  if not enqueued or #enqueued > 15 or #history > 10000 then
     return '0', '', item
   end
   return enqueued, history, string.sub(item, start)
@@ -48,10 +48,12 @@ local function history_of(item)
   local fine, told = pcall(cjson.decode, history)
   told = fine and type(told) == 'table' and told or {}
   -- Nothing that lies in a queue may stop the others.
-  local clean = { attempt = tonumber(told.attempt) or 1, workers = {} }
-  for _, kind in ipairs({ 'deaths', 'deaths_alone', 'hangs' }) do
-    clean[kind] = tonumber(told[kind]) or 0
+  local clean = { workers = {} }
+  for _, kind in ipairs({ 'attempt', 'deaths', 'deaths_alone', 'hangs' }) do
+    local count = tonumber(told[kind]) or 0
+    clean[kind] = count >= 0 and count < 1e6 and math.floor(count) or 0
   end
+  clean.attempt = math.max(clean.attempt, 1)
   if type(told.workers) == 'table' then
     for _, name in ipairs(told.workers) do
       table.insert(clean.workers, tostring(name))
@@ -81,6 +83,13 @@ end
 local function put_first(queue, item)
   local list = must_run_alone(item) and ':alone' or ''
   redis.call('RPUSH', prefix .. queue .. list, item)
+  wake(queue)
+end
+
+-- Behind all that waits.
+local function put_last(queue, item)
+  local list = must_run_alone(item) and ':alone' or ''
+  redis.call('LPUSH', prefix .. queue .. list, item)
   wake(queue)
 end
 

@@ -1,16 +1,17 @@
--- Give a message back, now or later. ARGV: lease, delay in ms, history ('-': as it was). Returns 1,
--- or 0 if the lease was lost.
+-- Give a message back, now or later. ARGV: lease, delay in ms, history ('-': as it was). What was not
+-- tried and comes later is for somebody else, and goes behind what waits. Returns 1, or 0 if the
+-- lease was lost.
 local held = end_lease(ARGV[1])
 if not held then
   return 0
 end
-local queue, item = held[1], held[4]
+local queue, item, where = held[1], held[4], 'last'
 if ARGV[3] ~= '-' then
-  item = with_history(item, ARGV[3])
+  item, where = with_history(item, ARGV[3]), 'first'
 end
 local delay_ms = tonumber(ARGV[2])
 if delay_ms > 0 then
-  local member = ARGV[1] .. '\n' .. queue .. '\n' .. item
+  local member = ARGV[1] .. '\n' .. queue .. '\n' .. where .. '\n' .. item
   redis.call('ZADD', prefix .. 'delayed', now + delay_ms, member)
 else
   put_first(queue, item)

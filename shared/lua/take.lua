@@ -63,8 +63,9 @@ local function return_delayed()
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', now, 'LIMIT', 0, 100)
   for _, member in ipairs(due) do
     redis.call('ZREM', prefix .. 'delayed', member)
-    local _, queue, item = unpack(split(member, 3))
-    put_first(queue, item)
+    local _, queue, where, item = unpack(split(member, 4))
+    local put = where == 'last' and put_last or put_first
+    put(queue, item)
   end
 end
 

@@ -7,8 +7,9 @@ import pytest
 
 from shared.cards import CLASSES, CardChoice
 from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
-from shared.keys import failure_key, record_key
+from shared.keys import failure_key, record_key, view_key
 from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
+from shared.records import Records
 from tests.adapters import publish
 from tests.videos import write_clip
 from tests.world import World
@@ -121,3 +122,30 @@ def test_a_pointer_that_cannot_be_read_now_is_followed_later(world: World, tmp_p
     world.registry.activate(base.weights_sha256, version)
     follower.look()
     assert captioner.adapters == [version]
+
+
+def test_who_comes_second_sees_to_the_views(world: World, tmp_path: Path) -> None:
+    """The first one wrote its record and died before them."""
+
+    class Overtaken(Silent):
+        def caption(self, *args: Any) -> Answer:
+            answer = Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
+            first = work_with(world, Speaking(answer), tmp_path)._caption(job, lease)
+            assert Records(world.store, world.settings).write(job, first)
+            return answer
+
+    class Speaking(Silent):
+        def __init__(self, answer: Answer) -> None:
+            super().__init__()
+            self._answer = answer
+
+        def caption(self, *args: Any) -> Answer:
+            return self._answer
+
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "overtaken.mp4"))
+    lease = taken(world, job)
+    assert work_with(world, Overtaken(), tmp_path).run(job, lease) == "duplicate"
+    for ending in (".json", ".vtt"):
+        assert world.store.exists(
+            world.output, view_key(world.prefix, world.videos, job.video.key, ending)
+        )

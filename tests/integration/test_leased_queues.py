@@ -288,3 +288,43 @@ def test_workers_say_who_they_are_until_they_leave(new_worker: NewWorker) -> Non
     worker.beat({"queues": ["q"]}, [])
     time.sleep(TIMEOUT_S + 0.1)
     assert reader.serving() == {}
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b'1\n{"attempt": 1e999}\nm',
+        b'1\n{"deaths": -5, "hangs": 1e300}\nm',
+        b"1\n" + b"[" * 100_000 + b"\nm",
+        b"1" * 5000 + b"\n\nm",
+        b'1\n{"workers": 5}\nm',
+        b"1\n[]\nm",
+        b"no newline",
+    ],
+)
+def test_an_item_that_others_spoilt_is_delivered_and_comes_back(
+    new_worker: NewWorker, spoilt: bytes
+) -> None:
+    worker = new_worker()
+    worker.redis.lpush(f"{worker.prefix}q", spoilt)
+    first = taken(worker)
+    assert first.history.attempt >= 1
+    worker.redis.zadd(f"{worker.prefix}leases", {first.lease: 1})  # it ends now
+    worker.redis.delete(f"{worker.prefix}swept")
+    again = taken(worker)
+    assert again.history.deaths + again.history.hangs == 1
+    assert again.message.endswith(spoilt[-1:])
+    assert worker.poison(again.lease, "a test")
+    assert worker.counts() == {"in_flight": 0, "delayed": 0, "poison": 1}
+
+
+def test_what_is_handed_on_goes_behind_what_waits(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.put("q", ["for another", "again", "waits"])
+    for delay_s, tried in ((0.3, False), (0.3, True)):
+        delivery = taken(worker)
+        history = delivery.history.tried() if tried else None
+        worker.release(delivery.lease, history, delay_s)
+    time.sleep(0.4)
+    order = [taken(worker).message for _ in range(3)]
+    assert order == [b"again", b"waits", b"for another"]

@@ -191,8 +191,10 @@ def test_who_wants_to_write_waits_for_redis_to_say_so(server: Restartable, fragi
     server.kill()
     written = threading.Event()
     thread = in_background(lambda: (lease.check(), written.set()))
-    time.sleep(TIMEOUT_S * 1.5)
+    time.sleep(TIMEOUT_S * 2.5)
     assert not written.is_set()
+    # Which is no reason to end this worker.
+    assert Watchdog(fragile, ["q"], lambda code: None).look() is None
     server.restart()
     thread.join(5)
     assert written.is_set()
@@ -264,3 +266,27 @@ def test_a_worker_with_a_thread_that_will_not_come_back_ends(leases: Leases) -> 
     lease.progress.stop(TimeoutError())
     leases.finished(lease.delivery.lease)
     assert watchdog.look() is None
+
+
+def test_a_beat_that_failed_is_made_up_for(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases.queues.put("q", ["1"])
+    lease = receive(leases)
+    lease.progress.tick("download")  # and then one long call to S3
+    beat, failures = LeasedQueues.beat, [1]
+
+    def failing(self: LeasedQueues, about: object, names: list[str]) -> object:
+        if names and failures:
+            failures.pop()
+            raise redis.ConnectionError("cut")
+        return beat(self, about, names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LeasedQueues, "beat", failing)
+    leases._beat()
+    assert not failures
+    before = leases.queues.redis.zscore(f"{leases.queues.prefix}leases", lease.delivery.lease)
+    time.sleep(0.05)
+    leases._beat()
+    after = leases.queues.redis.zscore(f"{leases.queues.prefix}leases", lease.delivery.lease)
+    assert before is not None
+    assert after is not None
+    assert after > before

@@ -93,7 +93,7 @@ def delayed(leases: Leases) -> History:
     ((member, _),) = leases.queues.redis.zrange(
         f"{leases.queues.prefix}delayed", 0, -1, withscores=True
     )
-    return History.parse(member.decode().split("\n")[3])
+    return History.parse(member.decode().split("\n")[4])
 
 
 def test_done_is_done(leases: Leases) -> None:

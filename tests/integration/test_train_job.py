@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,26 @@ def settings(tmp_path: Path, bucket: Bucket) -> Settings:
 
 
 def _run(
-    job: TrainJob, settings: Settings, bucket: Bucket, progress: Progress | None = None
+    job: TrainJob,
+    settings: Settings,
+    bucket: Bucket,
+    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[AdapterManifest, bool]:
     job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
-    return run_train_job(job, settings, bucket.store, bucket.registry, progress or Progress())
+    return run_train_job(
+        job, settings, bucket.store, bucket.registry, progress or Progress(), check
+    )
+
+
+def test_who_lost_the_lease_publishes_nothing(settings: Settings, bucket: Bucket) -> None:
+    def lost() -> None:
+        raise LeaseLost("somebody else has it")
+
+    before = list(bucket.registry.bases())
+    with pytest.raises(LeaseLost):
+        _run(make_job(), settings, bucket, check=lost)
+    assert list(bucket.registry.bases()) == before
 
 
 def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(

@@ -45,3 +45,19 @@ def test_a_job_has_to_be_done_in_time() -> None:
     now[0] = 11
     with pytest.raises(TooSlow, match="frames"):
         progress.tick("frames")
+
+
+def test_waiting_for_others_is_no_part_of_the_deadline() -> None:
+    now = [0.0]
+    progress, engine = Progress(lambda: now[0]), Progress()
+    progress.ends_at = 10.0
+    progress.tick("frames")
+    now[0] = 5.0
+    progress.wait_for(engine)
+    now[0] = 500.0
+    progress.tick("generate")  # it has five seconds left
+    now[0] = 504.0
+    progress.tick("generate")
+    now[0] = 506.0
+    with pytest.raises(TooSlow):
+        progress.tick("generate")

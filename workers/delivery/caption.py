@@ -79,6 +79,8 @@ class CaptionWork:
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
+                # Whose it is may have died before its views; or it is ours: S3's answer was lost.
+                self._render_found(job)
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
@@ -100,6 +102,11 @@ class CaptionWork:
             stages=progress.timings_s(),
         )
         return caption.status
+
+    def _render_found(self, job: CaptionJob) -> None:
+        found = self._records.find(job)
+        if found is not None:
+            self._records.render(found)
 
     def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
         recipe, video, progress = job.recipe, job.video, lease.progress

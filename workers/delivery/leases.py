@@ -19,7 +19,7 @@ from shared.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.messages import BacklogLine
 from shared.turns import Turns
 from workers.delivery.outbox import Outbox
-from workers.progress import Progress
+from workers.progress import Progress, Pulse
 
 BEATS_PER_TIMEOUT = 4
 LOOK_AGAIN_S = 0.2
@@ -39,15 +39,18 @@ class Lease:
         """False: lost, given back or set aside. Its task may still be running."""
         self.moved_at = time.monotonic()
         self._queues = queues
-        self._pulse = self.progress.pulse
+        self._seen = self._kept = self.progress.pulse
 
-    def has_moved(self) -> bool:
-        """Since the last call."""
-        pulse, self._pulse = self._pulse, self.progress.pulse
-        if pulse == self._pulse:
-            return False
-        self.moved_at = time.monotonic()
-        return True
+    def moved(self) -> Pulse | None:
+        """Its pulse, if that has changed since the lease was last kept."""
+        pulse = self.progress.pulse
+        if pulse != self._seen:
+            self._seen, self.moved_at = pulse, time.monotonic()
+        return None if pulse == self._kept else pulse
+
+    def keep(self, pulse: Pulse) -> None:
+        """Redis has heard that it moved so far."""
+        self._kept = pulse
 
     def lose(self) -> None:
         """The next tick of its job raises LeaseLost."""
@@ -78,6 +81,8 @@ class Lease:
                     self.lose()
                 break
             except redis.RedisError:
+                # It waits for Redis, which is no fault of the job.
+                self.moved_at = time.monotonic()
                 time.sleep(LOOK_AGAIN_S)
         if not self.held:
             raise LeaseLost("the lease was lost: somebody else has the message now")
@@ -221,14 +226,16 @@ class Leases:
         )
 
     def _end(self, name: str, how: Callable[[], object]) -> None:
-        """The task is over, its slot is free."""
+        """The task is over: what becomes of the message is told, and then its slot is free."""
+        lease = self._in_hand.get(name)
+        if lease is None:
+            return
+        self._settle(lease, how)
         with self._changed:
-            lease = self._in_hand.pop(name, None)
-            if lease is not None and not self._in_hand:
+            self._in_hand.pop(name, None)
+            if not self._in_hand:
                 self._busy_s += time.monotonic() - self._busy_since
             self._changed.notify_all()
-        if lease is not None:
-            self._settle(lease, how)
 
     def _settle(self, lease: Lease, how: Callable[[], object]) -> None:
         with self._changed:
@@ -281,7 +288,10 @@ class Leases:
 
     def _keep(self) -> None:
         while not self._stopping.wait(self._pause_s()):
-            self._beat()
+            try:
+                self._beat()
+            except Exception:
+                log.exception("no beat")  # the next one may succeed
 
     def _pause_s(self) -> float:
         beat_s = self.queues.timeout_s / BEATS_PER_TIMEOUT
@@ -290,14 +300,20 @@ class Leases:
 
     def _beat(self) -> None:
         self.kept_at = time.monotonic()
-        moving = [lease for lease in self.in_hand() if lease.held and lease.has_moved()]
+        moving = [
+            (lease, pulse)
+            for lease in self.in_hand()
+            if lease.held and (pulse := lease.moved()) is not None
+        ]
+        names = [lease.delivery.lease for lease, _ in moving]
         try:
-            answers = self.queues.beat(self._about(), [lease.delivery.lease for lease in moving])
+            answers = self.queues.beat(self._about(), names)
         except redis.RedisError as error:
             log.warning("no beat: Redis does not answer", message=str(error))
             return
         self.answered_at = time.monotonic()
-        for lease, still_held in zip(moving, answers, strict=True):
+        for (lease, pulse), still_held in zip(moving, answers, strict=True):
+            lease.keep(pulse)
             if not still_held and lease.held:
                 telemetry.LEASES_LOST.inc()
                 log.warning("lease lost", lease=lease.delivery.lease, stage=lease.progress.stage)

@@ -64,6 +64,9 @@ class Outbox:
                 log.warning("Redis does not answer", message=str(error), waiting=len(items))
                 time.sleep(LOOK_AGAIN_S)
                 continue
+            except Exception:
+                # This one will never succeed; its lease ends by itself.
+                log.exception("could not be told")
             with self._changed:
                 for _ in range(len(leases) or 1):
                     self._waiting.popleft()

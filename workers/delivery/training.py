@@ -38,7 +38,7 @@ class TrainWork:
             return
         started = time.monotonic()
         manifest, activated = run_train_job(
-            job, self._settings, self._store, self._registry, lease.progress
+            job, self._settings, self._store, self._registry, lease.progress, lease.check
         )
         self._write(
             job,

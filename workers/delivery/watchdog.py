@@ -55,7 +55,7 @@ class Watchdog:
         longest_s = STUCK_TIMEOUTS * self._leases.queues.timeout_s
         for lease in self._leases.in_hand():
             still_s = time.monotonic() - lease.moved_at
-            if still_s > longest_s and not lease.has_moved():
+            if still_s > longest_s and lease.moved() is None:
                 return f"a job has been in {lease.progress.stage!r} for {still_s:.0f} s"
         return None
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -50,10 +50,14 @@ def run_train_job(
     store: ObjectStore,
     registry: Registry,
     progress: Progress,
+    check: Callable[[], None],
 ) -> tuple[AdapterManifest, bool]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
     The subprocess ends with this call, also when `progress.tick` raises to stop it.
+
+    Args:
+        check: called before anything is published or activated; raises if the job is not ours.
 
     Returns:
         The manifest as published, and whether the pointer was moved to it.
@@ -75,7 +79,9 @@ def run_train_job(
         result = _train(job, settings, workdir, progress)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
         progress.tick("publish")
+        check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
+    check()
     activated = _activate_if_not_worse(job, manifest, registry)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), activated
