@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from shared.errors import ConfigError
-from workers.video.sampling import Frames
+from workers.video.convert import Frames, Shape
 
 CONFIG_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
@@ -49,6 +49,11 @@ class Preprocessor:
                 cure="Use a llava-hf checkpoint with its preprocessor_config.json.",
             ) from error
 
+    @property
+    def shape(self) -> Shape:
+        """What is left of a frame. Frames that have it already are not resized again."""
+        return Shape(self.shortest_edge, self.crop)
+
     def __call__(self, frames: Frames) -> torch.Tensor:
         """(n, height, width, 3) uint8 -> (n, 3, crop, crop) float32."""
         pixels = np.stack([self._square(frame) for frame in frames]).astype(np.float32) / 255.0
@@ -58,9 +63,9 @@ class Preprocessor:
 
     def _square(self, frame: Frames) -> Frames:
         height, width = frame.shape[:2]
-        # The longer edge is cut to whole pixels, not rounded, as transformers does.
-        longer = int(self.shortest_edge * max(height, width) / min(height, width))
-        size = (self.shortest_edge, longer) if width <= height else (longer, self.shortest_edge)
+        if height == width == self.crop:
+            return frame  # scaled and cut while it was decoded
+        size = self.shape.scaled(width, height)
         image = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
         left, top = (image.width - self.crop) // 2, (image.height - self.crop) // 2
         return np.asarray(image.crop((left, top, left + self.crop, top + self.crop)))

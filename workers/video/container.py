@@ -1,0 +1,166 @@
+"""An opened video: the container, its first video stream, and a way back to its beginning.
+
+Only these demuxers are let at a file; FFmpeg's others include playlists and lists of files, which
+would read whatever their text names.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from av.stream import Disposition
+
+from shared.errors import NotAVideo, NoVideoStream, Truncated
+
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "mpegts",
+    "mpeg",
+    "avi",
+    "flv",
+    "ogg",
+    "gif",
+    "h264",
+    "hevc",
+    "m4v",
+    "asf",
+    "mxf",
+)
+AT_ONCE = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
+"""No picture is decoded, and next to nothing read, to look into the file: a first picture is a
+large one. Microseconds; frames."""
+OPEN_S = 5
+"""FFmpeg may read for so long, each time; a local file never does."""
+
+
+class VideoFile:
+    """Args:
+    source: a path, or a seekable binary file object.
+    name: how messages call it.
+    head: reads its first bytes, for what is no video.
+    max_pixels: no larger picture is decoded, neither to look into the file nor later.
+
+    Raises:
+        NotAVideo, NoVideoStream, Truncated.
+    """
+
+    container: Any
+    stream: Any
+
+    def __init__(
+        self,
+        source: Any,
+        name: str,
+        head: Callable[[int], bytes],
+        max_pixels: int = 2**31 - 1,
+    ) -> None:
+        self._source, self.name, self._head = source, name, head
+        self._decoding = {"max_pixels": str(max_pixels)}
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.container.close()
+
+    def rewind(self) -> None:
+        """To the first packet, also where nothing can be sought."""
+        self.container.close()
+        self._open()
+
+    def look_closer(self) -> None:
+        """To the first packet, with some pictures decoded: sizes are then what they really are."""
+        self.container.close()
+        self._open_with({})
+
+    def _open(self) -> None:
+        if self._begins_as_mp4():
+            self._open_with(AT_ONCE)
+            if _is_described(self.stream):
+                return
+            self.container.close()
+        self._open_with({})
+
+    def _open_with(self, looking: dict[str, str]) -> None:
+        if hasattr(self._source, "seek"):
+            self._source.seek(0)
+        try:
+            # Titles in other encodings than UTF-8 are none of our business.
+            container = av.open(
+                self._source,
+                options={
+                    "format_whitelist": ",".join(DEMUXERS),
+                    "protocol_whitelist": "file",
+                    **self._decoding,
+                    **looking,
+                },
+                timeout=(OPEN_S, OPEN_S),
+                metadata_errors="replace",
+            )
+        except av.FFmpegError as error:
+            raise self._unreadable(str(error)) from error
+        try:
+            self.container, self.stream = container, self._video_of(container)
+        except BaseException:
+            container.close()
+            raise
+
+    def _video_of(self, container: Any) -> Any:
+        if not len(container.streams):
+            raise self._unreadable("it holds no streams")
+        moving = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not moving:
+            raise NoVideoStream(f"{self.name} has no video stream")
+        stream = moving[0]
+        if stream.codec_context is None:
+            raise NotAVideo(f"{self.name}: nothing here can decode its video stream")
+        # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
+        # dav1d heeds the count alone, and unasked takes a thread a core.
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = self._decoding
+        return stream
+
+    def _unreadable(self, error: str) -> NotAVideo | Truncated:
+        if self._begins_as_mp4():
+            return Truncated(f"{self.name} begins as an MP4 but its index is missing: {error}")
+        first_bytes = self._head(12).hex()
+        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes)
+
+    def _begins_as_mp4(self) -> bool:
+        return self._head(8)[4:8] == b"ftyp"
+
+
+def packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Of one stream; the last one is empty and makes the decoder give what it holds.
+
+    Raises:
+        av.FFmpegError: a packet cannot be read.
+    """
+    with suppress(IndexError):
+        # PyAV has no object for a stream that begins on the way, and looks for it at the end.
+        yield from container.demux(stream)
+
+
+def _is_described(stream: Any) -> bool:
+    """All that its decoder has to know, by the container alone. Of H.264 that is how far pictures
+    are reordered, which an MP4's table of samples tells; where it has none, some must be decoded,
+    or the first frames may come in the wrong order."""
+    context = stream.codec_context
+    if context.name == "h264":
+        return bool(0 < stream.frames == len(stream.index_entries))
+    return context.pix_fmt is not None
+
+
+def _is_cover(stream: Any) -> bool:
+    """The picture on a song's sleeve is a video stream to FFmpeg."""
+    return bool(stream.disposition & Disposition.attached_pic)

@@ -1,0 +1,87 @@
+"""Decoded frames to pixels: scaled while they are converted, so that no full picture is ever made.
+
+Knows nothing of which frames are wanted.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+"""(frames, height, width, 3), RGB."""
+UNSPECIFIED = 2
+"""Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
+SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
+"""What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model looks at: the shorter edge scaled, then the square in the middle. Pixels."""
+
+    shortest_edge: int
+    crop: int | None
+    """None: all of it."""
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The longer edge is cut to whole pixels, not rounded, as transformers' CLIP does."""
+        longer = int(self.shortest_edge * max(height, width) / min(height, width))
+        return (self.shortest_edge, longer) if width <= height else (longer, self.shortest_edge)
+
+
+class Converter:
+    """Frames of one video, upright and all of one size, though a stream may change its own.
+
+    One converter a video: each builds swscale's tables once.
+
+    Args:
+        shape: of every picture; None: the size of the first one.
+    """
+
+    def __init__(self, shape: Shape | None) -> None:
+        self._shape = shape
+        self._size: tuple[int, int] | None = None
+        """(height, width) of the first picture."""
+        self._swscale = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Frames:
+        """(height, width, 3)"""
+        if self._shape is None:
+            return self._like_the_first(self._upright(frame, frame.width, frame.height))
+        picture = self._upright(frame, *self._shape.scaled(frame.width, frame.height))
+        crop = self._shape.crop
+        if crop is None:
+            return self._like_the_first(picture)
+        top, left = ((length - crop) // 2 for length in picture.shape[:2])
+        # A copy: a part would keep all of the picture in memory.
+        return picture[top : top + crop, left : left + crop].copy()
+
+    def _upright(self, frame: Any, width: int, height: int) -> Frames:
+        """Scaled, then turned by the file's display matrix: PyAV tells the angle, and no more."""
+        picture = self._scaled(frame, width, height)
+        if not frame.rotation:
+            return picture
+        return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+
+    def _like_the_first(self, picture: Frames) -> Frames:
+        height, width = self._size = self._size or (picture.shape[0], picture.shape[1])
+        if picture.shape[:2] == (height, width):
+            return picture
+        return self._scaled(av.VideoFrame.from_ndarray(picture, format="rgb24"), width, height)
+
+    def _scaled(self, frame: Any, width: int, height: int) -> Frames:
+        before, after = frame.width * frame.height, width * height
+        how = ONLY_COLOURS if before == after else SHRINK if before > after else ENLARGE
+        into: Any = {"width": width, "height": height, "format": "rgb24", "interpolation": how}
+        into["threads"] = 1
+        try:
+            small = self._swscale.reformat(frame, **into)
+        except av.FFmpegError:
+            # It cannot convert from the colours that the file names, mostly wrongly.
+            frame.colorspace = UNSPECIFIED
+            small = self._swscale.reformat(frame, **into)
+        return cast(Frames, small.to_ndarray())
