@@ -1,73 +1,127 @@
-"""Uniform sampling: the frames on screen at the centres of n equal segments of a video.
+"""Which frames of a video stand for it, and those frames: the whole way from an opened file.
 
-Two passes over the file: packet times first (no decoding), then decoding up to the last target.
-Knows nothing of where the file came from.
+Knows nothing of where the file came from, nor in which process it is decoded.
 """
 
+import math
+import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-from shared.errors import EmptyFile, Missing, NotAVideo, NoVideoStream, TooLarge, TooSlow, Truncated
+from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Truncated
 from workers.progress import Progress
+from workers.video.adaptive import moments, scenes_of
+from workers.video.byte_plan import Range, plan_bytes
+from workers.video.container import VideoFile
+from workers.video.convert import Converter, Frames, Shape
+from workers.video.decode import FrameReader, Tally
+from workers.video.keyframe_scan import key_changes, some_keys
+from workers.video.scenes import look
+from workers.video.timeline import Timeline, from_index, from_packets
 
-Frames = NDArray[np.uint8]
-"""(frames, height, width, 3), RGB."""
+__all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
+
+Strategy = Literal["uniform", "adaptive"]
+
+
+LEAST_PIXELS = 10_000
+"""What a frame counts for at least when all are looked at: the smallest one takes 35 us."""
 
 
 @dataclass(frozen=True)
 class Limits:
     max_pixels: int = 4096 * 2304
-    deadline_s: float = 120.0
+    deadline_s: float = 300.0
+    """Wall time for one request, without waiting for bytes."""
+    cpu_s: float = 120.0
+    max_bytes: int = 4 * 2**30
+    """Of one video, read. From a larger one only what its index points at."""
+    scan_pixels: int = 4_000_000_000
+    """Frames times their size, of a video that is looked at from end to end: half an hour of
+    360p, a minute of 1080p; about 20 s of computing."""
+
+
+@dataclass(frozen=True)
+class Request:
+    n: int
+    """Frames, at most."""
+    window_s: tuple[float, float] | None = None
+    """Only of this part; None: of all of it."""
+    shape: Shape | None = None
+    """None: the video's own size."""
+    strategy: Strategy = "uniform"
 
 
 @dataclass(frozen=True)
 class Sample:
     frames: Frames
     timestamps_s: tuple[float, ...]
-    """Presentation times of the frames, from the start of the picture."""
+    """When the frames begin, from the start of the picture."""
+    targets_s: tuple[float, ...]
+    """What was asked for: the frame on screen at these times."""
+    exact: tuple[bool, ...]
+    """It is the very frame; False: the nearest that could be decoded, or its time is a guess."""
     duration_s: float
+    """Of the window, if there is one."""
     requested: int
     distinct: int
     """How many different frames the request means; a short video has fewer than requested."""
     decode_errors: int
-    """Packets that the decoder refused."""
+    """Packets that are incomplete or that the decoder refused, and frames that it marked as
+    damaged; also those between the returned frames."""
+    frames_decoded: int
+    groups_s: tuple[tuple[float, float], ...]
+    """Where they were decoded: from a keyframe to the last frame that was wanted of its group.
+    Nothing else was looked at."""
+    strategy: Strategy = "uniform"
+    """As it was done."""
+    reason: str = ""
+    """Why not as it was asked for."""
+    damaged: str = ""
+    """What is wrong with the file, if these are only the frames that could be had."""
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """When each frame is shown."""
+class Deadline:
+    """Args:
+    limits: its two times count from now.
+    """
 
-    times_s: NDArray[np.float64]
-    """Sorted presentation times."""
-    start_s: float
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._name, self._limits = name, limits
+        self._wall, self._cpu = time.monotonic(), time.process_time()
 
-    @property
-    def duration_s(self) -> float:
-        """From the first frame to the end of the last."""
-        spread = float(self.times_s[-1] - self.times_s[0])
-        steps = len(self.times_s) - 1
-        return spread + (spread / steps if steps else 0.0)
+    def extend(self, waited_s: float) -> None:
+        """For what is nobody's fault: waiting for bytes."""
+        self._wall += waited_s
 
-    def targets(self, n: int) -> list[float]:
-        """At most n times: of the frame on screen at each segment's centre, without repeats."""
-        first = float(self.times_s[0])
-        centres = first + (np.arange(n) + 0.5) * self.duration_s / n
-        shown = np.searchsorted(self.times_s, centres + 1e-9, side="right") - 1
-        return [float(self.times_s[i]) for i in np.unique(shown.clip(min=0))]
+    def check(self) -> None:
+        """Raises TooSlow."""
+        wall_s, cpu_s = time.monotonic() - self._wall, time.process_time() - self._cpu
+        if wall_s > self._limits.deadline_s or cpu_s > self._limits.cpu_s:
+            raise TooSlow(
+                f"{self._name}: no frames after {wall_s:.0f} s, {cpu_s:.0f} s of them computing",
+                deadline_s=self._limits.deadline_s,
+                cpu_limit_s=self._limits.cpu_s,
+                wall_s=round(wall_s, 1),
+                cpu_s=round(cpu_s, 1),
+            )
 
 
 def sample_frames(
-    path: str | Path, n: int, limits: Limits | None = None, progress: Progress | None = None
+    path: str | Path,
+    n: int,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    shape: Shape | None = None,
 ) -> Sample:
-    """Up to n frames, upright, at the video's own size.
+    """Up to n frames of a file here, in this process: for files that can be trusted.
 
     Raises:
         Missing, EmptyFile, NotAVideo, NoVideoStream, Truncated, TooLarge, TooSlow.
@@ -78,158 +132,208 @@ def sample_frames(
         raise Missing(f"{path.name}: there is no such file")
     if path.stat().st_size == 0:
         raise EmptyFile(f"{path.name} has 0 bytes", size_bytes=0)
-    deadline = time.monotonic() + limits.deadline_s
-    timeline = read_timeline(path, limits, progress)
-    targets = timeline.targets(n)
-    images: list[Frames] = []
-    times: list[float] = []
-    errors = 0
-    with _opened(path) as (container, stream):
-        last: Any = None
-        last_time = 0.0
-        for frame in _decoded(container, stream):
-            progress.tick("frames")
-            if time.monotonic() > deadline:
-                raise TooSlow(
-                    f"{path.name}: no frames after {limits.deadline_s:.0f} s",
-                    deadline_s=limits.deadline_s,
-                    frames_found=len(images),
-                )
-            if frame is None:
-                errors += 1
-                continue
-            if frame.pts is None:
-                continue
-            now = float(frame.pts * stream.time_base)
-            # The frame on screen at a target is the last one that is not later than it.
-            while last is not None and len(images) < len(targets) and now > targets[len(images)]:
-                images.append(_rgb(last, images))
-                times.append(last_time - timeline.start_s)
-            if len(images) == len(targets):
-                break
-            last, last_time = frame, now
-        if last is not None and len(images) < len(targets) and last_time >= targets[len(images)]:
-            images.append(_rgb(last, images))
-            times.append(last_time - timeline.start_s)
-    if not images:
-        raise NotAVideo(f"{path.name}: not one frame could be decoded", decode_errors=errors)
-    return Sample(
-        frames=np.stack(images),
-        timestamps_s=tuple(round(moment, 6) for moment in times),
-        duration_s=timeline.duration_s,
-        requested=n,
-        distinct=len(targets),
-        decode_errors=errors,
-    )
+    deadline = Deadline(path.name, limits)
+
+    def tick() -> None:
+        progress.tick("frames")
+        deadline.check()
+
+    head = partial(_head, path)
+    with VideoFile(str(path), path.name, head, limits.max_pixels) as video:
+        sampler = Sampler(video, path.stat().st_size, limits, tick)
+        return sampler.sample(Request(n, shape=shape))
 
 
-def read_timeline(path: Path, limits: Limits, progress: Progress) -> Timeline:
-    """Presentation times of all frames, from the packets alone.
+class Sampler:
+    """Answers requests for one opened video.
+
+    Args:
+        tick: called before each packet; may raise to end it.
+        on_plan: told which bytes will be read next; None: any of them.
 
     Raises:
         NotAVideo, NoVideoStream, Truncated, TooLarge.
     """
-    with _opened(path) as (container, stream):
-        pixels = stream.codec_context.width * stream.codec_context.height
+
+    def __init__(
+        self,
+        video: VideoFile,
+        size_bytes: int,
+        limits: Limits,
+        tick: Callable[[], None],
+        on_plan: Callable[[Sequence[Range] | None], None] = lambda ranges: None,
+    ) -> None:
+        self.video, self._tick, self._on_plan = video, tick, on_plan
+        self._limits, self._size_bytes = limits, size_bytes
+        self._check_size(limits)
+        self.timeline, self.exact, self.damaged = self._read_timeline(size_bytes, limits)
+
+    def sample(self, request: Request) -> Sample:
+        """Raises NotAVideo: not one frame can be decoded; and what `tick` raises."""
+        timeline = self.timeline
+        if request.window_s is not None:
+            timeline = timeline.window(*request.window_s)
+        asked, strategy, reason = timeline.centres(request.n), request.strategy, ""
+        if strategy == "adaptive":
+            reason = self._too_much(timeline)
+            if reason:
+                strategy = "uniform"
+            else:
+                asked = self._by_content(request.n, timeline)
+        targets = timeline.shown_at(asked)
+        self._on_plan(plan_bytes(self.video.stream, self.timeline, targets))
+        reader = FrameReader(self.video, self.timeline, self._tick)
+        convert = Converter(request.shape)
+        found: list[tuple[int, bool, Frames]] = []
+        for one in reader.read(targets):
+            if found and found[-1][0] == one.time:
+                continue  # what was to come is damaged
+            try:
+                found.append((one.time, one.exact, convert(one.frame)))
+            except av.FFmpegError:
+                # FFmpeg can decode it, but not convert it.
+                reader.tally.errors += 1
+        tally = reader.tally
+        if not found:
+            raise self._undecodable(tally)
+        errors = timeline.damaged + tally.errors + tally.corrupt
+        first_s = self.timeline.seconds(int(timeline.times[0]))
+        return Sample(
+            frames=np.stack([picture for _, _, picture in found]),
+            timestamps_s=tuple(round(self.timeline.seconds(time), 6) for time, _, _ in found),
+            targets_s=tuple(
+                round(first_s + moment * float(timeline.time_base), 6) for moment in asked
+            ),
+            exact=tuple(exact and self.exact for _, exact, _ in found),
+            duration_s=timeline.duration_s,
+            requested=request.n,
+            strategy=strategy,
+            reason=reason,
+            distinct=len(targets),
+            decode_errors=errors,
+            frames_decoded=reader.tally.decoded,
+            groups_s=tuple(
+                (self.timeline.seconds(first), self.timeline.seconds(last))
+                for first, last in self.timeline.groups(targets)
+            ),
+            damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+        )
+
+    def changes(self) -> tuple[list[float], str]:
+        """Where the scene changes, in seconds, and how that was found."""
+        timeline = self.timeline
+        too_much = self._too_much(timeline)
+        if not too_much:
+            self._on_plan(None)
+            seen = look(self.video, timeline, self._tick)
+            if len(seen.times) < 2:
+                return [], "equal lengths: no scenes can be seen"
+            found = [one.time for one in seen.changes()]
+            return [timeline.seconds(time) for time in found], "scene changes among all frames"
+        keys = some_keys(timeline)
+        self._on_plan(plan_bytes(self.video.stream, timeline, keys))
+        found = key_changes(self.video, timeline, keys, self._tick)
+        return (
+            [timeline.seconds(time) for time in found],
+            f"scene changes among {len(keys)} keyframes: {too_much}",
+        )
+
+    def _undecodable(self, tally: Tally) -> NotAVideo | TooLarge:
+        """Of a picture that is refused for its size, the size may not be known."""
+        name, most = self.video.name, self._limits.max_pixels
+        self.video.look_closer()
+        context = self.video.stream.codec_context
+        pixels = context.width * context.height
+        if pixels > most or (tally.invalid and not pixels):
+            return TooLarge(f"{name}: its pictures have more than {most} pixels", max_pixels=most)
+        return NotAVideo(f"{name}: not one frame could be decoded", decode_errors=tally.errors)
+
+    def _too_much(self, timeline: Timeline) -> str:
+        """Why not all frames can be looked at; empty if they can."""
+        context = self.video.stream.codec_context
+        frames = len(timeline.times)
+        pixels = max(context.width * context.height, LEAST_PIXELS)
+        if frames * pixels > self._limits.scan_pixels:
+            return (
+                f"{frames} frames of {context.width}x{context.height} count for more than "
+                f"{self._limits.scan_pixels} pixels"
+            )
+        if self._size_bytes > self._limits.max_bytes:
+            return f"{self._size_bytes} bytes are more than {self._limits.max_bytes}"
+        return ""
+
+    def _by_content(self, n: int, timeline: Timeline) -> list[float]:
+        """Ticks."""
+        part = len(timeline.times) < len(self.timeline.times)
+        times = timeline.times.tolist()
+        self._on_plan(plan_bytes(self.video.stream, self.timeline, times) if part else None)
+        start = int(timeline.times[0])
+        end = start + timeline.duration
+        seen = look(self.video, timeline, self._tick, start, math.ceil(end))
+        scenes = scenes_of(seen.changes(), seen.signatures, seen.times, start, end, seen.tick_s)
+        return [moment - start for moment in moments(n, scenes)]
+
+    def _check_size(self, limits: Limits) -> None:
+        context = self.video.stream.codec_context
+        pixels = context.width * context.height
         if pixels > limits.max_pixels:
             raise TooLarge(
-                f"{path.name} is {stream.codec_context.width}x{stream.codec_context.height}; "
-                f"{limits.max_pixels} pixels are the most",
+                f"{self.video.name} is {context.width}x{context.height}; {limits.max_pixels} "
+                "pixels are the most",
                 pixels=pixels,
                 max_pixels=limits.max_pixels,
             )
-        _check_index(path, stream)
-        declared_s = _declared_duration_s(stream)
-        times = []
-        try:
-            for packet in container.demux(stream):
-                progress.tick("frames")
-                if packet.pts is not None and not packet.is_discard:
-                    times.append(float(packet.pts * packet.time_base))
-        except av.FFmpegError as error:
-            raise NotAVideo(f"{path.name} cannot be read: {error}") from error
-        if not times:
-            raise NotAVideo(f"{path.name} holds a video stream without pictures")
-        start = float((stream.start_time or 0) * stream.time_base)
-    ordered = np.array(sorted(times))
-    shown = ordered[ordered >= start - 1e-6]
-    timeline = Timeline(shown if len(shown) else ordered, start)
-    if declared_s and timeline.duration_s < 0.8 * declared_s and declared_s > 1:
-        raise Truncated(
-            f"{path.name} says it lasts {declared_s:.1f} s, but ends after "
-            f"{timeline.duration_s:.1f} s",
-            declared_s=round(declared_s, 3),
-            found_s=round(timeline.duration_s, 3),
-        )
-    return timeline
 
+    def _read_timeline(self, size_bytes: int, limits: Limits) -> tuple[Timeline, bool, str]:
+        """The timeline, whether its times can be trusted, and what is wrong with the file."""
+        stream, name = self.video.stream, self.video.name
+        indexed = from_index(stream, size_bytes, self._tick)
+        if indexed is not None:
+            if indexed.lost and not len(indexed.times):
+                raise Truncated(
+                    f"{name} has {size_bytes} bytes, and its index names none of them",
+                    size_bytes=size_bytes,
+                )
+            lost = f"the file is cut: {indexed.lost} frames of its index are missing"
+            return indexed, True, lost if indexed.lost else ""
+        if size_bytes > limits.max_bytes:
+            guessed = from_index(stream, size_bytes, self._tick, guess=True)
+            if guessed is not None and len(guessed.times):
+                return guessed, False, ""
+        self._on_plan(None)
+        timeline = from_packets(self.video.container, stream, self._tick)
+        if timeline is None:
+            raise NotAVideo(f"{name} holds a video stream without pictures")
+        return timeline, True, self._shortfall(timeline)
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    try:
-        # Titles in other encodings than UTF-8 are none of our business.
-        container = av.open(str(path), timeout=(5, 5), metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise _unreadable(path, str(error)) from error
-    with container:
-        if not len(container.streams):
-            raise _unreadable(path, "it holds no streams")
-        if not container.streams.video:
-            raise NoVideoStream(f"{path.name} has no video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise NotAVideo(f"{path.name}: nothing here can decode its video stream")
-        # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
-        stream.thread_type = "NONE"
-        yield container, stream
-
-
-def _unreadable(path: Path, error: str) -> NotAVideo | Truncated:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return Truncated(f"{path.name} begins as an MP4 but its index is missing: {error}")
-    return NotAVideo(f"{path.name} is no video: {error}", first_bytes=head.hex())
-
-
-def _check_index(path: Path, stream: Any) -> None:
-    """An MP4's index says where its samples lie: beyond the end of the file = cut."""
-    entries = stream.index_entries
-    size = path.stat().st_size
-    if len(entries) and (end := max(entry.pos + entry.size for entry in entries)) > size:
-        raise Truncated(
-            f"{path.name} has {size} bytes, but its index needs {end}", size_bytes=size, needed=end
-        )
+    def _shortfall(self, timeline: Timeline) -> str:
+        """A stream may end a little before its container; the last picture may stay for long."""
+        stream, size_bytes = self.video.stream, self._size_bytes
+        if timeline.lost:
+            return "the file cannot be read to its end"
+        beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
+        if beyond:
+            return f"the file is cut: {beyond} frames of its index are missing"
+        # With every frame in its index none is missing, whatever the file says of its length.
+        indexed = 0 < stream.frames == len(stream.index_entries)
+        declared_s = None if indexed else _declared_duration_s(stream)
+        found_s = max(timeline.duration_s, timeline.seconds(timeline.ends_at or 0))
+        if declared_s and declared_s > 1 and found_s < 0.8 * declared_s:
+            return f"the file says it lasts {declared_s:.1f} s, but ends after {found_s:.1f} s"
+        return ""
 
 
 def _declared_duration_s(stream: Any) -> float | None:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     # Matroska writes one text tag a stream: "00:00:06.000000000".
-    parts = stream.metadata.get("DURATION", "").split(":")
-    if len(parts) != 3:
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""), re.ASCII)
+    if tag is None:
         return None
-    hours, minutes, seconds = (float(part) for part in parts)
+    hours, minutes, seconds = (float(part) for part in tag.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames in presentation order; None for a packet that the decoder refused."""
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.FFmpegError:
-            yield None
-
-
-def _rgb(frame: Any, before: Sequence[Frames]) -> Frames:
-    """Upright, and of the size of those before it: a stream may change its size on the way."""
-    image: Frames = frame.to_ndarray(format="rgb24")
-    if frame.rotation:
-        # The file's display matrix; PyAV gives the angle and leaves the picture as it is.
-        image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
-    if before and before[0].shape != image.shape:
-        height, width, _ = before[0].shape
-        resized = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(width, height)
-        image = resized.to_ndarray(format="rgb24")
-    return image
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)

@@ -1,0 +1,81 @@
+"""Scene changes among keyframes alone: for videos that are too long to look at all frames.
+
+Encoders put keyframes at cuts, so that most are found where they are; of the others the next
+keyframe is told. Fades and dissolves are only seen if both sides have keyframes.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from workers.video.container import VideoFile
+from workers.video.scenes import signature_of
+from workers.video.timeline import Timeline
+
+CUT = 18.0
+"""Mean difference in levels of 255."""
+MOST = 1500
+"""Keyframes that are looked at, evenly over the video."""
+PATIENCE = 64
+"""Packets after a keyframe until its picture comes."""
+
+
+def some_keys(timeline: Timeline) -> list[int]:
+    keys = timeline.keys[timeline.keys >= timeline.times[0]]
+    every = max(1, -(-len(keys) // MOST))
+    return [int(key) for key in keys[::every]]
+
+
+def key_changes(
+    video: VideoFile, timeline: Timeline, keys: list[int], tick: Callable[[], None]
+) -> list[int]:
+    """Ticks: of the keyframes that show another scene than the one before.
+
+    Args:
+        tick: called before each packet; may raise to end it.
+    """
+    found: list[int] = []
+    before: Any = None
+    for time, frame in _pictures(video, timeline, keys, tick):
+        signature = signature_of(frame).astype(np.int16)
+        if before is not None and np.abs(signature - before).mean() > CUT:
+            found.append(time)
+        before = signature
+    return found
+
+
+def _pictures(
+    video: VideoFile, timeline: Timeline, keys: list[int], tick: Callable[[], None]
+) -> Iterator[tuple[int, Any]]:
+    context = video.stream.codec_context
+    if not timeline.seekable:
+        video.rewind()
+        video.stream.codec_context.skip_frame = "NONKEY"
+        yield from ((frame.pts, frame) for frame in _frames(video, tick) if frame.pts is not None)
+        return
+    for key in keys:
+        context.skip_frame = "NONKEY"
+        try:
+            video.container.seek(key, stream=video.stream, backward=True)
+        except av.FFmpegError:
+            continue
+        for frame in _frames(video, tick, PATIENCE):
+            yield key, frame
+            break
+
+
+def _frames(video: VideoFile, tick: Callable[[], None], most: int | None = None) -> Iterator[Any]:
+    """Of the packets from here on; what cannot be decoded is passed over."""
+    try:
+        for number, packet in enumerate(video.container.demux(video.stream)):
+            tick()
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                continue
+            if number == most:
+                return
+    except av.FFmpegError:
+        return
