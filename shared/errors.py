@@ -5,18 +5,21 @@
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer, or not to us
+    │   ├── OutOfResources       this machine has no disk, process or file left
     │   ├── LeaseLost            somebody else has the message now: write nothing
+    │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
     │       ├── NewerMessage       written by a newer Jamak
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
+        │   NoRanges
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
-        ├── KillsWorkers  Hangs                      what it does to its workers
+        ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
         └── BadMessage  BadData  BadAdapter          malformed input of other kinds
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
@@ -57,9 +60,18 @@ class BrokerUnavailable(Retry):
     cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
 
 
+class OutOfResources(Retry):
+    reason = "out_of_resources"
+    cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
+
+
 class LeaseLost(Retry):
     reason = "lease_lost"
     cure = "Nothing to do: the job is done by whoever holds its lease."
+
+
+class Draining(Retry):
+    reason = "draining"
 
 
 class NotForMe(Retry):
@@ -104,6 +116,11 @@ class Overwritten(Reject):
     cure = "Nothing to do: the newer version of the video is captioned by its own job."
 
 
+class NoRanges(Reject):
+    reason = "no_ranges"
+    cure = "The server does not honour Range requests. Copy the video into a bucket."
+
+
 class EmptyFile(Reject):
     reason = "empty_file"
     cure = "The object has 0 bytes. Upload the video again."
@@ -126,13 +143,17 @@ class Truncated(Reject):
 
 class TooLarge(Reject):
     reason = "too_large"
-    cure = "Raise JAMAK_MAX_VIDEO_BYTES or JAMAK_MAX_PIXELS, or upload a smaller rendition."
+    cure = (
+        "Upload a smaller rendition, or raise JAMAK_MAX_PIXELS, JAMAK_MAX_VIDEO_BYTES or, for what "
+        "decoding takes, JAMAK_DECODER_MEMORY_MIB."
+    )
 
 
 class TooSlow(Reject):
     reason = "too_slow"
     cure = (
-        "Upload a smaller rendition, or raise JAMAK_DECODE_DEADLINE_S or JAMAK_CAPTION_DEADLINE_S."
+        "Upload a smaller rendition, or raise JAMAK_DECODE_CPU_S, JAMAK_DECODE_DEADLINE_S or, for "
+        "the caption as a whole, JAMAK_CAPTION_DEADLINE_S."
     )
 
 
@@ -154,6 +175,11 @@ class KillsWorkers(Reject):
 class Hangs(Reject):
     reason = "hangs"
     cure = "Look at the video: it stood still on several workers until its lease was lost."
+
+
+class DecoderDied(Reject):
+    reason = "decoder_died"
+    cure = "Look at the video: its decoder crashed on it, twice. Encode it again, or filter it out."
 
 
 class BadMessage(Reject):

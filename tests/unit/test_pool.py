@@ -1,0 +1,423 @@
+"""Decoding in processes that can be killed: what one does never reaches its neighbours."""
+
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from shared.errors import (
+    DecoderDied,
+    LeaseLost,
+    OutOfResources,
+    StoreUnavailable,
+    TooLarge,
+    TooSlow,
+)
+from tests.videos import write_clip
+from tests.waiting import wait_until
+from workers.progress import Progress
+from workers.video import pool as pool_module
+from workers.video.convert import Shape
+from workers.video.pool import DecoderPool
+from workers.video.sampling import Limits, Request, sample_frames
+from workers.video.source import Source, file_source
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "a.mp4", 48)
+
+
+@pytest.fixture
+def pool() -> Iterator[DecoderPool]:
+    pool = DecoderPool(2)
+    yield pool
+    pool.close()
+
+
+def decoders() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children()
+        if "workers.video.decoder" in process.cmdline()
+    ]
+
+
+def first_frames(pool: DecoderPool, path: Path) -> np.ndarray:
+    with pool.open(file_source(path), Progress()) as video:
+        return video.sample(Request(4)).frames
+
+
+def test_the_frames_are_those_of_a_decoder_in_this_process(pool: DecoderPool, clip: Path) -> None:
+    with pool.open(file_source(clip), Progress()) as video:
+        assert (video.info.codec, video.info.frames, video.info.duration_s) == ("h264", 48, 4.0)
+        whole, part = video.sample(Request(4)), video.sample(Request(2, window_s=(1.0, 2.0)))
+        small = video.sample(Request(4, shape=Shape(16, 16)))
+    here = sample_frames(clip, 4)
+    assert np.array_equal(whole.frames, here.frames)
+    assert vars(whole) | {"frames": 0} == vars(here) | {"frames": 0}
+    assert part.timestamps_s == pytest.approx((1.25, 1.75))
+    assert small.frames.shape == (4, 16, 16, 3)
+    assert len(decoders()) == 1  # one process for all of it, kept for the next video
+    first_frames(pool, clip)
+    assert len(decoders()) == 1
+
+
+def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path) -> None:
+    with pool.open(file_source(clip), Progress()) as video:
+        (decoder,) = decoders()
+        decoder.kill()
+        assert len(video.sample(Request(4)).frames) == 4
+    assert len(decoders()) == 1
+
+
+def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    pool = DecoderPool(1)
+    with pool.open(file_source(clip), Progress()) as video:
+        decoders()[0].suspend()
+        with pytest.raises(TooSlow):
+            video.sample(Request(4))
+        assert len(video.sample(Request(4)).frames) == 4
+        assert video.fetched_bytes == 2 * clip.stat().st_size
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
+
+
+def test_one_that_died_while_idle_counts_against_no_video(clip: Path) -> None:
+    pool = DecoderPool(1)
+    first_frames(pool, clip)
+    idle = decoders()[0]
+    idle.kill()
+    wait_until(lambda: idle.status() == psutil.STATUS_ZOMBIE, 10, "its end")
+    killed = []
+
+    def deadly_once(start: int, end: int) -> bytes:
+        if not killed:
+            killed.append(decoders()[0].kill())
+        return file_source(clip).fetch(start, end)
+
+    source = Source("unlucky.mp4", clip.stat().st_size, deadly_once)
+    with pool.open(source, Progress()) as video:
+        assert len(video.sample(Request(4)).frames) == 4
+    assert killed
+    pool.close()
+
+
+def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """What runs as a decoder from now on: Python, with its end of the socket as `end`."""
+    program = tmp_path / "decoder"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, socket, struct, sys, time\n"
+        "end = socket.socket(fileno=int(sys.argv[3]))\n"
+        "def say(size, text): end.sendall(struct.pack('!i', size) + text)\n"
+        f"{script}\ntime.sleep(600)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(pool_module.sys, "executable", str(program))
+
+
+UP = 'say(14, b\'{"kind": "up"}\')\n'
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["", "sys.exit(1)", "say(100, b'half')", "end.close()"],
+    ids=["silent", "ends", "half a word", "closes"],
+)
+def test_one_that_does_not_come_up_is_no_fault_of_the_video(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    pool = DecoderPool(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(pool_module, "START_S", 0.5)
+        patched.setattr(pool_module, "SILENT_S", 1.0)
+        patched.setattr(pool_module, "GONE_S", 0.2)
+        instead(tmp_path, patched, script)
+        for _ in range(2):
+            with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
+                pass
+        patched.setattr(pool_module.sys, "executable", "/nowhere/python")
+        with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
+            pass
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["say(2 << 20, bytes(2 << 20))", "say(100, b'half')", "end.close()", "say(4, b'what')"],
+    ids=["much", "half a word", "closes", "nonsense"],
+)
+def test_one_that_a_video_has_taken_over_is_ended(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    pool = DecoderPool(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(pool_module, "SILENT_S", 1.0)
+        patched.setattr(pool_module, "GONE_S", 0.2)
+        instead(tmp_path, patched, f"{UP}end.recv(1)\n{script}")
+        since = time.monotonic()
+        with pytest.raises(DecoderDied), pool.open(file_source(clip), Progress()):
+            pass
+        assert time.monotonic() - since < 10
+    assert not [one for one in psutil.Process().children() if "decoder" in " ".join(one.cmdline())]
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
+
+
+def test_a_full_disk_is_no_fault_of_the_video(pool: DecoderPool, clip: Path) -> None:
+    with pool.open(file_source(clip), Progress()) as video:
+        (decoder,) = decoders()
+        soft, hard = decoder.rlimit(resource.RLIMIT_FSIZE)
+        decoder.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(OutOfResources):
+            video.sample(Request(4))
+        decoder.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert len(video.sample(Request(4)).frames) == 4
+
+
+def test_a_slow_server_holds_up_no_other_video(pool: DecoderPool, clip: Path) -> None:
+    go = threading.Event()
+
+    def slow(start: int, end: int) -> bytes:
+        go.wait(20)
+        return bytes(end - start)
+
+    waiting = Progress()
+    with ThreadPoolExecutor(1) as other:
+        held_up = other.submit(_open, pool, Source("slow.mp4", 1 << 30, slow), waiting)
+        wait_until(lambda: waiting.stage == "download", 10, "the wait")
+        assert len(first_frames(pool, clip)) == 4
+        waiting.stop(LeaseLost("somebody else has it"))
+        with pytest.raises(LeaseLost):
+            held_up.result(10)
+        # Its requests cannot be stopped; they hold up nobody either.
+        for _ in range(2):
+            assert len(first_frames(pool, clip)) == 4
+        assert not go.is_set()
+        go.set()
+
+
+def _open(pool: DecoderPool, source: Source, progress: Progress) -> None:
+    with pool.open(source, progress):
+        pass
+
+
+def test_a_video_that_kills_two_is_rejected_and_the_pool_heals(
+    pool: DecoderPool, clip: Path
+) -> None:
+    def deadly(start: int, end: int) -> bytes:
+        for decoder in decoders():
+            decoder.send_signal(signal.SIGSEGV)
+        return file_source(clip).fetch(start, end)
+
+    source = Source("deadly.mp4", clip.stat().st_size, deadly)
+    with (
+        pytest.raises(DecoderDied, match=r"deadly.*SIGSEGV"),
+        pool.open(source, Progress()) as video,
+    ):
+        video.sample(Request(4))
+    assert len(first_frames(pool, clip)) == 4
+
+
+def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENT_S", 60.0)
+    pool = DecoderPool(2, Limits(deadline_s=1.0))
+    with ThreadPoolExecutor(1) as other, pool.open(file_source(clip), Progress()) as video:
+        (decoder,) = decoders()
+        decoder.suspend()
+        since = time.monotonic()
+        neighbour = other.submit(lambda: [len(first_frames(pool, clip)) for _ in range(5)])
+        with pytest.raises(TooSlow, match="killed"):
+            video.sample(Request(4))
+        assert time.monotonic() - since < 1.0 + 2.0
+        assert neighbour.result(10) == [4] * 5
+        assert not decoder.is_running()
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
+
+
+def test_silence_is_shorter_than_the_deadline(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    pool = DecoderPool(1)
+    with pool.open(file_source(clip), Progress()) as video:
+        decoders()[0].suspend()
+        with pytest.raises(TooSlow, match="silent"):
+            video.sample(Request(4))
+    pool.close()
+
+
+def test_a_machine_that_stood_still_is_no_silence(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        ahead_s = 0.0
+
+        def monotonic(self) -> float:
+            return time.monotonic() + self.ahead_s
+
+    clock = Clock()
+    monkeypatch.setattr(pool_module, "time", clock)
+    pool = DecoderPool(1)
+    with pool.open(file_source(clip), Progress()) as video, ThreadPoolExecutor(1) as other:
+        (decoder,) = decoders()
+        decoder.suspend()
+        sample = other.submit(video.sample, Request(4))
+        time.sleep(0.5)
+        clock.ahead_s = 100.0
+        time.sleep(0.5)
+        decoder.resume()
+        assert len(sample.result(20).frames) == 4
+    pool.close()
+
+
+@pytest.mark.parametrize("limits", [Limits(deadline_s=1e-6), Limits(cpu_s=1e-6)])
+def test_time_is_looked_at_at_each_packet(clip: Path, limits: Limits) -> None:
+    pool = DecoderPool(1, limits)
+    with pytest.raises(TooSlow) as caught, pool.open(file_source(clip), Progress()) as video:
+        video.sample(Request(4))
+    assert caught.value.evidence["cpu_limit_s"] == limits.cpu_s
+    pool.close()
+
+
+def test_waiting_for_bytes_is_nobodys_fault(clip: Path) -> None:
+    pool = DecoderPool(1, Limits(deadline_s=0.5))
+
+    def slow(start: int, end: int) -> bytes:
+        time.sleep(2.0)
+        return file_source(clip).fetch(start, end)
+
+    with pool.open(Source("slow", clip.stat().st_size, slow), Progress()) as video:
+        assert len(video.sample(Request(4)).frames) == 4
+    pool.close()
+
+
+def test_memory_has_a_bound(tmp_path: Path, clip: Path) -> None:
+    path = write_clip(tmp_path / "large.mp4", 3, size=(4096, 2304))
+    pool = DecoderPool(1, memory_bytes=400 << 20)
+    with (
+        pytest.raises(TooLarge, match="400 MiB") as caught,
+        pool.open(file_source(path), Progress()) as video,
+    ):
+        video.sample(Request(3))
+    assert caught.value.evidence == {"memory_mib": 400}
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
+
+
+def test_what_goes_wrong_while_reading_comes_out_as_it_is(pool: DecoderPool, clip: Path) -> None:
+    def fails(start: int, end: int) -> bytes:
+        raise StoreUnavailable("503")
+
+    with (
+        pytest.raises(StoreUnavailable, match="503"),
+        pool.open(Source("gone", 1000, fails), Progress()),
+    ):
+        pass
+    assert len(first_frames(pool, clip)) == 4
+
+
+def test_a_job_that_is_stopped_stops_its_decoder(pool: DecoderPool, clip: Path) -> None:
+    progress = Progress()
+    with pool.open(file_source(clip), progress) as video:
+        (decoder,) = decoders()
+        progress.stop(LeaseLost("somebody else has it"))
+        with pytest.raises(LeaseLost):
+            video.sample(Request(4))
+        assert not decoder.is_running()
+
+
+def test_who_waits_for_a_decoder_is_as_alive_as_those_who_have_one(clip: Path) -> None:
+    pool = DecoderPool(1)
+    waiting = Progress()
+    with ThreadPoolExecutor(1) as other, pool.open(file_source(clip), Progress()) as video:
+        later = other.submit(lambda: _sample(pool, clip, waiting))
+        wait_until(lambda: waiting.stage == "wait", 10, "the wait")
+        still = waiting.pulse
+        video.sample(Request(4))
+        assert waiting.pulse != still
+        assert not later.done()
+    assert later.result(10) == 4
+    pool.close()
+
+
+def _sample(pool: DecoderPool, clip: Path, progress: Progress) -> int:
+    with pool.open(file_source(clip), progress) as video:
+        return len(video.sample(Request(4)).frames)
+
+
+def test_a_decoder_has_no_credentials(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    pool = DecoderPool(1)
+    first_frames(pool, clip)
+    assert not [name for name in decoders()[0].environ() if name.startswith(("AWS", "JAMAK"))]
+    pool.close()
+    assert decoders() == []
+
+
+def test_a_decoder_ends_with_its_parent(pool: DecoderPool, clip: Path, tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from workers.progress import Progress\n"
+        "from workers.video.pool import DecoderPool\n"
+        "from workers.video.source import file_source\n"
+        "with DecoderPool(1, folder=Path(sys.argv[2])).open("
+        "file_source(Path(sys.argv[1])), Progress()) as video:\n"
+        "    print(video.decoder.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(clip), str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: not psutil.pid_exists(int(done.stdout)), 10, "its end")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_decoders_work_at_the_same_time(clip: Path) -> None:
+    """Each waits until the other one has begun."""
+    pool, together = DecoderPool(2), threading.Barrier(2, timeout=20)
+
+    def fetch(start: int, end: int) -> bytes:
+        together.wait()
+        return file_source(clip).fetch(start, end)
+
+    def sample(_: int) -> int:
+        source = Source("together", clip.stat().st_size, fetch)
+        with pool.open(source, Progress()) as video:
+            return len(video.sample(Request(4)).frames)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(sample, range(2))) == [4, 4]
+    pool.close()
+
+
+def test_a_long_index_is_not_refused_by_its_messages(tmp_path: Path) -> None:
+    """A plan of many ranges is one message."""
+    path = tmp_path / "keys.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 32, 32, "yuv420p", 1
+        dice = np.random.default_rng(1)
+        for _ in range(600):
+            picture = dice.integers(0, 255, (32, 32, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    pool = DecoderPool(1)
+    with pool.open(file_source(path), Progress()) as video:
+        assert len(video.sample(Request(300)).frames) == 300
+    pool.close()
