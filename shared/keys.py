@@ -2,7 +2,8 @@
 
     <prefix>records/<bucket>/<recipe>/<key>.<video8>.json     the truth, written once
     <prefix>failures/<bucket>/<recipe>/<key>.<video8>.json    the truth about what cannot be done
-    <prefix>captions/<bucket>/<key>.json  .vtt                views for people and programs
+    <prefix>parts/<bucket>/<recipe>/<key>.<video8>/<n>.json   of a long video, before its record
+    <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
     <prefix>adapters/<base>/...                               see shared/registry.py
     <prefix>training/<job>.json                               how a training job ended
     <prefix>backlogs/<name>/...                               see producer/manifest.py
@@ -11,12 +12,15 @@ A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the 
 """
 
 import hashlib
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 from shared.errors import ConfigError
 from shared.messages import CaptionJob
 from shared.settings import Settings
+from shared.signed_query import digest_of_query
 
-FOLDERS = ("records", "failures", "captions", "adapters", "training", "backlogs", "probes")
+FOLDERS = ("records", "failures", "parts", "captions", "adapters", "training", "backlogs", "probes")
 """All that we write lies in these."""
 MAX_KEY_BYTES = 1024
 """Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
@@ -30,8 +34,14 @@ def failure_key(prefix: str, job: CaptionJob) -> str:
     return _bounded(*_record_parts(prefix, "failures", job))
 
 
+def part_key(prefix: str, job: CaptionJob, name: str) -> str:
+    """`name` is `cuts`, or the number of a segment."""
+    folder, video, ending = _record_parts(prefix, "parts", job)
+    return _bounded(folder, video, f"/{name}{ending}")
+
+
 def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
-    """`ending` is `.json` or `.vtt`."""
+    """`ending` is `.json`, `.vtt` or `.srt`."""
     return _bounded(f"{prefix}captions/{bucket}/", key, ending)
 
 
@@ -62,6 +72,27 @@ def _bounded(folder: str, name: str, ending: str) -> str:
     if len(plain.encode()) <= MAX_KEY_BYTES:
         return plain
     return f"{folder}~/{hashlib.sha256(name.encode()).hexdigest()}{ending}"
+
+
+def place_of(address: str) -> tuple[str, str]:
+    """The bucket and the key of a video in records and views; `https:host` stands for a bucket.
+    Neither has what opens the video. What else is in a query is told apart by a digest: `key~...`.
+
+    Raises:
+        ConfigError: it is no address.
+    """
+    scheme, sign, rest = address.partition("://")
+    if not sign or scheme == "s3":
+        return parse_uri(address)
+    if scheme == "file":
+        return "file:", normpath(unquote(rest)).lstrip("/")
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ConfigError("this is no address", cure="Write https://host/path.") from error
+    host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
+    key = unquote(parts.path).lstrip("/")
+    return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key
 
 
 def parse_uri(uri: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
-from shared.keys import MAX_KEY_BYTES, failure_key, parse_uri, record_key, view_key
+from shared.keys import MAX_KEY_BYTES, failure_key, parse_uri, place_of, record_key, view_key
 from shared.messages import CaptionJob, Recipe, Video
 
 RECIPE = Recipe(prompt="p", model="m", revision="r")
@@ -67,3 +67,32 @@ def test_an_address_gives_back_its_key(key: str) -> None:
 def test_what_is_no_address_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError):
         parse_uri(uri)
+
+
+def test_what_only_opens_an_address_is_not_in_its_key() -> None:
+    plain = ("https:h.example", "a b/c.mp4")
+    for address in (
+        "https://h.example/a%20b/c.mp4",
+        "https://H.example//a%20b/c.mp4#t=10",
+        "https://user:secret@h.example/a b/c.mp4",
+        "https://h.example/a b/c.mp4?X-Amz-Signature=1&X-Amz-Expires=3600&x-id=GetObject",
+        "https://h.example/a b/c.mp4?AWSAccessKeyId=a&Signature=1&Expires=9",
+        "https://h.example/a b/c.mp4?X-Goog-Signature=1&x-goog-date=2",
+        "https://h.example/a b/c.mp4?Policy=p&Signature=s&Key-Pair-Id=k",
+        "https://h.example/a b/c.mp4?sv=2024-11-04&se=2026&sr=b&sp=r&skoid=1&sig=s%3D",
+    ):
+        assert place_of(address) == plain
+    assert place_of("file:///videos//x/../a%20b.mp4") == ("file:", "videos/a b.mp4")
+
+
+def test_addresses_that_differ_in_their_query_are_different_videos() -> None:
+    bucket, first = place_of("https://h/get?id=1&lang=ko")
+    assert (bucket, first[:4], len(first)) == ("https:h", "get~", 20)
+    assert place_of("https://h/get?lang=ko&id=1&X-Amz-Signature=secret") == (bucket, first)
+    others = {place_of(f"https://h/get{rest}")[1] for rest in ("", "?id=2", "?id=1", "?se=1")}
+    assert len(others | {first}) == 5
+
+
+def test_an_address_that_is_none_is_told() -> None:
+    with pytest.raises(ConfigError):
+        place_of("https://[::1/a.mp4")

@@ -1,0 +1,109 @@
+"""What a job comes to when its video is not what it was, or not there any more."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from shared.addresses import Addresses
+from shared.errors import Gone, Missing, Overwritten
+from shared.messages import CaptionJob
+from shared.storage import ObjectInfo
+from shared.videos import video_of
+from tests.web import Request, reply, send_range, serving
+from tests.world import World
+from workers.delivery.fetch import Places, read_video
+from workers.progress import Progress
+from workers.video.source import Source
+
+pytestmark = pytest.mark.integration
+
+CONTENT = b"0123456789"
+
+
+def read_all(source: Source, info: ObjectInfo) -> bytes:
+    return source.fetch(0, source.size_bytes)
+
+
+def read(
+    places: Places,
+    job: CaptionJob,
+    send: Callable[[CaptionJob], None] = lambda job: pytest.fail("a newer job was sent"),
+    use: Callable[[Source, ObjectInfo], bytes] = read_all,
+) -> bytes:
+    return read_video(places, job, Progress(), send, use)
+
+
+def at(world: World, web: str, path: str = "/a.mp4") -> tuple[Places, CaptionJob]:
+    places, address = Places(world.store, Addresses((web,))), f"{web}{path}"
+    video = video_of(places.addresses.head(address))
+    return places, CaptionJob(video=video, recipe=world.recipe, address=address)
+
+
+def test_an_address_gets_no_newer_job_however_often_its_etag_changes(world: World) -> None:
+    etags = count()
+
+    def answer(request: Request) -> None:
+        send_range(request, CONTENT, ETag=f'"{next(etags)}"')
+
+    with serving(answer) as web:
+        places, job = at(world, web)
+        with pytest.raises(Overwritten) as caught:
+            read(places, job)
+    assert "Enqueue it again" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("status", "cure"), [(404, "Check the address"), (302, "the address that it redirects to")]
+)
+@pytest.mark.parametrize("asked_before", [1, 2])
+def test_who_is_gone_from_an_address_has_a_cure_that_helps(
+    world: World, status: int, cure: str, asked_before: int
+) -> None:
+    """Also where it goes while it is read."""
+    requests = count()
+
+    def answer(request: Request) -> None:
+        if next(requests) < asked_before:
+            send_range(request, CONTENT)
+        else:
+            reply(request, status)
+
+    with serving(answer) as web:
+        places, job = at(world, web)
+        with pytest.raises(Gone) as caught:
+            read(places, job)
+    assert cure in caught.value.cure
+
+
+def test_only_the_videos_own_absence_is_gone(world: World) -> None:
+    world.store.put(world.videos, "fetch/a.mp4", CONTENT)
+    job = world.job(video_of(world.store.head(world.videos, "fetch/a.mp4")))
+    places = Places(world.store, Addresses(()))
+
+    def write(source: Source, info: ObjectInfo) -> bytes:
+        world.store.put("there-is-no-such-bucket", "key", read_all(source, info))
+        return b""
+
+    def delete(source: Source, info: ObjectInfo) -> bytes:
+        world.store.delete(world.videos, "fetch/a.mp4")
+        return read_all(source, info)
+
+    with pytest.raises(Missing, match="there-is-no-such-bucket") as caught:
+        read(places, job, use=write)
+    assert type(caught.value) is Missing
+    unversioned = job.model_copy(
+        update={"video": job.video.model_copy(update={"version_id": None})}
+    )
+    with pytest.raises(Gone) as gone:
+        read(places, unversioned, use=delete)
+    assert gone.value.cure == Gone.cure
+
+
+def test_an_object_that_was_overwritten_gets_a_newer_job(world: World) -> None:
+    key, sent = "fetch/b.mp4", list[CaptionJob]()
+    world.store.put(world.videos, key, CONTENT)
+    job = world.job(video_of(world.store.head(world.videos, key)))
+    newer = world.store.put(world.videos, key, b"newer")
+    assert read(Places(world.store, Addresses(())), job, sent.append) == CONTENT
+    assert [one.video.etag for one in sent] == [newer]
