@@ -25,6 +25,8 @@ from producer.options import (
     Generation,
     Name,
     Prompt,
+    Sampling,
+    Segments,
     SourceOf,
     opened,
     scan_with_bar,
@@ -44,11 +46,20 @@ def plan(
     card: Card = None,
     frames: Frames = None,
     generation: Generation = None,
+    sampling: Sampling = None,
+    segments: Segments = None,
     as_json: AsJson = False,
 ) -> None:
     """What it would come to: how many, how large, how long, what for. Enqueues nothing."""
     settings, store, queues = opened()
-    recipe = recipe_of(settings, prompt=prompt, frames=frames, generation=generation)
+    recipe = recipe_of(
+        settings,
+        prompt=prompt,
+        frames=frames,
+        generation=generation,
+        sampling=sampling,
+        segments=segments,
+    )
     with bars() as shown:
         bar = shown.add_task("looking", total=None)
         least = least_class(card, frames)
@@ -93,11 +104,20 @@ def start(
     card: Card = None,
     frames: Frames = None,
     generation: Generation = None,
+    sampling: Sampling = None,
+    segments: Segments = None,
     as_json: AsJson = False,
 ) -> None:
     """List a source into a manifest. `jamak feed` puts it on the road, bit by bit."""
     settings, store, queues = opened()
-    recipe = recipe_of(settings, prompt=prompt, frames=frames, generation=generation)
+    recipe = recipe_of(
+        settings,
+        prompt=prompt,
+        frames=frames,
+        generation=generation,
+        sampling=sampling,
+        segments=segments,
+    )
     made = create(store, settings, name, source, recipe, least_class(card, frames))
     scan_with_bar(settings, store, queues, made)
     _tell(backlogs.read_backlog(store, settings, queues, name), as_json)

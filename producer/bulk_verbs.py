@@ -28,7 +28,16 @@ from producer.export import export as export_parts
 from producer.feeder import Feed, Feeder, feed_round
 from producer.manifest import Backlog, backlog_names
 from producer.marks import Marks
-from producer.options import Card, Frames, Generation, Prompt, opened, scan_with_bar
+from producer.options import (
+    Card,
+    Frames,
+    Generation,
+    Prompt,
+    Sampling,
+    Segments,
+    opened,
+    scan_with_bar,
+)
 from producer.recipes import least_class, recipe_of
 from producer.reconcile import Reconciled, Reconciler
 from producer.send import queue_of
@@ -85,11 +94,16 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
 
 
 def enqueue(
-    uris: Annotated[list[str], typer.Argument(help="s3://bucket/key or s3://bucket/prefix")],
+    uris: Annotated[
+        list[str],
+        typer.Argument(help="s3://bucket/key, s3://bucket/prefix or https://host/video.mp4"),
+    ],
     prompt: Prompt = None,
     card: Card = None,
     frames: Frames = None,
     generation: Generation = None,
+    sampling: Sampling = None,
+    segments: Segments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, enqueue nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +112,14 @@ def enqueue(
     What has its caption is left alone.
     """
     settings, store, queues = opened()
-    recipe = recipe_of(settings, prompt=prompt, frames=frames, generation=generation)
+    recipe = recipe_of(
+        settings,
+        prompt=prompt,
+        frames=frames,
+        generation=generation,
+        sampling=sampling,
+        segments=segments,
+    )
     enqueuer = Enqueuer(settings, store, queues, recipe, least_class(card, frames), dry_run)
     told = Enqueued()
     for uri in uris:
@@ -137,6 +158,8 @@ def reconcile(
     card: Card = None,
     frames: Frames = None,
     generation: Generation = None,
+    sampling: Sampling = None,
+    segments: Segments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -157,7 +180,14 @@ def reconcile(
             dry_run=dry_run,
         )
         if what.startswith("s3://"):
-            recipe = recipe_of(settings, prompt=prompt, frames=frames, generation=generation)
+            recipe = recipe_of(
+                settings,
+                prompt=prompt,
+                frames=frames,
+                generation=generation,
+                sampling=sampling,
+                segments=segments,
+            )
             least = least_class(card, frames)
             entries = open_source(what, store, settings).entries()
             videos = (entry.video for entry in entries if entry.video)

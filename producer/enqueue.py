@@ -6,6 +6,7 @@ from producer import backlogs
 from producer.manifest import Backlog, new_name
 from producer.scan import create
 from producer.send import queue_of, send
+from shared.addresses import Addresses
 from shared.backlog_progress import BacklogProgress
 from shared.broker import reaching_redis
 from shared.errors import ConfigError, Missing
@@ -66,6 +67,8 @@ class Enqueuer:
             ConfigError: nothing is there.
             Forbidden: it cannot be read.
         """
+        if not uri.startswith("s3://") and "://" in uri:
+            return self._at(uri)
         bucket, key = parse_uri(uri)
         if key and not key.endswith("/"):
             try:
@@ -99,7 +102,15 @@ class Enqueuer:
 
     def _one(self, bucket: str, key: str) -> Enqueued:
         video = video_of(self._store.head(bucket, key))
-        job = CaptionJob(video=video, recipe=self._recipe, card=self._card)
+        return self._send(CaptionJob(video=video, recipe=self._recipe, card=self._card))
+
+    def _at(self, address: str) -> Enqueued:
+        video = video_of(Addresses(self._settings.addresses).head(address))
+        return self._send(
+            CaptionJob(video=video, recipe=self._recipe, card=self._card, address=address)
+        )
+
+    def _send(self, job: CaptionJob) -> Enqueued:
         told = Enqueued(queue=queue_of(self._card, bulk=False))
         if Records(self._store, self._settings).exists(job):
             told.already = 1

@@ -118,18 +118,25 @@ def redrive_failures(
     settings, store = load_settings(), ObjectStore()
     queues = leased_queues(settings, caption_prefix(settings))
     counted: Counter[str] = Counter()
+    elsewhere = 0
     found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
     room = Marks(queues).room
     with bars() as shown:
         bar = shown.add_task("sending again" if go else "counting", total=None)
         while some := list(islice(found, REDRIVEN_AT_ONCE)):
+            elsewhere += sum(not one.video.in_bucket for one in some)
+            some = [one for one in some if one.video.in_bucket]
             counted.update(one.reason for one in some)
             if go:
                 redrive(store, settings, queues, some, room)
             shown.advance(bar, len(some))
     if as_json:
-        print_json({"count": counted.total(), "by_reason": counted, "sent": go})
+        print_json(
+            {"count": counted.total(), "by_reason": counted, "sent": go, "in_no_bucket": elsewhere}
+        )
         return
+    if elsewhere:
+        out.print(f"left alone: {elsewhere} in no bucket; enqueue their addresses again")
     told = ", ".join(f"{name} {count}" for name, count in counted.most_common()) or "nothing"
     out.print(f"sent again: {told}" if go else f"would be sent again: {told}  (--go does it)")
 

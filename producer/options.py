@@ -1,6 +1,6 @@
 """What the verbs for many videos share: options, and what they open."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,15 @@ Card = Annotated[
 Frames = Annotated[int | None, typer.Option(min=1, help="The same number of frames on every card.")]
 Generation = Annotated[
     int | None, typer.Option(min=0, help="Raise it to caption again with today's adapter.")
+]
+Sampling = Annotated[
+    Literal["uniform", "adaptive"] | None, typer.Option(help="Instead of JAMAK_SAMPLING.")
+]
+Segments = Annotated[
+    str | None,
+    typer.Option(
+        help="Caption a video in parts: auto, so many (8), of such a length (30s), or none."
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="Of the backlog.")]
 SourceOf = Annotated[

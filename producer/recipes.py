@@ -1,10 +1,16 @@
 """What is asked of a caption: the recipe of new jobs, and the class that may do them."""
 
+from typing import Literal
+
+from pydantic import ValidationError
+
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.errors import ConfigError
 from shared.messages import Decoding, Recipe, Sampling
 from shared.prompts import check_prompt
 from shared.settings import CardName, Settings
+
+Strategy = Literal["uniform", "adaptive"]
 
 
 def recipe_of(
@@ -13,20 +19,35 @@ def recipe_of(
     prompt: str | None = None,
     frames: int | None = None,
     generation: int | None = None,
+    sampling: Strategy | None = None,
+    segments: str | None = None,
 ) -> Recipe:
     """The recipe of new jobs: the settings', with what is named here instead.
 
     Raises:
-        ConfigError: the prompt cannot be answered.
+        ConfigError: the prompt cannot be answered, the segments cannot be understood.
     """
+    parts = segments or settings.segments
     return Recipe(
         prompt=check_prompt(prompt or settings.prompt),
-        sampling=Sampling(frames=frames),
+        sampling=_sampling(
+            sampling or settings.sampling, frames, parts if parts != "none" else None
+        ),
         model=settings.model,
         revision=settings.model_revision,
         decoding=Decoding(max_new_tokens=settings.max_new_tokens),
         generation=settings.generation if generation is None else generation,
     )
+
+
+def _sampling(strategy: Strategy, frames: int | None, segments: str | None) -> Sampling:
+    try:
+        return Sampling(strategy=strategy, frames=frames, segments=segments)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{segments!r} are no segments",
+            cure="Write auto, how many (8), how long (30s), or none.",
+        ) from error
 
 
 def least_class(card: str | None, frames: int | None) -> CardName:

@@ -18,13 +18,14 @@ from shared import telemetry
 from shared.broker import caption_prefix, leased_queues
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, JamakError, Missing
-from shared.keys import parse_uri
+from shared.keys import parse_uri, place_of
 from shared.messages import Caption, CaptionJob
 from shared.records import Records
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStore
 from shared.videos import video_of
 
+SHOWN_FRAMES = 32
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 
 
@@ -100,7 +101,7 @@ def show(
 ) -> None:
     """The caption of a video, and how it was made."""
     settings, store = load_settings(), ObjectStore()
-    bucket, key = parse_uri(uri)
+    bucket, key = place_of(uri)
     if not key:
         raise ConfigError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
     records = Records(store, settings)
@@ -120,10 +121,15 @@ def show(
 
 def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     frames, tokens, card = caption.frames, caption.tokens, caption.card
+    for part in caption.segments:
+        yield f"{part.start_s:.1f}–{part.end_s:.1f} s", part.text or f"({', '.join(part.flags)})"
     yield "video", f"{caption.video.uri} ({caption.duration_s:.1f} s, etag {caption.video.etag})"
     yield "status", " ".join([caption.status, *caption.flags])
-    shown = ", ".join(f"{moment:.2f}" for moment in frames.timestamps_s)
-    yield "frames", f"{frames.decoded} of {frames.requested}, at {shown} s"
+    shown = ", ".join(f"{moment:.2f}" for moment in frames.timestamps_s[:SHOWN_FRAMES])
+    more = ", …" if frames.decoded > SHOWN_FRAMES else ""
+    yield "frames", f"{frames.decoded} of {frames.requested}, at {shown}{more} s"
+    if frames.damage:
+        yield "damage", frames.damage
     yield (
         "tokens",
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",
@@ -141,6 +147,8 @@ def _newest(
     settings: Settings, store: ObjectStore, records: Records, bucket: str, key: str, as_json: bool
 ) -> Caption:
     """There is no view: the record by today's recipe, or why there is none."""
+    if ":" in bucket:
+        raise NoCaption("it has no caption yet", cure="Wait for it (`jamak status`).")
     try:
         video = video_of(store.head(bucket, key))
     except Missing as error:

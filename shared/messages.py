@@ -55,7 +55,10 @@ def digest(value: Any) -> str:
 
 
 class Video(Message):
-    """One version of one object. A version id only pins the read; it is not identity."""
+    """One version of one object. A version id only pins the read; it is not identity.
+
+    What is in no bucket has its scheme and host for one: `https:example.com`.
+    """
 
     bucket: str
     key: str
@@ -68,14 +71,27 @@ class Video(Message):
         return digest([self.bucket, self.key, self.etag, self.size_bytes])[:8]
 
     @property
+    def in_bucket(self) -> bool:
+        return ":" not in self.bucket
+
+    @property
     def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        """`s3://bucket/key`; of what is in no bucket its address, without what opens it."""
+        scheme, colon, host = self.bucket.partition(":")
+        return f"{scheme}://{host}/{self.key}" if colon else f"s3://{self.bucket}/{self.key}"
+
+
+Segments = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]*|[0-9]+([.][0-9]+)?s)$")]
 
 
 class Sampling(Message):
-    strategy: Literal["uniform"] = "uniform"
+    strategy: Literal["uniform", "adaptive"] = "uniform"
+    """`adaptive`: by content, at least one frame a scene. Since version 3 of a job."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """None = as many as the worker's card class allows."""
+    segments: Segments | None = None
+    """A caption for each part of a long video: `auto`, so many (`8`), or of such a length (`30s`).
+    None = one caption. Since version 3 of a job."""
 
 
 class Decoding(Message):
@@ -102,7 +118,10 @@ class Recipe(Message):
 
 @lru_cache(maxsize=64)
 def _recipe_id(recipe: Recipe) -> str:
-    return digest(recipe.model_dump(mode="json"))[:12]
+    told = recipe.model_dump(mode="json")
+    if recipe.sampling.segments is None:
+        del told["sampling"]["segments"]  # recipes are older than segments
+    return digest(told)[:12]
 
 
 class BacklogLine(Message):
@@ -114,13 +133,15 @@ class BacklogLine(Message):
 
 
 class CaptionJob(Message):
-    v: int = 2
+    v: int = 3
     video: Video
     recipe: Recipe
     card: CardName = "t4"
     """The least class that may do it."""
     backlog: BacklogLine | None = None
     """Since version 2."""
+    address: str | None = None
+    """Where the video is, if in no bucket; it may be a secret. Since version 3."""
 
     @property
     def id(self) -> str:
@@ -133,7 +154,8 @@ Flag = Literal[
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
-    "low_coverage",  # fewer frames than asked for
+    "low_coverage",  # fewer frames than asked for, or many seconds of video for each
+    "damaged",  # parts of the video cannot be decoded; these are the frames that can
     "reduced",  # half the frames, because workers died with all of them
     "emulated",  # a GPU class's budget on a CPU
 ]
@@ -158,6 +180,21 @@ class FramesUsed(Message):
     timestamps_s: tuple[float, ...]
     """Presentation times of the frames the model saw."""
     decode_errors: int = 0
+    targets_s: tuple[float, ...] = ()
+    """The moments that were to be shown; short videos show one frame for several. Since
+    version 2, as all that follows."""
+    inexact: int = 0
+    """Frames that are only near what was on screen at their target."""
+    seconds_per_frame: float = 0.0
+    strategy: Literal["uniform", "adaptive"] = "uniform"
+    """As it was done."""
+    reason: str = ""
+    """Why it was not done as asked for."""
+    damage: str = ""
+    """What is wrong with the file."""
+    fetched_bytes: int = 0
+    fetched: Literal["whole", "ranges"] = "whole"
+    """`ranges`: what the file's index points at, and no more."""
 
 
 class TokensUsed(Message):
@@ -173,10 +210,33 @@ class AdapterUsed(Message):
     """Of the pointer: it grows with each activation and rollback."""
 
 
+class Cuts(Message):
+    """How a long video is parted; written once, so that every worker parts it alike."""
+
+    v: int = 1
+    segments_s: tuple[tuple[float, float], ...]
+    """Start and end of each, from the start of the picture, in order and without gaps."""
+    reason: str
+
+
+class Segment(Message):
+    """A part of a long video, and what is said of it."""
+
+    v: int = 1
+    start_s: float
+    end_s: float
+    text: str
+    """Empty: see the flags."""
+    flags: tuple[Flag, ...]
+    frames: FramesUsed
+    tokens: TokensUsed
+    adapter: AdapterUsed | None
+
+
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: int = 1
+    v: int = 2
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str
@@ -196,12 +256,16 @@ class Caption(Message):
     created_at: datetime
     jamak: str
     """Version of the software."""
+    segments: tuple[Segment, ...] = ()
+    """Of a long video; `text` is made from theirs. Since version 2."""
+    parting: str = ""
+    """Why they begin where they do. Since version 2."""
 
 
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: int = 2
+    v: int = 3
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str

@@ -10,6 +10,13 @@ DETAILED_PROMPT = (
 )
 
 
+SUMMARY_PROMPT = (
+    "USER: 다음은 한 영상의 장면들을 순서대로 설명한 글입니다.\n{scenes}\n"
+    "이 영상 전체를 한국어로 요약해서 묘사해주세요. ASSISTANT:"
+)
+"""Without the video: one caption from those of its parts."""
+
+
 def check_prompt(prompt: str) -> str:
     """Return the prompt, if the model can answer it.
 

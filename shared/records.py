@@ -6,7 +6,7 @@ Which bucket is a function of the video (`Settings.output_of`), so both sides fi
 from collections.abc import Callable
 
 from shared.errors import Conflict, Missing
-from shared.formats import to_json, to_vtt
+from shared.formats import to_json, to_srt, to_vtt
 from shared.keys import failure_key, record_key, view_key
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
@@ -15,6 +15,7 @@ from shared.storage import ObjectStore
 VIEWS: dict[str, tuple[str, Callable[[Caption], bytes]]] = {
     ".json": ("application/json", to_json),
     ".vtt": ("text/vtt", to_vtt),
+    ".srt": ("application/x-subrip", to_srt),
 }
 
 
@@ -104,7 +105,8 @@ class Records:
     def _is_newer(self, shown: Caption, caption: Caption) -> bool:
         """S3 tells times to the second: of two versions in one second the current one is newer."""
         ours, theirs = caption.video, shown.video
-        if shown.last_modified == caption.last_modified and ours.etag != theirs.etag:
+        one_second = shown.last_modified == caption.last_modified
+        if one_second and ours.etag != theirs.etag and ours.in_bucket:
             try:
                 current = self._store.head(ours.bucket, ours.key).etag
             except Missing:

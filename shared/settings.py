@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from shared.allowed import Allowed
 from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, check_prompt
 
@@ -94,6 +95,22 @@ class Settings(BaseSettings):
     )
     prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
     max_new_tokens: int = Field(256, ge=1, description="The longest caption, in tokens.")
+    addresses: tuple[str, ...] = Field(
+        ("https://",),
+        description="Where videos may be read from besides S3 (JSON list): `https://` is every "
+        "public host; `https://host/`, `http://host:8080/folder/` and `file:///folder/` are that "
+        "host, port or folder, public or not.",
+    )
+    sampling: Literal["uniform", "adaptive"] = Field(
+        "uniform",
+        description="How new jobs choose frames: evenly, or by content, at least one a scene.",
+    )
+    segments: str | None = Field(
+        None,
+        pattern=r"^(auto|[1-9][0-9]*|[0-9]+([.][0-9]+)?s)$",
+        description="New jobs caption a video in parts: `auto`, so many (`8`), or of such a length "
+        "(`30s`).",
+    )
     generation: int = Field(
         0, ge=0, description="Raise it to caption everything again, with the adapter of the day."
     )
@@ -109,7 +126,10 @@ class Settings(BaseSettings):
         4, ge=1, description="Captions in flight per worker: one is decoded while another runs."
     )
     max_video_bytes: int = Field(
-        4 * 2**30, ge=1, description="Larger objects are rejected before they are read."
+        4 * 2**30,
+        ge=1,
+        description="The most that is read of one video, and kept on disk while it is decoded. "
+        "Of an MP4 that is what its frames need, of other files all of it.",
     )
     max_pixels: int = Field(
         4096 * 2304, ge=1, description="Larger pictures (width x height) are rejected."
@@ -118,7 +138,22 @@ class Settings(BaseSettings):
         900.0, gt=0, description="A job that takes longer, from download to text, is rejected."
     )
     decode_deadline_s: float = Field(
-        120.0, gt=0, description="A video whose frames take longer is rejected."
+        300.0,
+        gt=0,
+        description="A video whose frames take longer is rejected; waiting for S3 does not count.",
+    )
+    decode_cpu_s: float = Field(
+        120.0, gt=0, description="A video whose frames take more CPU time is rejected."
+    )
+    decoder_memory_mib: int = Field(
+        2048,
+        ge=512,
+        description="Address space of each decoder process; a video that needs more is rejected.",
+    )
+    sparse_s: float = Field(
+        60.0,
+        gt=0,
+        description="A caption with more seconds of video per frame is flagged `low_coverage`.",
     )
     drain_s: float = Field(
         25.0,
@@ -160,6 +195,15 @@ class Settings(BaseSettings):
     @classmethod
     def _sources_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_address(source) for source in value)
+
+    @field_validator("addresses")
+    @classmethod
+    def _addresses_name_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            Allowed(value)
+        except ConfigError as error:
+            raise ValueError(f"{error}. {error.cure}") from error
+        return value
 
     @field_validator("prompt")
     @classmethod

@@ -78,10 +78,17 @@ class ObjectStore:
     def __init__(self, tries: int = TRIES) -> None:
         self._s3: S3Client = boto3.client("s3", config=_network(tries))
 
-    def head(self, bucket: str, key: str) -> ObjectInfo:
-        """Raises Missing, Forbidden, StoreUnavailable, as all reads do."""
+    def head(
+        self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
+    ) -> ObjectInfo:
+        """What is there; with `etag`, that content or none.
+
+        Raises:
+            Missing, Forbidden, StoreUnavailable, as all reads do.
+            Overwritten: the object's content is not the one asked for.
+        """
         with _translated(bucket, key):
-            found = self._s3.head_object(Bucket=bucket, Key=key)
+            found = self._s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
         return ObjectInfo(
             bucket,
             key,
@@ -90,6 +97,23 @@ class ObjectStore:
             found["LastModified"],
             found.get("VersionId"),
         )
+
+    def get_range(
+        self,
+        bucket: str,
+        key: str,
+        start: int,
+        end: int,
+        *,
+        etag: str | None = None,
+        version_id: str | None = None,
+    ) -> bytes:
+        """The bytes from `start` to `end`, which is not included. Raises as `head`."""
+        with _translated(bucket, key):
+            found = self._s3.get_object(
+                Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **_pin(etag, version_id)
+            )
+            return found["Body"].read()
 
     def exists(self, bucket: str, key: str) -> bool:
         try:
@@ -106,42 +130,12 @@ class ObjectStore:
             found = self._s3.get_object(Bucket=bucket, Key=key)
             return found["Body"].read(), found["ETag"].strip('"')
 
-    def download(
-        self,
-        bucket: str,
-        key: str,
-        path: Path,
-        *,
-        etag: str | None = None,
-        version_id: str | None = None,
-        on_chunk: Callable[[], None] | None = None,
-    ) -> ObjectInfo:
-        """Stream an object into a file; with `etag`, that content or none.
-
-        Args:
-            version_id: of a version that is not the latest.
-            on_chunk: called after each MiB.
-
-        Raises:
-            Overwritten: the object's content is not the one asked for.
-        """
-        pinned: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        if version_id is not None:
-            pinned["VersionId"] = version_id
+    def download(self, bucket: str, key: str, path: Path) -> None:
+        """Stream an object into a file."""
         with _translated(bucket, key), path.open("wb") as file:
-            found = self._s3.get_object(Bucket=bucket, Key=key, **pinned)
+            found = self._s3.get_object(Bucket=bucket, Key=key)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
-                if on_chunk:
-                    on_chunk()
-        return ObjectInfo(
-            bucket,
-            key,
-            found["ETag"].strip('"'),
-            found["ContentLength"],
-            found["LastModified"],
-            found.get("VersionId"),
-        )
 
     def put(
         self,
@@ -237,6 +231,13 @@ class ObjectStore:
             for page in pages:
                 for item in page.get("CommonPrefixes", ()):
                     yield item["Prefix"].removeprefix(prefix).rstrip("/")
+
+
+def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:
+    pinned: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+    if version_id is not None:
+        pinned["VersionId"] = version_id
+    return pinned
 
 
 class _UnderWay(StoreUnavailable):

@@ -61,8 +61,10 @@ def buckets(aws: dict[str, str]) -> Iterator[tuple[str, str]]:
         # All of them first: what is deleted meanwhile would move the pages.
         pages = list(client.get_paginator("list_object_versions").paginate(Bucket=name))
         for page in pages:
-            for item in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
+            found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+            objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            if objects:
+                client.delete_objects(Bucket=name, Delete={"Objects": objects, "Quiet": True})
         client.delete_bucket(Bucket=name)
 
 

@@ -3,6 +3,7 @@
 This is the only module that reads the environment, and the only one in which work is wired up.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.caption.captioner import GenerateCaptioner
         from workers.delivery.adapters import AdapterFollower
         from workers.delivery.caption import CaptionWork
+        from workers.delivery.decoders import decoders_of
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.prompt import prompt_ids
         from workers.model.selfcheck import check_context, check_model
@@ -92,8 +94,16 @@ class CaptionRuntime(bootsteps.StartStopStep):
             life.scratch,
         )
         self.follower.start()
+        decoders = decoders_of(settings, worker.concurrency, life.scratch)
         _runtime["captions"] = CaptionWork(
-            settings, store, captioner, loaded.identity, choice, life.scratch, send_caption
+            settings,
+            store,
+            captioner,
+            loaded.identity,
+            choice,
+            decoders,
+            send_caption,
+            lambda: not life.leases.taking,
         )
         _runtime["leases"] = life.leases
         seconds = round(time.monotonic() - started, 3)
@@ -128,12 +138,17 @@ class TrainRuntime(bootsteps.StartStopStep):
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """What cannot work ends here: say what to change, and end this process."""
+    """What cannot work ends here: say what to change, and end this process.
+
+    At once: nothing has been taken yet, and an orderly end would wait for threads that wait.
+    """
     try:
         yield
     except ConfigError as error:
         log.critical("refusing to start", message=str(error), cure=error.cure)
-        sys.exit(EX_CONFIG)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(EX_CONFIG)
 
 
 def _settings() -> Settings:

@@ -16,6 +16,7 @@ from shared.backlog_progress import DONE, FAILED
 from shared.broker import CAPTION_TASK, TRAIN_TASK
 from shared.errors import (
     BadMessage,
+    Draining,
     Hangs,
     JamakError,
     KillsWorkers,
@@ -100,6 +101,9 @@ def _register(
             leases().refuse(lease.delivery.lease, str(error))
         except LeaseLost as error:
             log.warning("left to somebody else", task=name, message=str(error))
+        except Draining as error:
+            log.info("handed back", task=name, message=str(error))
+            leases().release(lease, tried=False)
         except NotForMe as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("left to another worker", task=name, message=str(error), cure=error.cure)
@@ -112,7 +116,7 @@ def _register(
             log.warning(
                 "again later", task=name, attempt=attempt, delay_s=delay_s, message=str(error)
             )
-            leases().release(lease, delay_s)
+            leases().release(lease, delay_s, tried=not lease.advanced)
         except Exception:
             # Not even the failure could be written.
             log.exception("handed back", task=name)
@@ -137,17 +141,17 @@ def _do(
         _refuse_dangerous(history)
         run(job, lease)
         return job, DONE
-    except (LeaseLost, NotForMe):
+    except (LeaseLost, Draining, NotForMe):
         raise
     except Retry as error:
-        if history.attempt < MAX_ATTEMPTS:
+        if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise
         return job, _failed(fail, job, lease, error)
     except JamakError as error:
         return job, _failed(fail, job, lease, error)
     except Exception as error:
         summary = f"{type(error).__name__}: {error}"
-        if history.attempt < MAX_ATTEMPTS:
+        if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise Retry(summary) from error
         trace = "".join(traceback.format_exception(error))[-4000:]
         return job, _failed(fail, job, lease, InternalError(summary, trace=trace))

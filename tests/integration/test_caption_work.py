@@ -1,70 +1,37 @@
 """A caption's life without Celery, where the model itself must misbehave."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.cards import CLASSES, CardChoice
 from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
 from shared.keys import failure_key, record_key, view_key
-from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
+from shared.messages import ModelIdentity
 from shared.records import Records
 from tests.adapters import publish
 from tests.videos import write_clip
+from tests.work import Silent, taken, work_with
 from tests.world import World
-from workers.caption.budget import Plan
 from workers.caption.captioner import Answer
 from workers.delivery.adapters import AdapterFollower
-from workers.delivery.caption import CaptionWork
-from workers.delivery.leases import Lease, Leases
-from workers.progress import Progress
-from workers.video.sampling import Frames
+from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.integration
 
 
-class Silent:
-    """A captioner whose model has nothing to say."""
-
-    def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
-        return Plan(frames=2, visual_tokens=2, reason="")
-
-    def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
-    ) -> Answer:
-        return Answer(" \n", True, 2, 3, 1, None)
-
-    def __init__(self) -> None:
-        self.adapters: list[str | None] = []
-
-    def validate_adapter(self, version: str, directory: Path) -> None:
-        pass
-
-    def use_adapter(self, adapter: AdapterUsed | None, directory: Path | None) -> None:
-        self.adapters.append(adapter.version if adapter else None)
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[DecoderPool]:
+    pool = DecoderPool(1)
+    yield pool
+    pool.close()
 
 
-def never(job: CaptionJob, queue: str) -> None:
-    raise AssertionError("nothing was overwritten")
-
-
-def work_with(world: World, captioner: Silent, scratch: Path) -> CaptionWork:
-    card = CardChoice(CLASSES["l4"], "cpu", "float32", "a test")
-    model = ModelIdentity(id="tests/tiny", revision="1", weights_sha256="0" * 64)
-    return CaptionWork(world.settings, world.store, captioner, model, card, scratch, never)
-
-
-def taken(world: World, job: CaptionJob) -> Lease:
-    world.send(job)
-    leases = Leases(world.queues, 1, dict)
-    delivery = leases.receive(["caption.t4"], 5)
-    assert delivery is not None
-    return leases.of(delivery.lease)
-
-
-def test_an_empty_caption_is_a_failure_that_says_so(world: World, tmp_path: Path) -> None:
-    work = work_with(world, Silent(), tmp_path)
+def test_an_empty_caption_is_a_failure_that_says_so(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    work = work_with(world, Silent(), decoders)
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "silent.mp4"))
     lease = taken(world, job)
     with pytest.raises(EmptyCaption) as caught:
@@ -74,7 +41,9 @@ def test_an_empty_caption_is_a_failure_that_says_so(world: World, tmp_path: Path
     assert (failure.reason, failure.flags) == ("empty_caption", ("empty", "emulated"))
 
 
-def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_path: Path) -> None:
+def test_who_lost_the_lease_writes_neither_record_nor_failure(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
     class Slow(Silent):
         """So slow that somebody else has the message by the time it answers."""
 
@@ -82,7 +51,7 @@ def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_
             world.queues.release(lease.delivery.lease, None)
             return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
 
-    work = work_with(world, Slow(), tmp_path)
+    work = work_with(world, Slow(), decoders)
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "slow.mp4"))
     lease = taken(world, job)
     with pytest.raises(LeaseLost):
@@ -93,12 +62,14 @@ def test_who_lost_the_lease_writes_neither_record_nor_failure(world: World, tmp_
         assert not world.store.exists(world.output, key)
 
 
-def test_what_has_its_caption_does_not_fail_any_more(world: World, tmp_path: Path) -> None:
+def test_what_has_its_caption_does_not_fail_any_more(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
     class Speaking(Silent):
         def caption(self, *args: Any) -> Answer:
             return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
 
-    work = work_with(world, Speaking(), tmp_path)
+    work = work_with(world, Speaking(), decoders)
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "captioned.mp4"))
     lease = taken(world, job)
     work.run(job, lease)
@@ -124,13 +95,15 @@ def test_a_pointer_that_cannot_be_read_now_is_followed_later(world: World, tmp_p
     assert captioner.adapters == [version]
 
 
-def test_who_comes_second_sees_to_the_views(world: World, tmp_path: Path) -> None:
+def test_who_comes_second_sees_to_the_views(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
     """The first one wrote its record and died before them."""
 
     class Overtaken(Silent):
         def caption(self, *args: Any) -> Answer:
             answer = Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
-            first = work_with(world, Speaking(answer), tmp_path)._caption(job, lease)
+            first = work_with(world, Speaking(answer), decoders)._caption(job, lease)
             assert Records(world.store, world.settings).write(job, first)
             return answer
 
@@ -144,7 +117,7 @@ def test_who_comes_second_sees_to_the_views(world: World, tmp_path: Path) -> Non
 
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "overtaken.mp4"))
     lease = taken(world, job)
-    assert work_with(world, Overtaken(), tmp_path).run(job, lease) == "duplicate"
+    assert work_with(world, Overtaken(), decoders).run(job, lease) == "duplicate"
     for ending in (".json", ".vtt"):
         assert world.store.exists(
             world.output, view_key(world.prefix, world.videos, job.video.key, ending)

@@ -303,6 +303,7 @@ def test_above_the_mark_nothing_is_received(
     tell(queue_url, bucket="b", key="a.mp4", eTag="e", size=1)
     one = listener(world, queue_url)
     monkeypatch.setattr("producer.listen.LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("producer.listen.WAIT_S", 2)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # not in the main thread
     running = threading.Thread(target=one.run)
     running.start()

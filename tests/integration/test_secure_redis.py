@@ -18,6 +18,7 @@ from shared.broker import leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.videos import write_clip
+from tests.waiting import wait_until
 from tests.world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -136,11 +137,14 @@ def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
 
 def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
     worker = Captioner(as_role(secure, "producer"), tmp_path)
-    code = None
-    while code is None:
-        code = worker.process.poll()
-    assert code == 78
-    assert "users.acl" in worker.process.log.read_text()
+    try:
+        wait_until(lambda: worker.process.poll() is not None, 120, "its end")
+    finally:
+        told = worker.process.log.read_text()
+        print(told)
+        stop([worker.process], patience_s=5)
+    assert worker.process.poll() == 78
+    assert "users.acl" in told
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:

@@ -81,14 +81,20 @@ def test_an_upload_to_nowhere_is_named(world: World, tmp_path: Path) -> None:
         world.store.upload(tmp_path / "a", "no-such-bucket-of-ours", "a")
 
 
-def test_a_download_is_pinned_to_the_content(world: World, tmp_path: Path) -> None:
-    old = world.store.put(world.videos, "pinned", b"old")
-    assert world.store.download(world.videos, "pinned", tmp_path / "a", etag=old).size_bytes == 3
-    world.store.put(world.videos, "pinned", b"new")
+def test_a_read_is_pinned_to_the_content(world: World) -> None:
+    store, where = world.store, (world.videos, "pinned")
+    old = store.put(*where, b"old one")
+    first = store.head(*where, etag=old)
+    assert (first.etag, first.size_bytes) == (old, 7)
+    assert store.get_range(*where, 1, 4, etag=old) == b"ld "
+    store.put(*where, b"new one")
     with pytest.raises(Overwritten):
-        world.store.download(world.videos, "pinned", tmp_path / "a", etag=old)
+        store.head(*where, etag=old)
+    with pytest.raises(Overwritten):
+        store.get_range(*where, 0, 3, etag=old)
+    assert store.get_range(*where, 0, 3, etag=old, version_id=first.version_id) == b"old"
     with pytest.raises(Missing):
-        world.store.download(world.videos, "absent", tmp_path / "a")
+        store.get_range(world.videos, "absent", 0, 3)
 
 
 # --- views ---------------------------------------------------------------------------------------

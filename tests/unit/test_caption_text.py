@@ -1,23 +1,13 @@
 """Budget, checks and formats: what can be said about a caption without a model."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit, EmptyCaption
-from shared.formats import to_vtt, vtt_time
-from shared.messages import (
-    Caption,
-    CardUsed,
-    FramesUsed,
-    ModelIdentity,
-    Recipe,
-    TokensUsed,
-    Video,
-)
+from shared.formats import cue_time, to_srt, to_vtt
+from tests.records import caption
 from workers.caption.budget import plan_frames
 from workers.caption.checks import check_text, is_repetitive
 
@@ -55,6 +45,7 @@ def test_more_than_fits_is_refused_not_shortened() -> None:
 
 def check(text: str, **changes: object) -> tuple[str, tuple[str, ...]]:
     values = {"finished": True, "frames_found": 4, "frames_expected": 4}
+    values |= {"sparse": False, "damaged": False}
     return check_text(text, **(values | changes))  # type: ignore[arg-type]
 
 
@@ -69,6 +60,8 @@ def test_good_korean_is_ok() -> None:
         ("빨간 원이 움직", {"finished": False}, "truncated"),
         ("A red circle moves.", {}, "wrong_language"),
         ("빨간 원이 있습니다.", {"frames_found": 2}, "low_coverage"),
+        ("빨간 원이 있습니다.", {"sparse": True}, "low_coverage"),
+        ("빨간 원이 있습니다.", {"damaged": True}, "damaged"),
         ("원이 원이 원이 원이 있습니다.", {}, "repetitive"),
         ("공을 차고 공을 차고 공을 차고 갑니다.", {}, "repetitive"),
     ],
@@ -90,30 +83,15 @@ def test_honest_long_text_is_not_called_repetitive() -> None:
     )
 
 
-def caption(text: str, duration_s: float = 2.5) -> Caption:
-    return Caption(
-        status="ok",
-        flags=(),
-        text=text,
-        video=Video(bucket="b", key="k", etag="e", size_bytes=1),
-        last_modified=datetime(2026, 1, 1, tzinfo=UTC),
-        duration_s=duration_s,
-        frames=FramesUsed(requested=4, decoded=4, timestamps_s=(0.0,)),
-        tokens=TokensUsed(visual=1, prompt=1, generated=1),
-        recipe_id="x",
-        recipe=Recipe(prompt="p", model="m", revision="r"),
-        model=ModelIdentity(id="m", revision="r", weights_sha256="0"),
-        adapter=None,
-        card=CardUsed(name="cpu", device="cpu", dtype="float32", quantized=False),
-        timings_s={},
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        jamak="0",
-    )
-
-
 def test_vtt_has_one_cue_over_the_video() -> None:
     assert to_vtt(caption("한 줄")).decode() == (
         "WEBVTT\nLanguage: ko\n\n00:00:00.000 --> 00:00:02.500\n한 줄\n"
+    )
+
+
+def test_subrip_knows_no_escapes() -> None:
+    assert to_srt(caption("<b> & --> 끝")).decode() == (
+        "1\n00:00:00,000 --> 00:00:02,500\n<b> & → 끝\n"
     )
 
 
@@ -125,6 +103,6 @@ def test_no_text_breaks_out_of_its_cue(text: str) -> None:
     assert "<" not in cue
 
 
-def test_times_are_written_as_webvtt_wants() -> None:
-    assert vtt_time(3725.0405) == "01:02:05.040"
-    assert vtt_time(359999.9996) == "100:00:00.000"
+def test_times_are_written_as_players_want_them() -> None:
+    assert cue_time(3725.0405, ".") == "01:02:05.040"
+    assert cue_time(359999.9996, ",") == "100:00:00,000"

@@ -54,15 +54,15 @@ def test_the_card_is_no_part_of_what_is_asked() -> None:
 
 def test_a_message_from_the_future_is_left_alone() -> None:
     payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
-    with pytest.raises(NewerMessage, match="version 3"):
-        decode(CaptionJob, payload | {"v": 3, "something": "new"})
+    with pytest.raises(NewerMessage, match="version 4"):
+        decode(CaptionJob, payload | {"v": 4, "something": "new"})
 
 
 def test_a_message_of_the_version_before_is_read() -> None:
     payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
-    del payload["backlog"]
-    job = decode(CaptionJob, payload | {"v": 1})
-    assert (job.video, job.backlog) == (VIDEO, None)
+    del payload["address"], payload["recipe"]["sampling"]["segments"]
+    job = decode(CaptionJob, payload | {"v": 2})
+    assert (job.video, job.address, job.recipe.sampling.segments) == (VIDEO, None, None)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from workers.caption.budget import Plan, plan_frames
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
-from workers.video.sampling import Frames
+from workers.video.convert import Frames, Shape
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Answer:
 class Captioner(Protocol):
     """Safe to call from many threads."""
 
+    @property
+    def shape(self) -> Shape | None:
+        """Of the frames that it likes best; None: their own."""
+
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         """Raises DoesNotFit."""
 
@@ -45,6 +49,12 @@ class Captioner(Protocol):
         self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
     ) -> Answer:
         """Describe the frames of one video."""
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Whether the model takes a prompt without frames, and has room for the answer."""
+
+    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+        """To a prompt without frames. Raises DoesNotFit."""
 
     def validate_adapter(self, version: str, directory: Path) -> None:
         """Raises BadAdapter."""
@@ -58,6 +68,7 @@ class GenerateCaptioner:
 
     def __init__(self, loaded: LoadedModel, card: CardClass) -> None:
         self._loaded, self._card = loaded, card
+        self.shape = loaded.preprocessor.shape
         self._adapters = ModelWithAdapters(loaded.model)
         self._used: AdapterUsed | None = None
         self._lock = threading.Lock()
@@ -79,15 +90,40 @@ class GenerateCaptioner:
     ) -> Answer:
         progress.tick("preprocess")
         loaded = self._loaded
-        pixels = loaded.preprocessor(frames).to(loaded.device, loaded.dtype)
+        pixels = loaded.preprocessor(frames).to(loaded.device, loaded.dtype).unsqueeze(0)
         text_ids = prompt_ids(loaded.tokenizer, prompt)
         visual = len(frames) * loaded.layout.tokens_per_frame
-        if visual + len(text_ids) - 1 + decoding.max_new_tokens > loaded.context:
-            raise DoesNotFit(
-                f"{visual} visual, {len(text_ids) - 1} prompt and {decoding.max_new_tokens} new "
-                f"tokens do not fit the model's {loaded.context} positions"
-            )
+        self._check_context(visual, len(text_ids) - 1, decoding.max_new_tokens)
         ids = loaded.layout.expand(text_ids, videos=[len(frames)])
+        pictures = {"pixel_values_videos": pixels}  # (1, frames, 3, S, S)
+        return self._generate(ids, visual, pictures, decoding, progress)
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        prompt_tokens = len(self._loaded.tokenizer(prompt).input_ids)
+        return bool(prompt_tokens + max_new_tokens <= self._loaded.context)
+
+    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+        ids = list(self._loaded.tokenizer(prompt).input_ids)
+        self._check_context(0, len(ids), decoding.max_new_tokens)
+        return self._generate(ids, 0, {}, decoding, progress)
+
+    def _check_context(self, visual: int, prompt_tokens: int, new_tokens: int) -> None:
+        if visual + prompt_tokens + new_tokens > self._loaded.context:
+            raise DoesNotFit(
+                f"{visual} visual, {prompt_tokens} prompt and {new_tokens} new tokens do not fit "
+                f"the model's {self._loaded.context} positions"
+            )
+
+    def _generate(
+        self,
+        ids: list[int],
+        visual: int,
+        pictures: dict[str, torch.Tensor],
+        decoding: Decoding,
+        progress: Progress,
+    ) -> Answer:
+        """When it is this one's turn. `visual` of the ids stand for pictures."""
+        loaded = self._loaded
         input_ids = torch.tensor([ids], device=loaded.device)
         progress.wait_for(self._engine)
         with self._lock, self._adapters.running(), torch.inference_mode():
@@ -96,10 +132,10 @@ class GenerateCaptioner:
             output = self._adapters.model.generate(
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
-                pixel_values_videos=pixels.unsqueeze(0),  # (1, frames, 3, S, S)
                 stopping_criteria=StoppingCriteriaList([_Tick(progress, self._engine)]),
                 pad_token_id=loaded.tokenizer.pad_token_id,
                 eos_token_id=loaded.tokenizer.eos_token_id,
+                **pictures,
                 **_sampling(decoding),
             )
         generated = output[0, len(ids) :].tolist()
@@ -107,7 +143,7 @@ class GenerateCaptioner:
             text=text_of(loaded.tokenizer, generated),
             finished=bool(generated) and generated[-1] == loaded.tokenizer.eos_token_id,
             visual_tokens=visual,
-            prompt_tokens=len(text_ids) - 1,
+            prompt_tokens=len(ids) - visual,
             generated_tokens=len(generated),
             adapter=used,
         )

@@ -12,13 +12,21 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def check_text(
-    text: str, *, finished: bool, frames_found: int, frames_expected: int
+    text: str,
+    *,
+    finished: bool,
+    frames_found: int,
+    frames_expected: int,
+    sparse: bool,
+    damaged: bool,
 ) -> tuple[Literal["ok", "partial"], tuple[Flag, ...]]:
     """Status and flags of a caption.
 
     Args:
         finished: the model ended by itself, not at max_new_tokens.
         frames_expected: distinct frames that the sampling asked for.
+        sparse: each frame stands for many seconds.
+        damaged: parts of the video cannot be decoded.
 
     Raises:
         EmptyCaption: there is no text at all.
@@ -32,8 +40,10 @@ def check_text(
         flags.append("repetitive")
     if hangul_share(text) < 0.5:
         flags.append("wrong_language")
-    if frames_found < frames_expected:
+    if frames_found < frames_expected or sparse:
         flags.append("low_coverage")
+    if damaged:
+        flags.append("damaged")
     return ("partial" if flags else "ok"), tuple(flags)
 
 

@@ -4,16 +4,16 @@ ours? -> record.
 Knows the bucket and the captioner; knows nothing of Celery.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 from shared import __version__, telemetry
+from shared.addresses import Addresses
 from shared.cards import CardChoice
-from shared.errors import EmptyCaption, EmptyFile, JamakError, TooLarge, WrongModel
+from shared.errors import Draining, EmptyCaption, JamakError, WrongModel
 from shared.messages import (
     Caption,
     CaptionJob,
@@ -22,16 +22,18 @@ from shared.messages import (
     Flag,
     FramesUsed,
     ModelIdentity,
-    TokensUsed,
 )
 from shared.records import Records
 from shared.settings import Settings
-from shared.storage import ObjectStore
+from shared.storage import ObjectInfo, ObjectStore
 from workers.caption.captioner import Captioner
-from workers.caption.checks import check_text
-from workers.delivery.fetch import fetch_video
+from workers.delivery.describe import Described, Describer, frames_used
+from workers.delivery.fetch import Places, read_video
 from workers.delivery.leases import Lease
-from workers.video.sampling import Limits, sample_frames
+from workers.delivery.parts import Parts
+from workers.video.pool import DecoderPool
+from workers.video.sampling import Sample
+from workers.video.source import Source
 
 Outcome = Literal["ok", "partial", "failed", "duplicate"]
 
@@ -48,14 +50,15 @@ class CaptionWork:
         captioner: Captioner,
         model: ModelIdentity,
         card: CardChoice,
-        scratch: Path,
+        decoders: DecoderPool,
         send: Callable[[CaptionJob, str], None],
+        draining: Callable[[], bool],
     ) -> None:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
-        self._scratch, self._send = scratch, send
+        self._places = Places(store, Addresses(settings.addresses))
+        self._decoders, self._send, self._draining = decoders, send, draining
         self._records = Records(store, settings)
-        self._limits = Limits(settings.max_pixels, settings.decode_deadline_s)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
@@ -109,73 +112,77 @@ class CaptionWork:
             self._records.render(found)
 
     def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
-        recipe, video, progress = job.recipe, job.video, lease.progress
+        recipe, progress = job.recipe, lease.progress
         if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
             raise WrongModel(
                 f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
                 f"{self._model.id}@{self._model.revision}"
-            )
-        if video.size_bytes == 0:
-            raise EmptyFile(f"{video.uri} has 0 bytes", size_bytes=0)
-        if video.size_bytes > self._settings.max_video_bytes:
-            raise TooLarge(
-                f"{video.uri} has {video.size_bytes} bytes; "
-                f"{self._settings.max_video_bytes} are the most",
-                size_bytes=video.size_bytes,
-                max_video_bytes=self._settings.max_video_bytes,
             )
         plan = self._captioner.plan(
             recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
         )
         reduced = lease.delivery.history.deaths_alone > 0
         wanted = max(1, plan.frames // 2) if reduced else plan.frames
-        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as made:
-            # A neutral name: a key may hold anything, and be longer than a file's name may.
-            path = Path(made) / "video"
-            info = fetch_video(
-                self._store,
-                job,
-                path,
-                progress,
-                lambda newer: self._send(newer, lease.delivery.queue),
-            )
-            progress.tick("frames")
-            sample = sample_frames(path, wanted, self._limits, progress)
-        answer = self._captioner.caption(sample.frames, recipe.prompt, recipe.decoding, progress)
-        progress.tick("check")
-        status, flags = check_text(
-            answer.text,
-            finished=answer.finished,
-            frames_found=len(sample.frames),
-            frames_expected=sample.distinct,
-        )
+        describer = Describer(self._captioner, recipe, wanted, self._settings.sparse_s, progress)
+        info, told = self._describe(job, lease, describer)
         return Caption(
-            status=status,
-            flags=(*flags, *(("reduced",) if reduced else ()), *self._card_flags()),
-            text=answer.text,
-            video=video,
+            status=told.status,
+            flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
+            text=told.text,
+            video=job.video,
             last_modified=info.last_modified,
-            duration_s=round(sample.duration_s, 6),
-            frames=FramesUsed(
-                requested=wanted,
-                decoded=len(sample.frames),
-                timestamps_s=sample.timestamps_s,
-                decode_errors=sample.decode_errors,
-            ),
-            tokens=TokensUsed(
-                visual=answer.visual_tokens,
-                prompt=answer.prompt_tokens,
-                generated=answer.generated_tokens,
-            ),
+            duration_s=told.duration_s,
+            frames=told.frames,
+            tokens=told.tokens,
             recipe_id=recipe.id,
             recipe=recipe,
             model=self._model,
-            adapter=answer.adapter,
+            adapter=told.adapter,
             card=self._card_used(),
             timings_s=progress.timings_s(),
             created_at=datetime.now(UTC),
             jamak=__version__,
+            segments=told.segments,
+            parting=told.parting,
         )
+
+    def _describe(
+        self, job: CaptionJob, lease: Lease, describer: Describer
+    ) -> tuple[ObjectInfo, Described]:
+        def at_once(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Sample, FramesUsed]:
+            with self._decoders.open(source, lease.progress, describer.frames) as video:
+                sample = describer.sample(video)
+                return info, sample, frames_used(sample, video)
+
+        def in_parts(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Described]:
+            parts = Parts(self._store, self._settings, job)
+            try:
+                with self._decoders.open(source, lease.progress) as video:
+                    told = describer.describe_parts(
+                        video,
+                        parts,
+                        before_each=partial(self._before_part, job, lease),
+                        before_write=lease.check,
+                    )
+                    return info, told
+            finally:
+                lease.advanced = parts.written > 0
+
+        def send(newer: CaptionJob) -> None:
+            self._send(newer, lease.delivery.queue)
+
+        if job.recipe.sampling.segments is not None:
+            return read_video(self._places, job, lease.progress, send, in_parts)
+        info, sample, used = read_video(self._places, job, lease.progress, send, at_once)
+        return info, describer.describe(sample, used)
+
+    def _before_part(self, job: CaptionJob, lease: Lease, number: int, count: int) -> None:
+        """What holds for a whole short video holds for each segment of a long one."""
+        log.info("segment", job=job.id, key=job.video.uri, number=number, of=count)
+        lease.check()
+        if self._draining():
+            raise Draining("the rest of its segments is for the next worker")
+        lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
 
     def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
         """Write why a job cannot succeed, unless it has its caption. Its neighbours never notice.

@@ -1,62 +1,116 @@
-"""The video that a job means, and no other: pinned to its content while it is read."""
+"""The video that a job means, and no other: every read of it is pinned to its content."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from shared import telemetry
-from shared.errors import Gone, Missing, Overwritten
+from shared.addresses import Addresses
+from shared.errors import EmptyFile, Gone, Missing, Overwritten
 from shared.messages import CaptionJob
+from shared.ranged import changed
 from shared.storage import ObjectInfo, ObjectStore
 from shared.videos import video_of
 from workers.progress import Progress
+from workers.video.source import Source
+
+T = TypeVar("T")
 
 log = telemetry.get_logger("jamak.fetch")
 
 
-def fetch_video(
-    store: ObjectStore,
+@dataclass(frozen=True)
+class Places:
+    """Where videos are."""
+
+    store: ObjectStore
+    addresses: Addresses
+
+    def object_source(self, info: ObjectInfo, version_id: str | None = None) -> Source:
+        """Pinned: who overwrites the object meanwhile does not get into it."""
+
+        def fetch(start: int, end: int) -> bytes:
+            return self.store.get_range(
+                info.bucket, info.key, start, end, etag=info.etag, version_id=version_id
+            )
+
+        return Source(video_of(info).uri, info.size_bytes, fetch)
+
+    def address_source(self, address: str, info: ObjectInfo) -> Source:
+        def fetch(start: int, end: int) -> bytes:
+            return self.addresses.get_range(address, start, end, info.etag)
+
+        return Source(video_of(info).uri, info.size_bytes, fetch)
+
+
+def read_video(
+    places: Places,
     job: CaptionJob,
-    path: Path,
     progress: Progress,
     send: Callable[[CaptionJob], None],
-) -> ObjectInfo:
-    """Download it. When something newer is there by now, that gets a job of its own, and this one
-    goes on with its version if the bucket still has it.
+    use: Callable[[Source, ObjectInfo], T],
+) -> T:
+    """What `use` makes of it. When the bucket has something newer by now, that gets a job of its
+    own, and this one begins anew with its version, if the bucket still has it. What is at an
+    address gets none: a server that gives it a new ETag each time would have one without end.
 
     Raises:
+        EmptyFile.
         Gone: the video was deleted.
         Overwritten: it was, and its version is not kept.
     """
-
-    def download(version_id: str | None = None) -> ObjectInfo:
-        video = job.video
-        return store.download(
-            video.bucket,
-            video.key,
-            path,
-            etag=video.etag,
-            version_id=version_id,
-            on_chunk=lambda: progress.tick("download"),
-        )
-
+    if job.video.size_bytes == 0:
+        raise EmptyFile(f"{job.video.uri} has 0 bytes", size_bytes=0)
     progress.tick("download")
     try:
-        return download()
-    except Missing as error:
-        raise Gone(str(error)) from error
+        return use(*_open(places, job, None))
     except Overwritten:
-        _send_newer(store, job, send)
+        if job.address is not None:
+            raise
+        _send_newer(places, job, send)
         if job.video.version_id is None:
             raise
     try:
-        return download(job.video.version_id)
-    except Missing as error:
+        return use(*_open(places, job, job.video.version_id))
+    except Gone as error:
         raise Overwritten(f"{job.video.uri} was overwritten, its version is gone") from error
 
 
-def _send_newer(store: ObjectStore, job: CaptionJob, send: Callable[[CaptionJob], None]) -> None:
+def _open(places: Places, job: CaptionJob, version_id: str | None) -> tuple[Source, ObjectInfo]:
+    """Raises Gone, now and at each fetch; Overwritten, Forbidden, NoRanges."""
+    video = job.video
+    with _own_absence(job):
+        if job.address is None:
+            info = places.store.head(
+                video.bucket, video.key, etag=video.etag, version_id=version_id
+            )
+            source = places.object_source(info, version_id)
+        else:
+            info = places.addresses.head(job.address, etag=video.etag)
+            if info.size_bytes != video.size_bytes:
+                raise changed(video.uri)
+            source = places.address_source(job.address, info)
+
+    def fetch(start: int, end: int) -> bytes:
+        with _own_absence(job):
+            return source.fetch(start, end)
+
+    return replace(source, fetch=fetch), info
+
+
+@contextmanager
+def _own_absence(job: CaptionJob) -> Iterator[None]:
+    """Only the video's own is `Gone`: what `use` misses, an output bucket say, is not."""
     try:
-        newer = video_of(store.head(job.video.bucket, job.video.key))
+        yield
+    except Missing as error:
+        raise Gone(str(error), cure=error.cure if job.address else None) from error
+
+
+def _send_newer(places: Places, job: CaptionJob, send: Callable[[CaptionJob], None]) -> None:
+    try:
+        newer = video_of(places.store.head(job.video.bucket, job.video.key))
     except Missing:
         return  # and deleted meanwhile
     send(job.model_copy(update={"video": newer, "backlog": None}))

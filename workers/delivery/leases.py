@@ -37,6 +37,8 @@ class Lease:
         self.progress = Progress()
         self.held = True
         """False: lost, given back or set aside. Its task may still be running."""
+        self.advanced = False
+        """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()
         self._queues = queues
         self._seen = self._kept = self.progress.pulse

@@ -39,7 +39,7 @@ def decode_clips(
 
     def decode(row: Row) -> torch.Tensor:
         try:
-            sample = sample_frames(folder / row.video.uri, frames)
+            sample = sample_frames(folder / row.video.uri, frames, shape=preprocessor.shape)
         except Reject as error:
             raise BadData(
                 f"row {row.id!r}: its video cannot be used: {error}",

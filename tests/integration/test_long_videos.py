@@ -1,0 +1,369 @@
+"""A long video, segment by segment: each captioned once, whoever dies or drains on the way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from infra.demo.captions import caption as true_caption
+from infra.demo.clips import Clip, render, write_film
+from infra.demo.scenes import single
+from infra.local.processes import stop
+from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
+from shared.keys import part_key, view_key
+from shared.leased_queues import Delivery
+from shared.messages import CaptionJob, Cuts, Decoding, Sampling, Segment, decode
+from tests.captioner import Captioner
+from tests.waiting import wait_until
+from tests.work import Silent, taken, work_with
+from tests.world import World
+from workers.caption.captioner import Answer
+from workers.delivery.leases import Leases
+from workers.delivery.parts import Parts
+from workers.progress import Progress
+from workers.video import pool as pool_module
+from workers.video.convert import Frames
+from workers.video.pool import DecoderPool, OpenVideo
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+SCENES = (
+    single("black", "red", "circle", "rightwards"),
+    single("white", "blue", "star", "still"),
+    single("gray", "yellow", "square", "downwards"),
+)
+LENGTHS_S = (3.0, 4.0, 2.5)
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    clips = [Clip(7, fps=12, duration_s=length) for length in LENGTHS_S]
+    parts = [render(scene, clip) for scene, clip in zip(SCENES, clips, strict=True)]
+    write_film(path, np.concatenate(parts), 12)
+    return path
+
+
+@pytest.fixture
+def decoders() -> Iterator[DecoderPool]:
+    pool = DecoderPool(1)
+    yield pool
+    pool.close()
+
+
+def job_of(world: World, path: Path, key: str, segments: str) -> CaptionJob:
+    return world.job(world.upload(path, key), sampling=Sampling(segments=segments))
+
+
+class Counting(Silent):
+    """Says which caption it is; `dies_at` ends it as a killed worker ends."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        super().__init__()
+        self.captions = 0
+        self.questions: list[str] = []
+        self._dies_at = dies_at
+
+    def caption(
+        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+    ) -> Answer:
+        self.captions += 1
+        if self.captions == self._dies_at:
+            raise KeyboardInterrupt
+        return Answer(f"{self.captions}번째 장면입니다.", True, 2, 3, 9, None)
+
+    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+        self.questions.append(prompt)
+        return Answer("모두 모아 보면 이렇습니다.", True, 0, 3, 9, None)
+
+
+def decoder_process() -> psutil.Process:
+    (process,) = (
+        one for one in psutil.Process().children() if "workers.video.decoder" in one.cmdline()
+    )
+    return process
+
+
+def test_the_parts_of_a_long_video_have_captions_and_times_of_their_own(
+    world: World, tmp_path: Path, long_video: Path
+) -> None:
+    worker = Captioner(world, tmp_path)
+    worker.wait()
+    job = job_of(world, long_video, "long/film.mp4", "3")
+    world.send(job)
+    caption = world.caption(job)
+    view = view_key(world.prefix, world.videos, "long/film.mp4", "")
+    wait_until(lambda: world.store.exists(world.output, view + ".json"), 10, "the view")
+    stop([worker.process], patience_s=20)
+    assert [one.text for one in caption.segments] == [true_caption(scene) for scene in SCENES]
+    assert [one.start_s for one in caption.segments] == pytest.approx([0.0, 3.0, 7.0], abs=0.2)
+    assert caption.segments[-1].end_s == caption.duration_s == pytest.approx(9.5)
+    assert all(one.frames.decoded == 4 for one in caption.segments)
+    assert caption.frames.decoded == len(caption.frames.timestamps_s) == 12
+    assert list(caption.frames.timestamps_s) == sorted(caption.frames.timestamps_s)
+    assert caption.text  # its worth cannot be judged with a model of eight colours
+    assert "scene changes" in caption.parting
+    subtitles = world.store.get(world.output, view + ".srt").decode()
+    assert subtitles.count("-->") == 3
+    assert true_caption(SCENES[2]) in subtitles
+    assert world.store.get(world.output, view + ".vtt").decode().count("-->") == 3
+
+
+def test_a_worker_that_died_is_gone_on_from(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    job = job_of(world, long_video, "long/died.mp4", "3")
+    lease = taken(world, job)
+    first, second = Counting(dies_at=3), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        work_with(world, first, decoders).run(job, lease)
+    assert work_with(world, second, decoders).run(job, lease) == "ok"
+    assert second.captions == 1
+    caption = world.caption(job)
+    said = ["1번째 장면입니다.", "2번째 장면입니다.", "1번째 장면입니다."]
+    assert [one.text for one in caption.segments] == said
+    assert caption.text == "모두 모아 보면 이렇습니다."
+    assert all(text in second.questions[0] for text in said)
+    for name in ("cuts", "0000", "0001", "0002"):
+        assert world.times_written(part_key(world.prefix, job, name)) == 1
+    cuts = decode(Cuts, world.store.get(world.output, part_key(world.prefix, job, "cuts")))
+    assert len(cuts.segments_s) == 3
+
+
+def test_a_worker_that_drains_hands_back_between_segments(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    job = job_of(world, long_video, "long/drained.mp4", "3")
+    lease = taken(world, job)
+    first, second = Counting(), Counting()
+    with pytest.raises(Draining):
+        work_with(world, first, decoders, draining=lambda: first.captions == 1).run(job, lease)
+    # The one that it was at is in the bucket.
+    part = world.store.get(world.output, part_key(world.prefix, job, "0000"))
+    assert decode(Segment, part).text == "1번째 장면입니다."
+    assert work_with(world, second, decoders).run(job, lease) == "ok"
+    assert (first.captions, second.captions) == (1, 2)
+
+
+def test_one_segment_that_cannot_be_described_does_not_keep_the_others_from_it(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    class Tired(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            return Answer("", True, 2, 3, 0, None) if self.captions == 2 else answer
+
+    job = job_of(world, long_video, "long/tired.mp4", "3")
+    assert work_with(world, Tired(), decoders).run(job, taken(world, job)) == "partial"
+    caption = world.caption(job)
+    assert [one.flags for one in caption.segments] == [(), ("empty",), ()]
+    assert "empty" in caption.flags
+
+
+def test_a_video_of_which_nothing_can_be_said_fails(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    job = job_of(world, long_video, "long/silent.mp4", "3")
+    with pytest.raises(EmptyCaption):
+        work_with(world, Silent(), decoders).run(job, taken(world, job))
+
+
+def test_a_segment_whose_decoder_is_stopped_costs_only_itself(
+    world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+
+    class Stalling(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            if self.captions == 1:
+                decoder_process().suspend()
+            return answer
+
+    pool = DecoderPool(1)
+    job = job_of(world, long_video, "long/stalled.mp4", "3")
+    assert work_with(world, Stalling(), pool).run(job, taken(world, job)) == "partial"
+    caption = world.caption(job)
+    assert [one.flags for one in caption.segments] == [(), ("damaged",), ()]
+    assert "killed" in caption.segments[1].frames.damage
+    pool.close()
+
+
+def test_a_video_that_stops_its_decoders_again_and_again_is_rejected(
+    world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    kept = OpenVideo._reopen
+
+    def stalling(video: OpenVideo) -> None:
+        kept(video)
+        psutil.Process(video.decoder.pid).suspend()
+
+    pool = DecoderPool(1)
+    job = job_of(world, long_video, "long/stalls.mp4", "4")
+    parts = Parts(world.store, world.settings, job)
+    parts.cuts(lambda: Cuts(segments_s=tuple((i, i + 1.0) for i in range(4)), reason="a test"))
+    monkeypatch.setattr(OpenVideo, "_reopen", stalling)
+    with pytest.raises(TooSlow, match="killed"):
+        work_with(world, Counting(), pool).run(job, taken(world, job))
+    assert world.times_written(part_key(world.prefix, job, "0001")) == 1
+    assert world.times_written(part_key(world.prefix, job, "0002")) == 0
+    pool.close()
+
+
+def test_a_job_that_is_out_of_time_writes_no_segment_for_it(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    class Slow(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            if self.captions == 2:
+                progress.ends_at = 0.0
+                progress.tick("generate")
+            return answer
+
+    job = job_of(world, long_video, "long/late.mp4", "3")
+    lease = taken(world, job)
+    progress = lease.progress
+    with pytest.raises(TooSlow, match="not done in time"):
+        work_with(world, Slow(), decoders).run(job, lease)
+    assert world.times_written(part_key(world.prefix, job, "0001")) == 0
+
+
+def test_a_video_of_which_nothing_can_be_seen_is_not_a_video(
+    world: World, long_video: Path, tmp_path: Path, decoders: DecoderPool
+) -> None:
+    body = bytearray(long_video.read_bytes())
+    start = body.index(b"mdat") + 4
+    end = start - 8 + int.from_bytes(body[start - 8 : start - 4])
+    body[start:end] = bytes(end - start)
+    blank = tmp_path / "blank.mp4"
+    blank.write_bytes(body)
+    job = job_of(world, blank, "long/blank.mp4", "3")
+    with pytest.raises(NotAVideo, match="3 segments"):
+        work_with(world, Counting(), decoders).run(job, taken(world, job))
+
+
+def test_what_is_here_is_not_fetched_again_for_the_next_segment(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    job = job_of(world, long_video, "long/once.mp4", "3")
+    assert work_with(world, Counting(), decoders).run(job, taken(world, job)) == "ok"
+    caption = world.caption(job)
+    assert caption.frames.fetched_bytes == long_video.stat().st_size
+    assert [one.frames.fetched_bytes for one in caption.segments[1:]] == [0, 0]
+
+
+def hour(path: Path) -> Path:
+    """One hour: a minute, encoded once, over and over; every third minute it is another scene."""
+    minute = path.with_name("minute.mp4")
+    pictures = render(SCENES[0], Clip(7, fps=5, duration_s=60.0))
+    pictures[100:200] = render(SCENES[1], Clip(8, fps=5, duration_s=20.0))
+    write_film(minute, pictures, 5)
+    with av.open(str(minute)) as origin:
+        source = origin.streams.video[0]
+        packets = [one for one in origin.demux(source) if one.dts is not None]
+        length = round(60 / source.time_base)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream_from_template(source)
+            for repeat in range(60):
+                for one in packets:
+                    packet = av.Packet(bytes(one))
+                    packet.pts, packet.dts = (at + repeat * length for at in (one.pts, one.dts))
+                    packet.is_keyframe = one.is_keyframe
+                    packet.stream, packet.time_base = stream, source.time_base
+                    container.mux(packet)
+    return path
+
+
+def test_an_hour_is_captioned_within_bounds(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hour(tmp_path / "hour.mp4")
+    sizes: list[int] = []
+
+    class Measuring(Counting):
+        def caption(self, *args: object) -> Answer:
+            (decoder,) = (child for child in psutil.Process().children() if child.pid == pids[-1])
+            sizes.append(decoder.memory_info().rss)
+            return super().caption(*args)  # type: ignore[arg-type]
+
+    pids: list[int] = []
+    made = pool_module._Decoder
+
+    class Known(made):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            pids.append(self.pid)
+
+    monkeypatch.setattr(pool_module, "_Decoder", Known)
+    pool = DecoderPool(1)
+    job = job_of(world, path, "long/hour.mp4", "auto")
+    captioner = Measuring()
+    lease = taken(world, job)
+    assert work_with(world, captioner, pool).run(job, lease) == "ok"
+    caption = world.caption(job)
+    assert caption.duration_s == pytest.approx(3600, abs=1)
+    assert 60 <= len(caption.segments) == captioner.captions <= 120
+    assert len(captioner.questions) == 1
+    # A cut is where the scene changes: 20 s, or 40 s, after a full minute.
+    starts = [one.start_s % 60 for one in caption.segments[1:]]
+    assert np.mean([min(abs(at - place) for place in (0, 20, 40, 60)) < 0.5 for at in starts]) > 0.9
+    assert max(sizes) < 256 << 20
+    assert len(pids) == 1
+    pool.close()
+
+
+def attempt_after(world: World, job: CaptionJob, work: object) -> int:
+    """Through the task, once; which attempt the next worker's is."""
+    from celery import Celery
+
+    from shared.broker import CAPTION_TASK
+    from workers.tasks import register_caption
+
+    world.send(job)
+    leases = Leases(world.queues, 1, dict)
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, lambda: work)  # type: ignore[arg-type, return-value]
+    delivery = leases.receive(["caption.t4"], 5)
+    assert delivery is not None
+    task = app.tasks[CAPTION_TASK]
+    task.push_request(properties={"delivery_tag": delivery.lease})
+    task.run(job.model_dump(mode="json"))
+    assert leases.flush(5)
+    taker = Leases(world.queues, 1, dict)
+    came: list[Delivery] = []
+    wait_until(
+        lambda: came.extend(filter(None, [taker.receive(["caption.t4"], 1)])) or came, 20, "it"
+    )
+    return came[0].history.attempt
+
+
+def test_what_is_handed_back_has_cost_no_attempt(world: World, long_video: Path) -> None:
+    class Ending:
+        def run(self, job: CaptionJob, lease: object) -> str:
+            raise Draining("the rest is for the next worker")
+
+    job = job_of(world, long_video, "long/handed-back.mp4", "3")
+    assert attempt_after(world, job, Ending()) == 1
+
+
+@pytest.mark.parametrize(("at", "attempt"), [(1, 2), (2, 1)])
+def test_an_attempt_that_got_on_costs_none(
+    world: World, long_video: Path, decoders: DecoderPool, at: int, attempt: int
+) -> None:
+    class Unlucky(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            if self.captions == at:
+                raise StoreUnavailable("503")
+            return answer
+
+    job = job_of(world, long_video, f"long/unlucky-{at}.mp4", "3")
+    Parts(world.store, world.settings, job).cuts(
+        lambda: Cuts(segments_s=((0.0, 3.0), (3.0, 7.0), (7.0, 9.5)), reason="a test")
+    )
+    assert attempt_after(world, job, work_with(world, Unlucky(), decoders)) == attempt

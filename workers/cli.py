@@ -1,0 +1,104 @@
+"""The verbs of `jamak` that need the worker's libraries."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from shared.errors import ConfigError
+from shared.settings import load_settings
+from workers.delivery.addresses import source_at
+from workers.delivery.decoders import decoders_of
+from workers.progress import Progress
+from workers.video.contact_sheet import contact_sheet
+from workers.video.convert import Shape
+from workers.video.pool import VideoInfo
+from workers.video.sampling import Request, Sample
+
+THUMBNAIL = Shape(180, None)
+EXAMPLE = "video.mp4, s3://bucket/key or https://host/video.mp4"
+
+out = Console()
+
+
+def frames(
+    address: Annotated[str, typer.Argument(help=EXAMPLE)],
+    count: Annotated[int, typer.Option("--frames", min=1, help="As many as this.")] = 8,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="By content, at least one a scene.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--out", dir_okay=False, help="A contact sheet: sheet.png")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Which frames of a video the model would see, and what it takes to get them."""
+    if sheet is not None and not sheet.parent.is_dir():
+        raise ConfigError(f"{sheet.parent} is no folder", cure="Create it first.")
+    settings = load_settings()
+    source = source_at(address, settings)
+    pool = decoders_of(settings, 1, settings.scratch_dir)
+    request = Request(count, shape=THUMBNAIL, strategy="adaptive" if adaptive else "uniform")
+    try:
+        with pool.open(source, Progress(), count) as video:
+            sample = video.sample(request)
+            fetched, whole = video.fetched_bytes, video.whole
+            if sheet is not None:
+                changes, _ = video.changes()
+                contact_sheet(source.name, video.info, sample, changes).save(sheet)
+            info = video.info
+    finally:
+        pool.close()
+    told = _told(source.name, source.size_bytes, info, sample, fetched, whole)
+    if as_json:
+        out.print_json(data=told)
+        return
+    _show(told)
+    if sheet is not None:
+        out.print(f"contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
+
+
+def _told(
+    name: str, size_bytes: int, info: VideoInfo, sample: Sample, fetched: int, whole: bool
+) -> dict[str, object]:
+    return {
+        "video": name,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": round(info.duration_s, 3),
+        "frames": info.frames,
+        "strategy": sample.strategy,
+        "reason": sample.reason,
+        "timestamps_s": sample.timestamps_s,
+        "targets_s": sample.targets_s,
+        "exact": sample.exact,
+        "frames_decoded": sample.frames_decoded,
+        "decode_errors": sample.decode_errors,
+        "damage": sample.damaged,
+        "size_bytes": size_bytes,
+        "fetched_bytes": fetched,
+        "fetched": "whole" if whole else "ranges",
+    }
+
+
+def _show(told: dict[str, object]) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("video", escape(str(told["video"])))
+    table.add_row(
+        "picture", f"{told['codec']} {told['width']}x{told['height']}, {told['duration_s']} s"
+    )
+    times = told["timestamps_s"]
+    assert isinstance(times, tuple)
+    table.add_row("frames", ", ".join(f"{moment:.2f}" for moment in times) + " s")
+    table.add_row("chosen", f"{told['strategy']} {told['reason']}".strip())
+    table.add_row("decoded", f"{told['frames_decoded']} of {told['frames']} frames")
+    table.add_row(
+        "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
+    )
+    if told["damage"]:
+        table.add_row("damage", escape(str(told["damage"])))
+    out.print(table)

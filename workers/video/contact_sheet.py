@@ -1,0 +1,82 @@
+"""A picture of how a video was sampled: its frames with their times, and a line of where they are.
+
+Above the line: where frames were taken (exact ones filled) and where the scene changes. On it: what
+was decoded; all else was skipped.
+"""
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from workers.video.pool import VideoInfo
+from workers.video.sampling import Sample
+
+GAP, LABEL, LINE = 8, 18, 64
+"""Pixels: between pictures, for a time, for the line."""
+COLUMNS = 4
+INK, PALE, DECODED, CHANGE = "#1c2733", "#dfe5ea", "#3c7dd9", "#d64545"
+
+
+def contact_sheet(
+    name: str, info: VideoInfo, sample: Sample, changes_s: Sequence[float] = ()
+) -> Image.Image:
+    """As wide as COLUMNS pictures, or all of them if they are fewer."""
+    height, width = sample.frames.shape[1:3]
+    columns = min(COLUMNS, len(sample.frames))
+    rows = math.ceil(len(sample.frames) / columns)
+    sheet = Image.new(
+        "RGB",
+        (
+            columns * (width + GAP) + GAP,
+            LABEL + GAP + rows * (height + LABEL + GAP) + LINE + LABEL,
+        ),
+        "white",
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw.text((GAP, GAP // 2), _headline(name, info, sample), INK, font)
+    for number, picture in enumerate(sample.frames):
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (width + GAP), LABEL + GAP + row * (height + LABEL + GAP)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        mark = "" if sample.exact[number] else " ~"
+        draw.text((left, top + height + 1), f"{sample.timestamps_s[number]:.2f} s{mark}", INK, font)
+    _line(draw, font, sheet.width, sheet.height - LINE - LABEL, info, sample, changes_s)
+    return sheet
+
+
+def _headline(name: str, info: VideoInfo, sample: Sample) -> str:
+    return (
+        f"{name}   {info.codec} {info.width}x{info.height}   {info.duration_s:.1f} s   "
+        f"{len(sample.frames)} of {info.frames} frames, {sample.strategy}; for them "
+        f"{sample.frames_decoded} were decoded   {sample.reason} {sample.damaged}"
+    )
+
+
+def _line(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
+    top: int,
+    info: VideoInfo,
+    sample: Sample,
+    changes_s: Sequence[float],
+) -> None:
+    def at(seconds: float) -> float:
+        return GAP + seconds / max(info.duration_s, 1e-9) * (width - 2 * GAP)
+
+    bar = top + 28
+    draw.rectangle((GAP, bar, width - GAP, bar + 12), PALE)
+    for first, last in sample.groups_s:
+        draw.rectangle((at(max(first, 0)), bar, at(last) + 1, bar + 12), DECODED)
+    for change in changes_s:
+        draw.line((at(change), bar - 20, at(change), bar + 18), CHANGE, 2)
+    for moment, exact in zip(sample.timestamps_s, sample.exact, strict=True):
+        here = at(moment)
+        shape = [(here - 4, bar - 9), (here + 4, bar - 9), (here, bar - 2)]
+        draw.polygon(shape, INK if exact else None, INK)
+    draw.text((GAP, bar + 18), "0 s", INK, font)
+    end = f"{info.duration_s:.1f} s"
+    draw.text((width - GAP - draw.textlength(end, font), bar + 18), end, INK, font)
+    middle = "decoded: blue   skipped: grey   frames: triangles   scene changes: red"
+    draw.text((width / 2 - draw.textlength(middle, font) / 2, bar + 18), middle, INK, font)
