@@ -33,6 +33,7 @@ from shared.broker import caption_prefix, leased_queues
 from shared.errors import Missing
 from shared.keys import record_key, view_key
 from shared.messages import CaptionJob, Video
+from shared.records import VIEWS
 from shared.settings import Settings
 from shared.storage import ObjectInfo
 
@@ -89,7 +90,7 @@ class Computed:
 
     def _keys(self, kind: str, line: int) -> list[str]:
         if kind == "captions":
-            return [view_key("", "videos", video(line).key, end) for end in (".json", ".vtt")]
+            return [view_key("", "videos", video(line).key, end) for end in sorted(VIEWS)]
         return [record_key("", CaptionJob(video=video(line), recipe=self._recipe))]
 
     def _line_of(self, key: str) -> int:

@@ -46,6 +46,12 @@ def test_enqueue() -> None:
     assert found["jamak"]["redis_peak_mib"] < 32
 
 
+def test_frames() -> None:
+    rows = run("frames")["cases"]
+    assert {row["library"] for row in rows} == {"jamak", "pyav"}
+    assert all(row["identical"] and row["cpu_s"] > 0 for row in rows)
+
+
 def test_ingest() -> None:
     found = run("ingest")
     assert found["records"] == found["videos"]
@@ -56,3 +62,26 @@ def test_ingest() -> None:
 def test_scale() -> None:
     sizes = run("scale")["sizes"]
     assert [one["keys"] for one in sizes] == [4000, 20_000, 40_000]
+
+
+def test_scenes() -> None:
+    (ours,) = (row for row in run("scenes")["cases"] if row["detector"] == "jamak")
+    assert (ours["recall"], ours["precision"]) == (1.0, 1.0)
+    assert ours["cpu_s"] > 0
+
+
+def test_source() -> None:
+    rows = run("source")["cases"]
+    assert {row["chosen"] for row in rows} == {"whole"}  # it is small
+    assert all(row["bytes_share"] == 1.0 for row in rows)
+
+
+def test_decoders() -> None:
+    found = run("decoders")
+    assert all(row["videos_per_s"] > 0 for row in found["decoders"])
+    assert len(found["decoders"]) == 3
+
+
+def test_parity() -> None:
+    found = run("parity")
+    assert all(row["share"] >= 0.8 for row in found["same"])

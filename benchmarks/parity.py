@@ -1,0 +1,72 @@
+"""Do captions change when frames are scaled while they are decoded? Beside the stock resize.
+
+    python -m benchmarks.parity [--json] [--quick] [--clips N]
+
+Films of held-out scenes, captioned by the demo model: once from full frames through the stock
+preprocessing (Pillow, bicubic with antialiasing), and once from what swscale makes of them. The
+share of captions that are the same to the letter. `--json` ends with one object.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from infra.demo.clips import film
+from infra.demo.evaluation import Eyewitness, jobs_of
+from infra.local.stack import DEMO_MODEL
+from workers.model.loading import load_model
+from workers.video import convert
+from workers.video.sampling import sample_frames
+
+SEED, FRAMES = 7, 4
+HOW = [("AREA", "BICUBIC"), ("BICUBIC", "BICUBIC"), ("AREA", "BILINEAR")]
+"""What is made smaller, and what is made larger; the first is what Jamak does."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--quick", action="store_true", help="a few clips")
+    parser.add_argument("--clips", type=int, default=300)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    loaded = load_model(DEMO_MODEL, model_id="jamak-demo")
+    witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
+    jobs = jobs_of(8 if arguments.quick else arguments.clips, SEED)
+    same = dict.fromkeys(HOW, 0)
+    with tempfile.TemporaryDirectory(prefix="jamak-parity-") as folder:
+        for job in track(jobs, "captioning", console=Console(stderr=True)):
+            path = film(job.scene, job.clip, Path(folder) / "film")
+            stock = witness.tell(sample_frames(path, FRAMES).frames)
+            for how in HOW:
+                convert.SHRINK, convert.ENLARGE = how
+                said = witness.tell(sample_frames(path, FRAMES, shape=shape).frames)
+                same[how] += said == stock
+    told: dict[str, Any] = {
+        "clips": len(jobs),
+        "same": [
+            {"shrink": shrink, "enlarge": enlarge, "share": round(count / len(jobs), 4)}
+            for (shrink, enlarge), count in same.items()
+        ],
+    }
+    grid = Table("made smaller", "made larger", "same caption")
+    for row in told["same"]:
+        grid.add_row(row["shrink"], row["enlarge"], f"{row['share']:.2%}")
+    Console(file=sys.stdout).print(grid)
+    if arguments.json:
+        print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
