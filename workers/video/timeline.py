@@ -72,8 +72,6 @@ class Timeline:
         first = int(np.searchsorted(self._begins, start + slack, side="right")) - 1
         first = min(max(first, 0), len(self.times) - 1)
         last = int(np.searchsorted(self._begins, end - slack, side="left"))
-        if end > self.duration - slack:
-            last = len(self.times)
         return replace(self, times=self.times[first : max(last, first + 1)])
 
     @property
