@@ -145,7 +145,7 @@ class TooLarge(Reject):
     reason = "too_large"
     cure = (
         "Upload a smaller rendition, or raise JAMAK_MAX_PIXELS, JAMAK_MAX_VIDEO_BYTES or, for what "
-        "decoding takes, JAMAK_DECODER_MEMORY_MIB."
+        "decoding takes, JAMAK_DECODER_MEMORY_MIB or JAMAK_MAX_DECODED_FRAMES."
     )
 
 

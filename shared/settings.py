@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         4096 * 2304, ge=1, description="Larger pictures (width x height) are rejected."
     )
+    max_decoded_frames: int = Field(
+        500_000,
+        ge=1,
+        description="A video for whose frames, or those of one of its segments, more have to be "
+        "decoded is rejected.",
+    )
     caption_deadline_s: float = Field(
         900.0, gt=0, description="A job that takes longer, from download to text, is rejected."
     )

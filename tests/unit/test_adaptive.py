@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import TooLarge
 from tests.videos import write_clip
 from workers.progress import Progress
 from workers.video.adaptive import Scene, moments, share_out
@@ -98,6 +99,15 @@ def test_too_much_to_look_at_is_sampled_evenly_and_says_why(tmp_path: Path) -> N
     assert found.timestamps_s == sample(path, 4, strategy="uniform").timestamps_s
 
 
+def test_what_cannot_be_decoded_twice_is_sampled_evenly(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", [(10, 0), (1, 0)])
+    found = sample(path, 4, Limits(max_decoded=263))
+    assert (found.strategy, found.reason) == ("uniform", "132 frames are more than half of 263")
+    within = sample(path, 4, Limits(max_decoded=264))
+    assert within.strategy == "adaptive"
+    assert found.frames_decoded < within.frames_decoded <= 264
+
+
 def test_a_window_is_shared_out_by_itself(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [(4, 2), (6, 0), (2, 2)])
     found = sample(path, 4, window_s=(4.0, 12.0))
@@ -142,6 +152,17 @@ def test_where_nothing_can_be_seen_no_changes_are_made_up(tmp_path: Path) -> Non
     pool = DecoderPool(1)
     with pool.open(file_source(path), Progress()) as video:
         assert video.changes() == ([], "equal lengths: no scenes can be seen")
+    pool.close()
+
+
+def test_keyframes_count_as_decoded_frames_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", [(4, 0)], gop=12)
+    pool = DecoderPool(1, Limits(max_decoded=3))
+    with (
+        pytest.raises(TooLarge, match="3 frames"),
+        pool.open(file_source(path), Progress()) as video,
+    ):
+        video.changes()
     pool.close()
 
 

@@ -320,6 +320,20 @@ def test_memory_has_a_bound(tmp_path: Path, clip: Path) -> None:
     pool.close()
 
 
+def test_decoded_frames_have_a_bound_for_each_request(clip: Path) -> None:
+    pool = DecoderPool(1, Limits(max_decoded=10))
+    with pool.open(file_source(clip), Progress()) as video:
+        pid = video.decoder.pid
+        with pytest.raises(TooLarge, match=r"a\.mp4: more than 10 frames") as caught:
+            video.sample(Request(4))
+        assert caught.value.evidence == {"max_decoded_frames": 10}
+        assert "JAMAK_MAX_DECODED_FRAMES" in caught.value.cure
+        for _ in range(8):
+            assert len(video.sample(Request(1, (0.0, 0.1))).frames) == 1
+        assert video.decoder.pid == pid
+    pool.close()
+
+
 def test_what_goes_wrong_while_reading_comes_out_as_it_is(pool: DecoderPool, clip: Path) -> None:
     def fails(start: int, end: int) -> bytes:
         raise StoreUnavailable("503")

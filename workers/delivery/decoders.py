@@ -13,5 +13,6 @@ def decoders_of(settings: Settings, size: int, folder: Path | None) -> DecoderPo
         deadline_s=settings.decode_deadline_s,
         cpu_s=settings.decode_cpu_s,
         max_bytes=settings.max_video_bytes,
+        max_decoded=settings.max_decoded_frames,
     )
     return DecoderPool(size, limits, settings.decoder_memory_mib << 20, folder)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import av
 from av.stream import Disposition
 
-from shared.errors import NotAVideo, NoVideoStream, Truncated
+from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -34,6 +34,7 @@ AT_ONCE = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
 large one. Microseconds; frames."""
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
+ANY_NUMBER = 2**31 - 1
 
 
 class VideoFile:
@@ -42,6 +43,7 @@ class VideoFile:
     name: how messages call it.
     head: reads its first bytes, for what is no video.
     max_pixels: no larger picture is decoded, neither to look into the file nor later.
+    max_decoded: nor more frames than this, from one `count_anew` to the next.
 
     Raises:
         NotAVideo, NoVideoStream, Truncated.
@@ -49,15 +51,20 @@ class VideoFile:
 
     container: Any
     stream: Any
+    decoded: int
+    """Frames, since they were last counted anew."""
 
     def __init__(
         self,
         source: Any,
         name: str,
         head: Callable[[int], bytes],
-        max_pixels: int = 2**31 - 1,
+        max_pixels: int = ANY_NUMBER,
+        max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
+        self._max_decoded = max_decoded
+        self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
         self._open()
 
@@ -71,6 +78,34 @@ class VideoFile:
         traceback: TracebackType | None,
     ) -> None:
         self.container.close()
+
+    def count_anew(self) -> None:
+        self.decoded = 0
+
+    def packets(self) -> Iterator[Any]:
+        """Of the video stream, from here on; the last one is empty and makes the decoder give what
+        it holds.
+
+        Raises:
+            av.FFmpegError: a packet cannot be read.
+        """
+        return packets(self.container, self.stream)
+
+    def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
+        """What `decode` makes of a packet: all frames are decoded here.
+
+        Raises:
+            av.FFmpegError: it cannot be decoded.
+            TooLarge: it takes too many frames.
+        """
+        for frame in decode():
+            self.decoded += 1
+            if self.decoded > self._max_decoded:
+                raise TooLarge(
+                    f"{self.name}: more than {self._max_decoded} frames have to be decoded",
+                    max_decoded_frames=self._max_decoded,
+                )
+            yield frame
 
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
@@ -141,11 +176,7 @@ class VideoFile:
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Of one stream; the last one is empty and makes the decoder give what it holds.
-
-    Raises:
-        av.FFmpegError: a packet cannot be read.
-    """
+    """As `VideoFile.packets`, of any stream."""
     with suppress(IndexError):
         # PyAV has no object for a stream that begins on the way, and looks for it at the end.
         yield from container.demux(stream)

@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-from workers.video.container import VideoFile, packets
+from workers.video.container import VideoFile
 from workers.video.timeline import Timeline
 
 SKIPPING = frozenset({"h264", "hevc"})
@@ -45,7 +45,6 @@ class Found:
 class Tally:
     """What it took."""
 
-    decoded: int = 0
     errors: int = 0
     """Packets that the decoder refused, or that could not be read."""
     invalid: int = 0
@@ -185,21 +184,20 @@ class FrameReader:
         need the group before, are shown first."""
         try:
             self._video.container.seek(place, stream=self._video.stream, backward=True)
-            return bool(next(packets(self._video.container, self._video.stream)).pts != place)
+            return bool(next(self._video.packets()).pts != place)
         except (av.FFmpegError, StopIteration):
             return True
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end, or to what cannot be read."""
         try:
-            yield from packets(self._video.container, self._video.stream)
+            yield from self._video.packets()
         except av.FFmpegError:
             self.tally.errors += 1
 
-    def _decoded(self, decode: Callable[[], Any]) -> Iterator[Any]:
+    def _decoded(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         try:
-            for frame in decode():
-                self.tally.decoded += 1
+            for frame in self._video.frames(decode):
                 self.tally.corrupt += frame.is_corrupt
                 yield frame
         except av.FFmpegError as error:

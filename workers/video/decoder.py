@@ -130,7 +130,13 @@ class Session:
         self._deadline = Deadline(self._name, self._limits)
         self._begun = False
         self._file = SpooledFile(fd, size_bytes, parent, lambda spent: self._deadline.extend(spent))
-        video = VideoFile(self._file, self._name, self._file.head, self._limits.max_pixels)
+        video = VideoFile(
+            self._file,
+            self._name,
+            self._file.head,
+            self._limits.max_pixels,
+            self._limits.max_decoded,
+        )
         try:
             self._sampler = Sampler(video, size_bytes, self._limits, self._tick, self._on_plan)
         except BaseException:

@@ -4,6 +4,7 @@ Encoders put keyframes at cuts, so that most are found where they are; of the ot
 keyframe is told. Fades and dissolves are only seen if both sides have keyframes.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import av
 import numpy as np
 
 from workers.video.container import VideoFile
-from workers.video.scenes import signature_of
+from workers.video.scenes import decodable, readable, signature_of
 from workers.video.timeline import Timeline
 
 CUT = 18.0
@@ -68,14 +69,6 @@ def _pictures(
 
 def _frames(video: VideoFile, tick: Callable[[], None], most: int | None = None) -> Iterator[Any]:
     """Of the packets from here on; what cannot be decoded is passed over."""
-    try:
-        for number, packet in enumerate(video.container.demux(video.stream)):
-            tick()
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:
-                continue
-            if number == most:
-                return
-    except av.FFmpegError:
-        return
+    for packet in itertools.islice(readable(video), most):
+        tick()
+        yield from decodable(video, packet)

@@ -43,6 +43,8 @@ class Limits:
     cpu_s: float = 120.0
     max_bytes: int = 4 * 2**30
     """Of one video, read. From a larger one only what its index points at."""
+    max_decoded: int = 500_000
+    """Frames, for one request."""
     scan_pixels: int = 4_000_000_000
     """Frames times their size, of a video that is looked at from end to end: half an hour of
     360p, a minute of 1080p; about 20 s of computing."""
@@ -77,6 +79,7 @@ class Sample:
     """Packets that are incomplete or that the decoder refused, and frames that it marked as
     damaged; also those between the returned frames."""
     frames_decoded: int
+    """To look for scenes and to get these."""
     groups_s: tuple[tuple[float, float], ...]
     """Where they were decoded: from a keyframe to the last frame that was wanted of its group.
     Nothing else was looked at."""
@@ -139,7 +142,7 @@ def sample_frames(
         deadline.check()
 
     head = partial(_head, path)
-    with VideoFile(str(path), path.name, head, limits.max_pixels) as video:
+    with VideoFile(str(path), path.name, head, limits.max_pixels, limits.max_decoded) as video:
         sampler = Sampler(video, path.stat().st_size, limits, tick)
         return sampler.sample(Request(n, shape=shape))
 
@@ -169,7 +172,8 @@ class Sampler:
         self.timeline, self.exact, self.damaged = self._read_timeline(size_bytes, limits)
 
     def sample(self, request: Request) -> Sample:
-        """Raises NotAVideo: not one frame can be decoded; and what `tick` raises."""
+        """Raises NotAVideo: not one frame can be decoded; TooLarge; and what `tick` raises."""
+        self.video.count_anew()
         timeline = self.timeline
         if request.window_s is not None:
             timeline = timeline.window(*request.window_s)
@@ -211,7 +215,7 @@ class Sampler:
             reason=reason,
             distinct=len(targets),
             decode_errors=errors,
-            frames_decoded=reader.tally.decoded,
+            frames_decoded=self.video.decoded,
             groups_s=tuple(
                 (self.timeline.seconds(first), self.timeline.seconds(last))
                 for first, last in self.timeline.groups(targets)
@@ -221,6 +225,7 @@ class Sampler:
 
     def changes(self) -> tuple[list[float], str]:
         """Where the scene changes, in seconds, and how that was found."""
+        self.video.count_anew()
         timeline = self.timeline
         too_much = self._too_much(timeline)
         if not too_much:
@@ -260,6 +265,9 @@ class Sampler:
             )
         if self._size_bytes > self._limits.max_bytes:
             return f"{self._size_bytes} bytes are more than {self._limits.max_bytes}"
+        # Once to look, and at most once more for what was chosen.
+        if 2 * frames > self._limits.max_decoded:
+            return f"{frames} frames are more than half of {self._limits.max_decoded}"
         return ""
 
     def _by_content(self, n: int, timeline: Timeline) -> list[float]:

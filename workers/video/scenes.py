@@ -93,23 +93,25 @@ def _decoded(
         with suppress(av.FFmpegError):  # then from the beginning
             video.container.seek(key, stream=video.stream, backward=True)
     number = 0
-    for packet in _packets(video):
+    for packet in readable(video):
         tick()
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            continue
-        for frame in frames:
+        for frame in decodable(video, packet):
             time = number if timeline.numbered else frame.pts
             number += 1
             if time is not None:
                 yield time, frame
 
 
-def _packets(video: VideoFile) -> Iterator[Any]:
-    """Up to where the file cannot be read on."""
+def readable(video: VideoFile) -> Iterator[Any]:
+    """Packets, up to where the file cannot be read on."""
     with suppress(av.FFmpegError):
-        yield from video.container.demux(video.stream)
+        yield from video.packets()
+
+
+def decodable(video: VideoFile, packet: Any) -> Iterator[Any]:
+    """The frames of a packet; none of one that the decoder refuses."""
+    with suppress(av.FFmpegError):
+        yield from video.frames(packet.decode)
 
 
 def signature_of(frame: Any) -> Signature:
