@@ -13,6 +13,7 @@ from producer.console import AsJson, err, out, print_json, warn_unserved
 from producer.failure_verbs import show_failure
 from producer.listen import listener_of
 from producer.recipes import recipe_of
+from producer.segments import segments_done
 from producer.status import read_status, unserved
 from shared import telemetry
 from shared.broker import caption_prefix, leased_queues
@@ -159,8 +160,10 @@ def _newest(
         return caption
     failure = records.find_failure(job)
     if failure is None:
+        begun = segments_done(store, settings, video)
+        far = f": {begun[0]} of {begun[1]} segments are done" if begun else ""
         raise NoCaption(
-            f"{video.uri} has no caption yet",
+            f"{video.uri} has no caption yet{far}",
             cure=f"Wait for it (`jamak status`), or `jamak enqueue {video.uri}`.",
         )
     if as_json:

@@ -16,7 +16,7 @@ from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
 from shared.errors import ConfigError
-from shared.messages import CaptionJob
+from shared.messages import CaptionJob, Video
 from shared.settings import Settings
 from shared.signed_query import digest_of_query
 
@@ -38,6 +38,11 @@ def part_key(prefix: str, job: CaptionJob, name: str) -> str:
     """`name` is `cuts`, or the number of a segment."""
     folder, video, ending = _record_parts(prefix, "parts", job)
     return _bounded(folder, video, f"/{name}{ending}")
+
+
+def recipes_folder(prefix: str, kind: str, bucket: str) -> str:
+    """Under it lie the records, failures or parts of a bucket's videos, by recipe."""
+    return f"{prefix}{kind}/{bucket}/"
 
 
 def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
@@ -62,9 +67,14 @@ def is_output(settings: Settings, bucket: str, key: str) -> bool:
     )
 
 
+def name_of(video: Video) -> str:
+    """Under a recipe."""
+    return f"{video.key}.{video.video8}"
+
+
 def _record_parts(prefix: str, kind: str, job: CaptionJob) -> tuple[str, str, str]:
-    folder = f"{prefix}{kind}/{job.video.bucket}/{job.recipe.id}/"
-    return folder, f"{job.video.key}.{job.video.video8}", ".json"
+    folder = f"{recipes_folder(prefix, kind, job.video.bucket)}{job.recipe.id}/"
+    return folder, name_of(job.video), ".json"
 
 
 def _bounded(folder: str, name: str, ending: str) -> str:

@@ -21,7 +21,7 @@ from workers.video.sampling import Request, Sample
 THUMBNAIL = Shape(180, None)
 EXAMPLE = "video.mp4, s3://bucket/key or https://host/video.mp4"
 
-out = Console()
+out, err = Console(), Console(stderr=True)
 
 
 def frames(
@@ -43,7 +43,7 @@ def frames(
     pool = decoders_of(settings, 1, settings.scratch_dir)
     request = Request(count, shape=THUMBNAIL, strategy="adaptive" if adaptive else "uniform")
     try:
-        with pool.open(source, Progress(), count) as video:
+        with err.status("looking into it …"), pool.open(source, Progress(), count) as video:
             sample = video.sample(request)
             fetched, whole = video.fetched_bytes, video.whole
             if sheet is not None:

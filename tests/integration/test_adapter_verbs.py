@@ -1,9 +1,6 @@
 """`jamak adapters` moves the pointer that workers follow."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import pytest
 
 from shared.messages import ModelIdentity
 from tests.adapters import publish
+from tests.verbs import jamak
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -30,19 +28,8 @@ def versions(world: World, tmp_path: Path) -> list[str]:
 
 
 def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
-    def adapters(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "producer.cli", "adapters", *arguments],
-            env={**os.environ, **world.env},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
     def told(*arguments: str) -> Any:
-        done = adapters(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(jamak(world, "adapters", *arguments, "--json").stdout)
 
     first, second = versions
     listed = told("list")
@@ -52,7 +39,6 @@ def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
     assert told("activate", second[:6])["version"] == second  # the start of it is enough
     assert told("rollback", "--base", "b")["version"] == first
     assert told("list")["in_use"][0]["version"] == first
-    assert "← in use" in adapters("list").stdout
-    unknown = adapters("activate", "unheard-of")
-    assert unknown.returncode == 78
+    assert "← in use" in jamak(world, "adapters", "list").stdout
+    unknown = jamak(world, "adapters", "activate", "unheard-of", code=78)
     assert "jamak adapters list" in unknown.stderr

@@ -1,47 +1,34 @@
 """`jamak frames`: what people see of a video's sampling, and what machines get."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.verbs import jamak
 from tests.videos import cut, faststart, write_clip
 from tests.world import World
 
 pytestmark = pytest.mark.integration
 
 
-def run(world: World, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "producer.cli", "frames", *arguments],
-        env={**os.environ, **world.env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_a_file_an_object_and_a_sheet(world: World, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 96)
     world.upload(clip, "sheets/a.mp4")
-    here = json.loads(run(world, str(clip), "--json").stdout)
+    here = json.loads(jamak(world, "frames", str(clip), "--json").stdout)
     there = json.loads(
-        run(world, f"s3://{world.videos}/sheets/a.mp4", "--frames", "8", "--json").stdout
+        jamak(
+            world, "frames", f"s3://{world.videos}/sheets/a.mp4", "--frames", "8", "--json"
+        ).stdout
     )
     assert {**there, "video": ""} == {**here, "video": ""}
     assert here["timestamps_s"] == pytest.approx([0.5 + i for i in range(8)])
     assert all(here["exact"])
     assert here["frames_decoded"] < here["frames"] == 96
     sheet = tmp_path / "sheet.png"
-    shown = run(world, str(clip), "--adaptive", "--out", str(sheet)).stdout
+    shown = jamak(world, "frames", str(clip), "--adaptive", "--out", str(sheet)).stdout
     assert "adaptive" in shown
     with Image.open(sheet) as image:
         assert image.width > 4 * 200
@@ -51,9 +38,9 @@ def test_a_file_an_object_and_a_sheet(world: World, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(world: World, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 240, fps=12)
     damaged = cut(tmp_path / "cut.mp4", faststart(tmp_path / "b.mp4", clip), 0.5)
-    assert "the file is cut" in run(world, str(damaged)).stdout
-    assert "no such file" in run(world, str(tmp_path / "absent.mp4"), code=1).stderr
-    assert "JAMAK_ADDRESSES" in run(world, "http://127.0.0.1:1/a.mp4", code=1).stderr
-    assert "is a bucket" in run(world, f"s3://{world.videos}", code=78).stderr
+    assert "the file is cut" in jamak(world, "frames", str(damaged)).stdout
+    assert "no such file" in jamak(world, "frames", str(tmp_path / "absent.mp4"), code=1).stderr
+    assert "JAMAK_ADDRESSES" in jamak(world, "frames", "http://127.0.0.1:1/a.mp4", code=1).stderr
+    assert "is a bucket" in jamak(world, "frames", f"s3://{world.videos}", code=78).stderr
     nowhere = str(tmp_path / "no" / "sheet.png")
-    assert "no folder" in run(world, str(clip), "--out", nowhere, code=78).stderr
+    assert "no folder" in jamak(world, "frames", str(clip), "--out", nowhere, code=78).stderr

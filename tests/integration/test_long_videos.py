@@ -17,6 +17,7 @@ from shared.keys import part_key, view_key
 from shared.leased_queues import Delivery
 from shared.messages import CaptionJob, Cuts, Decoding, Sampling, Segment, decode
 from tests.captioner import Captioner
+from tests.verbs import jamak
 from tests.waiting import wait_until
 from tests.work import Silent, taken, work_with
 from tests.world import World
@@ -144,6 +145,8 @@ def test_a_worker_that_drains_hands_back_between_segments(
     # The one that it was at is in the bucket.
     part = world.store.get(world.output, part_key(world.prefix, job, "0000"))
     assert decode(Segment, part).text == "1번째 장면입니다."
+    far = jamak(world, "show", f"s3://{world.videos}/long/drained.mp4", code=1).stderr
+    assert "1 of 3 segments" in far
     assert work_with(world, second, decoders).run(job, lease) == "ok"
     assert (first.captions, second.captions) == (1, 2)
 

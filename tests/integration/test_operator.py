@@ -18,6 +18,7 @@ from producer.manifest import SHARD_LINES
 from shared.keys import failure_key
 from shared.records import Records
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
+from tests.verbs import jamak
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -33,21 +34,8 @@ def name(world: World) -> Iterator[str]:
     yield f"op{next(_numbers)}"
 
 
-def run(world: World, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "producer.cli", *arguments],
-        env={**os.environ, **world.env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def told(world: World, *arguments: str, code: int = 0) -> dict[str, Any]:
-    done = run(world, *arguments, "--json", code=code)
+    done = jamak(world, *arguments, "--json", code=code)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -56,22 +44,22 @@ def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
     source = f"s3://{world.videos}/{name}/"
     plan = told(world, "backlog", "plan", source)
     assert (plan["videos"], plan["left"], plan["classes"]) == (12, 12, [])
-    assert "rate not measured" in run(world, "backlog", "plan", source).stdout
+    assert "rate not measured" in jamak(world, "backlog", "plan", source).stdout
     assert world.waiting(QUEUE) == 0
     assert told(world, "backlog", "start", name, source)["fed"] == 0
-    assert "already" in run(world, "backlog", "start", name, source, code=78).stderr
-    run(world, "backlog", "pause", name)
+    assert "already" in jamak(world, "backlog", "start", name, source, code=78).stderr
+    jamak(world, "backlog", "pause", name)
     assert told(world, "backlog", "status", name)["state"] == "paused"
-    run(world, "backlog", "resume", name)
+    jamak(world, "backlog", "resume", name)
     assert told(world, "reconcile", name)["videos"] == 0  # nothing was fed, so it feeds
     assert world.waiting(QUEUE) == 12
     work(world, failing={3})
     done = told(world, "backlog", "status", name, "--watch")
     assert (done["state"], done["done"], done["failed"]) == ("done", 11, {"truncated": 1})
-    shown = run(world, "backlog", "status", name).stdout
+    shown = jamak(world, "backlog", "status", name).stdout
     assert "100%" in shown
     assert "failed: truncated" in shown
-    assert name in run(world, "backlog", "list").stdout
+    assert name in jamak(world, "backlog", "list").stdout
     assert name in {one["name"] for one in told(world, "backlog", "list")["backlogs"]}
     again = told(world, "reconcile", source)
     assert (again["done"], again["failed"], again["enqueued"]) == (11, {"truncated": 1}, 0)
@@ -80,7 +68,7 @@ def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
 
 def test_the_feeder_runs_until_it_is_stopped(world: World, name: str) -> None:
     fill(world, name, 5)
-    run(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
+    jamak(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
     env = {**os.environ, **world.env}
     with subprocess.Popen([sys.executable, "-m", "producer.cli", "feed"], env=env) as feeder:
         try:
@@ -118,13 +106,13 @@ def test_failures_are_listed_shown_and_sent_again(world: World, name: str) -> No
     where = f"s3://{world.videos}/{name}/"
     listed = told(world, "failures", "list", where)
     assert (listed["count"], listed["by_reason"]) == (3, {"truncated": 2, "too_slow": 1})
-    assert "truncated 2" in run(world, "failures", "list", where).stdout
+    assert "truncated 2" in jamak(world, "failures", "list", where).stdout
     only = told(world, "failures", "list", where, "--reason", "too_slow", "--since", "1h")
     assert [one["video"]["key"] for one in only["failures"]] == [videos[3].key]
     assert told(world, "failures", "list", where, "--until", "1h")["count"] == 0
     assert told(world, "failures", "list", where, "--since", "2999-01-01")["count"] == 0
-    assert "no time" in run(world, "failures", "list", "--since", "soon", code=78).stderr
-    shown = run(world, "failures", "show", videos[0].uri).stdout
+    assert "no time" in jamak(world, "failures", "list", "--since", "soon", code=78).stderr
+    shown = jamak(world, "failures", "show", videos[0].uri).stdout
     assert "cut off" in shown
     assert "upload it again" in shown
     dry = told(world, "failures", "redrive", where, "--reason", "truncated")
@@ -138,7 +126,7 @@ def test_failures_are_listed_shown_and_sent_again(world: World, name: str) -> No
 def test_what_is_sent_again_counts_for_its_backlog(world: World, name: str) -> None:
     fill(world, name, 3)
     source = f"s3://{world.videos}/{name}/"
-    run(world, "backlog", "start", name, source)
+    jamak(world, "backlog", "start", name, source)
     told(world, "reconcile", name)
     work(world, failing={1})
     assert told(world, "backlog", "status", name)["failed"] == {"truncated": 1}
@@ -154,7 +142,7 @@ def test_captions_are_exported_and_an_export_goes_on(
 ) -> None:
     name = f"{name}-{form}"
     videos = fill(world, name, 5)
-    run(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
+    jamak(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
     told(world, "reconcile", name)
     work(world, 3)
     to = str(tmp_path / "set")

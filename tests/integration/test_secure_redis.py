@@ -1,9 +1,6 @@
 """A Redis as production has it: TLS, and one ACL user for each role, as infra/redis has them."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from infra.local.redis import start_redis
 from shared.broker import leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
+from tests.verbs import jamak
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from tests.world import World
@@ -47,16 +45,6 @@ def as_role(world: World, role: str) -> World:
     return replace(world, redis_url=world.redis_url.replace("worker", role))
 
 
-def jamak(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "producer.cli", *arguments],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_path: Path) -> None:
     producer, autoscaler = as_role(secure, "producer"), as_role(secure, "autoscaler")
     worker = Captioner(secure, tmp_path)
@@ -71,12 +59,10 @@ def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_pat
             ("failures", "redrive", "--go"),
             ("backlog", "cancel", "secure"),
         ):
-            done = jamak(*verb, "--json", **producer.env)
-            assert done.returncode == 0, done.stderr
-        assert json.loads(jamak("backlog", "status", "secure", "--json", **autoscaler.env).stdout)
+            jamak(producer, *verb, "--json")
+        assert json.loads(jamak(autoscaler, "backlog", "status", "secure", "--json").stdout)
         for role in (producer, autoscaler):
-            done = jamak("status", "--json", **role.env)
-            assert done.returncode == 0, done.stderr
+            done = jamak(role, "status", "--json")
             assert len(json.loads(done.stdout)["queues"]["caption.t4"]["workers"]) == 1
     finally:
         stop([worker.process], patience_s=20)
@@ -148,7 +134,7 @@ def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:
-    done = jamak("status", **{**secure.env, "JAMAK_REDIS_CA_FILE": ""})
+    done = jamak(replace(secure, aws={**secure.aws, "JAMAK_REDIS_CA_FILE": ""}), "status", code=1)
     assert done.returncode == 1
     assert "Redis does not answer" in done.stderr
     assert "JAMAK_REDIS_CA_FILE" in done.stderr
