@@ -29,9 +29,15 @@ DEMUXERS = (
     "asf",
     "mxf",
 )
+MP4, MATROSKA = b"ftyp", bytes.fromhex("1a45dfa3")
+"""How such files begin; an MP4 with a size before it."""
 AT_ONCE = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
 """No picture is decoded, and next to nothing read, to look into the file: a first picture is a
 large one. Microseconds; frames."""
+WITHOUT_A_DECODER = {**AT_ONCE, "codec_whitelist": "none"}
+"""For decoders that do not heed the first of these."""
+IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
+"""Codecs whose pictures come in the order in which they are shown."""
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
@@ -118,12 +124,16 @@ class VideoFile:
         self._open_with({})
 
     def _open(self) -> None:
-        if self._begins_as_mp4():
+        first_bytes = self._head(8)
+        if first_bytes[4:8] == MP4:
             self._open_with(AT_ONCE)
-            if _is_described(self.stream):
-                return
-            self.container.close()
-        self._open_with({})
+        elif first_bytes[:4] == MATROSKA:
+            self._open_with(WITHOUT_A_DECODER)
+        else:
+            self._open_with({})
+            return
+        if not _is_described(self.stream):
+            self.look_closer()
 
     def _open_with(self, looking: dict[str, str]) -> None:
         if hasattr(self._source, "seek"):
@@ -166,13 +176,10 @@ class VideoFile:
         return stream
 
     def _unreadable(self, error: str) -> NotAVideo | Truncated:
-        if self._begins_as_mp4():
+        first_bytes = self._head(12)
+        if first_bytes[4:8] == MP4:
             return Truncated(f"{self.name} begins as an MP4 but its index is missing: {error}")
-        first_bytes = self._head(12).hex()
-        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes)
-
-    def _begins_as_mp4(self) -> bool:
-        return self._head(8)[4:8] == b"ftyp"
+        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes.hex())
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -187,6 +194,8 @@ def _is_described(stream: Any) -> bool:
     are reordered, which an MP4's table of samples tells; where it has none, some must be decoded,
     or the first frames may come in the wrong order."""
     context = stream.codec_context
+    if context.name in IN_ORDER:
+        return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
     return context.pix_fmt is not None
