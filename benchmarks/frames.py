@@ -3,10 +3,9 @@
     python -m benchmarks.frames [--json] [--quick] [--corpus DIR] [--rounds N] [--case NAME]...
 
 Each library in a process of its own and on one thread, in interleaved rounds; the targets are
-worked out before the clock starts. Those that decode from the beginning are run once on long
-videos, and only for full frames. CPU seconds, wall, peak memory, and whether the frames are those
-of a plain decode. `model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU
-seconds.
+worked out before the clock starts. Those that decode from the beginning are run once on the two
+longest videos. CPU seconds, wall, peak memory, and whether the frames are those of a plain decode.
+`model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU seconds.
 `--json` ends with one object.
 """
 
@@ -76,8 +75,6 @@ def measure(
     case: Case, path: Path, n: int, output: str, libraries: list[str], rounds: int, env: Any
 ) -> list[dict[str, Any]]:
     indices = indices_of(path, n)
-    if case.long and output == "model":
-        libraries = [one for one in libraries if one not in SEQUENTIAL]
     told: dict[str, list[dict[str, Any]]] = defaultdict(list)
     pictures: dict[str, Any] = {}
     errors: dict[str, str] = {}

@@ -33,7 +33,7 @@ class Case:
 
     @property
     def long(self) -> bool:
-        return self.seconds * self.fps * self.size[0] * self.size[1] > 2e9
+        return self.seconds * self.fps * self.size[0] * self.size[1] > 4e9
 
 
 X264 = {"preset": "veryfast", "crf": "21"}
