@@ -77,6 +77,7 @@ def _told(
         "targets_s": sample.targets_s,
         "exact": sample.exact,
         "frames_decoded": sample.frames_decoded,
+        "frames_looked_at": sample.frames_looked_at,
         "decode_errors": sample.decode_errors,
         "damage": sample.damaged,
         "size_bytes": size_bytes,
@@ -95,7 +96,8 @@ def _show(told: dict[str, object]) -> None:
     assert isinstance(times, tuple)
     table.add_row("frames", ", ".join(f"{moment:.2f}" for moment in times) + " s")
     table.add_row("chosen", f"{told['strategy']} {told['reason']}".strip())
-    table.add_row("decoded", f"{told['frames_decoded']} of {told['frames']} frames")
+    scenes = f", after {looked} to find the scenes" if (looked := told["frames_looked_at"]) else ""
+    table.add_row("decoded", f"{told['frames_decoded']} of {told['frames']} frames{scenes}")
     table.add_row(
         "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
     )

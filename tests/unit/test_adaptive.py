@@ -105,7 +105,9 @@ def test_what_cannot_be_decoded_twice_is_sampled_evenly(tmp_path: Path) -> None:
     assert (found.strategy, found.reason) == ("uniform", "132 frames are more than half of 263")
     within = sample(path, 4, Limits(max_decoded=264))
     assert within.strategy == "adaptive"
-    assert found.frames_decoded < within.frames_decoded <= 264
+    assert found.frames_looked_at == 0
+    assert 0 < within.frames_looked_at <= 132
+    assert within.frames_decoded <= 132
 
 
 def test_a_window_is_shared_out_by_itself(tmp_path: Path) -> None:

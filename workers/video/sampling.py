@@ -79,10 +79,10 @@ class Sample:
     """Packets that are incomplete or that the decoder refused, and frames that it marked as
     damaged; also those between the returned frames."""
     frames_decoded: int
-    """To look for scenes and to get these."""
     groups_s: tuple[tuple[float, float], ...]
-    """Where they were decoded: from a keyframe to the last frame that was wanted of its group.
-    Nothing else was looked at."""
+    """Where they were decoded: from a keyframe to the last frame that was wanted of its group."""
+    frames_looked_at: int = 0
+    """Decoded before that, to find the scenes."""
     strategy: Strategy = "uniform"
     """As it was done."""
     reason: str = ""
@@ -184,6 +184,7 @@ class Sampler:
                 strategy = "uniform"
             else:
                 asked = self._by_content(request.n, timeline)
+        looked_at = self.video.decoded
         targets = timeline.shown_at(asked)
         self._on_plan(plan_bytes(self.video.stream, self.timeline, targets))
         reader = FrameReader(self.video, self.timeline, self._tick)
@@ -215,7 +216,8 @@ class Sampler:
             reason=reason,
             distinct=len(targets),
             decode_errors=errors,
-            frames_decoded=self.video.decoded,
+            frames_decoded=self.video.decoded - looked_at,
+            frames_looked_at=looked_at,
             groups_s=tuple(
                 (self.timeline.seconds(first), self.timeline.seconds(last))
                 for first, last in self.timeline.groups(targets)

@@ -24,7 +24,7 @@ class Source:
 def file_source(path: Path) -> Source:
     """A file on this machine. Raises Missing, EmptyFile."""
     if not path.is_file():
-        raise Missing(f"{path.name}: there is no such file")
+        raise Missing(f"{path}: there is no such file", cure="Check the path.")
     size = path.stat().st_size
     if size == 0:
         raise EmptyFile(f"{path.name} has 0 bytes", size_bytes=0)
