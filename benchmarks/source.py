@@ -3,8 +3,8 @@
     python -m benchmarks.source [--json] [--quick] [--corpus DIR] [--rounds N]
 
 A request takes a latency of 20 or 50 ms and its bytes at 80 MB/s, simulated on local files;
-reading and opening are timed, decoding is not. "All of it" is a download in parts of 8 MB, eight
-at once.
+reading and opening are timed, decoding is not. Each video has the connections that it has in a
+worker with the default settings. "All of it" is a download in parts of 8 MB, eight at once.
 `--json` ends with one object.
 """
 
@@ -27,18 +27,22 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
+from shared.settings import Settings
 from workers.video.byte_plan import plan_bytes
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
 from workers.video.decoder import SpooledFile
+from workers.video.pool import connections_each
 from workers.video.source import Source
-from workers.video.spool import CONNECTIONS, PART_BYTES, Spool
+from workers.video.spool import Spool
 from workers.video.timeline import from_index, from_packets
 
 BYTES_PER_S = 80e6
 LATENCIES_MS = (20, 50)
-FULL = 8
-"""Connections of a full download."""
+FULL, FULL_PART_BYTES = 8, 8 << 20
+"""Connections of a full download, and what each asks for at once."""
+CONCURRENCY = int(Settings.model_fields["concurrency"].default)
+"""Videos that a worker reads at once."""
 NAMES = {
     "10s": "1080p-10s-gop250",
     "60s": "1080p-60s",
@@ -129,13 +133,13 @@ def everything(source: Source, n: int, eight: ThreadPoolExecutor) -> float:
     with tempfile.NamedTemporaryFile() as file:
 
         def part(start: int) -> None:
-            body = source.fetch(start, min(start + PART_BYTES, source.size_bytes))
+            body = source.fetch(start, min(start + FULL_PART_BYTES, source.size_bytes))
             os.pwrite(file.fileno(), body, start)
 
         def head(size: int) -> bytes:
             return os.pread(file.fileno(), size, 0)
 
-        list(eight.map(part, range(0, source.size_bytes, PART_BYTES)))
+        list(eight.map(part, range(0, source.size_bytes, FULL_PART_BYTES)))
         with VideoFile(file.name, source.name, head) as video:
             timeline = from_index(video.stream, source.size_bytes)
             assert timeline
@@ -147,7 +151,7 @@ def measure(path: Path, n: int, latency_ms: int, rounds: int) -> dict[str, Any]:
     source = remote(path, latency_ms)
     ours, full = [], []
     with (
-        closing(Spool(None, CONNECTIONS, 1 << 40)) as spool,
+        closing(Spool(None, connections_each(CONCURRENCY), 1 << 40)) as spool,
         ThreadPoolExecutor(FULL) as eight,
     ):
         for number in range(rounds):

@@ -21,8 +21,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from shared.errors import Forbidden
 
 CONNECT_S, SILENT_S = 4.0, 10.0
-CONNECTIONS = 32
-"""Kept for each host."""
+CONNECTIONS = 96
+"""At once, to S3 or to one other host, for all videos that a worker reads."""
 TRIED_IPS = 4
 """Of one host, one after another."""
 _UNICAST = ipaddress.ip_network("2000::/3")

@@ -25,6 +25,7 @@ from botocore.exceptions import (
     NoRegionError,
 )
 
+from shared.connections import CONNECTIONS
 from shared.errors import (
     ConfigError,
     Conflict,
@@ -50,7 +51,7 @@ def _network(tries: int, read_timeout_s: float = 10) -> Config:
         connect_timeout=4,
         read_timeout=read_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": tries},
-        max_pool_connections=32,
+        max_pool_connections=CONNECTIONS,
     )
 
 

@@ -1,5 +1,8 @@
 """A long video, segment by segment: each captioned once, whoever dies or drains on the way."""
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +40,7 @@ SCENES = (
     single("gray", "yellow", "square", "downwards"),
 )
 LENGTHS_S = (3.0, 4.0, 2.5)
+MANY = 30
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,33 @@ def test_a_worker_that_died_is_gone_on_from(
         assert world.times_written(part_key(world.prefix, job, name)) == 1
     cuts = decode(Cuts, world.store.get(world.output, part_key(world.prefix, job, "cuts")))
     assert len(cuts.segments_s) == 3
+
+
+def test_a_worker_that_is_killed_is_gone_on_from_by_the_next(
+    world: World, tmp_path: Path, long_video: Path
+) -> None:
+    job = job_of(world, long_video, "long/killed.mp4", str(MANY))
+    folder = part_key(world.prefix, job, "cuts").removesuffix("cuts.json")
+
+    def parts() -> int:
+        return sum(1 for _ in world.store.list(world.output, folder))
+
+    first = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
+    first.wait()
+    world.send(job)
+    wait_until(lambda: parts() > 3, 30, "its first segments")
+    os.killpg(first.process.pid, signal.SIGKILL)
+    done = parts() - 1
+    assert done < MANY
+    second = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
+    second.wait()
+    caption = world.caption(job)
+    stop([second.process], patience_s=20)
+    assert len(caption.segments) == MANY
+    assert all(one.text for one in caption.segments)
+    assert world.times_written(folder) == MANY + 1
+    lines = (json.loads(line) for line in second.process.log.read_text().splitlines())
+    assert [line["number"] for line in lines if line["event"] == "segment"] == [*range(done, MANY)]
 
 
 def test_a_worker_that_drains_hands_back_between_segments(

@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 from workers.progress import Progress
 from workers.video import pool as pool_module
 from workers.video.convert import Shape
-from workers.video.pool import DecoderPool
+from workers.video.pool import DecoderPool, connections_each
 from workers.video.sampling import Limits, Request, sample_frames
 from workers.video.source import Source, file_source
 
@@ -331,6 +331,16 @@ def test_decoded_frames_have_a_bound_for_each_request(clip: Path) -> None:
         for _ in range(8):
             assert len(video.sample(Request(1, (0.0, 0.1))).frames) == 1
         assert video.decoder.pid == pid
+    pool.close()
+
+
+@pytest.mark.parametrize(("videos", "each"), [(1, 24), (4, 24), (16, 6), (100, 4)])
+def test_videos_share_the_connections_of_their_worker(videos: int, each: int) -> None:
+    assert connections_each(videos) == each
+    pool = DecoderPool(videos)
+    decoder = pool.new_decoder(lambda stage: None)
+    assert decoder.spool.connections == each
+    decoder.kill()
     pool.close()
 
 

@@ -20,7 +20,6 @@ from workers.video.container import VideoFile
 from workers.video.source import Source
 from workers.video.spool import (
     BLOCK_BYTES,
-    CONNECTIONS,
     END_PART_BYTES,
     HEAD_BYTES,
     LEAST_PART_BYTES,
@@ -64,15 +63,18 @@ def read(spool: Spool, start: int, end: int) -> bytes:
     return os.pread(spool.fd, end - start, start)
 
 
-def test_a_small_object_is_fetched_at_once_and_whole(spool: Spool) -> None:
+@pytest.mark.parametrize(("connections", "requests"), [(24, 5), (4, 3), (1, 2)])
+def test_a_small_object_is_fetched_at_once_and_whole(connections: int, requests: int) -> None:
+    """Spread over its connections, as long as the parts are worth a request."""
     remote = Remote(PART + 1000)
+    spool = Spool(None, connections, 1 << 30)
     spool.begin(remote.source, 8)
     assert read(spool, PART - 5, PART + 1000) == remote.at(PART - 5, PART + 1000)
-    # Spread over all connections.
-    assert 8 <= len(remote.requests) <= CONNECTIONS
-    assert max(end - start for start, end in remote.requests) == LEAST_PART_BYTES
+    assert len(remote.requests) == requests
+    assert min(end - start for start, end in remote.requests[:-1]) >= LEAST_PART_BYTES
     assert spool.whole
     assert spool.fetched_bytes == PART + 1000
+    spool.close()
 
 
 def test_of_a_large_one_the_ends_come_first_and_then_what_was_planned(spool: Spool) -> None:

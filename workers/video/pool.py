@@ -26,11 +26,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shared import errors
+from shared.connections import CONNECTIONS
 from shared.errors import DecoderDied, JamakError, OutOfResources, TooSlow
 from workers.progress import Progress
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
-from workers.video.spool import CONNECTIONS, Spool
+from workers.video.spool import MOST_CONNECTIONS, Spool
 
 START_S = 60.0
 """For a process to begin; it takes half a second on a machine that has time."""
@@ -42,14 +43,19 @@ LOOK_S, GONE_S = 0.25, 1.0
 """How often it is looked at; how long what has closed its end may take to be gone."""
 MESSAGE_BYTES = 1 << 20
 """No decoder has more to say at once; one that a video has taken over might."""
-MOST_CONNECTIONS, LEAST_CONNECTIONS = 32, 4
-"""Requests at once for all videos together, and what each one has of them at least."""
+LEAST_CONNECTIONS = 4
+"""Of each video, however many there are."""
 ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "VIRTUAL_ENV")
 """What a decoder is told of ours: no credentials."""
 
 
 T = TypeVar("T")
 Tick = Callable[[str], None]
+
+
+def connections_each(videos: int) -> int:
+    """Requests at once for each of so many videos."""
+    return min(MOST_CONNECTIONS, max(CONNECTIONS // videos, LEAST_CONNECTIONS))
 
 
 class _Died(Exception):
@@ -82,7 +88,7 @@ class DecoderPool:
         folder: Path | None = None,
     ) -> None:
         self._limits, self._memory, self._folder = limits or Limits(), memory_bytes, folder
-        self._connections = min(CONNECTIONS, max(MOST_CONNECTIONS // size, LEAST_CONNECTIONS))
+        self._connections = connections_each(size)
         self._free: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)  # started when it is wanted

@@ -17,10 +17,10 @@ from workers.video.byte_plan import Range, merged
 from workers.video.source import Source
 
 BLOCK_BYTES = 256 << 10
-PART_BYTES, LEAST_PART_BYTES = 8 << 20, 1 << 20
+PART_BYTES, LEAST_PART_BYTES = 4 << 20, 1 << 20
 """The most that one request asks for, and what is not parted any more."""
-CONNECTIONS = 24
-"""Requests at once for one video: what is wanted is spread over so many."""
+MOST_CONNECTIONS = 24
+"""Requests at once for one video that help: what is wanted is spread over them."""
 SMALL_BYTES = 2 << 20
 """For each frame. Up to this size all is fetched: a group of pictures is twice as large, so most of
 it would be needed anyway, and the round trip to the index would take longer than the rest."""
@@ -54,7 +54,7 @@ class Spool:
     def __init__(self, folder: Path | None, connections: int, max_bytes: int) -> None:
         with scratch():
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # lives as long as we
-        self._connections, self._max_bytes = connections, max_bytes
+        self.connections, self._max_bytes = connections, max_bytes
         self._fetchers: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._epoch = 0
@@ -134,7 +134,7 @@ class Spool:
             self.forget()
         # Each range has a last part that is smaller: so many parts, and no more, at once.
         wanted = sum(end - start for start, end in ranges)
-        part = wanted // max(CONNECTIONS - len(ranges), 1)
+        part = wanted // max(self.connections - len(ranges), 1)
         self.want(ranges, min(max(part, LEAST_PART_BYTES), PART_BYTES))
         return kept
 
@@ -213,7 +213,7 @@ class Spool:
         self._held_bytes += end - start
         self.fetched_bytes += end - start
         if self._fetchers is None:
-            self._fetchers = ThreadPoolExecutor(self._connections, thread_name_prefix="fetch")
+            self._fetchers = ThreadPoolExecutor(self.connections, thread_name_prefix="fetch")
         future = self._fetchers.submit(self._fetch, self._source, start, end, self._epoch)
         for block in range(first, last):
             self._blocks[block] = future
