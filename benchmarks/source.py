@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from shared.settings import Settings
-from workers.video.byte_plan import plan_bytes
+from workers.video.byte_plan import read_index
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
 from workers.video.decoder import SpooledFile
@@ -108,7 +108,8 @@ def chosen(source: Source, n: int, spool: Spool, decode: bool) -> dict[str, Any]
             timeline = from_packets(video.container, video.stream)
         assert timeline
         targets = timeline.targets(n)
-        ranges = plan_bytes(video.stream, timeline, targets)
+        index = read_index(video.stream, len(timeline.times))
+        ranges = index.plan(targets) if index else None
         spool.plan(ranges)
         for start, end in [(0, source.size_bytes)] if spool.whole else ranges or []:
             spool.wait(start, end, lambda: None)
@@ -143,7 +144,9 @@ def everything(source: Source, n: int, eight: ThreadPoolExecutor) -> float:
         with VideoFile(file.name, source.name, head) as video:
             timeline = from_index(video.stream, source.size_bytes)
             assert timeline
-            plan_bytes(video.stream, timeline, timeline.targets(n))
+            index = read_index(video.stream, len(timeline.times))
+            assert index
+            index.plan(timeline.targets(n))
         return time.perf_counter() - began
 
 

@@ -8,9 +8,10 @@ import http.client
 import io
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -41,6 +42,54 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _ends_at.reset(token)
+
+
+class _Round:
+    """Requests that end together."""
+
+    def __init__(self) -> None:
+        self._lock, self._sockets, self._over = threading.Lock(), set[socket.socket](), False
+
+    def add(self, sock: socket.socket) -> None:
+        """Raises TimeoutError: it is over."""
+        with self._lock:
+            if self._over:
+                raise TimeoutError
+            self._sockets.add(sock)
+
+    def remove(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.discard(sock)
+
+    def end(self) -> None:
+        with self._lock:
+            self._over = True
+            for sock in self._sockets:
+                with suppress(OSError):  # it has ended by itself
+                    # Beneath TLS: whoever reads from it is woken.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+_round: ContextVar[_Round | None] = ContextVar("round", default=None)
+
+
+class HangUp:
+    """Ends the requests that other threads have begun `covered` by it. Later ones are new."""
+
+    def __init__(self) -> None:
+        self._round = _Round()
+
+    @contextmanager
+    def covered(self) -> Iterator[None]:
+        token = _round.set(self._round)
+        try:
+            yield
+        finally:
+            _round.reset(token)
+
+    def now(self) -> None:
+        ended, self._round = self._round, _Round()
+        ended.end()
 
 
 def servers(*, public: bool) -> urllib3.PoolManager:
@@ -74,7 +123,9 @@ class _InTime(io.RawIOBase):
     """What a socket gives until the time of its request is over."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._ends_at = sock, _ends_at.get()
+        self._sock, self._ends_at, self._round = sock, _ends_at.get(), _round.get()
+        if self._round is not None:
+            self._round.add(sock)
         self._file = sock.makefile("rb", buffering=0)
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -92,6 +143,8 @@ class _InTime(io.RawIOBase):
         return self._file.readinto(buffer)
 
     def close(self) -> None:
+        if self._round is not None:
+            self._round.remove(self._sock)
         self._file.close()
         super().close()
 

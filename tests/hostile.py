@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 
 from tests.hostile_files import (
+    FPS,
     SIZE,
     UNKNOWN,
     Clip,
@@ -292,6 +293,23 @@ def fragmented() -> bytes:
     return encoded("mp4", muxer={"movflags": "frag_keyframe+empty_moov+default_base_moof"})
 
 
+def half_fragmented() -> bytes:
+    """The index has the first group of pictures; the others are in fragments, of which a segment
+    index (ISO/IEC 14496-12, `sidx`) tells where they are: nobody has to look for them."""
+    content = encoded("mp4", muxer={"movflags": "frag_keyframe+default_base_moof+skip_trailer"})
+    boxes, at = [], 0
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        boxes.append((content[at + 4 : at + 8], at, size))
+        at += size
+    first = next(at for kind, at, _ in boxes if kind == b"moof")
+    sizes = [size for _, at, size in boxes if at >= first]
+    fragments = [moof + mdat for moof, mdat in zip(sizes[::2], sizes[1::2], strict=True)]
+    told = [number for size in fragments for number in (size, 12, 0x90000000)]
+    segments = box(b"sidx", numbers(0, 1, FPS, 12, 0, len(fragments), *told))
+    return content[:first] + segments + content[first:]
+
+
 @functools.cache
 def no_index() -> dict[str, bytes]:
     """Files that can be read from their first byte on, by ending."""
@@ -364,6 +382,7 @@ def odd() -> Made:
     yield "interlaced.mp4", OK, encoded("mp4", options={"x264-params": "tff=1:rc-lookahead=0"})
     yield "intra-refresh.mp4", OK, encoded("mp4", options={"intra-refresh": "1", "bf": "0"})
     yield "fragments.mp4", OK, fragmented()
+    yield "half-fragments.mp4", OK, half_fragmented()
     yield "hevc.mp4", OK, encoded("mp4", still[0], options=still[1])
     yield "av1.mp4", OK, encoded("mp4", "libsvtav1", options={"preset": "12"})
     yield "alpha.webm", OK, encoded("webm", "libvpx-vp9", 12, pixels="yuva420p")

@@ -21,7 +21,7 @@ from workers.video.sampling import Limits, Request
 from workers.video.source import Source, file_source
 
 DEADLINE_S, MEMORY = 4.0, 1 << 30
-GOOD, MUTANTS = 200, 300
+GOOD, MUTANTS = 50, 300
 
 
 @pytest.fixture

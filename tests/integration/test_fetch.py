@@ -1,5 +1,6 @@
 """What a job comes to when its video is not what it was, or not there any more."""
 
+import threading
 from collections.abc import Callable
 from itertools import count
 
@@ -10,11 +11,13 @@ from shared.errors import Gone, Missing, Overwritten
 from shared.messages import CaptionJob
 from shared.storage import ObjectInfo
 from shared.videos import video_of
-from tests.web import Request, reply, send_range, serving
+from tests.waiting import wait_until
+from tests.web import Request, asked, reply, send_range, serving
 from tests.world import World
 from workers.delivery.fetch import Places, read_video
 from workers.progress import Progress
 from workers.video.source import Source
+from workers.video.spool import Spool
 
 pytestmark = pytest.mark.integration
 
@@ -107,3 +110,38 @@ def test_an_object_that_was_overwritten_gets_a_newer_job(world: World) -> None:
     newer = world.store.put(world.videos, key, b"newer")
     assert read(Places(world.store, Addresses(())), job, sent.append) == CONTENT
     assert [one.video.etag for one in sent] == [newer]
+
+
+def test_nobody_goes_on_reading_a_video_that_is_done_with(world: World) -> None:
+    """A server that fails one request at once and lets the others trickle."""
+    content, over = bytes(40 << 20), threading.Event()
+
+    def trickle(request: Request) -> None:
+        start, end = asked(request)
+        if end - start == 1:
+            send_range(request, content)
+        elif end == len(content):
+            reply(request, 404)
+        else:
+            told = f"bytes {start}-{end - 1}/{len(content)}"
+            size = str(end - start)
+            reply(request, 206, b"x", Content_Range=told, Content_Length=size, ETag='"one"')
+            over.wait(20)
+
+    spool = Spool(None, 8, 1 << 30)
+    with serving(trickle) as web:
+        for number in range(3):
+            places, job = at(world, web, f"/{number}.mp4")
+            assert job.address
+            source = places.address_source(job.address, places.addresses.head(job.address))
+            spool.begin(source, 8)
+            with pytest.raises(Missing):
+                spool.wait(len(content) - 10, len(content), lambda: None)
+            spool.end()
+            wait_until(lambda: not fetching(), 5, "the end of its requests")
+        over.set()
+    spool.close()
+
+
+def fetching() -> bool:
+    return any(thread.name.startswith("fetch") for thread in threading.enumerate())

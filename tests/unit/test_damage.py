@@ -12,8 +12,28 @@ import numpy as np
 import pytest
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, TooSlow
-from tests.hostile import held, many_samples, share, thinned, with_cover, without
-from tests.hostile_files import Clip, clip, encoded, mkv, mp4, png, remuxed, sample_entry, sound
+from tests.hostile import (
+    half_fragmented,
+    held,
+    many_samples,
+    share,
+    thinned,
+    with_cover,
+    without,
+)
+from tests.hostile_files import (
+    Clip,
+    clip,
+    encoded,
+    mkv,
+    mp4,
+    numbers,
+    png,
+    remuxed,
+    sample_entry,
+    sound,
+    track_header,
+)
 from tests.videos import write_clip
 from workers.video.container import VideoFile, packets
 from workers.video.decode import FrameReader
@@ -198,3 +218,40 @@ def test_colours_that_nothing_converts_are_taken_for_the_usual_ones(tmp_path: Pa
     )
     assert named.decode_errors == 0
     np.testing.assert_array_equal(named.frames, plain.frames)
+
+
+QUARTERS = {
+    "as it lies": ((1, 0, 0, 1), lambda picture: picture),
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda picture: picture[::-1]),
+    "half a turn": ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
+    "clockwise": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "the other way": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+    "along a diagonal": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+    "along the other": ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
+    "a little": ((0.99985, 0.01745, -0.01745, 0.99985), lambda picture: picture),
+    "30 degrees": ((0.866, 0.5, -0.5, 0.866), lambda picture: picture),
+    "89 degrees": ((0.01745, 0.99985, -0.99985, 0.01745), lambda picture: picture),
+}
+
+
+@pytest.mark.parametrize("name", QUARTERS)
+def test_pictures_come_out_as_they_are_shown(tmp_path: Path, name: str) -> None:
+    matrix, shown = QUARTERS[name]
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    header = track_header(48, matrix=numbers(a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    (plain,) = sample_frames(written(tmp_path, mp4(clip())), 1).frames
+    (found,) = sample_frames(written(tmp_path, mp4(clip(), tkhd=header)), 1).frames
+    np.testing.assert_array_equal(found, shown(plain))
+
+
+def test_a_file_goes_on_in_fragments_after_its_index(tmp_path: Path) -> None:
+    """Its index names the frames of the first one, and says where the others are."""
+    path = written(tmp_path, half_fragmented())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert 0 < len(stream.index_entries) == stream.frames < 48
+    sample = sample_frames(path, 8)
+    assert (sample.distinct, sample.damaged, all(sample.exact)) == (8, "", True)
+    assert sample.duration_s == pytest.approx(2.0)
+    assert sample.timestamps_s[-1] > 1.8

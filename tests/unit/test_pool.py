@@ -31,6 +31,7 @@ from workers.video.convert import Shape
 from workers.video.pool import DecoderPool, connections_each
 from workers.video.sampling import Limits, Request, sample_frames
 from workers.video.source import Source, file_source
+from workers.video.spool import Spool
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,21 @@ def test_a_full_disk_is_no_fault_of_the_video(pool: DecoderPool, clip: Path) -> 
             video.sample(Request(4))
         decoder.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert len(video.sample(Request(4)).frames) == 4
+
+
+def test_a_disk_that_breaks_at_the_end_costs_no_decoder(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(spool: Spool) -> None:
+        raise OutOfResources("the disk")
+
+    pool = DecoderPool(1)
+    with monkeypatch.context() as patch, pool.open(file_source(clip), Progress()) as video:
+        patch.setattr(Spool, "forget", broken)
+        pid = video.decoder.pid
+    assert not psutil.pid_exists(pid)
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
 
 
 def test_a_slow_server_holds_up_no_other_video(pool: DecoderPool, clip: Path) -> None:

@@ -2,15 +2,20 @@
 
 import gzip
 import logging
+import ssl
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from shared import ranged
 from shared.addresses import Addresses
+from shared.connections import HangUp
 from shared.errors import (
     EmptyFile,
     Forbidden,
@@ -21,7 +26,8 @@ from shared.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from tests.web import Answer, Request, reply, send_range, serving
+from tests.tls import make_certificate
+from tests.web import Answer, Request, asked, reply, send_range, serving
 
 CONTENT = bytes(range(256)) * 40
 
@@ -160,6 +166,43 @@ def test_no_server_holds_anybody_for_ever(
         with pytest.raises(StoreUnavailable):
             Addresses((web,)).get_range(f"{web}/a.mp4", 0, 1000, "one")
         assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_requests_end_when_somebody_hangs_up(
+    secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, though the server goes on; the next ones are answered."""
+    context, begun = None, threading.Event()
+    if secure:
+        certificate, key = make_certificate(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+
+    def answer(request: Request) -> None:
+        if asked(request)[0] == 0:
+            send_range(request, CONTENT)
+            return
+        request.wfile.write(OK + b"Content-Range: bytes 9-999/1000\r\nETag: one\r\n\r\nx")
+        begun.set()
+        over.wait(20)
+
+    hang_up, over = HangUp(), threading.Event()
+    with serving(answer, context) as web, ThreadPoolExecutor(2) as threads:
+        addresses = Addresses((web,))
+
+        def read(start: int, end: int) -> bytes:
+            with hang_up.covered():
+                return addresses.get_range(f"{web}/a.mp4", start, end, "one")
+
+        held = threads.submit(read, 9, 1000)
+        assert begun.wait(10)
+        hang_up.now()
+        with pytest.raises(StoreUnavailable):
+            held.result(5)
+        assert threads.submit(read, 0, 9).result(5) == CONTENT[:9]
+        over.set()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import resource
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from shared.errors import OutOfResources, StoreUnavailable, TooLarge
 from tests.videos import faststart, write_clip
 from tests.waiting import wait_until
-from workers.video.byte_plan import merged, plan_bytes
+from workers.video.byte_plan import merged, read_index
 from workers.video.container import VideoFile
 from workers.video.source import Source
 from workers.video.spool import (
@@ -147,6 +148,17 @@ def test_more_than_the_bound_is_refused_before_it_is_fetched() -> None:
     spool.close()
 
 
+def test_a_size_that_a_server_makes_up_costs_nothing() -> None:
+    spool = Spool(None, 4, 1 << 30)
+    spool.begin(Source("huge.mkv", 4 << 40, lambda start, end: bytes(end - start)), 8)
+    tracemalloc.start()
+    with pytest.raises(TooLarge, match="huge"):
+        spool.plan(None)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    spool.close()
+
+
 def test_what_was_planned_before_makes_room_when_it_must() -> None:
     spool = Spool(None, 4, 16 * BLOCK)
     remote = Remote(LARGE)
@@ -253,8 +265,9 @@ def test_the_plan_holds_the_frames_that_are_wanted_and_little_else(tmp_path: Pat
         assert timeline
         entries = list(video.stream.index_entries)
         targets = [int(timeline.times[i]) for i in (30, 200)]
-        ranges = plan_bytes(video.stream, timeline, targets)
-    assert ranges is not None
+        index = read_index(video.stream, len(timeline.times))
+    assert index
+    ranges = index.plan(targets)
     assert len(ranges) == 2
     for index, (start, end) in zip((30, 200), ranges, strict=True):
         key = max(i for i in range(index + 1) if entries[i].is_keyframe)
@@ -269,4 +282,4 @@ def test_without_an_index_anything_may_be_needed(tmp_path: Path) -> None:
     with VideoFile(str(clip), "a.mkv", lambda size: b"") as video:
         timeline = from_packets(video.container, video.stream)
         assert timeline
-        assert plan_bytes(video.stream, timeline, [0]) is None
+        assert read_index(video.stream, len(timeline.times)) is None

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from shared import telemetry
 from shared.addresses import Addresses
+from shared.connections import HangUp
 from shared.errors import EmptyFile, Gone, Missing, Overwritten
 from shared.messages import CaptionJob
 from shared.ranged import changed
@@ -38,10 +39,13 @@ class Places:
         return Source(video_of(info).uri, info.size_bytes, fetch)
 
     def address_source(self, address: str, info: ObjectInfo) -> Source:
-        def fetch(start: int, end: int) -> bytes:
-            return self.addresses.get_range(address, start, end, info.etag)
+        hang_up = HangUp()
 
-        return Source(video_of(info).uri, info.size_bytes, fetch)
+        def fetch(start: int, end: int) -> bytes:
+            with hang_up.covered():
+                return self.addresses.get_range(address, start, end, info.etag)
+
+        return Source(video_of(info).uri, info.size_bytes, fetch, hang_up.now)
 
 
 def read_video(

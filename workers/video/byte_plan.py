@@ -1,12 +1,16 @@
 """Which bytes of a file hold the frames that are wanted: worked out from its index.
 
-Without an index the answer is the whole file. Knows nothing of where the bytes are.
+Knows nothing of where the bytes are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from workers.video.timeline import Timeline
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.video.timeline import ENTRIES_A_TICK
 
 Range = tuple[int, int]
 """Of bytes; the end is not part of it."""
@@ -14,33 +18,53 @@ AFTER = 6
 """Frames beyond a target that the decoder may want before it gives the target: reordering."""
 
 
-def plan_bytes(stream: Any, timeline: Timeline, targets: Sequence[int]) -> list[Range] | None:
-    """Sorted and apart: from the keyframe before each target to a few frames after it.
+@dataclass(frozen=True)
+class Index:
+    """Of all frames, in the order of decoding."""
 
-    None: the container has no index, so anything may be anywhere.
-    """
+    times: NDArray[np.int64]
+    """Ticks, shifted as the timeline's, and never falling."""
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    """Bytes."""
+    keys: NDArray[np.int64]
+    """Which of them are keyframes."""
+
+    def plan(self, targets: Sequence[int]) -> list[Range]:
+        """Sorted and apart: from the keyframe before each target to a few frames after it.
+
+        Args:
+            targets: sorted times of frames.
+        """
+        ranges: list[Range] = []
+        first = 0
+        for after in np.searchsorted(self.times, np.array(targets, np.int64), side="right"):
+            key = np.searchsorted(self.keys, after) - 1
+            first = max(first, int(self.keys[key]) if key >= 0 else 0)
+            last = min(int(after) + AFTER, len(self.times))
+            if first < last:
+                needed = slice(first, last)
+                ranges.append((int(self.starts[needed].min()), int(self.ends[needed].max())))
+            first = max(first, last - AFTER - 1)
+        return merged(ranges)
+
+
+def read_index(stream: Any, frames: int, tick: Callable[[], None] = lambda: None) -> Index | None:
+    """None: the container has none of so many frames, so anything may be anywhere."""
     entries = stream.index_entries
-    if len(entries) < len(timeline.times) or not len(entries):
+    count = len(entries)
+    if not count or count < frames:
         return None
-    shift = (stream.start_time or 0) - entries[0].timestamp
-    times = [entry.timestamp + shift for entry in entries]
-    ranges: list[Range] = []
-    first = at = 0  # the keyframe that decoding starts from, and where we are
-    key = 0
-    for target in targets:
-        while at < len(times) and times[at] <= target:
-            if entries[at].is_keyframe:
-                key = at
-            at += 1
-        first = max(key, first)
-        last = min(at + AFTER, len(entries))
-        needed = [entries[i] for i in range(first, last)]
-        first = max(first, last - AFTER - 1)
-        if needed:
-            ranges.append(
-                (min(one.pos for one in needed), max(one.pos + one.size for one in needed))
-            )
-    return merged(ranges)
+    rows = np.empty((count, 3), np.int64)
+    keys = []
+    for i, entry in enumerate(entries):
+        if not i % ENTRIES_A_TICK:
+            tick()
+        rows[i] = entry.timestamp, entry.pos, entry.pos + entry.size
+        if entry.is_keyframe:
+            keys.append(i)
+    times = np.maximum.accumulate(rows[:, 0]) + ((stream.start_time or 0) - rows[0, 0])
+    return Index(times, rows[:, 1], rows[:, 2], np.array(keys, np.int64))
 
 
 def merged(ranges: Sequence[Range]) -> list[Range]:

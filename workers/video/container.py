@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
 
@@ -173,6 +173,10 @@ class VideoFile:
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = self._decoding
+        # Else a seek reads them too, wherever in the file they are.
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
         return stream
 
     def _unreadable(self, error: str) -> NotAVideo | Truncated:

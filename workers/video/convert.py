@@ -3,6 +3,8 @@
 Knows nothing of which frames are wanted.
 """
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]
 """(frames, height, width, 3), RGB."""
+ALMOST = 0.01
+"""An angle of half a degree is none."""
 UNSPECIFIED = 2
 """Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
@@ -31,6 +35,22 @@ class Shape:
         """The longer edge is cut to whole pixels, not rounded, as transformers' CLIP does."""
         longer = int(self.shortest_edge * max(height, width) / min(height, width))
         return (self.shortest_edge, longer) if width <= height else (longer, self.shortest_edge)
+
+
+def turned(picture: Frames, matrix: Sequence[int]) -> Frames:
+    """By quarter turns and mirrors; by any other angle not at all.
+
+    Args:
+        matrix: (a, b, u, c, d, v, x, y, w): what lies at (p, q) is shown at (ap + cq, bp + dq).
+            ISO/IEC 14496-12, "Track Header Box".
+    """
+    a, b, _, c, d = matrix[:5]
+    if max(abs(a), abs(d)) < ALMOST * min(abs(b), abs(c)):
+        picture = picture.swapaxes(0, 1)
+        a, d = c, b
+    elif max(abs(b), abs(c)) > ALMOST * min(abs(a), abs(d)):
+        return picture
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 class Converter:
@@ -61,11 +81,10 @@ class Converter:
         return picture[top : top + crop, left : left + crop].copy()
 
     def _upright(self, frame: Any, width: int, height: int) -> Frames:
-        """Scaled, then turned by the file's display matrix: PyAV tells the angle, and no more."""
+        """Scaled, then as the file's display matrix wants it."""
         picture = self._scaled(frame, width, height)
-        if not frame.rotation:
-            return picture
-        return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        return picture if matrix is None else turned(picture, struct.unpack("9i", bytes(matrix)))
 
     def _like_the_first(self, picture: Frames) -> Frames:
         height, width = self._size = self._size or (picture.shape[0], picture.shape[1])

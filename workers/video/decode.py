@@ -59,10 +59,18 @@ class Tally:
 class FrameReader:
     """Args:
     tick: called before each packet; may raise to end it.
+    on_going_back: told from which keyframe a target is decoded, if not from the last one before it.
     """
 
-    def __init__(self, video: VideoFile, timeline: Timeline, tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        video: VideoFile,
+        timeline: Timeline,
+        tick: Callable[[], None],
+        on_going_back: Callable[[int, int], None] = lambda key, target: None,
+    ) -> None:
         self._video, self._timeline, self._tick = video, timeline, tick
+        self._on_going_back = on_going_back
         codec = video.stream.codec_context.name
         self._can_skip = codec in SKIPPING and not timeline.numbered
         self.tally = Tally()
@@ -96,6 +104,8 @@ class FrameReader:
             key = self._timeline.key_before(targets[0])
             for earlier in range(key, max(key - EARLIER, -1), -1):
                 place = int(self._timeline.keys[earlier])
+                if earlier < key:
+                    self._on_going_back(place, targets[0])
                 if (yield from self._from(place, targets, skip=skip)):
                     return
         yield from self._from(None, targets, skip=skip)

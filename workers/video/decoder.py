@@ -9,6 +9,7 @@ socket, in messages so small that none is ever half there. See `pool` for the ot
 
 import io
 import json
+import math
 import os
 import resource
 import sys
@@ -28,6 +29,8 @@ from workers.video.spool import BLOCK_BYTES, scratch
 
 TICK_S = 0.2
 """Between two signs of life."""
+AFTER_ALL_S = 10
+"""Of CPU beyond its limit: then the kernel ends it."""
 
 
 class Parent:
@@ -177,6 +180,9 @@ class Session:
         else:
             self._deadline.extend(idle_s)
         self._begun = True
+        # For one that is stuck where nothing is looked at, and whose parent is gone.
+        most_s = math.ceil(time.process_time() + self._limits.cpu_s) + AFTER_ALL_S
+        resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
 
     def _tick(self) -> None:
         self._parent.tick()

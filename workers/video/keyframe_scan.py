@@ -20,7 +20,7 @@ CUT = 18.0
 MOST = 1500
 """Keyframes that are looked at, evenly over the video."""
 PATIENCE = 64
-"""Packets after a keyframe until its picture comes."""
+"""Packets after a seek until a keyframe comes."""
 
 
 def some_keys(timeline: Timeline) -> list[int]:
@@ -62,13 +62,26 @@ def _pictures(
             video.container.seek(key, stream=video.stream, backward=True)
         except av.FFmpegError:
             continue
-        for frame in _frames(video, tick, PATIENCE):
-            yield key, frame
-            break
+        picture = _next_picture(video, tick)
+        if picture is not None:
+            yield key if picture.pts is None else picture.pts, picture
 
 
-def _frames(video: VideoFile, tick: Callable[[], None], most: int | None = None) -> Iterator[Any]:
-    """Of the packets from here on; what cannot be decoded is passed over."""
-    for packet in itertools.islice(readable(video), most):
+def _next_picture(video: VideoFile, tick: Callable[[], None]) -> Any:
+    """Of the next keyframe. No later packet is read for it: a decoder that holds it back, for those
+    that are shown before it, is told that there are none."""
+    for packet in itertools.islice(readable(video), PATIENCE):
         tick()
-        yield from decodable(video, packet)
+        found = decodable(video, packet.decode)
+        if packet.is_keyframe:
+            found = itertools.chain(found, decodable(video, video.stream.codec_context.decode))
+        for picture in found:
+            return picture
+    return None
+
+
+def _frames(video: VideoFile, tick: Callable[[], None]) -> Iterator[Any]:
+    """Of the packets from here on; what cannot be decoded is passed over."""
+    for packet in readable(video):
+        tick()
+        yield from decodable(video, packet.decode)

@@ -112,8 +112,10 @@ class DecoderPool:
             video.start()
             yield video
         finally:
-            video.decoder.end()
-            self._free.put(video.decoder if video.decoder.alive else None)
+            try:
+                video.decoder.end()
+            finally:
+                self._free.put(video.decoder if video.decoder.alive else None)
 
     def _take(self, progress: Progress) -> "_Decoder":
         progress.tick("frames")
@@ -322,9 +324,13 @@ class _Decoder:
     def end(self) -> None:
         """Of this video."""
         self.opened = False
-        if self.alive:
+        if not self.alive:
+            return
+        try:
             self.spool.end()
             self._pictures.truncate(0)
+        except (OSError, OutOfResources):
+            self.kill()  # with its files
 
     def kill(self) -> None:
         self.alive = self.opened = False

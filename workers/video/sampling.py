@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +18,12 @@ import numpy as np
 from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Truncated
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
-from workers.video.byte_plan import Range, plan_bytes
+from workers.video.byte_plan import Index, Range, read_index
 from workers.video.container import VideoFile
 from workers.video.convert import Converter, Frames, Shape
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
-from workers.video.scenes import look
+from workers.video.scenes import AFTER_S, look
 from workers.video.timeline import Timeline, from_index, from_packets
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
@@ -186,8 +186,8 @@ class Sampler:
                 asked = self._by_content(request.n, timeline)
         looked_at = self.video.decoded
         targets = timeline.shown_at(asked)
-        self._on_plan(plan_bytes(self.video.stream, self.timeline, targets))
-        reader = FrameReader(self.video, self.timeline, self._tick)
+        self._on_plan(self._plan(targets))
+        reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
         convert = Converter(request.shape)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
@@ -238,12 +238,32 @@ class Sampler:
             found = [one.time for one in seen.changes()]
             return [timeline.seconds(time) for time in found], "scene changes among all frames"
         keys = some_keys(timeline)
-        self._on_plan(plan_bytes(self.video.stream, timeline, keys))
+        self._on_plan(self._plan(keys))
         found = key_changes(self.video, timeline, keys, self._tick)
         return (
             [timeline.seconds(time) for time in found],
             f"scene changes among {len(keys)} keyframes: {too_much}",
         )
+
+    def _plan(self, times: Sequence[int]) -> list[Range] | None:
+        """Which bytes hold these frames; None: any."""
+        return None if self._index is None else self._index.plan(times)
+
+    @cached_property
+    def _index(self) -> Index | None:
+        return read_index(self.video.stream, len(self.timeline.times), self._tick)
+
+    def _times(self, start: int, end: int) -> list[int]:
+        """Of all frames from the one moment to the other, in ticks."""
+        times = self.timeline.times
+        first, last = np.searchsorted(times, start), np.searchsorted(times, end, side="right")
+        found: list[int] = times[first:last].tolist()
+        return found
+
+    def _go_back(self, key: int, target: int) -> None:
+        """A target is decoded from an earlier keyframe than was planned."""
+        if self._index is not None:
+            self._on_plan(self._plan(self._times(key, target)))
 
     def _undecodable(self, tally: Tally) -> NotAVideo | TooLarge:
         """Of a picture that is refused for its size, the size may not be known."""
@@ -274,12 +294,12 @@ class Sampler:
 
     def _by_content(self, n: int, timeline: Timeline) -> list[float]:
         """Ticks."""
-        part = len(timeline.times) < len(self.timeline.times)
-        times = timeline.times.tolist()
-        self._on_plan(plan_bytes(self.video.stream, self.timeline, times) if part else None)
         start = int(timeline.times[0])
-        end = start + timeline.duration
-        seen = look(self.video, timeline, self._tick, start, math.ceil(end))
+        end = math.ceil(start + timeline.duration)
+        part = len(timeline.times) < len(self.timeline.times)
+        seen_until = end + round(AFTER_S / timeline.time_base)
+        self._on_plan(self._plan(self._times(start, seen_until)) if part else None)
+        seen = look(self.video, timeline, self._tick, start, end)
         scenes = scenes_of(seen.changes(), seen.signatures, seen.times, start, end, seen.tick_s)
         return [moment - start for moment in moments(n, scenes)]
 

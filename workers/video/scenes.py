@@ -67,7 +67,7 @@ def look(
     signatures: list[Signature] = []
     try:
         for time, frame in _decoded(video, timeline, tick, start):
-            if end is not None and time > end + AFTER_S / timeline.time_base:
+            if end is not None and time > end + round(AFTER_S / timeline.time_base):
                 break
             times.append(time)
             signatures.append(signature_of(frame))
@@ -95,7 +95,7 @@ def _decoded(
     number = 0
     for packet in readable(video):
         tick()
-        for frame in decodable(video, packet):
+        for frame in decodable(video, packet.decode):
             time = number if timeline.numbered else frame.pts
             number += 1
             if time is not None:
@@ -108,10 +108,10 @@ def readable(video: VideoFile) -> Iterator[Any]:
         yield from video.packets()
 
 
-def decodable(video: VideoFile, packet: Any) -> Iterator[Any]:
+def decodable(video: VideoFile, decode: Callable[[], list[Any]]) -> Iterator[Any]:
     """The frames of a packet; none of one that the decoder refuses."""
     with suppress(av.FFmpegError):
-        yield from video.frames(packet.decode)
+        yield from video.frames(decode)
 
 
 def signature_of(frame: Any) -> Signature:

@@ -19,6 +19,8 @@ class Source:
     fetch: Callable[[int, int], bytes]
     """`fetch(start, end)`: exactly these bytes, the end not included; from many threads at once.
     It must always be of one and the same content, or raise."""
+    stop: Callable[[], None] = lambda: None
+    """Nobody waits any more for what is being fetched now: what can be ended of it, is."""
 
 
 def file_source(path: Path) -> Source:

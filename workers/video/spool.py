@@ -88,29 +88,43 @@ class Spool:
 
     def forget(self) -> None:
         """Give the disk space back. What is read again is fetched again."""
+        self._disown()
+        with scratch():
+            self._file.truncate(0)
+            self._file.truncate(self._source.size_bytes if self._source else 0)
+
+    def _disown(self) -> None:
+        """No answer to a request so far is written any more."""
         with self._lock:
             self._epoch += 1
-            with scratch():
-                self._file.truncate(0)
-                self._file.truncate(self._source.size_bytes if self._source else 0)
         for future in self._blocks.values():
             future.cancel()
         self._blocks = {}
         self._held_bytes = 0
 
     def end(self) -> None:
-        """Of this video. A request that is still under way holds up none of the next one's."""
+        """Of this video. A request that is still under way holds up none of the next one's.
+
+        Raises:
+            OutOfResources: its bytes are still there.
+        """
         on_the_way = any(not future.done() for future in self._blocks.values())
         if self._fetchers is not None and on_the_way:
-            self._fetchers.shutdown(wait=False, cancel_futures=True)
-            self._fetchers = None
+            self._dismiss()
         self._source = None
         self.forget()
 
-    def close(self) -> None:
-        self.end()
+    def _dismiss(self) -> None:
+        """Those who fetch end when their requests do, and these at once if they can be stopped."""
         if self._fetchers is not None:
-            self._fetchers.shutdown(wait=False)
+            self._fetchers.shutdown(wait=False, cancel_futures=True)
+            self._fetchers = None
+        if self._source is not None:
+            self._source.stop()
+
+    def close(self) -> None:
+        self._dismiss()
+        self._disown()
         self._file.close()
 
     def plan(self, ranges: Sequence[Range] | None) -> bool:
@@ -129,6 +143,8 @@ class Spool:
         if ranges is None or (dense and size <= self._max_bytes):
             self.whole = True
             ranges = [(0, size)]
+        if sum(end - start for start, end in ranges) > self._max_bytes:
+            raise self._too_large()
         kept = self._held_bytes + self._missing_bytes(ranges) <= self._max_bytes
         if not kept:
             self.forget()
@@ -204,12 +220,7 @@ class Spool:
             return
         start, end = first * BLOCK_BYTES, min(last * BLOCK_BYTES, self._source.size_bytes)
         if self._held_bytes + end - start > self._max_bytes:
-            raise TooLarge(
-                f"{self._source.name} has {self._source.size_bytes} bytes and more than "
-                f"{self._max_bytes} of them are needed",
-                size_bytes=self._source.size_bytes,
-                max_video_bytes=self._max_bytes,
-            )
+            raise self._too_large()
         self._held_bytes += end - start
         self.fetched_bytes += end - start
         if self._fetchers is None:
@@ -217,6 +228,15 @@ class Spool:
         future = self._fetchers.submit(self._fetch, self._source, start, end, self._epoch)
         for block in range(first, last):
             self._blocks[block] = future
+
+    def _too_large(self) -> TooLarge:
+        assert self._source is not None
+        return TooLarge(
+            f"{self._source.name} has {self._source.size_bytes} bytes and more than "
+            f"{self._max_bytes} of them are needed",
+            size_bytes=self._source.size_bytes,
+            max_video_bytes=self._max_bytes,
+        )
 
     def _fetch(self, source: Source, start: int, end: int, epoch: int) -> None:
         body = source.fetch(start, end)

@@ -20,6 +20,8 @@ UNSEEKABLE = frozenset({"mpegts", "mpeg", "h264", "hevc", "gif", "m4v"})
 """Demuxers without an index: a seek lands somewhere near, or nowhere."""
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
+SOME_STEPS, SOME_SHARE = 5, 0.05
+"""So far apart the lengths of a file and of its table may be, whichever is more."""
 ENTRIES_A_TICK = 4096
 """An index of millions of frames takes a small file, and seconds."""
 
@@ -119,7 +121,8 @@ def from_index(
     """From the sample table of an MP4. None: it has none, or one that does not tell these times.
 
     An index has decoding times. They are the presentation times, shifted, only where the frame rate
-    is constant and no edit list hides frames.
+    is constant and no edit list hides frames. A file of another length than that of its table may
+    go on in fragments.
 
     Args:
         size_bytes: of the file; frames beyond its end are `lost`, and then there may be none.
@@ -145,6 +148,10 @@ def from_index(
             keys.append(i)
     steps = np.diff(times)
     if not keys or (steps <= 0).any() or ((steps != steps[0]).any() and not guess):
+        return None
+    told = times[-1] - times[0] + steps[0]
+    off = abs((stream.duration or told) - told)
+    if off > max(SOME_STEPS * steps[0], SOME_SHARE * told) and not guess:
         return None
     times += (stream.start_time or 0) - times[0]
     return Timeline(times[:here], times[keys], stream.time_base, lost=count - here)
