@@ -28,6 +28,7 @@ from tests.waiting import wait_until
 from workers.progress import Progress
 from workers.video import pool as pool_module
 from workers.video.convert import Shape
+from workers.video.decoder import AFTER_ALL_S
 from workers.video.pool import DecoderPool, connections_each
 from workers.video.sampling import Limits, Request, sample_frames
 from workers.video.source import Source, file_source
@@ -408,6 +409,16 @@ def test_a_decoder_has_no_credentials(clip: Path, monkeypatch: pytest.MonkeyPatc
     assert not [name for name in decoders()[0].environ() if name.startswith(("AWS", "JAMAK"))]
     pool.close()
     assert decoders() == []
+
+
+def test_the_kernel_bounds_the_cpu_of_each_request(clip: Path) -> None:
+    pool = DecoderPool(1, Limits(cpu_s=7.0))
+    first_frames(pool, clip)
+    (decoder,) = decoders()
+    soft, _ = decoder.rlimit(resource.RLIMIT_CPU)
+    used_s = sum(decoder.cpu_times()[:2])
+    assert 7 < soft <= used_s + 7 + AFTER_ALL_S + 1
+    pool.close()
 
 
 def test_a_decoder_ends_with_its_parent(pool: DecoderPool, clip: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from workers.video.spool import BLOCK_BYTES, scratch
 TICK_S = 0.2
 """Between two signs of life."""
 AFTER_ALL_S = 10
-"""Of CPU beyond its limit: then the kernel ends it."""
+"""Of CPU beyond its limit, counted generously: then the kernel ends it."""
 
 
 class Parent:
@@ -180,9 +180,6 @@ class Session:
         else:
             self._deadline.extend(idle_s)
         self._begun = True
-        # For one that is stuck where nothing is looked at, and whose parent is gone.
-        most_s = math.ceil(time.process_time() + self._limits.cpu_s) + AFTER_ALL_S
-        resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
 
     def _tick(self) -> None:
         self._parent.tick()
@@ -197,10 +194,14 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
     """Until the parent closes its end."""
     parent.tell("up")
     session: Session | None = None
+    cpu_s = 0.0
     while True:
         since = time.monotonic()
         told = parent.receive()
         try:
+            if told["kind"] == "open":
+                cpu_s = told["limits"]["cpu_s"]
+            bound_cpu(cpu_s)
             if told["kind"] == "open":
                 if session is not None:
                     session.close()
@@ -229,6 +230,13 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
         except (av.FFmpegError, ValueError, OverflowError, ArithmeticError) as error:
             # FFmpeg gives up in places, and with numbers, that no list foresees.
             _tell_error(parent, NotAVideo(f"decoding failed: {type(error).__name__}: {error}"))
+
+
+def bound_cpu(seconds: float) -> None:
+    """From now on, by the kernel: for a process that is stuck where no packet is looked at, and
+    whose parent is gone."""
+    most_s = math.ceil(time.process_time() + seconds) + AFTER_ALL_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
 
 
 def _tell_error(parent: Parent, error: JamakError) -> None:
