@@ -201,8 +201,7 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
         try:
             if told["kind"] == "open":
                 cpu_s = told["limits"]["cpu_s"]
-            bound_cpu(cpu_s)
-            if told["kind"] == "open":
+                bound_cpu(cpu_s)
                 if session is not None:
                     session.close()
                     session = None
@@ -210,6 +209,7 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
                 parent.tell("opened", **session.describe())
                 continue
             assert session is not None
+            bound_cpu(cpu_s)
             session.begin(time.monotonic() - since)
             if told["kind"] == "changes":
                 changes_s, reason = session.changes()
