@@ -15,7 +15,7 @@ demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo 
 	@$(BIN)/jamak demo $(ARGS)
 
 test: lint ## all that CI runs
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest
 
 model: $(VENV)/.demo ## the demo's tiny models again, from nothing, and their cards: an hour
 	@$(BIN)/python -m infra.demo.recipe --out infra/demo/models
