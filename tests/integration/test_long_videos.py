@@ -19,7 +19,7 @@ from infra.local.processes import stop
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
 from shared.keys import part_key, view_key
 from shared.leased_queues import Delivery
-from shared.messages import CaptionJob, Cuts, Decoding, Sampling, Segment, decode
+from shared.messages import Caption, CaptionJob, Cuts, Decoding, Sampling, Segment, decode
 from tests.captioner import Captioner
 from tests.verbs import jamak
 from tests.waiting import wait_until
@@ -93,17 +93,42 @@ def decoder_process() -> psutil.Process:
     return process
 
 
-def test_the_parts_of_a_long_video_have_captions_and_times_of_their_own(
+def test_real_workers_caption_part_by_part_and_one_that_is_killed_is_gone_on_from(
     world: World, tmp_path: Path, long_video: Path
 ) -> None:
-    worker = Captioner(world, tmp_path)
-    worker.wait()
-    job = job_of(world, long_video, "long/film.mp4", "3")
+    first = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
+    first.wait()
+    film = job_of(world, long_video, "long/film.mp4", "3")
+    world.send(film)
+    check_film(world, world.caption(film))
+    job = job_of(world, long_video, "long/killed.mp4", str(MANY))
+    folder = part_key(world.prefix, job, "cuts").removesuffix("cuts.json")
+
+    def parts() -> int:
+        return sum(1 for _ in world.store.list(world.output, folder))
+
     world.send(job)
+    wait_until(lambda: parts() > 3, 30, "its first segments")
+    os.killpg(first.process.pid, signal.SIGKILL)
+    wait_until(lambda: first.process.poll() is not None, 10, "its end")
+    done = parts() - 1
+    assert done < MANY
+    second = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
+    second.wait()
     caption = world.caption(job)
+    stop([second.process], patience_s=20)
+    assert len(caption.segments) == MANY
+    assert all(one.text for one in caption.segments)
+    assert world.times_written(folder) == MANY + 1
+    lines = second.process.log.read_text().splitlines()
+    told = [json.loads(line) for line in lines if '"event":"segment"' in line.replace(" ", "")]
+    assert [line["number"] for line in told] == [*range(done, MANY)]
+
+
+def check_film(world: World, caption: Caption) -> None:
+    """Its parts have captions and times of their own, in the record and in the views."""
     view = view_key(world.prefix, world.videos, "long/film.mp4", "")
     wait_until(lambda: world.store.exists(world.output, view + ".json"), 10, "the view")
-    stop([worker.process], patience_s=20)
     assert [one.text for one in caption.segments] == [true_caption(scene) for scene in SCENES]
     assert [one.start_s for one in caption.segments] == pytest.approx([0.0, 3.0, 7.0], abs=0.2)
     assert caption.segments[-1].end_s == caption.duration_s == pytest.approx(9.5)
@@ -137,35 +162,6 @@ def test_a_worker_that_died_is_gone_on_from(
         assert world.times_written(part_key(world.prefix, job, name)) == 1
     cuts = decode(Cuts, world.store.get(world.output, part_key(world.prefix, job, "cuts")))
     assert len(cuts.segments_s) == 3
-
-
-def test_a_worker_that_is_killed_is_gone_on_from_by_the_next(
-    world: World, tmp_path: Path, long_video: Path
-) -> None:
-    job = job_of(world, long_video, "long/killed.mp4", str(MANY))
-    folder = part_key(world.prefix, job, "cuts").removesuffix("cuts.json")
-
-    def parts() -> int:
-        return sum(1 for _ in world.store.list(world.output, folder))
-
-    first = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
-    first.wait()
-    world.send(job)
-    wait_until(lambda: parts() > 3, 30, "its first segments")
-    os.killpg(first.process.pid, signal.SIGKILL)
-    wait_until(lambda: first.process.poll() is not None, 10, "its end")
-    done = parts() - 1
-    assert done < MANY
-    second = Captioner(world, tmp_path, JAMAK_VISIBILITY_TIMEOUT_S="6")
-    second.wait()
-    caption = world.caption(job)
-    stop([second.process], patience_s=20)
-    assert len(caption.segments) == MANY
-    assert all(one.text for one in caption.segments)
-    assert world.times_written(folder) == MANY + 1
-    lines = second.process.log.read_text().splitlines()
-    told = [json.loads(line) for line in lines if '"event":"segment"' in line.replace(" ", "")]
-    assert [line["number"] for line in told] == [*range(done, MANY)]
 
 
 def test_a_worker_that_drains_hands_back_between_segments(
