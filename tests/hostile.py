@@ -66,12 +66,17 @@ Made = Iterator[tuple[str, frozenset[str], bytes]]
 def make_corpus(folder: Path) -> list[Hostile]:
     """Write every file of it into the folder."""
     corpus = []
-    for group in GROUPS:
-        for name, expect, content in group():
-            path = folder / name
-            path.write_bytes(content)
-            corpus.append(Hostile(name, path, expect))
+    for name, expect, content in made():
+        path = folder / name
+        path.write_bytes(content)
+        corpus.append(Hostile(name, path, expect))
     return corpus
+
+
+@functools.cache
+def made() -> list[tuple[str, frozenset[str], bytes]]:
+    """Once a run: it takes seconds."""
+    return [one for group in GROUPS for one in group()]
 
 
 def mutated(source: bytes, seed: int) -> bytes:
