@@ -3,7 +3,7 @@
     python -m benchmarks.delivery [--json] [--quick] [--jobs N] [--worker-kills N] [--redis-kills N]
                                   [--seed N] [--only jamak]
 
-The same task on two roads, Jamak's leased queues and stock Celery with the settings that lose
+The same task on two systems, Jamak's leased queues and stock Celery with the settings that lose
 least, with the same faults at the same moments of the same kinds: workers killed at random and at
 named points, frozen past their lease and thawed, drained; Redis killed and started again. Records
 are counted in a versioned bucket. The control writes without the condition and looks for nothing,
@@ -33,7 +33,7 @@ CONTROL = Faults(worker_kills=8, redis_kills=0, freezes=0, drains=0)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one kill, on our road: seconds")
+    parser.add_argument("--quick", action="store_true", help="one kill, on ours alone: seconds")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--worker-kills", type=int, default=25)
     parser.add_argument("--redis-kills", type=int, default=6)
@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     kills = arguments.worker_kills
     faults = Faults(kills, arguments.redis_kills, max(1, kills // 8), max(1, kills // 8))
-    roads = [arguments.only] if arguments.only else list(ROADS)
+    systems = [arguments.only] if arguments.only else list(ROADS)
     found: dict[str, Report] = {}
     with tempfile.TemporaryDirectory(prefix="jamak-delivery-") as name:
         folder = arguments.keep or Path(name)
@@ -55,8 +55,10 @@ def main() -> None:
             if arguments.quick:
                 found["jamak"] = quick(s3, folder)
             else:
-                for road in roads:
-                    found[road] = measure(road, s3, folder, arguments.seed, arguments.jobs, faults)
+                for system in systems:
+                    found[system] = measure(
+                        system, s3, folder, arguments.seed, arguments.jobs, faults
+                    )
         finally:
             s3.stop()
     Console(file=sys.stdout).print(table(found))
@@ -69,21 +71,23 @@ def quick(s3: S3Server, folder: Path) -> Report:
     return trial.run(16, Faults(worker_kills=1, redis_kills=0, freezes=0, drains=0))
 
 
-def measure(road: str, s3: S3Server, folder: Path, seed: int, jobs: int, faults: Faults) -> Report:
+def measure(
+    system: str, s3: S3Server, folder: Path, seed: int, jobs: int, faults: Faults
+) -> Report:
     with Bars(console=Console(stderr=True)) as bars:
-        if road == "control":
+        if system == "control":
             bar = bars.add_task("control: faults", total=CONTROL.total)
             control = Trial(
-                road, s3, folder / road, seed, lambda: bars.advance(bar), conditional=False
+                system, s3, folder / system, seed, lambda: bars.advance(bar), conditional=False
             )
             return control.run(200, CONTROL)
-        bar = bars.add_task(f"{road}: faults", total=faults.total + FEW.total)
-        trial = Trial(road, s3, folder / road, seed, lambda: bars.advance(bar))
+        bar = bars.add_task(f"{system}: faults", total=faults.total + FEW.total)
+        trial = Trial(system, s3, folder / system, seed, lambda: bars.advance(bar))
         report = trial.run(jobs, faults)
         slow = Trial(
-            road,
+            system,
             s3,
-            folder / f"{road}-default",
+            folder / f"{system}-default",
             seed,
             lambda: bars.advance(bar),
             timeout_s=DEFAULT_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""The two fleets of benchmarks.delivery: one task, two roads.
+"""The two fleets of benchmarks.delivery: one task, two systems.
 
     celery --app benchmarks.delivery_worker:jamak worker
     celery --app benchmarks.delivery_worker:stock worker
@@ -6,7 +6,7 @@
 A task looks for its record, works for a while, and writes the record once. One whose name begins
 with `kills` kills its process, one with `hangs` never comes back, one of size 0 leaves but a note.
 Each notes what it does in a file of its process, so that whoever hurts the process can tell what it
-had. Both roads have the same crash points: between taking a message and recording that it is taken,
+had. Both have the same crash points: between taking a message and recording that it is taken,
 and between the effect and its acknowledgement; ours also in the middle of a beat.
 """
 
@@ -22,12 +22,12 @@ from celery import Celery, bootsteps, signals
 from kombu import Queue
 
 from benchmarks.crash import crash_after, crash_before, passing
-from shared.broker import CAPTION_TASK, caption_app
+from shared.broker.apps import CAPTION_TASK, caption_app
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, JamakError
-from shared.leased_queues import LeasedQueues
 from shared.messages import CaptionJob
 from shared.settings import load_settings
-from shared.storage import ObjectStore
 from workers.delivery.leases import Lease
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption
@@ -48,7 +48,7 @@ def note(what: str, job: CaptionJob) -> None:
 
 
 def body(job: CaptionJob, tick: Callable[[], None], check: Callable[[], None]) -> None:
-    """The same on both roads; a job's size is how long it works, in ms."""
+    """The same on both; a job's size is how long it works, in ms."""
     key = f"{settings.output_prefix}records/{job.video.key}"
     note("take", job)
     if job.video.size_bytes == 0:

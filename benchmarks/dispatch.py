@@ -1,11 +1,11 @@
-"""What safety costs: no-op tasks through one worker process, on four roads over one Redis.
+"""What safety costs: no-op tasks through one worker process, on four systems over one Redis.
 
     python -m benchmarks.dispatch [--json] [--quick] [--tasks N] [--rounds N]
 
 Tasks a second and CPU per task of a worker that has a queue to empty; commands a second of one
 that has nothing to do; and how long a task waits that is sent to an idle worker. Rounds are
 interleaved; the ratio is of CPU seconds, in each round against stock Celery. `--json` ends with
-one object: road -> figures.
+one object: system -> figures.
 """
 
 import argparse
@@ -42,7 +42,7 @@ WARM_TASKS = 100
 IDLE_S, PINGS, PING_PAUSE_S, LONGEST_S = 5.0, 40, 0.25, 120.0
 
 
-class Road:
+class System:
     """One worker on an empty Redis of its own."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -100,18 +100,18 @@ class Road:
 
 
 def measure(name: str, folder: Path, tasks: int, pings: int, idle_s: float) -> dict[str, float]:
-    """One round of one road."""
-    road = Road(name, folder)
+    """One round of one system."""
+    system = System(name, folder)
     try:
-        road.send(tasks)
-        road.start()
-        road.wait()
-        ran = sorted(road.ran().values())[WARM_TASKS:]
+        system.send(tasks)
+        system.start()
+        system.wait()
+        ran = sorted(system.ran().values())[WARM_TASKS:]
         (start, cpu_before), (end, cpu_after) = ran[0], ran[-1]
-        commands = commands_per_s(road, idle_s)
-        sent = road.send(pings, pause_s=PING_PAUSE_S)
-        road.wait()
-        ran_at = road.ran()
+        commands = commands_per_s(system, idle_s)
+        sent = system.send(pings, pause_s=PING_PAUSE_S)
+        system.wait()
+        ran_at = system.ran()
         return {
             "tasks_per_s": len(ran) / (end - start),
             "cpu_ms_per_task": 1000 * (cpu_after - cpu_before) / len(ran),
@@ -120,12 +120,12 @@ def measure(name: str, folder: Path, tasks: int, pings: int, idle_s: float) -> d
             * statistics.median(ran_at[number][0] - at for number, at in sent.items()),
         }
     finally:
-        road.close()
+        system.close()
 
 
-def commands_per_s(road: Road, idle_s: float) -> float:
+def commands_per_s(system: System, idle_s: float) -> float:
     """What clients send; what a script does inside is none of it."""
-    url, count = road.redis.url, 0
+    url, count = system.redis.url, 0
     patient = redis.Redis.from_url(url, socket_timeout=idle_s + 5)
     with patient as client, redis.Redis.from_url(url) as other:
         end = threading.Timer(idle_s, other.echo, ["the end"])
@@ -161,23 +161,23 @@ def ratios(rounds: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one short round of two roads")
+    parser.add_argument("--quick", action="store_true", help="one short round of two systems")
     parser.add_argument("--tasks", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    roads = ["jamak", "celery"] if arguments.quick else list(COMMANDS)
-    missing = [name for name in roads if name != "jamak" and find_spec(name) is None]
+    systems = ["jamak", "celery"] if arguments.quick else list(COMMANDS)
+    missing = [name for name in systems if name != "jamak" and find_spec(name) is None]
     if missing:
         parser.error(f"not installed: {', '.join(missing)}; pip install 'jamak[bench]'")
     count = 1 if arguments.quick else arguments.rounds
     sizes = (400, 4, 1.0) if arguments.quick else (arguments.tasks, PINGS, IDLE_S)
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in roads}
-    plan = [(i, name) for i in range(count) for name in roads]
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
+    plan = [(i, name) for i in range(count) for name in systems]
     with tempfile.TemporaryDirectory(prefix="jamak-dispatch-") as folder:
         for i, name in track(plan, "rounds", console=Console(stderr=True)):
             rounds[name].append(measure(name, Path(folder) / f"{name}-{i}", *sizes))
     compared = ratios(rounds)
-    found = {name: {**figures(rounds[name]), **compared[name]} for name in roads}
+    found = {name: {**figures(rounds[name]), **compared[name]} for name in systems}
     grid = Table("", *found)
     for name in found["jamak"]:
         grid.add_row(name.replace("_", " "), *(f"{one[name]:,.3g}" for one in found.values()))

@@ -1,4 +1,4 @@
-"""The no-op workers of benchmarks.dispatch, one for each road, and who sends them tasks.
+"""The no-op workers of benchmarks.dispatch, one for each system, and who sends them tasks.
 
 Each task notes when it ran and how much CPU its process had used by then.
 """
@@ -24,7 +24,7 @@ def jamak() -> Any:
     from celery import bootsteps
     from pydantic import SecretStr
 
-    from shared.broker import caption_app
+    from shared.broker.apps import caption_app
     from shared.settings import Settings
     from workers.delivery.lifecycle import Lifecycle
 
@@ -84,24 +84,24 @@ def taskiq() -> Any:
 
 def __getattr__(name: str) -> Any:
     """`jamak_app`, `celery_app`, `dramatiq_app`, `taskiq_app`: only what is asked for."""
-    road, _, app = name.partition("_")
+    system, _, app = name.partition("_")
     makers = {"jamak": jamak, "celery": celery, "dramatiq": dramatiq, "taskiq": taskiq}
-    if app != "app" or road not in makers:
+    if app != "app" or system not in makers:
         raise AttributeError(name)
-    globals()[name] = made = makers[road]()
+    globals()[name] = made = makers[system]()
     return made
 
 
-def send(road: str, first: int, count: int, pause_s: float) -> None:
+def send(system: str, first: int, count: int, pause_s: float) -> None:
     """Print when each was sent."""
-    app = __getattr__(f"{road}_app")
+    app = __getattr__(f"{system}_app")
     loop = asyncio.new_event_loop()
     for number in range(first, first + count):
         time.sleep(pause_s)
         print(number, f"{time.monotonic():.6f}", flush=True)
-        if road == "dramatiq":
+        if system == "dramatiq":
             app.get_actor("noop").send(number)
-        elif road == "taskiq":
+        elif system == "taskiq":
             loop.run_until_complete(app.find_task("noop").kiq(number))
         else:
             app.send_task("noop", args=(number,), queue=QUEUE)

@@ -1,4 +1,4 @@
-"""Backlogs onto the road: how fast, beside other queues; and how little memory that takes.
+"""Backlogs into queues: how fast, beside other queues; and how little memory that takes.
 
     python -m benchmarks.enqueue [--json] [--quick] [--keys N] [--drain-keys N] [--rounds N]
 
@@ -35,14 +35,14 @@ from benchmarks.enqueue_peers import PEERS, keys
 from infra.local.processes import Process, stop
 from infra.local.redis import RedisServer, start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET, S3Server, start_s3
-from producer.feeder import Feed, feed_round
-from producer.manifest import SHARD_LINES, Backlog, Manifest
-from producer.recipes import recipe_of
-from shared.broker import caption_prefix, leased_queues
-from shared.leased_queues import split_item
+from producer.backlog.feeder import Feed, feed_round
+from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
+from producer.jobs.recipes import recipe_of
+from shared.broker.apps import caption_prefix, leased_queues
+from shared.broker.leased_queues import split_item
+from shared.bucket.storage import ObjectStore
 from shared.messages import Video
 from shared.settings import load_settings
-from shared.storage import ObjectStore
 
 ROOT = Path(__file__).parent.parent
 QUEUE = "jamak:caption.t4.bulk"

@@ -32,11 +32,11 @@ from rich.table import Table
 from benchmarks.enqueue import ROOT, Stack
 from infra.local.processes import Process, stop
 from infra.local.s3 import DEAD_LETTERS, OUTPUT_BUCKET
-from producer.listen import Listener
+from producer.uploads.listen import Listener
 from shared import telemetry
-from shared.broker import caption_prefix, leased_queues
+from shared.broker.apps import caption_prefix, leased_queues
+from shared.bucket.keys import record_key
 from shared.errors import Conflict
-from shared.keys import record_key
 from shared.messages import CaptionJob, decode
 
 SHAPES = ("sqs", "sns", "eventbridge", "minio", "ceph")

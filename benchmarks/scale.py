@@ -24,18 +24,18 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from infra.local.redis import start_redis
-from producer.feeder import Feed, feed_round
-from producer.manifest import SHARD_LINES, Backlog, Manifest
-from producer.recipes import recipe_of
-from producer.reconcile import Reconciler
+from producer.backlog.feeder import Feed, feed_round
+from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
+from producer.bucket.reconcile import Reconciler
+from producer.jobs.recipes import recipe_of
 from shared import telemetry
-from shared.broker import caption_prefix, leased_queues
+from shared.broker.apps import caption_prefix, leased_queues
+from shared.bucket.keys import record_key, view_key
+from shared.bucket.records import VIEWS
+from shared.bucket.storage import ObjectInfo
 from shared.errors import Missing
-from shared.keys import record_key, view_key
 from shared.messages import CaptionJob, Video
-from shared.records import VIEWS
 from shared.settings import Settings
-from shared.storage import ObjectInfo
 
 QUEUE = "caption.t4.bulk"
 MISSING_EVERY = 7

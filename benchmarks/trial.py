@@ -1,4 +1,4 @@
-"""One fleet, one list of faults, one report: what benchmarks.delivery repeats on each road."""
+"""One fleet, one list of faults, one report: what benchmarks.delivery repeats on each system."""
 
 import random
 import signal
@@ -19,7 +19,7 @@ from benchmarks.delivery_jobs import job_of
 from benchmarks.fleet import Fleet, Note
 from infra.local.processes import Process
 from infra.local.s3 import S3Server
-from shared.broker import CAPTION_TASK, caption_app
+from shared.broker.apps import CAPTION_TASK, caption_app
 
 QUEUE = "caption.t4"
 WORKERS, THREADS = 3, 8
@@ -243,7 +243,7 @@ class Trial:
                 break
             if len(notes) != last:
                 last, moved = len(notes), time.monotonic()
-            waits, returning = self._on_the_road()
+            waits, returning = self._in_flight()
             still_s = time.monotonic() - moved
             if still_s > SILENT_S and waits:
                 # Work waits, and nobody takes it: an operator would start them again.
@@ -259,7 +259,7 @@ class Trial:
         found = {*self.fleet.versions(), *self.fleet.failures()}
         return set(self.jobs) - found
 
-    def _on_the_road(self) -> tuple[int, int]:
+    def _in_flight(self) -> tuple[int, int]:
         """How many anybody could take, and how many will be there again."""
         prefix = f"{self.app}:"
         with redis.Redis.from_url(self.fleet.redis.url) as client:

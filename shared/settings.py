@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         env_prefix="JAMAK_", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    # The road
+    # The broker
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS. It "

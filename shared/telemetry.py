@@ -31,7 +31,7 @@ POISON = Counter("messages_poisoned", "Messages set aside because nobody can act
 WATCHDOG_EXITS = Counter("watchdog_exits", "Times that a worker ended because it was stuck.")
 HANDED_ON = Counter("jobs_handed_on", "Jobs left to another worker.", ["task", "reason"])
 EVENTS = Counter("ingest_events", "S3 events by what became of them.", ["outcome"])
-JOBS_ENQUEUED = Counter("ingest_jobs_enqueued", "Jobs put on the road.", ["queue"])
+JOBS_ENQUEUED = Counter("ingest_jobs_enqueued", "Jobs put into queues.", ["queue"])
 
 
 def configure_logging(level: str) -> None:

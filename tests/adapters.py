@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
-from shared.registry import ADAPTER_FILES, Registry, version_of
 from workers.model.loading import load_model
 
 TARGETS = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.\w+_proj)"

@@ -4,8 +4,9 @@ import json
 from collections.abc import Container
 from datetime import UTC, datetime
 
-from shared.backlog_progress import BacklogProgress
-from shared.leased_queues import Delivery
+from shared.broker.backlog_progress import BacklogProgress
+from shared.broker.leased_queues import Delivery
+from shared.bucket.records import Records
 from shared.messages import (
     Caption,
     CaptionJob,
@@ -17,7 +18,6 @@ from shared.messages import (
     Video,
     decode,
 )
-from shared.records import Records
 from tests.world import World
 
 QUEUE = "caption.t4.bulk"

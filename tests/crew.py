@@ -1,4 +1,4 @@
-"""A fleet and what is put on its road, for tests that hurt it.
+"""A fleet and the jobs that are sent to it, for tests that hurt it.
 
 The fleet is that of benchmarks.delivery: real tasks, leases, drain and watchdog, with a body that
 sleeps where captioning would be.
@@ -12,8 +12,8 @@ from benchmarks.delivery_jobs import job_of
 from benchmarks.fleet import Fleet
 from infra.local.processes import Process
 from infra.local.s3 import OUTPUT_BUCKET, S3Server
-from shared.broker import CAPTION_TASK, caption_app, queues_of
-from shared.leased_queues import LeasedQueues
+from shared.broker.apps import CAPTION_TASK, caption_app, queues_of
+from shared.broker.leased_queues import LeasedQueues
 from tests.waiting import wait_until
 
 QUEUE = "caption.t4"

@@ -8,8 +8,8 @@ from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
 from tests.world import World
 from workers.caption.budget import Plan
 from workers.caption.captioner import Answer
-from workers.delivery.caption import CaptionWork
 from workers.delivery.leases import Lease, Leases
+from workers.jobs.caption import CaptionWork
 from workers.progress import Progress
 from workers.video.convert import Frames
 from workers.video.pool import DecoderPool

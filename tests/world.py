@@ -8,15 +8,15 @@ import pytest
 import redis
 from celery import Celery
 
-from producer.send import queue_of, send
-from shared.broker import caption_app, queues_of, train_app
-from shared.keys import failure_key, record_key
-from shared.leased_queues import LeasedQueues
+from producer.jobs.send import queue_of, send
+from shared.broker.apps import caption_app, queues_of, train_app
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.keys import failure_key, record_key
+from shared.bucket.registry import Registry
+from shared.bucket.storage import ObjectStore
 from shared.messages import Caption, CaptionJob, Decoding, Failure, Recipe, Video, decode
 from shared.prompts import BASE_PROMPT
-from shared.registry import Registry
 from shared.settings import Settings
-from shared.storage import ObjectStore
 from tests.waiting import wait_until
 
 

@@ -14,13 +14,13 @@ from celery import bootsteps
 from celery.signals import setup_logging
 
 from shared import telemetry
-from shared.broker import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
+from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
+from shared.bucket.registry import Registry
+from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
 from shared.messages import CaptionJob
-from shared.registry import Registry
 from shared.settings import Settings, load_settings
-from shared.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
 
@@ -59,9 +59,9 @@ class CaptionRuntime(bootsteps.StartStopStep):
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
         from workers.caption.captioner import GenerateCaptioner
-        from workers.delivery.adapters import AdapterFollower
-        from workers.delivery.caption import CaptionWork
-        from workers.delivery.decoders import decoders_of
+        from workers.jobs.adapters import AdapterFollower
+        from workers.jobs.caption import CaptionWork
+        from workers.jobs.decoders import decoders_of
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.prompt import prompt_ids
         from workers.model.selfcheck import check_context, check_model
@@ -126,7 +126,7 @@ class TrainRuntime(bootsteps.StartStopStep):
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
-        from workers.delivery.training import TrainWork
+        from workers.jobs.training import TrainWork
 
         store = ObjectStore(tries=TRIES_UNDER_LEASE)
         prove_conditional_put(store, settings.output_bucket, settings.output_prefix)

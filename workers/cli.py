@@ -10,8 +10,8 @@ from rich.table import Table
 
 from shared.errors import ConfigError
 from shared.settings import load_settings
-from workers.delivery.addresses import source_at
-from workers.delivery.decoders import decoders_of
+from workers.jobs.addresses import source_at
+from workers.jobs.decoders import decoders_of
 from workers.progress import Progress
 from workers.video.contact_sheet import contact_sheet
 from workers.video.convert import Shape

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery import Celery
 
 from shared import telemetry
-from shared.backlog_progress import DONE, FAILED
-from shared.broker import CAPTION_TASK, TRAIN_TASK
+from shared.broker.apps import CAPTION_TASK, TRAIN_TASK
+from shared.broker.backlog_progress import DONE, FAILED
+from shared.broker.leased_queues import History
 from shared.errors import (
     BadMessage,
     Draining,
@@ -25,13 +26,12 @@ from shared.errors import (
     Reject,
     Retry,
 )
-from shared.leased_queues import History
 from shared.messages import CaptionJob, Message, TrainJob, decode
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
-    from workers.delivery.caption import CaptionWork
     from workers.delivery.leases import Lease, Leases
-    from workers.delivery.training import TrainWork
+    from workers.jobs.caption import CaptionWork
+    from workers.jobs.training import TrainWork
 
 MAX_ATTEMPTS = 8
 """Tries of one job, over a minute and a half: between them 1, 2, 4, ... 30 s, with jitter."""

@@ -21,10 +21,10 @@ from infra.demo.tables import budgets_table, captions_table, lesson_table
 from infra.demo.teaching import Lesson, right_share, teach
 from infra.local.signals import stop_in_order
 from infra.local.stack import LocalStack
+from shared.bucket.registry import Registry
+from shared.bucket.storage import ObjectStore
 from shared.cards import GPU_CLASSES
-from shared.registry import Registry
 from shared.settings import load_settings
-from shared.storage import ObjectStore
 
 GpuClass = StrEnum("GpuClass", {name: name for name in GPU_CLASSES})  # typer needs an enum
 

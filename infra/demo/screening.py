@@ -19,12 +19,12 @@ from infra.demo.lesson import Take
 from infra.demo.steps import DemoFailed
 from infra.local.metrics import read_metrics
 from infra.local.stack import LocalStack
-from producer.recipes import recipe_of
-from shared.keys import failure_key, parse_uri, record_key
+from producer.jobs.recipes import recipe_of
+from shared.bucket.keys import failure_key, parse_uri, record_key
+from shared.bucket.storage import ObjectStore
+from shared.bucket.videos import video_of
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
-from shared.storage import ObjectStore
-from shared.videos import video_of
 
 PATIENCE_S = 120.0
 """Without a single new caption."""

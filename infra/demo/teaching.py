@@ -15,8 +15,8 @@ from infra.demo.lesson import SHOWN, TRAINING, new_takes, training_takes
 from infra.demo.screening import Screening, Shown, Told
 from infra.demo.steps import DemoFailed, Steps
 from infra.local.stack import LocalStack
+from shared.bucket.registry import Registry
 from shared.messages import TrainOutcome
-from shared.registry import Registry
 
 PREFIX = "purple/"
 DATA = "datasets/purple/manifest.jsonl"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.delivery_jobs import job_of
-from shared.broker import CAPTION_TASK
-from shared.leased_queues import LeasedQueues
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import LeasedQueues
 from tests.crew import QUEUE, Crew
 from tests.waiting import wait_until
 

@@ -11,7 +11,7 @@ from infra.demo.captions import caption as true_caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
 from infra.local.processes import stop
-from shared.keys import failure_key, record_key
+from shared.bucket.keys import failure_key, record_key
 from shared.messages import Caption, CaptionJob, Failure, decode
 from tests.captioner import Captioner
 from tests.hostile import make_corpus

@@ -1,4 +1,4 @@
-"""Real workers that are asked to end, frozen, hung: what becomes of their jobs."""
+"""Real workers that are asked to end, frozen, hung: how their jobs end."""
 
 import http.client
 import signal

@@ -13,12 +13,12 @@ from pathlib import Path
 import boto3
 import pytest
 
-from producer.enqueue import Enqueuer
-from shared.addresses import Addresses
+from producer.backlog.enqueue import Enqueuer
+from shared.bucket.keys import place_of
+from shared.bucket.videos import video_of
 from shared.errors import EmptyFile, Forbidden, Missing, NoRanges, Overwritten, StoreUnavailable
-from shared.keys import place_of
 from shared.messages import Caption, CaptionJob, decode
-from shared.videos import video_of
+from shared.web.addresses import Addresses
 from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
 from tests.world import World

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 import redis
 
-from producer import backlogs, manifest, scan
-from producer.backlogs import cancel, plan, read_backlog, turn
-from producer.enqueue import Enqueuer
-from producer.examine import examine
-from producer.feeder import Feed, Feeder, feed_round
-from producer.manifest import Backlog, backlog_names
-from producer.marks import Marks
-from producer.reconcile import Reconciled, Reconciler
-from producer.road import job_ids
-from producer.scan import create
-from producer.send import messages
-from shared.backlog_progress import BacklogProgress
+from producer.backlog import backlogs, manifest, scan
+from producer.backlog.backlogs import cancel, plan, read_backlog, turn
+from producer.backlog.enqueue import Enqueuer
+from producer.backlog.feeder import Feed, Feeder, feed_round
+from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import create
+from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs.examine import examine
+from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.in_flight import job_ids
+from producer.jobs.send import messages
+from shared.broker.backlog_progress import BacklogProgress
+from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.records import Records
 from shared.errors import ConfigError
-from shared.keys import failure_key, record_key, view_key
 from shared.messages import Video
-from shared.records import Records
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
 
@@ -45,7 +45,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def name(world: World) -> Iterator[str]:
-    """Of a backlog, and of the prefix that its videos have. Nothing else is on the road."""
+    """Of a backlog, and of the prefix that its videos have. Nothing else is in flight."""
     with redis.Redis.from_url(world.redis_url) as client:
         client.delete(*(f"{world.redis_prefix}:{key}" for key in (QUEUE, "delayed", "unacked")))
     yield f"b{next(_numbers)}"
@@ -151,7 +151,7 @@ def test_a_queue_is_kept_under_its_mark(world: World, name: str) -> None:
 
 def test_the_mark_follows_what_is_taken(world: World, name: str) -> None:
     now = [0.0]
-    marks = Marks(world.queues, lambda: now[0])
+    marks = HighWaterMarks(world.queues, lambda: now[0])
     assert marks.room(QUEUE) == 5000  # nothing is measured yet
     world.queues.put(QUEUE, ["m"] * 60)
     assert marks.room(QUEUE) == 4940
@@ -318,7 +318,7 @@ def test_after_a_loss_of_redis_reconcile_alone_completes_a_backlog(world: World,
         assert world.times_written(record_key(world.prefix, world.job(video))) == 1
 
 
-def test_reconcile_leaves_alone_what_is_on_the_road(world: World, name: str) -> None:
+def test_reconcile_leaves_alone_what_is_in_flight(world: World, name: str) -> None:
     fill(world, name, 12)
     backlog = start(world, name)
     one = feed(world, backlog)
@@ -328,7 +328,7 @@ def test_reconcile_leaves_alone_what_is_on_the_road(world: World, name: str) -> 
     world.queues.release(later.lease, later.history, delay_s=60)
     assert len(job_ids(world.queues)) == 12
     told = reconciler(world).backlog(one)
-    assert (told.enqueued, told.on_the_road) == (0, 12)
+    assert (told.enqueued, told.in_flight) == (0, 12)
     assert world.waiting(QUEUE) == 10
 
 
@@ -489,19 +489,19 @@ def test_long_keys_and_keys_that_begin_alike_are_told_apart(world: World, name: 
 
 def test_an_upload_goes_before_a_backlog(world: World, name: str, tmp_path: Path) -> None:
     """Three fresh messages for one of a backlog: an upload waits for one job at most."""
-    from shared.turns import Turns
+    from shared.broker.queue_order import QueueOrder
 
     fill(world, name, 40)
     feed(world, start(world, name))
-    turns = Turns(["caption.t4", QUEUE])
+    order = QueueOrder(["caption.t4", QUEUE])
 
     def take() -> str:
-        turn = turns.next()
+        turn = order.next()
         delivery = world.queues.take(
             world.queues.new_lease(), turn.queues, passed_over=turn.passed_over
         )
         assert delivery
-        turns.took(delivery.queue)
+        order.took(delivery.queue)
         world.queues.ack([delivery.lease])
         return delivery.queue
 

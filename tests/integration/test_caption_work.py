@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.records import Records
 from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
-from shared.keys import failure_key, record_key, view_key
 from shared.messages import ModelIdentity
-from shared.records import Records
 from tests.adapters import publish
 from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
-from workers.delivery.adapters import AdapterFollower
+from workers.jobs.adapters import AdapterFollower
 from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.integration

@@ -12,16 +12,16 @@ from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
-from producer.backlogs import read_backlog
-from producer.feeder import Feed, feed_round
-from producer.marks import Marks
-from producer.scan import create, scan
-from shared.broker import CAPTION_TASK
+from producer.backlog.backlogs import read_backlog
+from producer.backlog.feeder import Feed, feed_round
+from producer.backlog.scan import create, scan
+from producer.jobs.high_water_marks import HighWaterMarks
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import History
+from shared.bucket.keys import record_key, view_key
+from shared.bucket.videos import video_of
 from shared.errors import Missing
-from shared.keys import record_key, view_key
-from shared.leased_queues import History
 from shared.messages import Caption, CaptionJob, Sampling, Video, decode
-from shared.videos import video_of
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
 from tests.videos import cut, write_clip, write_sound
@@ -88,7 +88,7 @@ def test_a_backlog_counts_how_its_videos_end(
     source = f"s3://{world.videos}/backlog/"
     made = create(world.store, world.settings, "films", source, world.recipe, "t4")
     scan(world.store, world.settings, world.queues, made)
-    feed_round([Feed(made, world.queues)], Marks(world.queues).room)
+    feed_round([Feed(made, world.queues)], HighWaterMarks(world.queues).room)
 
     def status() -> dict[str, Any]:
         return read_backlog(world.store, world.settings, world.queues, "films")

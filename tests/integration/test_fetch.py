@@ -6,15 +6,15 @@ from itertools import count
 
 import pytest
 
-from shared.addresses import Addresses
+from shared.bucket.storage import ObjectInfo
+from shared.bucket.videos import video_of
 from shared.errors import Gone, Missing, Overwritten
 from shared.messages import CaptionJob
-from shared.storage import ObjectInfo
-from shared.videos import video_of
+from shared.web.addresses import Addresses
 from tests.waiting import wait_until
 from tests.web import Request, asked, reply, send_range, serving
 from tests.world import World
-from workers.delivery.fetch import Places, read_video
+from workers.jobs.fetch import Places, read_video
 from workers.progress import Progress
 from workers.video.source import Source
 from workers.video.spool import Spool

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.redis import start_redis
-from shared.leased_queues import Busy, Delivery, History, LeasedQueues
+from shared.broker.leased_queues import Busy, Delivery, History, LeasedQueues
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration

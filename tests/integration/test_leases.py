@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from infra.local.redis import RedisServer, start_redis
+from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
-from shared.leased_queues import History, LeasedQueues
 from tests.waiting import wait_until
 from workers.delivery.leases import Lease, Leases
 from workers.delivery.watchdog import Watchdog

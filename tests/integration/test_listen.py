@@ -17,13 +17,13 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
-from producer.listen import REASON, WAIT_S, Listener
-from producer.marks import MOST
+from producer.jobs.high_water_marks import MOST
+from producer.uploads.listen import REASON, WAIT_S, Listener
+from shared.broker.leased_queues import split_item
+from shared.bucket.storage import ObjectStore, sqs_client
 from shared.errors import ConfigError, Forbidden
-from shared.leased_queues import split_item
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
-from shared.storage import ObjectStore, sqs_client
 from tests.waiting import wait_until
 from tests.world import World
 
@@ -186,7 +186,7 @@ def test_an_event_is_deleted_only_after_its_job_is_on_the_queue(
     def die(*_: object, **__: object) -> None:
         raise Dead
 
-    monkeypatch.setattr("producer.listen.send", die)
+    monkeypatch.setattr("producer.uploads.listen.send", die)
     with pytest.raises(Dead):
         one.poll(0)
     monkeypatch.undo()
@@ -302,8 +302,8 @@ def test_above_the_mark_nothing_is_received(
     world.queues.put("caption.t4", ["{}"] * MOST)
     tell(queue_url, bucket="b", key="a.mp4", eTag="e", size=1)
     one = listener(world, queue_url)
-    monkeypatch.setattr("producer.listen.LOOK_AGAIN_S", 0.1)
-    monkeypatch.setattr("producer.listen.WAIT_S", 2)
+    monkeypatch.setattr("producer.uploads.listen.LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("producer.uploads.listen.WAIT_S", 2)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # not in the main thread
     running = threading.Thread(target=one.run)
     running.start()

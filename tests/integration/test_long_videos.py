@@ -16,9 +16,9 @@ from infra.demo.captions import caption as true_caption
 from infra.demo.clips import Clip, render, write_film
 from infra.demo.scenes import single
 from infra.local.processes import stop
+from shared.broker.leased_queues import Delivery
+from shared.bucket.keys import part_key, view_key
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
-from shared.keys import part_key, view_key
-from shared.leased_queues import Delivery
 from shared.messages import Caption, CaptionJob, Cuts, Decoding, Sampling, Segment, decode
 from tests.captioner import Captioner
 from tests.verbs import jamak
@@ -27,7 +27,7 @@ from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
 from workers.delivery.leases import Leases
-from workers.delivery.parts import Parts
+from workers.jobs.parts import Parts
 from workers.progress import Progress
 from workers.video import pool as pool_module
 from workers.video.convert import Frames
@@ -354,7 +354,7 @@ def attempt_after(world: World, job: CaptionJob, work: object) -> int:
     """Through the task, once; which attempt the next worker's is."""
     from celery import Celery
 
-    from shared.broker import CAPTION_TASK
+    from shared.broker.apps import CAPTION_TASK
     from workers.tasks import register_caption
 
     # What other tests have taken comes back when its lease ends.

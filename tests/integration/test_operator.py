@@ -14,9 +14,9 @@ import pytest
 import redis
 from pyarrow import parquet
 
-from producer.manifest import SHARD_LINES
-from shared.keys import failure_key
-from shared.records import Records
+from producer.backlog.manifest import SHARD_LINES
+from shared.bucket.keys import failure_key
+from shared.bucket.records import Records
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
 from tests.verbs import jamak
 from tests.world import World
@@ -28,7 +28,7 @@ _numbers = count()
 
 @pytest.fixture
 def name(world: World) -> Iterator[str]:
-    """Of a backlog, and of the prefix that its videos have. Nothing else is on the road."""
+    """Of a backlog, and of the prefix that its videos have. Nothing else is in flight."""
     with redis.Redis.from_url(world.redis_url) as client:
         client.delete(*(f"{world.redis_prefix}:{key}" for key in (QUEUE, "caption.t4")))
     yield f"op{next(_numbers)}"

@@ -11,7 +11,7 @@ import redis
 from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
-from shared.broker import leased_queues, train_prefix
+from shared.broker.apps import leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.verbs import jamak
@@ -51,7 +51,7 @@ def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_pat
     try:
         worker.wait()
         job = secure.job(secure.upload(write_clip(tmp_path / "a.mp4", 12), "secure.mp4"))
-        producer.send(job)
+        producer.jobs.send(job)
         assert secure.caption(job).text
         for verb in (
             ("backlog", "start", "secure", f"s3://{secure.videos}/"),

@@ -11,10 +11,10 @@ import pyarrow
 import pytest
 from pyarrow import orc, parquet
 
-from producer.sources import Entry, open_source
+from producer.backlog.sources import Entry, open_source
+from shared.bucket.storage import ObjectStore
 from shared.errors import BadMessage, ConfigError, Forbidden
 from shared.messages import Video
-from shared.storage import ObjectStore
 from tests.world import World
 
 pytestmark = pytest.mark.integration

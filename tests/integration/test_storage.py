@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from producer.join import present
+from producer.jobs.listed import present
+from shared.bucket.keys import record_key, view_key
+from shared.bucket.records import Records
+from shared.bucket.storage import ObjectStore, prove_conditional_put
 from shared.errors import (
     BadAdapter,
     ConfigError,
@@ -20,7 +23,6 @@ from shared.errors import (
     Overwritten,
     StoreUnavailable,
 )
-from shared.keys import record_key, view_key
 from shared.messages import (
     AdapterManifest,
     Caption,
@@ -32,8 +34,6 @@ from shared.messages import (
     Video,
     decode,
 )
-from shared.records import Records
-from shared.storage import ObjectStore, prove_conditional_put
 from tests.adapters import publish
 from tests.world import World
 
@@ -255,7 +255,7 @@ def test_a_write_that_meets_another_one_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real S3 answers 409 then; the stand-in never does, so its answer is replaced here."""
-    monkeypatch.setattr("shared.storage.CONFLICT_PAUSE_S", 0.01)
+    monkeypatch.setattr("shared.bucket.storage.CONFLICT_PAUSE_S", 0.01)
     store, answers = ObjectStore(), [409, 409]
     body = b"<Error><Code>ConditionalRequestConflict</Code></Error>"
 
@@ -282,7 +282,7 @@ class RawBody(io.BytesIO):
 def test_what_is_there_is_found_by_listing_whatever_lies_between(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.storage.PAGE_KEYS", 3)
+    monkeypatch.setattr("shared.bucket.storage.PAGE_KEYS", 3)
     dice = random.Random(5)
     signs = ["a", "b", "-", ".", "/", "한", "!", "~"]
     names = {f"join/{''.join(dice.choices(signs, k=dice.randint(1, 4)))}.json" for _ in range(200)}

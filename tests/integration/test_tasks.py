@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from shared.broker import CAPTION_TASK
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
     Forbidden,
     JamakError,
@@ -19,7 +20,6 @@ from shared.errors import (
     StoreUnavailable,
     WrongModel,
 )
-from shared.leased_queues import History, LeasedQueues
 from shared.messages import CaptionJob, Recipe, Video
 from workers import tasks
 from workers.delivery.leases import Lease, Leases

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from infra.local.stack import DEMO_MODEL
+from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
-from shared.registry import ADAPTER_FILES, Registry
 from shared.settings import Settings
 from tests.training import fill, make_job, make_videos, sft_rows
 from tests.world import World

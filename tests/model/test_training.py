@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
+from shared.bucket.registry import ADAPTER_FILES
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
-from shared.registry import ADAPTER_FILES
 from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
 from workers.caption.adapters import ModelWithAdapters
 from workers.model.loading import LoadedModel, load_model

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared import connections
-from shared.addresses import Addresses
-from shared.connections import is_public
 from shared.errors import ConfigError, Forbidden, StoreUnavailable
 from shared.settings import load_settings
+from shared.web import connections
+from shared.web.addresses import Addresses
+from shared.web.connections import is_public
 from tests.tls import make_certificate
 from tests.web import Request, send_range, serving
 

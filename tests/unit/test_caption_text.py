@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.bucket.formats import cue_time, to_srt, to_vtt
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit, EmptyCaption
-from shared.formats import cue_time, to_srt, to_vtt
 from tests.records import caption
 from workers.caption.budget import plan_frames
 from workers.caption.checks import check_text, is_repetitive

@@ -1,8 +1,8 @@
 import pytest
 
-from producer.console import duration, size
-from producer.estimate import estimates, prices
-from shared.leased_queues import WorkerSeen
+from producer.backlog.estimate import estimates, prices
+from producer.verbs.console import duration, size
+from shared.broker.leased_queues import WorkerSeen
 from workers.delivery.rate import WINDOW_S, BusyRate
 
 

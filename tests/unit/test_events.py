@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.events import S3Event, is_older, is_video_key, parse_notification, possible_keys
-from producer.latest import REMEMBERED, Latest
-from producer.recipes import least_class
+from producer.jobs.recipes import least_class
+from producer.uploads.events import (
+    S3Event,
+    is_older,
+    is_video_key,
+    parse_notification,
+    possible_keys,
+)
+from producer.uploads.latest import REMEMBERED, Latest
 from shared.errors import BadMessage, ConfigError
 
 SUFFIXES = (".mp4", ".webm")

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.bucket.keys import MAX_KEY_BYTES, failure_key, parse_uri, place_of, record_key, view_key
 from shared.errors import ConfigError
-from shared.keys import MAX_KEY_BYTES, failure_key, parse_uri, place_of, record_key, view_key
 from shared.messages import CaptionJob, Recipe, Video
 
 RECIPE = Recipe(prompt="p", model="m", revision="r")

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from shared import ranged
-from shared.addresses import Addresses
-from shared.connections import HangUp
 from shared.errors import (
     EmptyFile,
     Forbidden,
@@ -26,6 +23,9 @@ from shared.errors import (
     StoreUnavailable,
     TooLarge,
 )
+from shared.web import ranged
+from shared.web.addresses import Addresses
+from shared.web.connections import HangUp
 from tests.tls import make_certificate
 from tests.web import Answer, Request, asked, reply, send_range, serving
 

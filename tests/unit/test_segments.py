@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.recipes import recipe_of
+from producer.jobs.recipes import recipe_of
+from shared.bucket.formats import to_srt, to_vtt
 from shared.errors import ConfigError
-from shared.formats import to_srt, to_vtt
 from shared.messages import FramesUsed, Recipe, Sampling, Segment, TokensUsed
 from shared.settings import Settings
 from tests.records import caption

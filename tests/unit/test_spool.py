@@ -1,4 +1,4 @@
-"""What is fetched of a remote video, in which requests, and what becomes of it."""
+"""What is fetched of a remote video, in which requests, and how it is kept."""
 
 import itertools
 import os

@@ -11,14 +11,14 @@ import pytest
 from celery.exceptions import QueueNotFound
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
-from shared.broker import CAPTION_TASK, caption_app
-from shared.leased_queues import Delivery, History
+from shared.broker.apps import CAPTION_TASK, caption_app
+from shared.broker.leased_queues import Delivery, History
+from shared.broker.transport import SCHEME, Channel, Transport, checked
 from shared.settings import Settings
-from shared.transport import SCHEME, Channel, Transport, checked
 
 
 def test_kombu_is_still_what_the_transport_was_written_for() -> None:
-    """When this fails, read shared/transport.py against the new kombu before raising the pin."""
+    """When this fails, read the transport against the new kombu before raising the pin."""
     assert version("kombu").startswith("5.7."), "pyproject pins kombu 5.7"
     assert version("celery").startswith("5.7."), "pyproject pins celery 5.7"
     for owner, name, parameters in [
@@ -37,7 +37,7 @@ def test_kombu_is_still_what_the_transport_was_written_for() -> None:
     loop = inspect.getsource(celery.worker.loops.synloop)
     assert "connection.drain_events(timeout=" in loop
     assert "except socket.timeout" in loop
-    assert TRANSPORT_ALIASES[SCHEME] == "shared.transport:Transport"
+    assert TRANSPORT_ALIASES[SCHEME] == "shared.broker.transport:Transport"
     assert Channel.do_restore is False
 
 

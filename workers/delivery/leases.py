@@ -13,11 +13,11 @@ from typing import Any
 import redis
 
 from shared import telemetry
-from shared.backlog_progress import BacklogProgress
+from shared.broker.backlog_progress import BacklogProgress
+from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
+from shared.broker.queue_order import QueueOrder
 from shared.errors import LeaseLost
-from shared.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.messages import BacklogLine
-from shared.turns import Turns
 from workers.delivery.outbox import Outbox
 from workers.progress import Progress, Pulse
 
@@ -108,7 +108,7 @@ class Leases:
         self._in_hand: dict[str, Lease] = {}
         self._busy_s = self._busy_since = 0.0
         self._changed = threading.Condition()
-        self._turns: Turns | None = None
+        self._order: QueueOrder | None = None
         self._taking = True
         self._asking = threading.Lock()
         """While an answer may bring a message."""
@@ -126,11 +126,11 @@ class Leases:
 
     def receive(self, queues: list[str], timeout_s: float) -> Delivery | None:
         """The next message; None = ask again. Returns after `timeout_s` at the latest."""
-        self._turns = self._turns or Turns(queues)
+        self._order = self._order or QueueOrder(queues)
         if not self._has_room(timeout_s):
             return None
         try:
-            delivery = self._take(self._turns)
+            delivery = self._take(self._order)
             if delivery is None:
                 self.queues.wait(queues, min(timeout_s, WAIT_S))  # and then we are asked again
         except Busy:
@@ -144,12 +144,12 @@ class Leases:
         self.answered_at = time.monotonic()
         return delivery
 
-    def _take(self, turns: Turns) -> Delivery | None:
+    def _take(self, order: QueueOrder) -> Delivery | None:
         with self._asking:
-            return self._ask(turns) if self._taking else None
+            return self._ask(order) if self._taking else None
 
-    def _ask(self, turns: Turns) -> Delivery | None:
-        turn = turns.next()
+    def _ask(self, order: QueueOrder) -> Delivery | None:
+        turn = order.next()
         lease = self.queues.new_lease()
         try:
             delivery = self.queues.take(
@@ -161,7 +161,7 @@ class Leases:
             raise
         if delivery is None:
             return None
-        turns.took(delivery.queue)
+        order.took(delivery.queue)
         self.received_at = time.monotonic()
         with self._changed:
             if not self._in_hand:
@@ -228,7 +228,7 @@ class Leases:
         )
 
     def _end(self, name: str, how: Callable[[], object]) -> None:
-        """The task is over: what becomes of the message is told, and then its slot is free."""
+        """The task is over: the outbox is told how the message ended, and then its slot is free."""
         lease = self._in_hand.get(name)
         if lease is None:
             return

@@ -12,9 +12,9 @@ import redis
 from celery.signals import worker_ready
 
 from shared import __version__, telemetry
-from shared.broker import queues_of
+from shared.broker.apps import queues_of
+from shared.broker.leased_queues import LeasedQueues
 from shared.errors import ConfigError
-from shared.leased_queues import LeasedQueues
 from shared.settings import Settings
 from workers.delivery.drain import Drain
 from workers.delivery.health import Health, serve

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import redis
 
 from shared import telemetry
-from shared.leased_queues import LeasedQueues
+from shared.broker.leased_queues import LeasedQueues
 
 MOST_AT_ONCE = 100
 LOOK_AGAIN_S = 0.2

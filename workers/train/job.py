@@ -22,12 +22,12 @@ from typing import Any
 
 import psutil
 
+from shared.bucket.keys import parse_uri
+from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
+from shared.bucket.storage import ObjectStore
 from shared.errors import BadData, ConfigError, Missing, Reject, Retry
-from shared.keys import parse_uri
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
-from shared.registry import ADAPTER_FILES, Registry, version_of
 from shared.settings import Settings
-from shared.storage import ObjectStore
 from shared.telemetry import get_logger
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits

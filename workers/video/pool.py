@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shared import errors
-from shared.connections import CONNECTIONS
 from shared.errors import DecoderDied, JamakError, OutOfResources, TooSlow
+from shared.web.connections import CONNECTIONS
 from workers.progress import Progress
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source

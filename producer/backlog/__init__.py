@@ -1,0 +1,1 @@
+"""Backlogs: what is in a bucket already, listed into a manifest and fed through bounded queues."""

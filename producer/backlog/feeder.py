@@ -1,0 +1,221 @@
+"""Backlogs into queues: round-robin, and never above a queue's high-water mark.
+
+How far each is fed stands in Redis, where it moves in the same step that puts the messages, so any
+number of feeders put each job once. The cursor in the bucket follows; after a loss of Redis feeding
+goes on from there.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import redis
+
+from producer.backlog.manifest import SHARD_LINES, Backlog
+from producer.jobs.send import AT_ONCE, messages, queue_of
+from shared import telemetry
+from shared.broker.apps import reaching_redis
+from shared.broker.backlog_progress import NOWHERE, BacklogProgress
+from shared.broker.leased_queues import LeasedQueues
+from shared.errors import ConfigError, JamakError, Reject
+from shared.messages import BacklogLine, CaptionJob, Video
+
+SAVE_S = 2.0
+"""How old the cursor in the bucket may grow while feeding."""
+
+log = telemetry.get_logger("jamak.feeder")
+
+
+class Feed:
+    """One backlog, as one process feeds it."""
+
+    def __init__(self, backlog: Backlog, queues: LeasedQueues) -> None:
+        self.backlog, self.name = backlog, backlog.name
+        self.manifest, _ = backlog.manifest()
+        self.cursor, _ = backlog.cursor()
+        self.queue = queue_of(self.manifest.card, bulk=True)
+        self._queues = queues
+        self._progress = BacklogProgress(queues, backlog.name)
+        self._shard: tuple[int, list[Video]] = (-1, [])
+        self._ended: tuple[int, set[int]] = (-1, set())
+        self._saved_at = time.monotonic()
+        self.broken: Reject | None = None
+        """A shard that cannot be read."""
+        with reaching_redis():
+            fed = self._progress.fed()
+        self.fed = self.cursor.fed if fed in (None, NOWHERE) else fed
+        """Lines before this one are in flight, or were."""
+
+    def look(self) -> None:
+        """Somebody may have paused it, and a scan may have added to it."""
+        self.cursor, _ = self.backlog.cursor()
+        if not self.manifest.scanned:
+            self.manifest, _ = self.backlog.manifest()
+
+    @property
+    def running(self) -> bool:
+        return self.cursor.state == "running" and self.broken is None
+
+    @property
+    def waits(self) -> bool:
+        """Lines of it are not fed yet."""
+        return self.fed < self.manifest.lines
+
+    @property
+    def finished(self) -> bool:
+        """Nothing will ever be fed any more."""
+        return self.cursor.state == "cancelled" or (self.manifest.scanned and not self.waits)
+
+    def step(self, room: int) -> int:
+        """Feed a stretch of at most so many jobs; how many lines it went on.
+
+        Raises:
+            BrokerUnavailable: the stretch is fed, or it is not; next time that is known.
+        """
+        number, at = divmod(self.fed, SHARD_LINES)
+        try:
+            shard = self._videos(number)
+        except Reject as error:
+            self.broken = error
+            return 0
+        ended = self._ended_of(number, len(shard))
+        jobs: list[CaptionJob] = []
+        start = end = self.fed
+        limit = min(room, AT_ONCE)
+        while at < len(shard) and len(jobs) < limit:
+            if end not in ended:
+                jobs.append(self._job(shard[at], end))
+            at += 1
+            end += 1
+        with reaching_redis():
+            self.fed, _ = self._progress.feed(self.queue, start, end, messages(jobs))
+        if self.fed == NOWHERE:
+            self.fed = start
+            self.look()
+            return 0
+        telemetry.JOBS_ENQUEUED.labels(self.queue).inc(len(jobs))
+        if not self.waits or time.monotonic() - self._saved_at > SAVE_S:
+            self.save()
+        return self.fed - start
+
+    def save(self) -> None:
+        self.cursor = self.backlog.advance(self.fed)
+        self._saved_at = time.monotonic()
+
+    def _job(self, video: Video, line: int) -> CaptionJob:
+        return CaptionJob(
+            video=video,
+            recipe=self.manifest.recipe,
+            card=self.manifest.card,
+            backlog=BacklogLine(name=self.name, line=line),
+        )
+
+    def _videos(self, number: int) -> list[Video]:
+        have, shard = self._shard
+        if have != number:
+            shard = self.backlog.shard(number)
+            self._shard = number, shard
+        return shard
+
+    def _ended_of(self, number: int, size: int) -> set[int]:
+        """Asked once a shard: what ends later costs a worker one look into the bucket."""
+        have, ended = self._ended
+        if have != number:
+            start = number * SHARD_LINES
+            with reaching_redis():
+                ended = self._progress.ended(start, start + size)
+            self._ended = number, ended
+        return ended
+
+
+def feed_round(feeds: Sequence[Feed], room: Callable[[str], int]) -> int:
+    """One stretch of each backlog that has something to feed; how many lines that were.
+
+    Backlogs of one queue share its room; what cannot be shared goes to the first ones.
+    """
+    fed = 0
+    able = defaultdict(list)
+    for feed in feeds:
+        if feed.running and feed.waits:
+            able[feed.queue].append(feed)
+    for queue, sharing in able.items():
+        share, rest = divmod(room(queue), len(sharing))
+        for at, feed in enumerate(sharing):
+            mine = share + (at < rest)
+            if mine:
+                fed += feed.step(mine)
+    return fed
+
+
+class Feeder:
+    """All backlogs of an output, until stopped.
+
+    Args:
+        find: the names of the backlogs there are.
+        open_feed: one of them.
+        room: how many messages a queue takes now.
+        wait: until the next look; True = stop.
+    """
+
+    LOOK_S = 2.0
+    """At cursors: how soon a pause is noticed."""
+    FIND_S = 10.0
+    IDLE_S = 0.2
+
+    def __init__(
+        self,
+        find: Callable[[], Sequence[str]],
+        open_feed: Callable[[str], Feed],
+        room: Callable[[str], int],
+        wait: Callable[[float], bool],
+    ) -> None:
+        self._find, self._open, self._room, self._wait = find, open_feed, room, wait
+        self._feeds: dict[str, Feed] = {}
+        self._over: set[str] = set()
+        self._turn = 0
+        self._found_at = self._looked_at = float("-inf")
+
+    def run(self) -> None:
+        stop = False
+        while not stop:
+            try:
+                fed = self.round()
+                pause_s = 0.0 if fed else self.IDLE_S
+            except (JamakError, redis.RedisError) as error:
+                log.warning("could not feed", message=str(error))
+                pause_s = 1.0
+            stop = self._wait(pause_s)
+        for feed in self._feeds.values():
+            feed.save()
+
+    def round(self) -> int:
+        now = time.monotonic()
+        if now - self._found_at > self.FIND_S:
+            self._find_more()
+            self._found_at = now
+        if now - self._looked_at > self.LOOK_S:
+            for feed in self._feeds.values():
+                feed.look()
+            self._looked_at = now
+        for name, feed in list(self._feeds.items()):
+            if feed.broken:
+                log.error("cannot feed", backlog=name, message=str(feed.broken))
+                del self._feeds[name]  # until it is found again
+            elif feed.finished:
+                log.info("fed", backlog=name, lines=feed.fed)
+                self._over.add(name)
+                del self._feeds[name]
+        feeds = list(self._feeds.values())
+        self._turn += 1
+        first = self._turn % max(len(feeds), 1)
+        return feed_round(feeds[first:] + feeds[:first], self._room)
+
+    def _find_more(self) -> None:
+        """One that cannot be opened does not keep the others."""
+        for name in self._find():
+            if name in self._feeds or name in self._over:
+                continue
+            try:
+                self._feeds[name] = self._open(name)
+            except (Reject, ConfigError) as error:
+                log.error("cannot open", backlog=name, message=str(error))

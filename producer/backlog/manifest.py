@@ -1,0 +1,177 @@
+"""A backlog as it lies in the bucket: what it is, its videos in shards, and how far it is fed.
+
+    <output>backlogs/<name>/manifest.json           what was asked for, and how far it is scanned
+    <output>backlogs/<name>/shards/00000.jsonl.gz   10,000 videos, one in each line
+    <output>backlogs/<name>/cursor.json             running, paused or cancelled; how far it is fed
+
+Shards are written once. Manifest and cursor move by compare-and-swap, so two processes at once do
+no harm. Knows nothing of Redis.
+"""
+
+import gzip
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError, Conflict, Missing
+from shared.messages import Message, Recipe, Video, decode
+from shared.settings import CardName, Settings
+
+SHARD_LINES = 10_000
+"""A multiple of 8, for the bitmaps of progress."""
+
+State = Literal["running", "paused", "cancelled"]
+
+
+class Manifest(Message):
+    v: int = 1
+    name: str
+    source: str
+    recipe: Recipe
+    card: CardName
+    """The least class that may do it."""
+    lines: int = 0
+    """Videos in the shards that are there."""
+    size_bytes: int = 0
+    """Of these videos."""
+    skipped: dict[str, int] = Field(default_factory=dict)
+    """Entries of the source that are no work, by reason."""
+    position: str = ""
+    """Of the source: what comes after it is not scanned yet."""
+    scanned: bool = False
+    """Nothing comes after it."""
+    created_at: datetime
+
+    @property
+    def shards(self) -> int:
+        return (self.lines + SHARD_LINES - 1) // SHARD_LINES
+
+
+class Cursor(Message):
+    v: int = 1
+    state: State = "running"
+    fed: int = 0
+    """Lines before this one were enqueued; maybe some after it."""
+    updated_at: datetime
+
+
+class Backlog:
+    """The files of one backlog. Raises what ObjectStore raises."""
+
+    def __init__(self, store: ObjectStore, settings: Settings, name: str) -> None:
+        self.name = name
+        self._store, self._bucket = store, settings.output_bucket
+        self._folder = f"{settings.output_prefix}backlogs/{name}/"
+
+    def create(self, manifest: Manifest) -> None:
+        """Raises ConfigError: the name is taken, or is none."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", self.name):
+            raise ConfigError(
+                f"{self.name!r} is no name of a backlog",
+                cure="Use at most 63 lower case letters, digits, dots and hyphens.",
+            )
+        try:
+            self._put("manifest.json", manifest, None)
+        except Conflict as error:
+            raise ConfigError(
+                f"there is a backlog {self.name} already",
+                cure="Take another name; `jamak backlog list` shows them.",
+            ) from error
+        self.cursor()
+
+    def manifest(self) -> tuple[Manifest, str]:
+        """With its ETag. Raises ConfigError: there is no such backlog."""
+        try:
+            body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}manifest.json")
+        except Missing as error:
+            raise ConfigError(
+                f"there is no backlog {self.name}", cure="`jamak backlog list` shows them."
+            ) from error
+        return decode(Manifest, body), etag
+
+    def save(self, manifest: Manifest, etag: str) -> str:
+        """Raises Conflict: somebody else scans it too."""
+        return self._put("manifest.json", manifest, etag)
+
+    def cursor(self) -> tuple[Cursor, str]:
+        """With its ETag. A backlog that is just being created has none yet, and gets one."""
+        try:
+            body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
+        except Missing:
+            with suppress(Conflict):
+                self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
+            return self.cursor()
+        return decode(Cursor, body), etag
+
+    def move(self, change: Callable[[Cursor], Cursor]) -> Cursor:
+        """Change the cursor, whoever else does so at the same time."""
+        while True:
+            cursor, etag = self.cursor()
+            changed = change(cursor)
+            if changed == cursor:
+                return cursor
+            try:
+                self._put("cursor.json", changed, etag)
+            except Conflict:
+                continue
+            return changed
+
+    def advance(self, fed: int) -> Cursor:
+        """It is fed so far, at least."""
+        return self.move(lambda cursor: _moved(cursor, fed=max(cursor.fed, fed)))
+
+    def turn(self, state: State) -> Cursor:
+        """Raises ConfigError: it was cancelled."""
+
+        def change(cursor: Cursor) -> Cursor:
+            if cursor.state == "cancelled" != state:
+                raise ConfigError(
+                    f"{self.name} was cancelled",
+                    cure="Start another backlog of the same source: what is captioned is skipped.",
+                )
+            return _moved(cursor, state=state)
+
+        return self.move(change)
+
+    def write_shard(self, number: int, videos: Sequence[Video]) -> None:
+        lines = (video.model_dump_json(exclude_none=True) for video in videos)
+        body = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
+        self._store.put(self._bucket, self._shard(number), body, content_type="application/gzip")
+
+    def shard(self, number: int) -> list[Video]:
+        body = gzip.decompress(self._store.get(self._bucket, self._shard(number)))
+        return [Video.model_validate_json(line) for line in body.split(b"\n")]
+
+    def _shard(self, number: int) -> str:
+        return f"{self._folder}shards/{number:05}.jsonl.gz"
+
+    def _put(self, name: str, value: Message, etag: str | None) -> str:
+        return self._store.put(
+            self._bucket,
+            f"{self._folder}{name}",
+            value.model_dump_json(indent=2).encode(),
+            content_type="application/json",
+            if_none_match=etag is None,
+            if_match=etag,
+        )
+
+
+def backlog_names(store: ObjectStore, settings: Settings) -> Iterator[str]:
+    return store.folders(settings.output_bucket, f"{settings.output_prefix}backlogs/")
+
+
+def new_name(kind: str) -> str:
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+
+
+def _moved(cursor: Cursor, **changes: object) -> Cursor:
+    moved = cursor.model_copy(update=changes)
+    same = moved == cursor
+    return cursor if same else moved.model_copy(update={"updated_at": datetime.now(UTC)})

@@ -1,0 +1,108 @@
+"""A source becomes a backlog's shards: once, in order, and from where an earlier scan ended.
+
+What has its record or its failure already is counted as ended, so that it is not fed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
+from producer.backlog.sources import Entry, open_source
+from producer.jobs.examine import examine
+from shared.broker.apps import reaching_redis
+from shared.broker.backlog_progress import BacklogProgress
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError, Conflict
+from shared.messages import Recipe, Video
+from shared.settings import CardName, Settings
+
+
+def create(
+    store: ObjectStore, settings: Settings, name: str, source: str, recipe: Recipe, card: CardName
+) -> Backlog:
+    """An empty backlog, to be scanned.
+
+    Raises:
+        ConfigError: the source is none, the name is taken.
+    """
+    open_source(source, store, settings)
+    backlog = Backlog(store, settings, name)
+    backlog.create(
+        Manifest(name=name, source=source, recipe=recipe, card=card, created_at=datetime.now(UTC))
+    )
+    return backlog
+
+
+def scan(
+    store: ObjectStore,
+    settings: Settings,
+    queues: LeasedQueues,
+    backlog: Backlog,
+    on_shard: Callable[[Manifest], None] = lambda manifest: None,
+) -> Manifest:
+    """Write the shards that are not there yet.
+
+    Raises:
+        ConfigError: another process scans it at this moment.
+    """
+    manifest, etag = backlog.manifest()
+    progress = BacklogProgress(queues, backlog.name)
+    if manifest.scanned:
+        return manifest
+    entries = open_source(manifest.source, store, settings).entries(manifest.position)
+    for videos, skipped, position in _shards(entries):
+        if videos:
+            backlog.write_shard(manifest.shards, videos)
+            skip_what_ended(store, settings, progress, manifest, videos)
+        manifest = manifest.model_copy(
+            update={
+                "lines": manifest.lines + len(videos),
+                "size_bytes": manifest.size_bytes + sum(video.size_bytes for video in videos),
+                "skipped": dict(Counter(manifest.skipped) + skipped),
+                "position": position,
+                "scanned": len(videos) < SHARD_LINES,
+            }
+        )
+        try:
+            etag = backlog.save(manifest, etag)
+        except Conflict as error:
+            raise ConfigError(
+                f"{backlog.name} is scanned by another process, too",
+                cure="`jamak backlog status` shows how it goes.",
+            ) from error
+        on_shard(manifest)
+    return manifest
+
+
+def skip_what_ended(
+    store: ObjectStore,
+    settings: Settings,
+    progress: BacklogProgress,
+    manifest: Manifest,
+    videos: list[Video],
+) -> None:
+    """Count what has its record or failure, of the shard behind the manifest's last line."""
+    found = examine(store, settings, manifest.recipe, videos)
+    start = manifest.lines
+    if len(found.missing) < len(videos):
+        with reaching_redis():
+            progress.merge(start, start + len(videos), found.outcomes(start), missing=())
+
+
+def _shards(entries: Iterator[Entry]) -> Iterator[tuple[list[Video], Counter[str], str]]:
+    """Full ones, and a last one that is not full, maybe empty; with the source's position then."""
+    videos: list[Video] = []
+    skipped: Counter[str] = Counter()
+    position = ""
+    for entry in entries:
+        position = entry.position
+        if entry.video:
+            videos.append(entry.video)
+        else:
+            skipped[entry.skipped] += 1
+        if len(videos) == SHARD_LINES:
+            yield videos, skipped, position
+            videos, skipped = [], Counter()
+    yield videos, skipped, position

@@ -1,0 +1,1 @@
+"""What the bucket knows: missing records, failures, captions as a data set."""

@@ -1,0 +1,24 @@
+"""How far a long video is: the segments that have their captions are in the bucket."""
+
+from shared.bucket.keys import name_of, recipes_folder
+from shared.bucket.storage import ObjectStore
+from shared.messages import Cuts, Video, decode
+from shared.settings import Settings
+
+
+def segments_done(store: ObjectStore, settings: Settings, video: Video) -> tuple[int, int] | None:
+    """So many of so many; of several recipes, by the one that was last worked at. None: it is not
+    captioned in segments, or not yet."""
+    bucket, prefix = settings.output_of(video.bucket, video.key)
+    recipes = recipes_folder(prefix, "parts", video.bucket)
+    begun = []
+    for recipe in store.folders(bucket, recipes):
+        folder = f"{recipes}{recipe}/{name_of(video)}/"
+        parts = {part.key: part.last_modified for part in store.list(bucket, folder)}
+        cuts = f"{folder}cuts.json"
+        if cuts in parts:
+            begun.append((max(parts.values()), cuts, len(parts) - 1))
+    if not begun:
+        return None
+    _, cuts, done = max(begun)
+    return done, len(decode(Cuts, store.get(bucket, cuts)).segments_s)

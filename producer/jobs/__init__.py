@@ -1,0 +1,1 @@
+"""Jobs: their recipes, their queues, and sending them."""

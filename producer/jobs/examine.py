@@ -1,0 +1,102 @@
+"""What the bucket knows of many videos at once: which have a record, a failure, their views.
+
+Everything is found by listing; only a failure's reason has to be read.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from producer.jobs.listed import present
+from shared.broker.backlog_progress import DONE, FAILED
+from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.records import VIEWS, Records
+from shared.bucket.storage import ObjectStore
+from shared.messages import CaptionJob, Recipe, Video
+from shared.settings import Settings
+
+READS_AT_ONCE = 16
+
+
+@dataclass
+class Examined:
+    """Indexes into the videos that were examined."""
+
+    done: set[int] = field(default_factory=set)
+    failed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By reason; a caption beats a failure."""
+    missing: list[int] = field(default_factory=list)
+    """Neither."""
+    unrendered: list[int] = field(default_factory=list)
+    """Done, but a view is not there."""
+
+    def outcomes(self, start: int) -> dict[str, list[int]]:
+        """For BacklogProgress, the first video being line `start`."""
+        found = {f"{FAILED}{why}": [start + i for i in some] for why, some in self.failed.items()}
+        return {**found, DONE: [start + i for i in self.done]}
+
+
+def examine(
+    store: ObjectStore,
+    settings: Settings,
+    recipe: Recipe,
+    videos: Sequence[Video],
+    *,
+    views: bool = False,
+) -> Examined:
+    """Args:
+    views: look for those, too.
+    """
+    jobs = [CaptionJob(video=video, recipe=recipe) for video in videos]
+    everything = range(len(jobs))
+    found = Examined()
+    found.done = _present(store, settings, jobs, everything, "records", record_key)
+    rest = [i for i in everything if i not in found.done]
+    failed = _present(store, settings, jobs, rest, "failures", failure_key)
+    for i, reason in _reasons(Records(store, settings), jobs, sorted(failed)):
+        found.failed[reason].add(i)
+    found.missing = [i for i in rest if i not in failed]
+    if views:
+        shown = set(found.done)
+        for ending in VIEWS:
+            shown &= _present(store, settings, jobs, sorted(shown), "captions", _view(ending))
+        found.unrendered = sorted(found.done - shown)
+    return found
+
+
+def _present(
+    store: ObjectStore,
+    settings: Settings,
+    jobs: Sequence[CaptionJob],
+    indexes: Sequence[int],
+    kind: str,
+    name: Callable[[str, CaptionJob], str],
+) -> set[int]:
+    # Each output and source bucket has a folder of its own; mostly it is one.
+    folders: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i in indexes:
+        job = jobs[i]
+        output = settings.output_of(job.video.bucket, job.video.key)
+        folder = f"{output.prefix}{kind}/{job.video.bucket}/"
+        folders[output.bucket, folder][name(output.prefix, job)].append(i)
+    found: set[int] = set()
+    for (bucket, folder), names in folders.items():
+        for key in present(store, bucket, folder, names):
+            found.update(names[key])
+    return found
+
+
+def _view(ending: str) -> Callable[[str, CaptionJob], str]:
+    return lambda prefix, job: view_key(prefix, job.video.bucket, job.video.key, ending)
+
+
+def _reasons(
+    records: Records, jobs: Sequence[CaptionJob], indexes: Sequence[int]
+) -> list[tuple[int, str]]:
+    def reason(i: int) -> tuple[int, str]:
+        failure = records.find_failure(jobs[i])
+        return i, failure.reason if failure else "unknown"
+
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="failures") as pool:
+        return list(pool.map(reason, indexes))

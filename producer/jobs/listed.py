@@ -1,0 +1,30 @@
+"""Which of many keys there are: listed instead of asked for one by one.
+
+The names that are looked for are sorted, and so is a listing; but they may lie far apart, and other
+names between them. So each page of the listing begins where the next name would be, and a page
+never brings less than the answer to one name.
+"""
+
+from collections.abc import Iterable
+
+from shared.bucket.storage import ObjectStore
+
+
+def present(store: ObjectStore, bucket: str, folder: str, names: Iterable[str]) -> set[str]:
+    """Those of the names, all under `folder`, that are there.
+
+    S3 lists in the order of UTF-8 bytes, which is the order of code points and so of Python's str.
+    """
+    wanted = sorted(set(names))
+    found: set[str] = set()
+    at, after = 0, ""
+    while at < len(wanted):
+        # Without its last character a name comes before itself, and almost nothing in between.
+        page, more = store.list_page(bucket, folder, after=max(after, wanted[at][:-1]))
+        listed = {item.key for item in page}
+        after = page[-1].key if page else ""
+        while at < len(wanted) and (wanted[at] <= after or not more):
+            if wanted[at] in listed:
+                found.add(wanted[at])
+            at += 1
+    return found

@@ -1,0 +1,79 @@
+"""Jobs into queues, many at a time. What it costs to send one is paid once for all of them.
+
+Knows nothing of the bucket: whether a job is still wanted is decided before.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from shared import telemetry
+from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, reaching_redis
+from shared.broker.leased_queues import LeasedQueues
+from shared.broker.transport import rendered
+from shared.cards import CLASSES
+from shared.errors import ConfigError
+from shared.messages import CaptionJob, Recipe
+from shared.settings import CardName
+
+AT_ONCE = 500
+"""Messages in one call to Redis, which does nothing else meanwhile: some milliseconds."""
+FULL_S = 0.5
+"""Before a full queue is looked at again."""
+
+
+def queue_of(card: CardName, *, bulk: bool) -> str:
+    """Raises ConfigError: this class has no queue."""
+    queue = f"{CLASSES[card].queue}{'.bulk' if bulk else ''}"
+    if queue not in CAPTION_QUEUES:
+        raise ConfigError(f"{card} is no class of jobs", cure="`jamak cards` shows them.")
+    return queue
+
+
+def messages(jobs: Iterable[CaptionJob]) -> list[str]:
+    """As workers take them. A message's id is its job's, so that queues can be searched.
+
+    Jobs that share a recipe, the very object, share the work on it.
+    """
+    recipes: dict[int, tuple[Recipe, str, str]] = {}
+    made = []
+    for job in jobs:
+        known = recipes.get(id(job.recipe))
+        if known is None:
+            known = recipes[id(job.recipe)] = (
+                job.recipe,
+                job.recipe.id,
+                job.recipe.model_dump_json(),
+            )
+        _, recipe_id, recipe = known
+        rest = job.model_dump_json(exclude={"recipe"})
+        name = f"{recipe_id}-{job.video.video8}"
+        made.append(rendered(CAPTION_TASK, name, f'{{"recipe": {recipe}, {rest[1:]}'))
+    return made
+
+
+def send(queues: LeasedQueues, queue: str, jobs: Sequence[CaptionJob]) -> None:
+    """At the end of a queue.
+
+    Raises:
+        BrokerUnavailable: some of them may have been sent.
+    """
+    with reaching_redis():
+        for start in range(0, len(jobs), AT_ONCE):
+            queues.put(queue, messages(jobs[start : start + AT_ONCE]))
+    telemetry.JOBS_ENQUEUED.labels(queue).inc(len(jobs))
+
+
+def send_as_room_allows(
+    queues: LeasedQueues, queue: str, jobs: Iterable[CaptionJob], room: Callable[[str], int]
+) -> int:
+    """Wait for room where there is none; how many were sent."""
+    waiting = list(jobs)
+    sent = 0
+    while sent < len(waiting):
+        free = min(room(queue), AT_ONCE)
+        if not free:
+            time.sleep(FULL_S)
+            continue
+        send(queues, queue, waiting[sent : sent + free])
+        sent += free
+    return len(waiting)

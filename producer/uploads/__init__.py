@@ -1,0 +1,1 @@
+"""S3 notifications, read from SQS, become caption jobs."""

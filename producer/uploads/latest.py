@@ -1,0 +1,40 @@
+"""The newest event of each key, as far as this process remembers: here duplicates end.
+
+What is forgotten costs a worker one look into the bucket, and nothing else.
+"""
+
+from collections import OrderedDict
+
+from producer.uploads.events import S3Event, is_older
+
+REMEMBERED = 100_000
+"""Keys; some 30 MB."""
+
+
+class Latest:
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
+
+    def verdict(self, event: S3Event, key: str, version: str) -> str:
+        """`news`, `duplicate` or `stale`.
+
+        Args:
+            version: which content of the key; empty for none, after a delete.
+        """
+        known = self._known.get((event.bucket, key))
+        if known is None:
+            return "news"
+        sequencer, seen = known
+        if is_older(event.sequencer, sequencer):
+            return "stale"
+        return "duplicate" if version == seen else "news"
+
+    def remember(self, event: S3Event, key: str, version: str) -> None:
+        """Once it is enqueued, and not before."""
+        where = (event.bucket, key)
+        sequencer, _ = self._known.get(where, ("", ""))
+        # A sender without sequencers does not wipe out one that is known.
+        self._known[where] = (event.sequencer or sequencer, version)
+        self._known.move_to_end(where)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)

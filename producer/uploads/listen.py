@@ -1,0 +1,250 @@
+"""Uploads become jobs: long-poll SQS, enqueue jobs, and only then delete the events.
+
+A listener killed at any point loses nothing: an event that was not deleted comes again, and its
+second job finds the first one's record. Several may listen to one queue.
+"""
+
+import json
+import signal
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+from prometheus_client import start_http_server
+
+from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.recipes import recipe_of
+from producer.jobs.send import queue_of, send
+from producer.uploads.events import S3Event, is_video_key, parse_notification
+from producer.uploads.latest import Latest
+from shared import telemetry
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.keys import is_output
+from shared.bucket.storage import ObjectStore, sqs_client
+from shared.bucket.videos import video_of
+from shared.errors import BadMessage, ConfigError, JamakError, Missing
+from shared.messages import CaptionJob, Video
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+WAIT_S = 20
+"""Of one long poll; SQS allows no more."""
+LOOK_AGAIN_S = 1.0
+"""While the queue is full, or something is away."""
+REASON = "jamak-reason"
+"""The message attribute of a dead letter."""
+
+log = telemetry.get_logger("jamak.listen")
+
+
+class _Stopped(BaseException):
+    """Leaves a long poll. What SQS was about to hand over comes again."""
+
+
+@dataclass
+class Batch:
+    """What one receive comes to."""
+
+    jobs: list[CaptionJob] = field(default_factory=list)
+    news: list[tuple[S3Event, str, str]] = field(default_factory=list)
+    """Event, key and version, to be remembered once the jobs are sent."""
+    handled: list["MessageTypeDef"] = field(default_factory=list)
+    """To be deleted then."""
+
+
+class Listener:
+    """Raises ConfigError: the queue is not there, or has no dead-letter queue."""
+
+    def __init__(
+        self, settings: Settings, store: ObjectStore, sqs: "SQSClient", queues: LeasedQueues
+    ) -> None:
+        self._url = queue_url(settings)
+        self._dead_letters = dead_letters_of(sqs, self._url)
+        self._settings, self._store, self._sqs, self._queues = settings, store, sqs, queues
+        self._recipe = recipe_of(settings)
+        self._queue = queue_of("t4", bulk=False)
+        self._marks, self._latest = HighWaterMarks(queues), Latest()
+        self._stopping = threading.Event()
+        self._waiting = False
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        if self._settings.metrics_port:
+            start_http_server(self._settings.metrics_port, addr=self._settings.metrics_host)
+        log.info("listening", queue=self._url, dead_letters=self._dead_letters)
+        with suppress(_Stopped):
+            while not self._stopping.is_set():
+                try:
+                    if not self._marks.room(self._queue):
+                        self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
+                        continue
+                    self.poll(WAIT_S)
+                except Exception:
+                    log.exception("could not poll; the events come again")
+                    self._stopping.wait(LOOK_AGAIN_S)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """At once while waiting; otherwise after the messages in hand."""
+        self._stopping.set()
+        if self._waiting:
+            raise _Stopped
+
+    def poll(self, wait_s: int) -> int:
+        """Handle one batch of at most ten messages; how many there were.
+
+        Raises:
+            BrokerUnavailable: nothing was deleted.
+        """
+        self._waiting = True
+        try:
+            received = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
+            ).get("Messages", [])
+        finally:
+            self._waiting = False
+        batch = Batch()
+        for message in received:
+            self._read(message, batch)
+        send(self._queues, self._queue, batch.jobs)
+        for event, key, version in batch.news:
+            self._latest.remember(event, key, version)
+        self._delete(batch.handled)
+        return len(received)
+
+    def _read(self, message: "MessageTypeDef", batch: Batch) -> None:
+        """Into the batch; what cannot be handled now stays in SQS, and blocks nothing."""
+        body = message.get("Body", "")
+        try:
+            for event in parse_notification(body):
+                outcome = self._take(event, batch)
+                telemetry.EVENTS.labels(outcome).inc()
+                log.debug("event", key=f"s3://{event.bucket}/{event.key}", outcome=outcome)
+        except BadMessage as error:
+            telemetry.EVENTS.labels("malformed").inc()
+            log.error("malformed event", message=str(error), body=body[:500])
+            if not self._bury(body, str(error)):
+                return
+        except JamakError as error:
+            telemetry.EVENTS.labels(error.reason).inc()
+            log.error("cannot take an event; it comes again", message=str(error), cure=error.cure)
+            return
+        batch.handled.append(message)
+
+    def _take(self, event: S3Event, batch: Batch) -> str:
+        """What became of it. Raises JamakError: the bucket has to be asked, and does not answer."""
+        if event.kind == "other":
+            return "not_an_upload"
+        if is_output(self._settings, event.bucket, event.key):
+            return "own_output"
+        if not any(is_video_key(key, self._settings.video_suffixes) for key in event.keys):
+            return "not_a_video"
+        if not is_source(self._settings, event.bucket, event.keys):
+            return "not_a_source"
+        if event.kind == "removed":
+            # An upload's event may come after its deletion's.
+            batch.news += [(event, key, "") for key in event.keys]
+            return "removed"
+        video = self._video(event)
+        if video is None:
+            return "gone"
+        verdict = self._latest.verdict(event, video.key, video.video8)
+        if verdict == "news" and self._is_first(batch, event, video):
+            batch.jobs.append(CaptionJob(video=video, recipe=self._recipe))
+            batch.news.append((event, video.key, video.video8))
+            return "enqueued"
+        return "duplicate" if verdict == "news" else verdict
+
+    def _is_first(self, batch: Batch, event: S3Event, video: Video) -> bool:
+        """Of this content, among those received together."""
+        seen = {(one.bucket, key, version) for one, key, version in batch.news}
+        return (event.bucket, video.key, video.video8) not in seen
+
+    def _video(self, event: S3Event) -> Video | None:
+        """From the event, where it says all; else from the bucket. None: it is not there."""
+        if len(event.keys) == 1 and event.etag and event.size_bytes is not None:
+            return Video(
+                bucket=event.bucket,
+                key=event.key,
+                etag=event.etag,
+                size_bytes=event.size_bytes,
+                version_id=event.version_id,
+            )
+        for key in event.keys:
+            with suppress(Missing):
+                return video_of(self._store.head(event.bucket, key))
+        return None
+
+    def _bury(self, body: str, reason: str) -> bool:
+        """To the dead letters, with the reason. False: SQS does it, after some more tries."""
+        try:
+            self._sqs.send_message(
+                QueueUrl=self._dead_letters,
+                MessageBody=body,
+                MessageAttributes={
+                    REASON: {"DataType": "String", "StringValue": ascii(reason)[:250]}
+                },
+            )
+        except ClientError as error:
+            log.error("cannot write to the dead letters", message=str(error))
+            return False
+        return True
+
+    def _delete(self, messages: Iterable["MessageTypeDef"]) -> None:
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
+            for i, message in enumerate(messages)
+        ]
+        if not entries:
+            return
+        done = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+        for failed in done.get("Failed", ()):
+            log.warning("an event was not deleted and comes again", code=failed.get("Code"))
+
+
+def is_source(settings: Settings, bucket: str, keys: Iterable[str]) -> bool:
+    if not settings.sources:
+        return True
+    return any(f"s3://{bucket}/{key}".startswith(settings.sources) for key in keys)
+
+
+def queue_url(settings: Settings) -> str:
+    if not settings.events_queue_url:
+        raise ConfigError(
+            "JAMAK_EVENTS_QUEUE_URL is not set",
+            cure="Set it to the URL of the SQS queue with the bucket's notifications.",
+        )
+    return settings.events_queue_url
+
+
+def dead_letters_of(sqs: "SQSClient", url: str) -> str:
+    """The queue that malformed events go to: that of the redrive policy."""
+    try:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+        policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+        if "deadLetterTargetArn" not in policy:
+            raise ConfigError(
+                f"{url} has no dead-letter queue, so a malformed event would come for ever",
+                cure="Give it a redrive policy: docs/ingest.md has one.",
+            )
+        *_, account, name = policy["deadLetterTargetArn"].split(":")
+        return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+    except ClientError as error:
+        raise ConfigError(
+            f"{url}: {error}",
+            cure="Check JAMAK_EVENTS_QUEUE_URL and the region, and grant sqs:GetQueueAttributes "
+            "and sqs:GetQueueUrl (docs/ingest.md).",
+        ) from error
+
+
+def listener_of(settings: Settings, queues: LeasedQueues) -> Listener:
+    queue_url(settings)  # before the region is asked for
+    return Listener(settings, ObjectStore(), sqs_client(), queues)

@@ -1,0 +1,193 @@
+"""The operator's verbs for backlogs: plan, start, watch, pause, cancel."""
+
+import time
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from producer.backlog import backlogs
+from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import create
+from producer.verbs.console import (
+    AsJson,
+    bars,
+    duration,
+    out,
+    print_json,
+    size,
+)
+from producer.verbs.options import (
+    Asked,
+    Name,
+    SourceOf,
+    asks,
+    opened,
+    scan_with_bar,
+)
+
+WATCH_S = 1.0
+
+backlog = typer.Typer(no_args_is_help=True, help="Caption what is in a bucket already.")
+
+
+@backlog.command("plan")
+@asks
+def plan(
+    source: SourceOf,
+    asked: Asked,
+    as_json: AsJson = False,
+) -> None:
+    """What it would come to: how many, how large, how long, what for. Enqueues nothing."""
+    settings, store, queues = opened()
+    recipe = asked.recipe(settings)
+    with bars() as shown:
+        bar = shown.add_task("looking", total=None)
+        least = asked.least
+        told = backlogs.plan(
+            store, settings, queues, source, recipe, least, partial(shown.advance, bar)
+        )
+    if as_json:
+        print_json(backlogs.as_dict(told))
+    else:
+        show_plan(told)
+
+
+def show_plan(told: backlogs.Plan) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("videos", f"{told.videos:,} ({size(told.size_bytes)})")
+    table.add_row("captioned by this recipe", f"{told.captioned:,}")
+    for reason, count in sorted(told.failed.items()):
+        table.add_row(f"failed: {reason}", f"{count:,}")
+    for reason, count in sorted(told.skipped.items()):
+        table.add_row(f"skipped: {reason}", f"{count:,}")
+    table.add_row("to do", f"[bold]{told.left:,}[/bold] on {told.queue}")
+    out.print(table)
+    if not told.classes:
+        out.print(f"rate not measured: no live worker serves {told.queue}")
+        return
+    classes = Table("class", "workers", "jobs/s each", "takes", "costs on it alone")
+    for one in told.classes:
+        if one.jobs_per_s is None or one.eta_s is None:
+            classes.add_row(one.card, str(one.workers), "rate not measured", "-", "-")
+            continue
+        usd = "-" if one.usd is None else f"${one.usd:,.2f}"
+        classes.add_row(one.card, str(one.workers), f"{one.jobs_per_s:g}", duration(one.eta_s), usd)
+    out.print(classes)
+    out.print(f"Prices: {told.prices}")
+
+
+@backlog.command("start")
+@asks
+def start(
+    name: Name,
+    source: SourceOf,
+    asked: Asked,
+    as_json: AsJson = False,
+) -> None:
+    """List a source into a manifest. `jamak feed` enqueues it, bit by bit."""
+    settings, store, queues = opened()
+    recipe = asked.recipe(settings)
+    made = create(store, settings, name, source, recipe, asked.least)
+    scan_with_bar(settings, store, queues, made)
+    _tell(backlogs.read_backlog(store, settings, queues, name), as_json)
+
+
+@backlog.command("pause")
+def pause(name: Name) -> None:
+    """Feed no more of it. What is in flight goes on."""
+    settings, store, _ = opened()
+    backlogs.turn(store, settings, name, "paused")
+    out.print(f"{name} is paused; what is in flight goes on")
+
+
+@backlog.command("resume")
+def resume(name: Name) -> None:
+    """Feed it again; also, go on listing its source where that was cut."""
+    settings, store, queues = opened()
+    backlogs.turn(store, settings, name, "running")
+    scan_with_bar(settings, store, queues, Backlog(store, settings, name))
+    out.print(f"{name} is running")
+
+
+@backlog.command("cancel")
+def cancel(name: Name, as_json: AsJson = False) -> None:
+    """Remove what waits of it from the queues, for good. What runs is finished."""
+    settings, store, queues = opened()
+    withdrawn = backlogs.cancel(store, settings, queues, name)
+    if as_json:
+        print_json({"name": name, "withdrawn": withdrawn})
+    else:
+        out.print(f"{name} is cancelled; {withdrawn} jobs were removed from the queues")
+
+
+@backlog.command("list")
+def list_backlogs(as_json: AsJson = False) -> None:
+    """All of them, and how they go."""
+    settings, store, queues = opened()
+    told = [
+        backlogs.read_backlog(store, settings, queues, name)
+        for name in backlog_names(store, settings)
+    ]
+    if as_json:
+        print_json({"backlogs": told})
+        return
+    table = Table("backlog", "state", "videos", "done", "failed", "left", "per minute", "source")
+    for one in told:
+        failed = sum(one["failed"].values())
+        counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
+        rate = f"{one['per_minute']:g}"
+        table.add_row(one["name"], one["state"], *counts, rate, escape(one["source"]))
+    out.print(table)
+
+
+@backlog.command("status")
+def status(
+    name: Name,
+    watch: Annotated[bool, typer.Option("--watch", help="Until it is done, or Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How it goes: counted, not listed."""
+    settings, store, queues = opened()
+    read = partial(backlogs.read_backlog, store, settings, queues, name)
+    told = read()
+    if watch and not as_json:
+        with Live(_table(told), console=out) as live:
+            while told["state"] not in ("done", "cancelled"):
+                time.sleep(WATCH_S)
+                told = read()
+                live.update(_table(told))
+        return
+    while watch and told["state"] not in ("done", "cancelled"):
+        time.sleep(WATCH_S)
+        told = read()
+    _tell(told, as_json)
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+    else:
+        out.print(_table(told))
+
+
+def _table(told: dict[str, Any]) -> Table:
+    ended = told["videos"] - told["left"]
+    share = ended / told["videos"] if told["videos"] else 0.0
+    filled = round(30 * share)
+    table = Table(show_header=False, box=None)
+    table.add_row(told["name"], f"{told['state']}  {escape(told['source'])}")
+    table.add_row("", f"{'█' * filled}{'░' * (30 - filled)} {share:.0%}")
+    table.add_row("videos", f"{told['videos']:,} ({size(told['size_bytes'])})")
+    table.add_row("enqueued so far", f"{told['fed']:,}")
+    table.add_row("done", f"{told['done']:,}")
+    for reason, count in told["failed"].items():
+        table.add_row(f"failed: {reason}", f"{count:,}")
+    for reason, count in told["skipped"].items():
+        table.add_row(f"skipped: {reason}", f"{count:,}")
+    eta = "rate not measured" if told["eta_s"] is None else f"{duration(told['eta_s'])} left"
+    table.add_row("rate", f"{told['per_minute']:g} a minute, {eta}")
+    return table

@@ -1,0 +1,222 @@
+"""The operator's verbs for many videos: enqueue, feed, reconcile, export."""
+
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from functools import partial
+from types import FrameType
+from typing import Annotated
+
+import typer
+from prometheus_client import start_http_server
+from rich.markup import escape
+from rich.table import Table
+
+from producer.backlog.enqueue import Enqueued, Enqueuer
+from producer.backlog.feeder import Feed, Feeder, feed_round
+from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.sources import open_source
+from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
+from producer.bucket.export import export as export_parts
+from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.send import queue_of
+from producer.verbs.console import (
+    AsJson,
+    bars,
+    err,
+    out,
+    print_json,
+    warn_unserved,
+)
+from producer.verbs.options import (
+    Asked,
+    asks,
+    opened,
+    scan_with_bar,
+)
+from shared import telemetry
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.keys import parse_uri
+from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError, Reject
+from shared.settings import Settings
+
+
+def feed() -> None:
+    """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
+    settings, store, queues = opened()
+    telemetry.configure_logging(settings.log_level)
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
+    Feeder(
+        lambda: list(backlog_names(store, settings)),
+        lambda name: Feed(Backlog(store, settings, name), queues),
+        HighWaterMarks(queues).room,
+        stopping.wait,
+    ).run()
+
+
+def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:
+    """One backlog to its end, as `jamak feed` would; with a bar."""
+    one = Feed(Backlog(store, settings, name), queues)
+    room = HighWaterMarks(queues).room
+    with bars() as shown:
+        bar = shown.add_task(f"feeding {name}", total=one.manifest.lines)
+        try:
+            while one.running and one.waits:
+                if not feed_round([one], room):
+                    time.sleep(Feeder.IDLE_S)
+                    one.look()
+                shown.update(bar, completed=one.fed)
+        except KeyboardInterrupt:
+            err.print(f"stopped after {one.fed:,} videos; `jamak feed` goes on with {name}")
+            raise
+        finally:
+            one.save()
+    if one.broken:
+        raise one.broken
+
+
+@asks
+def enqueue(
+    uris: Annotated[
+        list[str],
+        typer.Argument(help="s3://bucket/key, s3://bucket/prefix or https://host/video.mp4"),
+    ],
+    asked: Asked,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, enqueue nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Caption videos that are in a bucket already; a prefix becomes a backlog.
+
+    What has its caption is left alone.
+    """
+    settings, store, queues = opened()
+    recipe = asked.recipe(settings)
+    enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)
+    told = Enqueued()
+    for uri in uris:
+        try:
+            made = enqueuer.take(uri)
+            if isinstance(made, Backlog):
+                scan_with_bar(settings, store, queues, made)
+                made = enqueuer.scanned(made)
+                feed_here(settings, store, queues, made.backlogs[0])
+            told += made
+        except (Reject, ConfigError) as error:
+            told.refused[uri] = str(error)
+            err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
+    told.served = enqueuer.is_served(told.queue)
+    if as_json:
+        print_json({**asdict(told), "recipe": recipe.id, "dry_run": dry_run})
+    else:
+        verb = "would be enqueued" if dry_run else "enqueued"
+        where = f" on {told.queue}" if told.queue else ""
+        out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
+        if told.failed:
+            out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
+        if told.skipped:
+            out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
+        for name in told.backlogs:
+            out.print(f"how it goes: jamak backlog status {name}")
+    if told.enqueued and not told.served:
+        warn_unserved(told.queue)
+    if told.refused:
+        sys.exit(1)
+
+
+@asks
+def reconcile(
+    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    asked: Asked,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find in the bucket what is missing, and enqueue it again; render missing views.
+
+    Of a backlog it also feeds the rest: after a loss of Redis this alone completes it. (The
+    options are for an address; a backlog has its own.)
+    """
+    settings, store, queues = opened()
+    with bars() as shown:
+        bar = shown.add_task(f"reconciling {what}", total=None)
+        one = Reconciler(
+            settings,
+            store,
+            queues,
+            HighWaterMarks(queues).room,
+            partial(shown.advance, bar),
+            dry_run=dry_run,
+        )
+        if what.startswith("s3://"):
+            recipe = asked.recipe(settings)
+            least = asked.least
+            entries = open_source(what, store, settings).entries()
+            videos = (entry.video for entry in entries if entry.video)
+            told = one.videos(videos, recipe, least, queue_of(least, bulk=True))
+        else:
+            told = one.backlog(Feed(Backlog(store, settings, what), queues))
+    if not what.startswith("s3://") and not dry_run:
+        scan_with_bar(settings, store, queues, Backlog(store, settings, what))
+        feed_here(settings, store, queues, what)
+    if as_json:
+        print_json({**asdict(told), "dry_run": dry_run})
+    else:
+        show_reconciled(told)
+    if told.unread:
+        sys.exit(1)
+
+
+def show_reconciled(told: Reconciled) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("videos", f"{told.videos:,}")
+    table.add_row("done", f"{told.done:,}")
+    for reason, count in sorted(told.failed.items()):
+        table.add_row(f"failed: {reason}", f"{count:,}")
+    table.add_row("in flight", f"{told.in_flight:,}")
+    table.add_row("missing", f"[bold]{told.missing:,}[/bold]")
+    table.add_row("of them enqueued", f"[bold]{told.enqueued:,}[/bold]")
+    table.add_row("views rendered", f"{told.rendered:,}")
+    out.print(table)
+    for line in told.unread:
+        err.print(f"[red]{escape(line)}[/red]")
+
+
+def export(
+    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    to: Annotated[str, typer.Option(help="A folder, or s3://bucket/prefix/")],
+    form: Annotated[Format, typer.Option("--format", help="jsonl or parquet")] = "jsonl",
+    as_json: AsJson = False,
+) -> None:
+    """Captions as a data set: a file for each 10,000 videos. Goes on where it was cut."""
+    settings, store, _ = opened()
+    if what.startswith("s3://"):
+        parts = prefix_parts(store, settings, *parse_uri(what))
+    else:
+        parts = backlog_parts(store, settings, what)
+    with bars() as shown:
+        bar = shown.add_task(f"exporting {what}", total=None)
+        told = export_parts(
+            parts,
+            target_of(to, store),
+            form,
+            lambda so_far: shown.update(bar, completed=so_far.videos),
+        )
+    if as_json:
+        print_json(asdict(told))
+    else:
+        out.print(
+            f"{told.captions:,} captions of {told.videos:,} videos in {to}: "
+            f"{told.parts} parts written, {told.kept} were there"
+        )

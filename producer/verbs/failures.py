@@ -1,0 +1,172 @@
+"""The operator's verbs for failures."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from producer.bucket.failures import Wanted, find_failures, redrive
+from producer.jobs.high_water_marks import HighWaterMarks
+from producer.verbs.console import AsJson, bars, out, print_json
+from shared.broker.apps import caption_prefix, leased_queues
+from shared.bucket.keys import parse_uri
+from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError
+from shared.messages import Failure
+from shared.settings import load_settings
+
+Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
+Reason = Annotated[str | None, typer.Option(help="Only this one, for example truncated.")]
+Since = Annotated[
+    str | None, typer.Option(help="Not older: 2026-11-23, 2026-11-23T10:00, 90m, 24h or 7d.")
+]
+Until = Annotated[str | None, typer.Option(help="Older than that.")]
+RecipeId = Annotated[str | None, typer.Option("--recipe", help="Only of this recipe.")]
+
+REDRIVEN_AT_ONCE = 500
+
+failures = typer.Typer(no_args_is_help=True, help="Jobs that could not succeed, and why.")
+
+
+@failures.command("list")
+def list_failures(
+    where: Where = None,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    recipe: RecipeId = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """By reason, and the first ones of them."""
+    settings = load_settings()
+    counted: Counter[str] = Counter()
+    shown: list[Failure] = []
+    for failure in find_failures(
+        ObjectStore(), settings, wanted(where, reason, since, until, recipe)
+    ):
+        counted[failure.reason] += 1
+        if len(shown) < limit:
+            shown.append(failure)
+    if as_json:
+        rows = [one.model_dump(mode="json") for one in shown]
+        print_json({"count": counted.total(), "by_reason": counted, "failures": rows})
+        return
+    table = Table("reason", "video", "message", "tries", "when")
+    for one in shown:
+        when = f"{one.created_at:%Y-%m-%d %H:%M}"
+        uri, message = escape(one.video.uri), escape(one.message)
+        table.add_row(one.reason, uri, message, str(one.attempts), when)
+    out.print(table)
+    rest = counted.total() - len(shown)
+    told = ", ".join(f"{name} {count}" for name, count in counted.most_common())
+    out.print(f"{told or 'no failures'}{f'; {rest} more are not shown' if rest > 0 else ''}")
+
+
+@failures.command("show")
+def show(
+    uri: Annotated[str, typer.Argument(help="s3://bucket/key of the video")],
+    as_json: AsJson = False,
+) -> None:
+    """All that is known about the failures of one video."""
+    bucket, key = parse_uri(uri)
+    found = [
+        one
+        for one in find_failures(ObjectStore(), load_settings(), Wanted(bucket, key))
+        if one.video.key == key
+    ]
+    if as_json:
+        print_json({"failures": [one.model_dump(mode="json") for one in found]})
+        return
+    for one in found:
+        show_failure(one)
+    if not found:
+        out.print(f"{escape(uri)} has no failure without a caption", highlight=False)
+
+
+def show_failure(failure: Failure) -> None:
+    reason, message = escape(failure.reason), escape(failure.message)
+    out.print(f"[red]failed: {reason}[/red]  {message}", highlight=False)
+    out.print(escape(failure.cure), highlight=False)
+    table = Table(show_header=False, box=None)
+    table.add_row("recipe", failure.recipe_id)
+    table.add_row("tries", str(failure.attempts))
+    table.add_row("when", f"{failure.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    for name, value in failure.evidence.items():
+        table.add_row(escape(name), escape(str(value)))
+    out.print(table)
+
+
+@failures.command("redrive")
+def redrive_failures(
+    where: Where = None,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    recipe: RecipeId = None,
+    go: Annotated[
+        bool, typer.Option("--go", help="Do it. Without, it only counts what it would do.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try again what failed: the failures go, their jobs are enqueued."""
+    settings, store = load_settings(), ObjectStore()
+    queues = leased_queues(settings, caption_prefix(settings))
+    counted: Counter[str] = Counter()
+    elsewhere = 0
+    found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
+    room = HighWaterMarks(queues).room
+    with bars() as shown:
+        bar = shown.add_task("sending again" if go else "counting", total=None)
+        while some := list(islice(found, REDRIVEN_AT_ONCE)):
+            elsewhere += sum(not one.video.in_bucket for one in some)
+            some = [one for one in some if one.video.in_bucket]
+            counted.update(one.reason for one in some)
+            if go:
+                redrive(store, settings, queues, some, room)
+            shown.advance(bar, len(some))
+    if as_json:
+        print_json(
+            {"count": counted.total(), "by_reason": counted, "sent": go, "in_no_bucket": elsewhere}
+        )
+        return
+    if elsewhere:
+        out.print(f"left alone: {elsewhere} in no bucket; enqueue their addresses again")
+    told = ", ".join(f"{name} {count}" for name, count in counted.most_common()) or "nothing"
+    out.print(f"sent again: {told}" if go else f"would be sent again: {told}  (--go does it)")
+
+
+def wanted(
+    where: str | None,
+    reason: str | None,
+    since: str | None,
+    until: str | None,
+    recipe: str | None,
+) -> Wanted:
+    """Raises ConfigError: an address or a time is none."""
+    chosen = Wanted(reason=reason, since=moment(since), until=moment(until), recipe=recipe)
+    if where is None:
+        return chosen
+    bucket, prefix = parse_uri(where)
+    return replace(chosen, bucket=bucket, prefix=prefix)
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time in ISO form (UTC unless it says so), or so long ago: `90m`, `24h`, `7d`."""
+    if text is None:
+        return None
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if text[:-1].isdigit() and text[-1] in units:
+        return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h."
+        ) from error
+    return told if told.tzinfo else told.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""The broker: Celery apps, and queues on Redis whose messages are leased."""

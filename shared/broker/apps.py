@@ -1,0 +1,117 @@
+"""The two Celery apps, with every reliability setting once and the reason beside it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import kombu
+import redis
+from celery import Celery
+
+from shared.broker.leased_queues import LeasedQueues
+from shared.broker.transport import SCHEME
+from shared.cards import CLASSES, GPU_CLASSES
+from shared.errors import BrokerUnavailable, ConfigError
+from shared.settings import Settings
+
+CAPTION_TASK = "jamak.caption"
+TRAIN_TASK = "jamak.train"
+TRAIN_QUEUE = "train"
+
+CAPTION_QUEUES = [
+    queue for name in GPU_CLASSES for queue in (CLASSES[name].queue, f"{CLASSES[name].queue}.bulk")
+]
+
+
+def caption_app(settings: Settings) -> Celery:
+    return _app(settings, caption_prefix(settings), CAPTION_QUEUES)
+
+
+def train_app(settings: Settings) -> Celery:
+    """Under a prefix of its own, so that captions and training can have separate users."""
+    return _app(settings, train_prefix(settings), [TRAIN_QUEUE])
+
+
+def queues_of(app: Celery) -> LeasedQueues:
+    """What is under an app of ours."""
+    queues: LeasedQueues = app.conf.broker_transport_options["queues"]
+    return queues
+
+
+def caption_prefix(settings: Settings) -> str:
+    return f"{settings.redis_prefix}:"
+
+
+def train_prefix(settings: Settings) -> str:
+    return f"{settings.redis_prefix}-train:"
+
+
+@contextmanager
+def reaching_redis() -> Iterator[None]:
+    """Around what talks to the broker. Raises BrokerUnavailable."""
+    try:
+        yield
+    except (kombu.exceptions.OperationalError, redis.RedisError) as error:
+        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+
+
+def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
+    """Raises ConfigError: the URL is none of Redis."""
+    try:
+        return LeasedQueues(
+            settings.redis_url.get_secret_value(),
+            prefix,
+            settings.visibility_timeout_s,
+            ca_file=settings.redis_ca_file,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"JAMAK_REDIS_URL: {error}", cure="redis://user:password@host:port/db, or rediss://"
+        ) from error
+
+
+def _app(settings: Settings, prefix: str, queues: list[str]) -> Celery:
+    url = urlsplit(settings.redis_url.get_secret_value())
+    # What Celery shows people: without the password.
+    app = Celery(
+        "jamak",
+        broker=f"{SCHEME}://{url.hostname}:{url.port or 6379}{url.path}",
+        set_as_current=False,
+    )
+    app.conf.update(
+        broker_transport_options={"queues": leased_queues(settings, prefix)},
+        # A message is acknowledged after its effect is in the bucket, never before.
+        task_acks_late=True,
+        # The result is the object in S3.
+        task_ignore_result=True,
+        result_backend=None,
+        # JSON only: unpickling a message would run whatever its sender wants.
+        task_serializer="json",
+        accept_content=["json"],
+        # A mistyped queue must fail at the sender; it would be a list that nobody reads.
+        task_queues=[
+            kombu.Queue(name, exchange=kombu.Exchange(""), routing_key=name) for name in queues
+        ],
+        task_create_missing_queues=False,
+        task_default_queue=queues[0],
+        # Jobs share one model in one process, so they are threads of it.
+        worker_pool="threads",
+        # Nothing is fetched ahead of a free thread: it would be hidden from other workers. Our
+        # leases count the slots; Celery's own count must not be smaller.
+        worker_prefetch_multiplier=1,
+        # Broadcasts need a connection of their own that can fall silent; `jamak status` reads
+        # what workers say about themselves in their beats.
+        worker_enable_remote_control=False,
+        # Ride out a Redis that is not there yet. Later on the transport sees to it.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_publish_retry_policy={
+            "max_retries": 20,
+            "interval_start": 0.2,
+            "interval_step": 0.2,
+            "interval_max": 1.0,
+        },
+        # Our logging is configured by the composition root.
+        worker_hijack_root_logger=False,
+    )
+    return app

@@ -1,0 +1,297 @@
+"""Queues on Redis whose messages are leased, not popped: what a dead worker held comes back.
+
+Every step is one script, atomic and on the server's clock; `lua/common.lua` says what lies where.
+A lease has a name of its own for each time that a message is taken, so whoever lost it can neither
+renew it nor acknowledge the message. Knows nothing of Celery or kombu.
+"""
+
+import itertools
+import json
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.errors import ConfigError
+
+SCRIPTS = (
+    "put",
+    "take",
+    "begin",
+    "beat",
+    "renew",
+    "ack",
+    "release",
+    "poison",
+    "feed",
+    "note",
+    "merge",
+)
+ITEM = re.compile(rb"(\d{1,15})\n([^\n]{0,10000})\n")
+WAIT_S = 1.0
+"""How long an idle worker waits to be woken before it looks by itself."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened to a message before; it travels with it."""
+
+    attempt: int = 1
+    deaths: int = 0
+    """Workers that died with it, among other jobs."""
+    deaths_alone: int = 0
+    """Workers that died with it and nothing else."""
+    hangs: int = 0
+    """Times that it did not move for a whole timeout while its worker lived."""
+    workers: tuple[str, ...] = ()
+    """Those that died or hung, the last one last."""
+
+    @classmethod
+    def parse(cls, text: str) -> "History":
+        """Raises ValueError, TypeError."""
+        told = json.loads(text) if text else {}
+        workers = tuple(map(str, told.pop("workers", ())))
+        return cls(**{name: int(count) for name, count in told.items()}, workers=workers)
+
+    def tried(self) -> "History":
+        """One attempt later."""
+        return replace(self, attempt=self.attempt + 1)
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message under lease."""
+
+    lease: str
+    queue: str
+    alone: bool
+    """It may have killed its workers: nothing else may run beside it."""
+    enqueued_ms: int
+    history: History
+    message: bytes
+
+
+class Busy(Exception):
+    """Something must run alone on this worker, which first has to finish what it has."""
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    name: str
+    silent_s: float
+    """Since its last beat."""
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class LeasedQueues:
+    """The queues of one key prefix. Thread-safe; raises redis.RedisError.
+
+    Args:
+        url: `redis://` or `rediss://`.
+        prefix: of every key, with its separator.
+        timeout_s: how long a lease lasts without a beat.
+        ca_file: CA certificate for `rediss://`.
+    """
+
+    def __init__(
+        self, url: str, prefix: str, timeout_s: float, *, ca_file: Path | None = None
+    ) -> None:
+        self.prefix, self.timeout_s = prefix, timeout_s
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._leases = itertools.count(1)
+        secure = url.startswith("rediss://")
+        tls: dict[str, Any] = {"ssl_ca_certs": str(ca_file)} if ca_file and secure else {}
+        # No retries in here: a command that was sent may have been executed, and each caller
+        # knows what that means for it.
+        self._connect = partial(
+            redis.Redis.from_url,
+            url,
+            socket_connect_timeout=5,
+            socket_timeout=5,
+            socket_keepalive=True,
+            health_check_interval=10,
+            retry=Retry(NoBackoff(), 0),
+            **tls,
+        )
+        self.redis = self._connect()
+        self._scripts = {name: self.redis.register_script(_source(name)) for name in SCRIPTS}
+
+    @cached_property
+    def _taker(self) -> redis.Redis:
+        """For taking and waiting: to ask a pool for a connection costs as much as to use it."""
+        return self._connect(single_connection_client=True)
+
+    def prove(self) -> None:
+        """Go through what a worker does, with nothing in it.
+
+        Raises:
+            ConfigError: this Redis does not let us.
+        """
+        try:
+            self.redis.delete(f"{self.prefix}swept")  # so that it is swept now
+            self.beat({}, [])
+            self.take(self.new_lease(), [])
+            self.ack([])
+            self.redis.blpop([f"{self.prefix}:wake"], timeout=0.01)
+            self.leave()
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            raise ConfigError(
+                f"Redis does not let this worker do its work: {error}",
+                cure="Check JAMAK_REDIS_URL, and that its user may do what infra/redis/users.acl "
+                "grants.",
+            ) from error
+
+    def put(self, queue: str, messages: Iterable[str]) -> int:
+        """At the end of the queue, all or none; how many wait there now."""
+        return int(self.run("put", queue, *messages))
+
+    def new_lease(self) -> str:
+        """A name that no other lease has or had."""
+        return f"{self.worker}.{next(self._leases)}"
+
+    def take(
+        self, lease: str, queues: Sequence[str], *, in_flight: int = 0, passed_over: int = 0
+    ) -> Delivery | None:
+        """The next message of the first queue that has one.
+
+        Args:
+            lease: a new one. If no answer comes, the message may be under it all the same.
+            queues: in the order in which they are wanted.
+            in_flight: how many messages this worker holds.
+            passed_over: if one of the queues after so many has a message, the oldest of them
+                comes first; 0 = none.
+
+        Raises:
+            Busy: something must run alone here. Ask again when nothing is in flight.
+        """
+        how = (self._timeout_ms, in_flight, passed_over)
+        found = self.run("take", lease, self.worker, *how, *queues, client=self._taker)
+        if found is None:
+            return None
+        if found == [b"busy"]:
+            raise Busy
+        queue, alone, item = found
+        enqueued, history, message = split_item(item)
+        return Delivery(lease, queue.decode(), alone == b"alone", enqueued, history, message)
+
+    def wait(self, queues: Sequence[str], timeout_s: float) -> None:
+        """Until something may have come, at most `timeout_s`."""
+        self._taker.blpop([f"{self.prefix}{queue}:wake" for queue in queues], timeout=timeout_s)
+
+    def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
+        """Say that this worker lives, and so do these leases; which of them it still holds."""
+        told = json.dumps(about)
+        held = self.run("beat", self.worker, told, self._timeout_ms, *leases)
+        return [bool(one) for one in held]
+
+    def begin(self, lease: str) -> bool:
+        """The job of a message that runs alone begins; False: its lease is lost.
+
+        Without it the death of its worker says nothing about the job.
+        """
+        return bool(self.run("begin", lease, self._timeout_ms))
+
+    def renew(self, lease: str) -> bool:
+        """Whether it is still held; if so, for another timeout."""
+        return bool(self.run("renew", lease, self._timeout_ms))
+
+    def ack(self, leases: Sequence[str]) -> int:
+        """Done; how many were still held. What was lost is with somebody else."""
+        return int(self.run("ack", *leases))
+
+    def release(self, lease: str, history: History | None, delay_s: float = 0.0) -> bool:
+        """Back to the head of its queue, now or later; `history` None = as it was."""
+        told = history.dump() if history else "-"
+        return bool(self.run("release", lease, round(delay_s * 1000), told))
+
+    def poison(self, lease: str, reason: str) -> bool:
+        """To the poison list, with the reason: it is no message that anybody can act on."""
+        return bool(self.run("poison", lease, " ".join(reason.split())[:500]))
+
+    def leave(self) -> None:
+        """This worker has given everything back."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.zrem(f"{self.prefix}workers", self.worker)
+            pipe.hdel(f"{self.prefix}workers:about", self.worker)
+            pipe.execute()
+
+    def waiting(self, queue: str) -> int:
+        """Those that must run alone are not among them."""
+        return int(self.redis.llen(f"{self.prefix}{queue}"))
+
+    def waiting_alone(self, queue: str) -> int:
+        """For a worker that has nothing in flight."""
+        return int(self.redis.llen(f"{self.prefix}{queue}:alone"))
+
+    def taken(self, queue: str) -> int:
+        """How many messages were taken from it, ever; those that came back count again."""
+        return int(self.redis.hget(f"{self.prefix}taken", queue) or 0)
+
+    def counts(self) -> dict[str, int]:
+        """Of messages under a lease, waiting for another try, and set aside."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hlen(f"{self.prefix}unacked")
+            pipe.zcard(f"{self.prefix}delayed")
+            pipe.llen(f"{self.prefix}poison")
+            in_flight, delayed, poison = pipe.execute()
+        return {"in_flight": in_flight, "delayed": delayed, "poison": poison}
+
+    def workers(self) -> list[WorkerSeen]:
+        """Those that live: they beat within a timeout."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(f"{self.prefix}workers", 0, -1, withscores=True)
+            pipe.hgetall(f"{self.prefix}workers:about")
+            (seconds, micros), beats, abouts = pipe.execute()
+        now = seconds + micros / 1e6
+        seen = [
+            WorkerSeen(name.decode(), now - beat / 1000, json.loads(abouts.get(name, b"{}")))
+            for name, beat in beats
+        ]
+        return [worker for worker in seen if worker.silent_s <= self.timeout_s]
+
+    def serving(self) -> dict[str, list[str]]:
+        """Queue -> the workers that live and serve it."""
+        serving: dict[str, list[str]] = {}
+        for worker in self.workers():
+            for queue in worker.about.get("queues", ()):
+                serving.setdefault(queue, []).append(worker.name)
+        return serving
+
+    @property
+    def _timeout_ms(self) -> int:
+        return round(self.timeout_s * 1000)
+
+    def run(self, script: str, *args: str | int | bytes, client: redis.Redis | None = None) -> Any:
+        """One of `shared/broker/lua/`."""
+        return self._scripts[script](keys=[self.prefix], args=args, client=client)
+
+
+def split_item(item: bytes) -> tuple[int, History, bytes]:
+    """Enqueued in ms, history, message."""
+    found = ITEM.match(item)
+    if not found:
+        return 0, History(), item
+    enqueued, history, message = int(found[1]), found[2], item[found.end() :]
+    try:
+        return enqueued, History.parse(history.decode()), message
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return enqueued, History(), message
+
+
+def _source(name: str) -> str:
+    folder = resources.files("shared.broker") / "lua"
+    return "\n".join((folder / f"{one}.lua").read_text() for one in ("common", name))

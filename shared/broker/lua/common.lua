@@ -1,0 +1,107 @@
+-- Put before every other script of this folder. A prefix holds:
+--
+--   <queue>           list    items that wait; the next one is at the right end
+--   <queue>:alone     list    items that may have killed their workers, to be run alone
+--   <queue>:wake      list    at most one token: whoever gets it goes and looks
+--   unacked           hash    lease -> queue, worker, "alone", "begun" (alone) or "", item
+--   leases            zset    lease -> when it ends, in ms
+--   delayed           zset    lease, queue, "first" or "last", item -> when it is due, in ms
+--   poison            list    what is not a message, with the evidence
+--   workers           zset    worker -> its last beat, in ms
+--   workers:about     hash    worker -> what it says about itself
+--   run               string  the server's run, as seen by the last sweep
+--   taken             hash    queue -> how many messages were taken from it, ever
+--   backlog:<name>:…          see shared/broker/backlog_progress.py
+--
+-- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
+-- and deaths_alone. All times are the server's, so no other clock matters.
+
+local prefix = KEYS[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function split(text, parts)
+  local found, start = {}, 1
+  for _ = 1, parts - 1 do
+    local stop = string.find(text, '\n', start, true)
+    if not stop then
+      return nil
+    end
+    found[#found + 1] = string.sub(text, start, stop - 1)
+    start = stop + 1
+  end
+  found[#found + 1] = string.sub(text, start)
+  return found
+end
+
+-- enqueued, history, message. What was pushed by others may lack the first two.
+local function parse(item)
+  local enqueued, history, start = string.match(item, '^(%d+)\n([^\n]*)\n()')
+  if not enqueued or #enqueued > 15 or #history > 10000 then
+    return '0', '', item
+  end
+  return enqueued, history, string.sub(item, start)
+end
+
+local function history_of(item)
+  local _, history = parse(item)
+  local fine, told = pcall(cjson.decode, history)
+  told = fine and type(told) == 'table' and told or {}
+  -- Nothing that lies in a queue may stop the others.
+  local clean = { workers = {} }
+  for _, kind in ipairs({ 'attempt', 'deaths', 'deaths_alone', 'hangs' }) do
+    local count = tonumber(told[kind]) or 0
+    clean[kind] = count >= 0 and count < 1e6 and math.floor(count) or 0
+  end
+  clean.attempt = math.max(clean.attempt, 1)
+  if type(told.workers) == 'table' then
+    for _, name in ipairs(told.workers) do
+      table.insert(clean.workers, tostring(name))
+    end
+  end
+  return clean
+end
+
+local function with_history(item, history)
+  local enqueued, _, message = parse(item)
+  return enqueued .. '\n' .. history .. '\n' .. message
+end
+
+-- Two deaths in company may be a neighbour's fault, two deaths alone are a proof.
+local function must_run_alone(item)
+  local history = history_of(item)
+  return history.deaths >= 2 and history.deaths_alone < 2
+end
+
+local function wake(queue)
+  local key = prefix .. queue .. ':wake'
+  if redis.call('LLEN', key) == 0 then
+    redis.call('LPUSH', key, '1')
+  end
+end
+
+local function put_first(queue, item)
+  local list = must_run_alone(item) and ':alone' or ''
+  redis.call('RPUSH', prefix .. queue .. list, item)
+  wake(queue)
+end
+
+-- Behind all that waits.
+local function put_last(queue, item)
+  local list = must_run_alone(item) and ':alone' or ''
+  redis.call('LPUSH', prefix .. queue .. list, item)
+  wake(queue)
+end
+
+-- With the evidence: when, where, why, what.
+local function set_aside(queue, reason, item)
+  redis.call('LPUSH', prefix .. 'poison', now .. '\n' .. queue .. '\n' .. reason .. '\n' .. item)
+end
+
+-- queue, worker, alone, item; or nil if the lease is not there any more.
+local function end_lease(lease)
+  local held = redis.call('HGET', prefix .. 'unacked', lease)
+  redis.call('HDEL', prefix .. 'unacked', lease)
+  redis.call('ZREM', prefix .. 'leases', lease)
+  return held and split(held, 4)
+end

@@ -1,0 +1,117 @@
+"""The layout in S3, as pure functions. All keys are relative to the output prefix given.
+
+    <prefix>records/<bucket>/<recipe>/<key>.<video8>.json     the truth, written once
+    <prefix>failures/<bucket>/<recipe>/<key>.<video8>.json    the truth about what cannot be done
+    <prefix>parts/<bucket>/<recipe>/<key>.<video8>/<n>.json   of a long video, before its record
+    <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
+    <prefix>adapters/<base>/...                               see shared/bucket/registry.py
+    <prefix>training/<job>.json                               how a training job ended
+    <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
+
+A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
+"""
+
+import hashlib
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
+
+from shared.errors import ConfigError
+from shared.messages import CaptionJob, Video
+from shared.settings import Settings
+from shared.web.signed_query import digest_of_query
+
+FOLDERS = ("records", "failures", "parts", "captions", "adapters", "training", "backlogs", "probes")
+"""All that we write lies in these."""
+MAX_KEY_BYTES = 1024
+"""Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
+
+
+def record_key(prefix: str, job: CaptionJob) -> str:
+    return _bounded(*_record_parts(prefix, "records", job))
+
+
+def failure_key(prefix: str, job: CaptionJob) -> str:
+    return _bounded(*_record_parts(prefix, "failures", job))
+
+
+def part_key(prefix: str, job: CaptionJob, name: str) -> str:
+    """`name` is `cuts`, or the number of a segment."""
+    folder, video, ending = _record_parts(prefix, "parts", job)
+    return _bounded(folder, video, f"/{name}{ending}")
+
+
+def recipes_folder(prefix: str, kind: str, bucket: str) -> str:
+    """Under it lie the records, failures or parts of a bucket's videos, by recipe."""
+    return f"{prefix}{kind}/{bucket}/"
+
+
+def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
+    """`ending` is `.json`, `.vtt` or `.srt`."""
+    return _bounded(f"{prefix}captions/{bucket}/", key, ending)
+
+
+def training_key(prefix: str, job_id: str) -> str:
+    return f"{prefix}training/{job_id}.json"
+
+
+def is_output(settings: Settings, bucket: str, key: str) -> bool:
+    """Captions never trigger captions: nothing under an output is a video of ours.
+
+    An output without a prefix shares its bucket with others, and owns its folders alone.
+    """
+    return any(
+        bucket == output.bucket
+        and key.startswith(output.prefix)
+        and (output.prefix or key.split("/", 1)[0] in FOLDERS)
+        for output in settings.all_outputs
+    )
+
+
+def name_of(video: Video) -> str:
+    """Under a recipe."""
+    return f"{video.key}.{video.video8}"
+
+
+def _record_parts(prefix: str, kind: str, job: CaptionJob) -> tuple[str, str, str]:
+    folder = f"{recipes_folder(prefix, kind, job.video.bucket)}{job.recipe.id}/"
+    return folder, name_of(job.video), ".json"
+
+
+def _bounded(folder: str, name: str, ending: str) -> str:
+    plain = folder + name + ending
+    if len(plain.encode()) <= MAX_KEY_BYTES:
+        return plain
+    return f"{folder}~/{hashlib.sha256(name.encode()).hexdigest()}{ending}"
+
+
+def place_of(address: str) -> tuple[str, str]:
+    """The bucket and the key of a video in records and views; `https:host` stands for a bucket.
+    Neither has what opens the video. What else is in a query is told apart by a digest: `key~...`.
+
+    Raises:
+        ConfigError: it is no address.
+    """
+    scheme, sign, rest = address.partition("://")
+    if not sign or scheme == "s3":
+        return parse_uri(address)
+    if scheme == "file":
+        return "file:", normpath(unquote(rest)).lstrip("/")
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ConfigError("this is no address", cure="Write https://host/path.") from error
+    host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
+    key = unquote(parts.path).lstrip("/")
+    return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/key` -> (bucket, key). The key may be empty, and may start with a slash.
+
+    Raises:
+        ConfigError: it is not such a URI.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise ConfigError(f"{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+    return bucket, key

@@ -1,0 +1,132 @@
+"""What a job leaves in the bucket: the record, once, and the views that follow from it.
+
+Which bucket is a function of the video (`Settings.output_of`), so both sides find it alike.
+"""
+
+from collections.abc import Callable
+
+from shared.bucket.formats import to_json, to_srt, to_vtt
+from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.storage import ObjectStore
+from shared.errors import Conflict, Missing
+from shared.messages import Caption, CaptionJob, Failure, decode
+from shared.settings import Settings
+
+VIEWS: dict[str, tuple[str, Callable[[Caption], bytes]]] = {
+    ".json": ("application/json", to_json),
+    ".vtt": ("text/vtt", to_vtt),
+    ".srt": ("application/x-subrip", to_srt),
+}
+
+
+class Records:
+    """Raises what ObjectStore raises."""
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+
+    def find(self, job: CaptionJob) -> Caption | None:
+        bucket, prefix = self._output(job)
+        try:
+            return decode(Caption, self._store.get(bucket, record_key(prefix, job)))
+        except Missing:
+            return None
+
+    def exists(self, job: CaptionJob) -> bool:
+        bucket, prefix = self._output(job)
+        return self._store.exists(bucket, record_key(prefix, job))
+
+    def find_failure(self, job: CaptionJob) -> Failure | None:
+        bucket, prefix = self._output(job)
+        try:
+            return decode(Failure, self._store.get(bucket, failure_key(prefix, job)))
+        except Missing:
+            return None
+
+    def write(self, job: CaptionJob, caption: Caption) -> bool:
+        """False: somebody else's caption of this job is there already, and stays."""
+        bucket, prefix = self._output(job)
+        return self._write_once(bucket, record_key(prefix, job), to_json(caption))
+
+    def write_failure(self, job: CaptionJob, failure: Failure) -> bool:
+        bucket, prefix = self._output(job)
+        body = failure.model_dump_json(indent=2).encode()
+        return self._write_once(bucket, failure_key(prefix, job), body)
+
+    def _write_once(self, bucket: str, key: str, body: bytes) -> bool:
+        try:
+            self._store.put(bucket, key, body, content_type="application/json", if_none_match=True)
+        except Conflict:
+            return False
+        return True
+
+    def show(self, bucket: str, key: str) -> Caption:
+        """What the view of a video says. Raises Missing: there is none."""
+        output = self._settings.output_of(bucket, key)
+        body = self._store.get(output.bucket, view_key(output.prefix, bucket, key, ".json"))
+        return decode(Caption, body)
+
+    def render(self, caption: Caption) -> None:
+        """Bring the views up to this caption, unless they show a newer one.
+
+        The JSON view goes last: it says which caption the others were rendered from.
+        """
+        video = caption.video
+        bucket, prefix = self._settings.output_of(video.bucket, video.key)
+        json_key = view_key(prefix, video.bucket, video.key, ".json")
+        wrote = False
+        while True:
+            shown: Caption | None = None
+            etag: str | None = None
+            try:
+                body, etag = self._store.get_with_etag(bucket, json_key)
+                shown = decode(Caption, body)
+            except Missing:
+                pass
+            if shown is not None and self._is_newer(shown, caption):
+                if wrote:  # our own now lie over those of the newer one
+                    self._render_others(shown)
+                return
+            self._render_others(caption)
+            wrote = True
+            try:
+                self._store.put(
+                    bucket,
+                    json_key,
+                    to_json(caption),
+                    content_type="application/json",
+                    if_none_match=etag is None,
+                    if_match=etag,
+                )
+            except Conflict:
+                continue  # another caption of this key was rendered meanwhile: look again
+            return
+
+    def _is_newer(self, shown: Caption, caption: Caption) -> bool:
+        """S3 tells times to the second: of two versions in one second the current one is newer."""
+        ours, theirs = caption.video, shown.video
+        one_second = shown.last_modified == caption.last_modified
+        if one_second and ours.etag != theirs.etag and ours.in_bucket:
+            try:
+                current = self._store.head(ours.bucket, ours.key).etag
+            except Missing:
+                current = ""
+            if current in (ours.etag, theirs.etag):
+                return current == theirs.etag
+        return _order(shown) > _order(caption)
+
+    def _render_others(self, caption: Caption) -> None:
+        video = caption.video
+        bucket, prefix = self._settings.output_of(video.bucket, video.key)
+        for ending, (content_type, render) in VIEWS.items():
+            if ending != ".json":
+                key = view_key(prefix, video.bucket, video.key, ending)
+                self._store.put(bucket, key, render(caption), content_type=content_type)
+
+    def _output(self, job: CaptionJob) -> tuple[str, str]:
+        return self._settings.output_of(job.video.bucket, job.video.key)
+
+
+def _order(caption: Caption) -> tuple[object, ...]:
+    """The newest video wins, then the highest generation, then the latest caption."""
+    return (caption.last_modified, caption.recipe.generation, caption.created_at)

@@ -1,0 +1,1 @@
+"""Videos at addresses outside any bucket."""

@@ -1,0 +1,89 @@
+"""Follows the registry's pointer: fetch, verify, validate, hand over to the captioner.
+
+The pointer is the desired state. Whatever goes wrong, the adapter in use stays in use.
+"""
+
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from shared import telemetry
+from shared.bucket.registry import Registry
+from shared.errors import BadAdapter, JamakError
+from shared.messages import AdapterUsed
+from workers.caption.captioner import Captioner
+
+log = telemetry.get_logger("jamak.adapters")
+
+
+class AdapterFollower:
+    """Looks every `poll_s` seconds, in a thread of its own."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        captioner: Captioner,
+        base_sha256: str,
+        poll_s: float,
+        scratch: Path | None,
+    ) -> None:
+        self._registry, self._captioner, self._base = registry, captioner, base_sha256
+        self._poll_s, self._scratch = poll_s, scratch
+        self._generation = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="adapters", daemon=True)
+        telemetry.ADAPTER_INFO.labels("").set(1)
+
+    def start(self) -> None:
+        """The first look is taken at once, so that the first caption has the right adapter."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._poll_s):
+            self.look()
+
+    def look(self) -> None:
+        """Follow the pointer if it moved."""
+        try:
+            pointer = self._registry.pointer(self._base)
+            if pointer.generation == self._generation:
+                return
+            try:
+                self._switch(pointer.version, pointer.generation)
+            except BadAdapter as error:
+                # Trying again cannot help: stay as we are until the pointer moves on.
+                telemetry.ADAPTER_REFUSED.inc()
+                log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
+            self._generation = pointer.generation
+        except JamakError as error:
+            log.warning("adapter not followed yet", message=str(error), cure=error.cure)
+        except Exception:
+            log.exception("adapter not followed yet")
+
+    def _switch(self, version: str | None, generation: int) -> None:
+        started = time.monotonic()
+        if version is None:
+            self._captioner.use_adapter(None, None)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="jamak-adapter-", dir=self._scratch))
+            try:
+                self._registry.download(self._base, version, folder)
+                self._captioner.validate_adapter(version, folder)
+                self._captioner.use_adapter(
+                    AdapterUsed(version=version, generation=generation), folder
+                )
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        seconds = time.monotonic() - started
+        telemetry.ADAPTER_SWAP.observe(seconds)
+        telemetry.ADAPTER_INFO.clear()
+        telemetry.ADAPTER_INFO.labels(version or "").set(1)
+        log.info("adapter in use", version=version, generation=generation, seconds=seconds)

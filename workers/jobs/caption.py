@@ -1,0 +1,240 @@
+"""The life of a caption, top to bottom: job -> record there? -> video -> frames -> text -> still
+ours? -> record.
+
+Knows the bucket and the captioner; knows nothing of Celery.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+from shared import __version__, telemetry
+from shared.bucket.records import Records
+from shared.bucket.storage import ObjectInfo, ObjectStore
+from shared.cards import CardChoice
+from shared.errors import Draining, EmptyCaption, JamakError, WrongModel
+from shared.messages import (
+    Caption,
+    CaptionJob,
+    CardUsed,
+    Failure,
+    Flag,
+    FramesUsed,
+    ModelIdentity,
+)
+from shared.settings import Settings
+from shared.web.addresses import Addresses
+from workers.caption.captioner import Captioner
+from workers.delivery.leases import Lease
+from workers.jobs.describe import Described, Describer, frames_used
+from workers.jobs.fetch import Places, read_video
+from workers.jobs.parts import Parts
+from workers.video.pool import DecoderPool
+from workers.video.sampling import Sample
+from workers.video.source import Source
+
+Outcome = Literal["ok", "partial", "failed", "duplicate"]
+
+log = telemetry.get_logger("jamak.caption")
+
+
+class CaptionWork:
+    """Everything a caption needs, handed in by the composition root. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        captioner: Captioner,
+        model: ModelIdentity,
+        card: CardChoice,
+        decoders: DecoderPool,
+        send: Callable[[CaptionJob, str], None],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._settings, self._store, self._captioner = settings, store, captioner
+        self._model, self._card = model, card
+        self._places = Places(store, Addresses(settings.addresses))
+        self._decoders, self._send, self._draining = decoders, send, draining
+        self._records = Records(store, settings)
+
+    def run(self, job: CaptionJob, lease: Lease) -> Outcome:
+        """Caption one video and write its record and views.
+
+        Raises:
+            LeaseLost: somebody else does it now; nothing was written.
+            Retry: the work is fine, try again.
+            Reject: it cannot succeed; the caller writes the failure, with `fail`.
+        """
+        started = time.monotonic()
+        found = self._records.find(job)
+        if found is not None:
+            self._records.render(found)
+            telemetry.CAPTION_DUPLICATES.inc()
+            log.info("already captioned", job=job.id, key=job.video.uri)
+            return "duplicate"
+        progress = lease.progress
+        progress.ends_at = started + self._settings.caption_deadline_s
+        try:
+            caption = self._caption(job, lease)
+            progress.tick("write")
+            lease.check()
+            if not self._records.write(job, caption):
+                # Whose it is may have died before its views; or it is ours: S3's answer was lost.
+                self._render_found(job)
+                telemetry.CAPTION_DUPLICATES.inc()
+                log.info("captioned elsewhere", job=job.id, key=job.video.uri)
+                return "duplicate"
+            self._records.render(caption)
+        finally:
+            telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
+            for stage, spent in progress.timings_s().items():
+                telemetry.CAPTION_STAGE.labels(stage).observe(spent)
+        self._count(caption)
+        log.info(
+            "captioned",
+            job=job.id,
+            key=job.video.uri,
+            status=caption.status,
+            flags=caption.flags,
+            adapter=caption.adapter.version if caption.adapter else None,
+            frames=caption.frames.decoded,
+            seconds=round(time.monotonic() - started, 3),
+            stages=progress.timings_s(),
+        )
+        return caption.status
+
+    def _render_found(self, job: CaptionJob) -> None:
+        found = self._records.find(job)
+        if found is not None:
+            self._records.render(found)
+
+    def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
+        recipe, progress = job.recipe, lease.progress
+        if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
+            raise WrongModel(
+                f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
+                f"{self._model.id}@{self._model.revision}"
+            )
+        plan = self._captioner.plan(
+            recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
+        )
+        reduced = lease.delivery.history.deaths_alone > 0
+        wanted = max(1, plan.frames // 2) if reduced else plan.frames
+        describer = Describer(self._captioner, recipe, wanted, self._settings.sparse_s, progress)
+        info, told = self._describe(job, lease, describer)
+        return Caption(
+            status=told.status,
+            flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
+            text=told.text,
+            video=job.video,
+            last_modified=info.last_modified,
+            duration_s=told.duration_s,
+            frames=told.frames,
+            tokens=told.tokens,
+            recipe_id=recipe.id,
+            recipe=recipe,
+            model=self._model,
+            adapter=told.adapter,
+            card=self._card_used(),
+            timings_s=progress.timings_s(),
+            created_at=datetime.now(UTC),
+            jamak=__version__,
+            segments=told.segments,
+            parting=told.parting,
+        )
+
+    def _describe(
+        self, job: CaptionJob, lease: Lease, describer: Describer
+    ) -> tuple[ObjectInfo, Described]:
+        def at_once(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Sample, FramesUsed]:
+            with self._decoders.open(source, lease.progress, describer.frames) as video:
+                sample = describer.sample(video)
+                return info, sample, frames_used(sample, video)
+
+        def in_parts(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Described]:
+            parts = Parts(self._store, self._settings, job)
+            try:
+                with self._decoders.open(source, lease.progress) as video:
+                    told = describer.describe_parts(
+                        video,
+                        parts,
+                        before_each=partial(self._before_part, job, lease),
+                        before_write=lease.check,
+                    )
+                    return info, told
+            finally:
+                lease.advanced = parts.written > 0
+
+        def send(newer: CaptionJob) -> None:
+            self._send(newer, lease.delivery.queue)
+
+        if job.recipe.sampling.segments is not None:
+            return read_video(self._places, job, lease.progress, send, in_parts)
+        info, sample, used = read_video(self._places, job, lease.progress, send, at_once)
+        return info, describer.describe(sample, used)
+
+    def _before_part(self, job: CaptionJob, lease: Lease, number: int, count: int) -> None:
+        """What holds for a whole short video holds for each segment of a long one."""
+        log.info("segment", job=job.id, key=job.video.uri, number=number, of=count)
+        lease.check()
+        if self._draining():
+            raise Draining("the rest of its segments is for the next worker")
+        lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
+
+    def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
+        """Write why a job cannot succeed, unless it has its caption. Its neighbours never notice.
+
+        Raises:
+            LeaseLost: nothing was written.
+        """
+        if self._records.find(job) is not None:
+            return
+        flags: tuple[Flag, ...] = ("empty",) if isinstance(error, EmptyCaption) else ()
+        failure = Failure(
+            flags=(*flags, *self._card_flags()),
+            reason=error.reason,
+            message=str(error),
+            cure=error.cure,
+            evidence=error.evidence,
+            video=job.video,
+            recipe_id=job.recipe.id,
+            recipe=job.recipe,
+            card=self._card_used(),
+            least=job.card,
+            backlog=job.backlog,
+            attempts=lease.delivery.history.attempt,
+            created_at=datetime.now(UTC),
+            jamak=__version__,
+        )
+        lease.check()
+        self._records.write_failure(job, failure)
+        telemetry.CAPTIONS_DONE.labels(self._card.card.name, "", "failed").inc()
+        log.warning(
+            "rejected",
+            job=job.id,
+            key=job.video.uri,
+            reason=error.reason,
+            message=str(error),
+            cure=error.cure,
+        )
+
+    def _count(self, caption: Caption) -> None:
+        version = caption.adapter.version if caption.adapter else ""
+        telemetry.CAPTIONS_DONE.labels(self._card.card.name, version, caption.status).inc()
+        telemetry.CAPTION_E2E.observe((caption.created_at - caption.last_modified).total_seconds())
+        for kind, count in caption.tokens.model_dump().items():
+            telemetry.CAPTION_TOKENS.labels(kind).inc(count)
+
+    def _card_flags(self) -> tuple[Flag, ...]:
+        return ("emulated",) if self._card.emulated else ()
+
+    def _card_used(self) -> CardUsed:
+        return CardUsed(
+            name=self._card.card.name,
+            device=self._card.device,
+            dtype=self._card.dtype,
+            quantized=self._card.quantized,
+        )

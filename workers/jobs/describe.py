@@ -1,0 +1,243 @@
+"""An opened video becomes text: at once, or segment by segment.
+
+Knows nothing of records, queues and leases; what is to happen between segments is handed in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.errors import (
+    DecoderDied,
+    DoesNotFit,
+    EmptyCaption,
+    JamakError,
+    NotAVideo,
+    TooLarge,
+    TooSlow,
+)
+from shared.messages import (
+    AdapterUsed,
+    Cuts,
+    Flag,
+    FramesUsed,
+    Recipe,
+    Segment,
+    TokensUsed,
+)
+from workers.caption.captioner import Captioner
+from workers.caption.checks import check_text
+from workers.caption.summary import summarise
+from workers.jobs.parts import Parts
+from workers.progress import Progress
+from workers.video.pool import OpenVideo
+from workers.video.sampling import Request, Sample
+from workers.video.segments import part
+
+COSTLY = 3
+"""Segments of one video that may end only when their decoder is stopped; then all of it does."""
+Window = tuple[float, float]
+"""Start and end, in seconds from the start of the picture."""
+
+
+@dataclass(frozen=True)
+class Described:
+    status: Literal["ok", "partial"]
+    flags: tuple[Flag, ...]
+    text: str
+    duration_s: float
+    frames: FramesUsed
+    tokens: TokensUsed
+    adapter: AdapterUsed | None
+    segments: tuple[Segment, ...] = ()
+    parting: str = ""
+
+
+class Describer:
+    """For one job.
+
+    Args:
+        frames: for each caption.
+        sparse_s: with more seconds of video per frame a caption covers little.
+    """
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        recipe: Recipe,
+        frames: int,
+        sparse_s: float,
+        progress: Progress,
+    ) -> None:
+        self._captioner, self._recipe, self._progress = captioner, recipe, progress
+        self.frames, self._sparse_s = frames, sparse_s
+        self._costly = self._counted_bytes = 0
+
+    def sample(self, video: OpenVideo, window_s: Window | None = None) -> Sample:
+        strategy = self._recipe.sampling.strategy
+        return video.sample(Request(self.frames, window_s, self._captioner.shape, strategy))
+
+    def describe(self, sample: Sample, used: FramesUsed) -> Described:
+        """Raises EmptyCaption."""
+        recipe = self._recipe
+        answer = self._captioner.caption(
+            sample.frames, recipe.prompt, recipe.decoding, self._progress
+        )
+        self._progress.tick("check")
+        status, flags = check_text(
+            answer.text,
+            finished=answer.finished,
+            frames_found=used.decoded,
+            frames_expected=sample.distinct,
+            sparse=used.seconds_per_frame > self._sparse_s,
+            damaged=bool(used.damage),
+        )
+        tokens = TokensUsed(
+            visual=answer.visual_tokens,
+            prompt=answer.prompt_tokens,
+            generated=answer.generated_tokens,
+        )
+        duration_s = round(sample.duration_s, 6)
+        return Described(status, flags, answer.text, duration_s, used, tokens, answer.adapter)
+
+    def describe_parts(
+        self,
+        video: OpenVideo,
+        parts: Parts,
+        *,
+        before_each: Callable[[int, int], None],
+        before_write: Callable[[], None],
+    ) -> Described:
+        """Segment by segment, and then as a whole.
+
+        Args:
+            before_each: called with its number (from 0) and how many there are, before a segment is
+            begun; may raise to end it there.
+
+        Raises:
+            NotAVideo, EmptyCaption: nothing could be seen in any of them, or said.
+            TooSlow, TooLarge, DecoderDied: several of them were.
+        """
+        cuts = parts.cuts(lambda: self._cut(video))
+        segments = []
+        for number, window_s in enumerate(cuts.segments_s):
+
+            def make(number: int = number, window_s: Window = window_s) -> Segment:
+                before_each(number, len(cuts.segments_s))
+                made = self._segment(video, window_s)
+                before_write()
+                return made
+
+            segments.append(parts.segment(number, make))
+        return self._joined(tuple(segments), cuts)
+
+    def _cut(self, video: OpenVideo) -> Cuts:
+        changes, reason = video.changes()
+        wanted = self._recipe.sampling.segments or "auto"
+        windows = part(video.info.duration_s, wanted, changes)
+        return Cuts(segments_s=tuple(windows), reason=reason)
+
+    def _segment(self, video: OpenVideo, window_s: Window) -> Segment:
+        """One that cannot be described does not keep the others from it."""
+        try:
+            sample = self.sample(video, window_s)
+            told = self.describe(sample, self._frames_used(sample, video))
+        except (NotAVideo, EmptyCaption) as error:
+            told = self._nothing(error)
+        except (TooSlow, TooLarge, DecoderDied) as error:
+            self._progress.tick("check")  # raises when it is the job that is out of time
+            self._costly += 1
+            if self._costly == COSTLY:
+                raise
+            told = self._nothing(error)
+        return Segment(
+            start_s=window_s[0],
+            end_s=window_s[1],
+            text=told.text,
+            flags=told.flags,
+            frames=told.frames,
+            tokens=told.tokens,
+            adapter=told.adapter,
+        )
+
+    def _frames_used(self, sample: Sample, video: OpenVideo) -> FramesUsed:
+        """The first segment bears what was read to find the segments."""
+        used = frames_used(sample, video)
+        own_bytes = video.fetched_bytes - self._counted_bytes
+        self._counted_bytes = video.fetched_bytes
+        return used.model_copy(update={"fetched_bytes": own_bytes})
+
+    def _nothing(self, error: JamakError) -> Described:
+        flag: Flag = "empty" if isinstance(error, EmptyCaption) else "damaged"
+        frames = FramesUsed(requested=self.frames, decoded=0, timestamps_s=(), damage=str(error))
+        tokens = TokensUsed(visual=0, prompt=0, generated=0)
+        return Described("partial", (flag,), "", 0.0, frames, tokens, None)
+
+    def _joined(self, segments: tuple[Segment, ...], cuts: Cuts) -> Described:
+        texts = [one.text for one in segments if one.text]
+        if not texts:
+            if all("damaged" in one.flags for one in segments):
+                raise NotAVideo(
+                    f"not one of its {len(segments)} segments can be seen: "
+                    f"{segments[0].frames.damage}"
+                )
+            raise EmptyCaption("not one of its segments has a caption", segments=len(segments))
+        text = self._summary(texts) if len(texts) > 1 else texts[0]
+        flags = tuple(dict.fromkeys(flag for one in segments for flag in one.flags))
+        total = TokensUsed(
+            visual=sum(one.tokens.visual for one in segments),
+            prompt=sum(one.tokens.prompt for one in segments),
+            generated=sum(one.tokens.generated for one in segments),
+        )
+        used = [one.frames for one in segments]
+        decoded = sum(one.decoded for one in used)
+        duration_s = segments[-1].end_s
+        frames = FramesUsed(
+            requested=sum(one.requested for one in used),
+            decoded=decoded,
+            timestamps_s=tuple(at for one in used for at in one.timestamps_s),
+            targets_s=tuple(at for one in used for at in one.targets_s),
+            decode_errors=sum(one.decode_errors for one in used),
+            inexact=sum(one.inexact for one in used),
+            seconds_per_frame=round(duration_s / decoded, 3),
+            strategy=used[0].strategy,
+            damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
+            fetched_bytes=sum(one.fetched_bytes for one in used),
+            fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+        )
+        adapter = segments[-1].adapter
+        status: Literal["ok", "partial"] = "partial" if flags else "ok"
+        return Described(
+            status, flags, text, duration_s, frames, total, adapter, segments, cuts.reason
+        )
+
+    def _summary(self, texts: list[str]) -> str:
+        decoding = self._recipe.decoding
+        try:
+            text = summarise(
+                texts,
+                lambda prompt: self._captioner.fits(prompt, decoding.max_new_tokens),
+                lambda prompt: self._captioner.answer(prompt, decoding, self._progress).text,
+            )
+        except DoesNotFit:
+            text = ""
+        # A model that cannot sum up has still said what is in each.
+        return text or " ".join(texts)
+
+
+def frames_used(sample: Sample, video: OpenVideo) -> FramesUsed:
+    decoded = len(sample.frames)
+    return FramesUsed(
+        requested=sample.requested,
+        decoded=decoded,
+        timestamps_s=sample.timestamps_s,
+        decode_errors=sample.decode_errors,
+        targets_s=sample.targets_s,
+        inexact=sample.exact.count(False),
+        seconds_per_frame=round(sample.duration_s / decoded, 3),
+        strategy=sample.strategy,
+        reason=sample.reason,
+        damage=sample.damaged,
+        fetched_bytes=video.fetched_bytes,
+        fetched="whole" if video.whole else "ranges",
+    )
