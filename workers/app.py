@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
@@ -20,12 +20,13 @@ from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditio
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
 from shared.messages import CaptionJob
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
+from shared.telemetry.logs import EX_CONFIG
+from shared.telemetry.metrics import Role, registry_of
+from shared.telemetry.probes import serve
+from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
-
-EX_CONFIG = 78
-"""sysexits.h: starting again without changing something cannot help."""
 
 log = telemetry.get_logger("jamak.worker")
 
@@ -50,6 +51,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        health = answering("captioner")
         store = ObjectStore(tries=TRIES_UNDER_LEASE)
         for output in settings.all_outputs:
             prove_conditional_put(store, output.bucket, output.prefix)
@@ -85,7 +87,9 @@ class CaptionRuntime(bootsteps.StartStopStep):
             new_tokens=settings.max_new_tokens,
         )
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
-        life = Lifecycle(worker, settings, served_queues(choice.card), card=choice.card.name)
+        life = Lifecycle(
+            worker, settings, served_queues(choice.card), health, card=choice.card.name
+        )
         self.follower = AdapterFollower(
             registry,
             captioner,
@@ -128,12 +132,20 @@ class TrainRuntime(bootsteps.StartStopStep):
     def _start(self, worker: Any) -> None:
         from workers.jobs.training import TrainWork
 
+        health = answering("trainer")
         store = ObjectStore(tries=TRIES_UNDER_LEASE)
         prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE])
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
+
+
+def answering(role: Role) -> WorkerHealth:
+    """Probes are answered from here on, long before the model is loaded."""
+    health = WorkerHealth()
+    serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
+    return health
 
 
 @contextmanager
@@ -151,15 +163,9 @@ def refusing() -> Iterator[None]:
         os._exit(EX_CONFIG)
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigError as error:
-        print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
-
-
-settings = _settings()
+telemetry.log_everything("info")
+with telemetry.refusing():
+    settings = load_settings()
 _runtime: dict[str, Any] = {}
 """Filled by the two steps above, when their worker starts.
 
@@ -176,6 +182,12 @@ training.steps["worker"].add(TrainRuntime)
 register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"])
 
 
+@celeryd_init.connect(weak=False)
+def _without_banner(instance: Any, **_: Any) -> None:
+    instance.quiet = True  # it is no log line
+
+
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
-    telemetry.configure_logging(settings.log_level)
+    """Celery leaves it alone then."""
+    telemetry.log_everything(settings.log_level)

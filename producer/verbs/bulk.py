@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
 from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs.console import (
@@ -38,33 +38,52 @@ from producer.verbs.options import (
     scan_with_bar,
 )
 from shared import telemetry
+from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject
 from shared.settings import Settings
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
 
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    settings, store, queues = opened()
-    telemetry.configure_logging(settings.log_level)
+    telemetry.log_everything("info")
+    with telemetry.refusing():
+        settings, store, queues = opened()
+        telemetry.log_everything(settings.log_level)
+        _feed(settings, store, queues)
+
+
+def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     stopping = threading.Event()
 
+    def find() -> list[str]:
+        with reaching_redis():
+            queues.redis.ping()  # also when there is nothing to feed: it says so at `/readyz`
+        return list(backlog_names(store, settings))
+
+    feeder = Feeder(
+        find,
+        lambda name: Feed(Backlog(store, settings, name), queues),
+        HighWaterMarks(queues).room,
+        stopping.wait,
+    )
+
     def stop(number: int, frame: FrameType | None) -> None:
+        feeder.health.ending()
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    training = leased_queues(settings, train_prefix(settings))
+    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    registry = registry_of("feeder", fleet)
+    serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
-    Feeder(
-        lambda: list(backlog_names(store, settings)),
-        lambda name: Feed(Backlog(store, settings, name), queues),
-        HighWaterMarks(queues).room,
-        stopping.wait,
-    ).run()
+    feeder.run()
 
 
 def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:

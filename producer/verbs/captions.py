@@ -66,9 +66,11 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    settings = load_settings()
-    telemetry.configure_logging(settings.log_level)
-    listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
+    telemetry.log_everything("info")
+    with telemetry.refusing():
+        settings = load_settings()
+        telemetry.log_everything(settings.log_level)
+        listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
 
 
 def status(as_json: AsJson = False) -> None:
