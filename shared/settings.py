@@ -182,8 +182,8 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field(
         "127.0.0.1",
-        description="The address that this port listens on. In a container it must be `0.0.0.0` (or "
-        "`::`): probes and Prometheus come from outside.",
+        description="The address that this port listens on. In a container it must be `0.0.0.0` "
+        "(or `::`): probes and Prometheus come from outside.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log lines are JSON on stderr."

@@ -24,6 +24,7 @@ from shared.errors import Missing
 from shared.messages import Caption, CaptionJob, Sampling, Video, decode
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
+from tests.telemetry import check_log, check_scrape
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.world import World
@@ -36,7 +37,9 @@ def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     worker = Captioner(world, tmp_path_factory.mktemp("worker"))
     worker.wait()
     yield worker
+    check_scrape(worker.port, "captioner")
     stop([worker.process], patience_s=20)
+    assert check_log(worker.process.log)
 
 
 def send(world: World, *videos: Video, **recipe: object) -> list[CaptionJob]:
@@ -132,6 +135,7 @@ def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
         assert (failure.reason, failure.status) == (reason, "failed")
         assert failure.cure
         assert failure.attempts == 1
+        assert captioner.metric("jamak_caption_failures_total", reason=reason) >= 1
         with pytest.raises(Missing):
             world.store.head(world.output, record_key(world.prefix, world.job(video)))
 

@@ -11,7 +11,8 @@ import redis
 from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
-from shared.broker.apps import leased_queues, train_prefix
+from producer.jobs.fleet import fleet_reading
+from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.verbs import jamak
@@ -100,6 +101,16 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         with pytest.raises(redis.ResponseError, match=r"(?i)permission|can't run|acl"):
             client.execute_command(*command)
     client.close()
+
+
+@pytest.mark.parametrize("role", ["producer", "autoscaler"])
+def test_who_feeds_may_read_how_the_fleet_stands(secure: World, role: str) -> None:
+    settings = as_role(secure, role).settings
+    captions, training = (
+        leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
+    )
+    told = list(fleet_reading(captions, training, lambda: {"backlog": 1}).collect())
+    assert "jamak_queue_messages" in {family.name for family in told}
 
 
 def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
