@@ -29,10 +29,21 @@ full, in the last minute |
 loaded and checked its model (the captioner), Redis answered within two lease timeouts, and it \
 does not drain |
 
-The port opens long before a captioner has loaded its model, so a liveness probe needs no long
-delay. It listens on `JAMAK_METRICS_HOST`, by default 127.0.0.1, which nobody outside can reach: in
-a container set it to `0.0.0.0` (or `::`), or every probe of the orchestrator fails, and it restarts
-the process for ever. Nothing asks for a password there: keep the port inside your network.
+The port opens before a captioner loads its model, which may take minutes; until then `/livez` is
+200 and `/readyz` 503. It listens on `JAMAK_METRICS_HOST`, by default 127.0.0.1, which nobody
+outside can reach: in a container set it to `0.0.0.0` (or `::`), or every probe of the orchestrator
+fails, and it restarts the process for ever. Nothing asks for a password there: keep the port inside
+your network.
+
+In Kubernetes, for each of them:
+
+```yaml
+env:
+  - {name: JAMAK_METRICS_PORT, value: "9100"}
+  - {name: JAMAK_METRICS_HOST, value: 0.0.0.0}
+livenessProbe: {httpGet: {path: /livez, port: 9100}, periodSeconds: 10, failureThreshold: 3}
+readinessProbe: {httpGet: {path: /readyz, port: 9100}, periodSeconds: 10}
+```
 
 Each process exports its own metrics only. What is true of the whole fleet (queues, live workers,
 backlogs) is read from Redis by the **feeder** alone, when Prometheus asks, at most every five

@@ -99,18 +99,31 @@ def test_what_json_has_no_word_for_is_text(said: list[dict[str, object]]) -> Non
     assert (ours["level"], ours["logger"]) == ("info", "jamak.test")
 
 
-def test_a_worker_that_cannot_be_configured_says_so_in_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "event", "told"),
+    [
+        (["-c", "import workers.app"], 78, "refusing to start", "JAMAK_OUTPUT"),
+        (["-m", "producer.cli", "feed"], 78, "refusing to start", "JAMAK_OUTPUT"),
+        (
+            ["-m", "workers.video.decoder", "97", "98", "99", f"{1 << 31}"],
+            1,
+            "a decoder ends",
+            "file descriptor",
+        ),
+    ],
+)
+def test_how_a_process_ends_is_a_log_line(
+    arguments: list[str], code: int, event: str, told: str, tmp_path: Path
+) -> None:
     file = tmp_path / "log"
     with file.open("wb") as log:
         done = subprocess.run(
-            [sys.executable, "-c", "import workers.app"],
+            [sys.executable, *arguments],
             env={**os.environ, "JAMAK_OUTPUT": "nonsense"},
             stdout=log,
             stderr=log,
             timeout=120,
         )
-    (told,) = check_log(file)
-    assert done.returncode == 78
-    assert (told["level"], told["event"]) == ("critical", "refusing to start")
-    assert "JAMAK_OUTPUT" in str(told["message"])
-    assert told["cure"]
+    said, *_ = check_log(file)
+    assert (done.returncode, said["event"]) == (code, event)
+    assert told in str(said.get("message", said.get("exception")))

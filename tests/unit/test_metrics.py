@@ -14,6 +14,7 @@ from infra.local.metrics import ask
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.procfile import read_procfile
 from shared import telemetry
+from shared.broker.leased_queues import LeasedQueues
 from shared.errors import ConfigError
 from shared.telemetry.health import SILENT_S, STILL_S, LoopHealth
 from shared.telemetry.metrics import ALL, KNOWN, Role, registry_of
@@ -21,6 +22,8 @@ from shared.telemetry.page import EXAMPLES, documented, metrics_markdown
 from shared.telemetry.probes import serve
 from shared.telemetry.reading import Reading
 from tests.waiting import wait_until
+from workers.delivery.health import WorkerHealth
+from workers.delivery.leases import Leases
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -150,6 +153,28 @@ def test_a_loop_is_ready_once_it_worked_and_lives_while_it_moves() -> None:
     assert health.ready() is None
     health.ending()
     assert health.ready() == "ending"
+
+
+def test_a_worker_starts_takes_work_and_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    health = WorkerHealth()
+    now += 3600  # a large model over a slow network
+    assert (health.live(), health.ready()) == (None, "starting")
+    leases = Leases(LeasedQueues("redis://nowhere", "x:", 30), 1, dict)
+    health.takes_work(leases)
+    assert (health.live(), health.ready()) == (None, None)
+    now += 61
+    assert health.live() == "leases were not kept for 61 s"
+    leases.kept_at = now
+    assert health.live() == "no message was asked for in 61 s"
+    leases.asked_at = now
+    assert health.live() is None
+    assert health.ready() == "Redis has not answered for 61 s"
+    leases.answered_at = now
+    assert health.ready() is None
+    leases.stop_taking()
+    assert (health.live(), health.ready()) == (None, "draining")
 
 
 def test_probes_say_what_is_wrong_and_never_wait_for_the_metrics() -> None:

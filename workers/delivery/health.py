@@ -9,6 +9,8 @@ from workers.delivery.leases import Leases
 
 SILENT_TIMEOUTS = 2
 """Lease timeouts without a turn of its loops, or without an answer of Redis."""
+LEAST_STILL_S = 20.0
+"""However short the leases are: a Redis that cannot be reached holds up each call for 5 s."""
 
 
 class WorkerHealth:
@@ -24,13 +26,13 @@ class WorkerHealth:
         leases = self._leases
         if leases is None:
             return None
-        longest_s = SILENT_TIMEOUTS * leases.queues.timeout_s
+        longest_s = max(SILENT_TIMEOUTS * leases.queues.timeout_s, LEAST_STILL_S)
         asleep_s = time.monotonic() - leases.kept_at
         if asleep_s > longest_s:
             return f"leases were not kept for {asleep_s:.0f} s"
         still_s = time.monotonic() - leases.asked_at
         if still_s > longest_s:
-            return f"nothing was asked for for {still_s:.0f} s"
+            return f"no message was asked for in {still_s:.0f} s"
         return None
 
     def ready(self) -> str | None:
