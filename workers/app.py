@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import celery.apps.worker
 from celery import bootsteps
 from celery.signals import celeryd_init, setup_logging
 
@@ -183,8 +184,10 @@ register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"
 
 
 @celeryd_init.connect(weak=False)
-def _without_banner(instance: Any, **_: Any) -> None:
-    instance.quiet = True  # it is no log line
+def _in_our_words(instance: Any, **_: Any) -> None:
+    instance.quiet = True  # its banner is no log line
+    # Nor is what Celery says in its signal handlers, past any logging.
+    celery.apps.worker.safe_say = lambda message, *_: log.info("celery", message=message)
 
 
 @setup_logging.connect(weak=False)

@@ -99,31 +99,48 @@ def test_what_json_has_no_word_for_is_text(said: list[dict[str, object]]) -> Non
     assert (ours["level"], ours["logger"]) == ("info", "jamak.test")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "event", "told"),
-    [
-        (["-c", "import workers.app"], 78, "refusing to start", "JAMAK_OUTPUT"),
-        (["-m", "producer.cli", "feed"], 78, "refusing to start", "JAMAK_OUTPUT"),
-        (
-            ["-m", "workers.video.decoder", "97", "98", "99", f"{1 << 31}"],
-            1,
-            "a decoder ends",
-            "file descriptor",
-        ),
-    ],
-)
-def test_how_a_process_ends_is_a_log_line(
-    arguments: list[str], code: int, event: str, told: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "log"
+def end_of(folder: Path, *arguments: str, output: str) -> tuple[int, dict[str, object]]:
+    """The exit code of a process, and its first log line."""
+    file = folder / "log"
     with file.open("wb") as log:
         done = subprocess.run(
             [sys.executable, *arguments],
-            env={**os.environ, "JAMAK_OUTPUT": "nonsense"},
+            env={**os.environ, "JAMAK_OUTPUT": output},
             stdout=log,
             stderr=log,
             timeout=120,
         )
-    said, *_ = check_log(file)
-    assert (done.returncode, said["event"]) == (code, event)
-    assert told in str(said.get("message", said.get("exception")))
+    return done.returncode, check_log(file)[0]
+
+
+@pytest.mark.parametrize("process", [["-c", "import workers.app"], ["-m", "producer.cli", "feed"]])
+def test_what_must_be_configured_first_is_a_log_line(process: list[str], tmp_path: Path) -> None:
+    code, said = end_of(tmp_path, *process, output="nonsense")
+    assert (code, said["level"], said["event"]) == (78, "critical", "refusing to start")
+    assert "JAMAK_OUTPUT" in str(said["message"])
+    assert said["cure"]
+
+
+def test_how_a_decoder_dies_is_a_log_line(tmp_path: Path) -> None:
+    decoder = ("-m", "workers.video.decoder", "97", "98", "99", f"{1 << 31}")
+    code, said = end_of(tmp_path, *decoder, output="s3://out/")
+    assert (code, said["event"]) == (1, "a decoder ends")
+    assert "file descriptor" in str(said["exception"])
+
+
+CELERY_IS_STOPPED = """
+from types import SimpleNamespace
+from celery.signals import celeryd_init
+import workers.app
+from celery.apps import worker
+celeryd_init.send("a worker", instance=SimpleNamespace(quiet=False))
+worker.install_worker_term_handler(SimpleNamespace(hostname="here"))
+import os, signal
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_what_celery_says_at_a_signal_is_a_log_line(tmp_path: Path) -> None:
+    code, said = end_of(tmp_path, "-c", CELERY_IS_STOPPED, output="s3://out/")
+    assert (code, said["event"]) == (0, "celery")
+    assert "Warm shutdown" in str(said["message"])
