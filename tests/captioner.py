@@ -1,6 +1,7 @@
 """The Procfile's captioner, exactly as it is written there."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from infra.local.ports import free_port
 from infra.local.processes import Process
 from infra.local.procfile import ROOT, read_procfile
 from infra.local.stack import DEMO_MODEL
+from shared.telemetry.metrics import KNOWN
 from tests.world import World
 
 
@@ -38,6 +40,7 @@ class Captioner:
 
     def metric(self, name: str, **labels: str) -> float:
         """0 for one that was never counted."""
+        assert re.sub("_(bucket|count|sum)$", "", name) in KNOWN
         return sum(
             sample.value
             for sample in read_metrics(self.port)

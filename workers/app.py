@@ -187,7 +187,11 @@ register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"
 def _in_our_words(instance: Any, **_: Any) -> None:
     instance.quiet = True  # its banner is no log line
     # Nor is what Celery says in its signal handlers, past any logging.
-    celery.apps.worker.safe_say = lambda message, *_: log.info("celery", message=message)
+    celery.apps.worker.safe_say = _say  # type: ignore[attr-defined]  # its stubs lack it
+
+
+def _say(message: str, *_: Any) -> None:
+    log.info("celery", message=message)
 
 
 @setup_logging.connect(weak=False)

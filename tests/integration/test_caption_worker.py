@@ -167,7 +167,7 @@ def test_what_is_no_job_is_dropped_and_the_worker_lives(
     (job,) = send(world, world.upload(write_clip(tmp_path / "a.mp4", 12), "after-nonsense.mp4"))
     assert world.caption(job).text
     wait_until(
-        lambda: captioner.metric("messages_poisoned_total") == 4,
+        lambda: captioner.metric("jamak_messages_poisoned_total") == 4,
         10,
         "4 messages set aside",
     )

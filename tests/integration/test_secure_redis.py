@@ -52,7 +52,7 @@ def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_pat
     try:
         worker.wait()
         job = secure.job(secure.upload(write_clip(tmp_path / "a.mp4", 12), "secure.mp4"))
-        producer.jobs.send(job)
+        producer.send(job)
         assert secure.caption(job).text
         for verb in (
             ("backlog", "start", "secure", f"s3://{secure.videos}/"),
@@ -103,9 +103,8 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("role", ["producer", "autoscaler"])
-def test_who_feeds_may_read_how_the_fleet_stands(secure: World, role: str) -> None:
-    settings = as_role(secure, role).settings
+def test_the_feeder_may_read_how_the_fleet_stands(secure: World) -> None:
+    settings = as_role(secure, "producer").settings
     captions, training = (
         leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.telemetry.logs import LONGEST_LINE
 from tests.telemetry import check_log
 
 PROGRAM = """
@@ -15,7 +16,7 @@ from shared import telemetry
 telemetry.log_everything("info")
 
 log = telemetry.get_logger("jamak.test")
-log.info("ours", key="영상 \\ud800\\u2028\\n.mp4", loss=float("nan"), deep=[{1: float("-inf")}])
+log.info("ours", key="영상 é \\ud800\\u2028\\n.mp4", loss=float("nan"), deep=[{1: float("-inf")}])
 try:
     1 / 0
 except ZeroDivisionError:
@@ -78,6 +79,7 @@ def test_every_line_is_json_whoever_speaks(said: list[dict[str, object]]) -> Non
     assert [event for event in events if event in expected] == expected
     assert any("UserWarning: an old\nhabit" in event for event in events)
     assert "".join(event for event in events if set(event) == {"x"}) == "x" * 30_000
+    assert max(map(len, events)) <= LONGEST_LINE
     assert not any("it/s" in event or event.strip() == "" for event in events)
     assert "not any more" not in events
 
@@ -95,7 +97,7 @@ def test_what_nobody_caught_is_told_once_with_its_trace(said: list[dict[str, obj
 def test_what_json_has_no_word_for_is_text(said: list[dict[str, object]]) -> None:
     (ours,) = (one for one in said if one["event"] == "ours")
     assert (ours["loss"], ours["deep"]) == ("nan", [{"1": "-inf"}])
-    assert ours["key"] == "영상 \ud800\u2028\n.mp4"
+    assert ours["key"] == "영상 é \ud800\u2028\n.mp4"
     assert (ours["level"], ours["logger"]) == ("info", "jamak.test")
 
 
