@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from producer.backlog.feeder import Feed, Feeder
 from producer.jobs.fleet import MOST_BACKLOGS, MOST_REASONS, fleet_reading
 from producer.uploads.lag import events_reading
 from shared.broker.apps import leased_queues, train_prefix
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.bucket.storage import sqs_client
+from shared.errors import BrokerUnavailable
 from shared.telemetry.metrics import SCRAPE_ERROR
 from shared.telemetry.reading import Reading
 from tests.world import World
@@ -164,6 +166,27 @@ def test_while_redis_is_away_there_are_no_figures(training: LeasedQueues) -> Non
     nowhere = LeasedQueues("redis://127.0.0.1:1/0", "x:", 30)
     assert fleet(nowhere, training) == {}
     assert failed("redis") == 1
+
+
+def test_a_feeder_is_ready_once_a_round_went_through_and_says_why_not() -> None:
+    told: list[str | None] = []
+    answers: list[Exception | None] = [BrokerUnavailable("Redis does not answer"), None, None]
+
+    def find() -> list[str]:
+        told.append(feeder.health.ready())
+        error = answers.pop(0)
+        if error:
+            raise error
+        return []
+
+    def never(name: str) -> Feed:
+        raise AssertionError(name)
+
+    feeder = Feeder(find, never, lambda queue: 0, lambda pause_s: not answers)
+    feeder.FIND_S = -1.0  # look in every round
+    feeder.run()
+    nothing = "nothing has worked yet"
+    assert told == [nothing, f"{nothing}: Redis does not answer", None]
 
 
 def test_sqs_and_its_dead_letters(aws: dict[str, str]) -> None:

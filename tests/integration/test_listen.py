@@ -323,6 +323,29 @@ def test_above_the_mark_nothing_is_received(
     assert world.waiting("caption.t4") == MOST - 9
 
 
+def test_it_is_ready_once_sqs_has_answered_and_says_why_not(
+    world: World, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, polls, told = listener(world, queue_url), [], []
+
+    def poll(wait_s: int) -> int:
+        polls.append(wait_s)
+        told.append(one.health.ready())
+        if len(polls) == 1:
+            raise Forbidden("SQS: access denied")
+        if len(polls) == 3:
+            one._stopping.set()
+        return 0
+
+    monkeypatch.setattr(one, "poll", poll)
+    monkeypatch.setattr("producer.uploads.listen.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    one.run()
+    assert polls == [0, 0, WAIT_S]  # a long poll says nothing for 20 s
+    nothing = "nothing has worked yet"
+    assert told == [nothing, f"{nothing}: SQS: access denied", None]
+
+
 def test_a_video_that_is_gone_by_now_is_passed_over(
     world: World, queue_url: str, tmp_path: Path
 ) -> None:
@@ -351,7 +374,6 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
         subprocess.Popen(command, env=env, stdout=log, stderr=log) as process,
     ):
         try:
-            # At once, although its first long poll takes longer than this.
             wait_until(lambda: is_ready(port) or process.poll() is not None, 60, "to be ready")
             check_scrape(port, "listener")
             file = tmp_path / "a"
