@@ -79,7 +79,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     training = leased_queues(settings, train_prefix(settings))
-    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
