@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-import sys
+from pathlib import Path
 
+from tests.warm import run_warm
 from tests.world import World
 
 
@@ -11,13 +12,7 @@ def jamak(world: World, *arguments: str, code: int = 0) -> "subprocess.Completed
     """Args:
     code: with which it has to end.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "producer.cli", *arguments],
-        env={**os.environ, **world.env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_warm(["jamak", *arguments], {**os.environ, **world.env}, Path.cwd(), 60)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done

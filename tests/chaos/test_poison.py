@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.crew import Crew
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -18,12 +19,13 @@ def test_three_killers_among_three_hundred(crew: Crew) -> None:
     random.Random(7).shuffle(names)
     crew.send(names, 100)
     crew.fleet.size = 3
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline:
+
+    def ended() -> bool:
         crew.fleet.fill_up()
-        if len(crew.fleet.failures()) + len(crew.fleet.versions()) == len(names):
-            break
         time.sleep(0.5)
+        return len(crew.fleet.failures()) + len(crew.fleet.versions()) == len(names)
+
+    wait_until(ended, 60, "all of them")
     assert crew.fleet.failures() == dict.fromkeys(KILLERS, 1)
     assert crew.fleet.versions() == dict.fromkeys(GOOD, 1)
     assert crew.queues.counts() == {"in_flight": 0, "delayed": 0, "poison": 0}

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import redis
 
-from producer.backlog import backlogs, manifest, scan
+from producer.backlog import backlogs, feeder, manifest, scan
 from producer.backlog.backlogs import cancel, plan, read_backlog, turn
 from producer.backlog.enqueue import Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.scan import create
+from producer.bucket import reconcile
 from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
@@ -39,8 +40,8 @@ _numbers = count()
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("manifest", "scan", "feeder", "reconcile", "backlogs"):
-        monkeypatch.setattr(f"producer.{module}.SHARD_LINES", SHARD)
+    for module in (manifest, scan, feeder, reconcile, backlogs):
+        monkeypatch.setattr(module, "SHARD_LINES", SHARD)
 
 
 @pytest.fixture

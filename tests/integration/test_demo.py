@@ -35,7 +35,6 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -61,7 +60,6 @@ def test_the_budgets_of_all_classes_on_a_cpu(environ: dict[str, str]) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])["budgets"]
@@ -86,7 +84,6 @@ def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: P
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 1
     assert "captioning: 2 films got no caption" in done.stderr
@@ -130,7 +127,6 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
             env={"PATH": os.defpath},
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     def told(*arguments: str) -> Any:
