@@ -22,7 +22,7 @@ TIMEOUT_S = 3.0
 
 
 class Crew:
-    def __init__(self, s3: S3Server, folder: Path) -> None:
+    def __init__(self, s3: S3Server, folder: Path, *, conditional: bool = True) -> None:
         self.fleet = Fleet(
             "jamak",
             s3,
@@ -31,6 +31,7 @@ class Crew:
             threads=4,
             timeout_s=TIMEOUT_S,
             drain_s=2.0,
+            conditional=conditional,
             process=WarmProcess,
         )
         self.app = caption_app(self.fleet.settings)

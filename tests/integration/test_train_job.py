@@ -80,16 +80,6 @@ def _run(
     )
 
 
-def test_who_lost_the_lease_publishes_nothing(settings: Settings, bucket: Bucket) -> None:
-    def lost() -> None:
-        raise LeaseLost("somebody else has it")
-
-    before = list(bucket.registry.bases())
-    with pytest.raises(LeaseLost):
-        _run(make_job(), settings, bucket, check=lost)
-    assert list(bucket.registry.bases()) == before
-
-
 def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
     settings: Settings, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -203,6 +193,40 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
             process.kill()
 
 
+def _instead_of_training(
+    monkeypatch: pytest.MonkeyPatch, exact_after: float, chrf_after: float
+) -> ModelIdentity:
+    """What a training left behind, without the training."""
+    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
+    measured = {
+        "exact_before": 0.5,
+        "exact_after": exact_after,
+        "chrf_before": 60.0,
+        "chrf_after": chrf_after,
+    }
+
+    def trained(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> Any:
+        (workdir / "adapter").mkdir()
+        for name in ADAPTER_FILES:
+            (workdir / "adapter" / name).write_text("content")
+        return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
+
+    monkeypatch.setattr("workers.train.job._train", trained)
+    return base
+
+
+def test_who_lost_the_lease_publishes_nothing(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise LeaseLost("somebody else has it")
+
+    _instead_of_training(monkeypatch, 0.6, 70.0)
+    with pytest.raises(LeaseLost):
+        _run(make_job(), settings, bucket, check=lost)
+    assert list(bucket.registry.bases()) == []
+
+
 @pytest.mark.parametrize(
     ("exact_after", "chrf_after", "wanted", "activated"),
     [
@@ -221,21 +245,7 @@ def test_the_pointer_moves_only_when_nothing_got_worse(
     wanted: bool,
     activated: bool,
 ) -> None:
-    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
-    measured = {
-        "exact_before": 0.5,
-        "exact_after": exact_after,
-        "chrf_before": 60.0,
-        "chrf_after": chrf_after,
-    }
-
-    def trained(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> Any:
-        (workdir / "adapter").mkdir()
-        for name in ADAPTER_FILES:
-            (workdir / "adapter" / name).write_text("content")
-        return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
-
-    monkeypatch.setattr("workers.train.job._train", trained)
+    base = _instead_of_training(monkeypatch, exact_after, chrf_after)
     manifest, moved = _run(make_job(activate=wanted), settings, bucket)
     assert moved is activated
     pointer = bucket.registry.pointer(base.weights_sha256)
