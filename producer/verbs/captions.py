@@ -11,7 +11,7 @@ from rich.table import Table
 
 from producer.bucket.segments import segments_done
 from producer.jobs.recipes import recipe_of
-from producer.uploads.listen import listener_of
+from producer.uploads.listen import listen_until_stopped
 from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
 from producer.verbs.failures import show_failure
 from producer.verbs.status import read_status, unserved
@@ -68,7 +68,7 @@ def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
     settings = load_settings()
     telemetry.configure_logging(settings.log_level)
-    listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
+    listen_until_stopped(settings, leased_queues(settings, caption_prefix(settings)))
 
 
 def status(as_json: AsJson = False) -> None:
