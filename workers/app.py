@@ -163,12 +163,14 @@ def starting() -> Iterator[None]:
 
 def _settings() -> Settings:
     try:
-        return load_settings()
+        return load_settings(_unknown.append)
     except ConfigError as error:
         print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
         sys.exit(EX_CONFIG)
 
 
+_unknown: list[str] = []
+"""Warnings, until there is a log."""
 settings = _settings()
 _runtime: dict[str, Any] = {}
 """Filled by the two steps above, when their worker starts.
@@ -189,3 +191,5 @@ register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
     telemetry.configure_logging(settings.log_level)
+    for warning in _unknown:
+        log.warning(warning)

@@ -245,14 +245,14 @@ def dead_letters_of(sqs: "SQSClient", url: str) -> str:
         return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
 
 
-def listen_until_stopped(settings: Settings, queues: LeasedQueues) -> None:
+def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     """Until SIGTERM or SIGINT. Waits for what is not there yet.
 
     Raises:
         ConfigError: it cannot work like this.
     """
     queue_url(settings)  # before the region is asked for
-    store, sqs = ObjectStore(), sqs_client()
+    sqs = sqs_client()
     listener: Listener | None = None
     end_on_signal(lambda: listener.stop() if listener else 0.0)
     wait_for("Redis", queues.prove_sending)

@@ -35,6 +35,7 @@ from producer.verbs.options import (
     opened,
     scan_with_bar,
 )
+from producer.verbs.process import started
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
@@ -54,8 +55,7 @@ def feed() -> None:
         return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
 
     end_on_signal(stop)
-    settings, store, queues = opened()
-    telemetry.configure_logging(settings.log_level)
+    settings, store, queues = started()
     wait_for("Redis", queues.prove_sending)
     wait_for("S3", lambda: list(backlog_names(store, settings)))
     if settings.metrics_port:

@@ -14,9 +14,8 @@ from producer.jobs.recipes import recipe_of
 from producer.uploads.listen import listen_until_stopped
 from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
 from producer.verbs.failures import show_failure
+from producer.verbs.process import started
 from producer.verbs.status import read_status, unserved
-from shared import telemetry
-from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
@@ -66,9 +65,7 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    settings = load_settings()
-    telemetry.configure_logging(settings.log_level)
-    listen_until_stopped(settings, leased_queues(settings, caption_prefix(settings)))
+    listen_until_stopped(*started())
 
 
 def status(as_json: AsJson = False) -> None:
