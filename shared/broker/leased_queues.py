@@ -151,6 +151,13 @@ class LeasedQueues:
         except redis.RedisError as error:
             raise meaning(error, self._url) from error
 
+    def prove_answer(self) -> None:
+        """Raises as `prove`: it does not answer, or not to us."""
+        try:
+            self.redis.ping()
+        except redis.RedisError as error:
+            raise meaning(error, self._url) from error
+
     def prove_sending(self) -> None:
         """Go through what a producer does, with nothing in it. Raises as `prove`."""
         try:

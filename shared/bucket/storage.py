@@ -292,7 +292,7 @@ class ObjectStore:
             raise refused from error
         self._known.add(bucket)
 
-    def clock_ahead_s(self, bucket: str, now: float) -> float | None:
+    def clock_ahead_s(self, bucket: str, now: Callable[[], float]) -> float | None:
         """How far this clock is ahead of the store's; None: its answer has no date.
 
         Raises StoreUnavailable, and nothing else: an answer that refuses has a date as well.
@@ -304,7 +304,7 @@ class ObjectStore:
         except BotoCoreError as error:
             raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
         date = date_of(answer)
-        return None if date is None else now - date
+        return None if date is None else now() - date
 
 
 def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:
