@@ -8,19 +8,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
 from celery.signals import setup_logging
 
 from shared import telemetry
-from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
+from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.bucket.registry import Registry
 from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
 from shared.messages import CaptionJob
-from shared.settings import Settings, load_settings
+from shared.settings import Output, Settings, load_settings
+from shared.waiting import wait_for
+from workers.delivery.drain import end_at_once
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
 
@@ -45,16 +48,15 @@ class CaptionRuntime(bootsteps.StartStopStep):
         self.follower: Any = None
 
     def start(self, worker: Any) -> None:
-        with refusing():
+        with starting():
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
-        store = ObjectStore(tries=TRIES_UNDER_LEASE)
-        for output in settings.all_outputs:
-            prove_conditional_put(store, output.bucket, output.prefix)
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
+        store = proven_store(settings.all_outputs)
+        wait_for("Redis", queues_of(worker.app).prove)  # a model may take minutes
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -122,26 +124,34 @@ class TrainRuntime(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        with refusing():
+        with starting():
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
         from workers.jobs.training import TrainWork
 
-        store = ObjectStore(tries=TRIES_UNDER_LEASE)
-        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
+        store = proven_store(settings.all_outputs[:1])
         life = Lifecycle(worker, settings, [TRAIN_QUEUE])
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
 
 
+def proven_store(outputs: list[Output]) -> ObjectStore:
+    """A store that honours conditional writes there; waits for one that is not there yet."""
+    store = ObjectStore(tries=TRIES_UNDER_LEASE)
+    for output in outputs:
+        wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+    return store
+
+
 @contextmanager
-def refusing() -> Iterator[None]:
-    """What cannot work ends here: say what to change, and end this process.
+def starting() -> Iterator[None]:
+    """What cannot work ends here: say what to change, and end this process. So does a signal.
 
     At once: nothing has been taken yet, and an orderly end would wait for threads that wait.
     """
+    end_at_once()
     try:
         yield
     except ConfigError as error:
@@ -153,12 +163,14 @@ def refusing() -> Iterator[None]:
 
 def _settings() -> Settings:
     try:
-        return load_settings()
+        return load_settings(_unknown.append)
     except ConfigError as error:
         print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
         sys.exit(EX_CONFIG)
 
 
+_unknown: list[str] = []
+"""Warnings, until there is a log."""
 settings = _settings()
 _runtime: dict[str, Any] = {}
 """Filled by the two steps above, when their worker starts.
@@ -179,3 +191,5 @@ register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
     telemetry.configure_logging(settings.log_level)
+    for warning in _unknown:
+        log.warning(warning)

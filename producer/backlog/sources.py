@@ -17,7 +17,7 @@ from producer.uploads.events import is_video_key
 from shared.bucket.keys import is_output, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import ConfigError, Forbidden, Missing
+from shared.errors import ConfigError, Forbidden, Missing, NoSuchBucket
 from shared.messages import Video
 from shared.settings import Settings
 
@@ -145,7 +145,7 @@ def _completed(store: ObjectStore, rows: Iterator[Row]) -> Iterator[Entry]:
             return Entry(str(number), Video(bucket=bucket, key=key, etag=etag, size_bytes=size))
         try:
             return Entry(str(number), video_of(store.head(bucket, key)))
-        except (Missing, Forbidden) as error:
+        except (Missing, NoSuchBucket, Forbidden) as error:
             return Entry(str(number), None, error.reason)
 
     with ThreadPoolExecutor(HEADS_AT_ONCE, thread_name_prefix="heads") as pool:

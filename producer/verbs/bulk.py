@@ -1,12 +1,10 @@
 """The operator's verbs for many videos: enqueue, feed, reconcile, export."""
 
-import signal
 import sys
 import threading
 import time
 from dataclasses import asdict
 from functools import partial
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -37,25 +35,29 @@ from producer.verbs.options import (
     opened,
     scan_with_bar,
 )
+from producer.verbs.process import started
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject
 from shared.settings import Settings
+from shared.signals import GRACE_S, end_on_signal
+from shared.waiting import wait_for
 
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    settings, store, queues = opened()
-    telemetry.configure_logging(settings.log_level)
     stopping = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop() -> float:
         stopping.set()
+        return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    end_on_signal(stop)
+    settings, store, queues = started()
+    wait_for("Redis", queues.prove_sending)
+    wait_for("S3", lambda: list(backlog_names(store, settings)))
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=settings.metrics_host)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)

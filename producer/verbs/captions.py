@@ -11,12 +11,11 @@ from rich.table import Table
 
 from producer.bucket.segments import segments_done
 from producer.jobs.recipes import recipe_of
-from producer.uploads.listen import listener_of
+from producer.uploads.listen import listen_until_stopped
 from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
 from producer.verbs.failures import show_failure
+from producer.verbs.process import started
 from producer.verbs.status import read_status, unserved
-from shared import telemetry
-from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
@@ -66,9 +65,7 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    settings = load_settings()
-    telemetry.configure_logging(settings.log_level)
-    listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
+    listen_until_stopped(*started())
 
 
 def status(as_json: AsJson = False) -> None:
