@@ -19,11 +19,11 @@ from shared.errors import (
     BadMessage,
     Draining,
     Hangs,
+    InternalError,
     JamakError,
     KillsWorkers,
     LeaseLost,
     NotForMe,
-    Reject,
     Retry,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
@@ -45,13 +45,6 @@ HAND_ON_S = 10.0
 log = telemetry.get_logger("jamak.tasks")
 
 J = TypeVar("J", bound=Message)
-
-
-class InternalError(Reject):
-    """A fault of ours, on the record instead of in a log that rolls over."""
-
-    reason = "internal_error"
-    cure = "Please report it, with the evidence in this record."
 
 
 def register_caption(
