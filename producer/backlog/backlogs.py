@@ -1,26 +1,31 @@
-"""What an operator does with backlogs: plan one, see how it goes, pause it, cancel it.
+"""What an operator does with backlogs: plan one, see how they go, pause, cancel and delete one.
 
 Scanning is in `scan.py`, feeding in `feeder.py`, finding what is missing in `reconcile.py`.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
 from producer.backlog.estimate import Estimate, estimates, prices
-from producer.backlog.manifest import SHARD_LINES, Backlog, State
+from producer.backlog.manifest import SHARD_LINES, Backlog, State, backlog_names, no_backlog
 from producer.backlog.sources import open_source
 from producer.jobs.examine import examine
-from producer.jobs.in_flight import withdraw
+from producer.jobs.in_flight import count_of, withdraw
 from producer.jobs.send import queue_of
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError, JamakError, NewerMessage, Reject
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
+
+OVER = ("done", "cancelled")
+READS_AT_ONCE = 16
 
 
 @dataclass
@@ -135,6 +140,69 @@ def cancel(store: ObjectStore, settings: Settings, queues: LeasedQueues, name: s
     if fed not in (None, NOWHERE):
         Backlog(store, settings, name).advance(fed)
     return withdraw(queues, name)
+
+
+class StillGoing(JamakError):
+    reason = "still_going"
+
+
+def delete(
+    store: ObjectStore, settings: Settings, queues: LeasedQueues, name: str, *, force: bool = False
+) -> None:
+    """Remove its files and its progress. Records and failures stay.
+
+    Args:
+        force: cancel it first, if it is not over; also one that cannot be read.
+
+    Raises:
+        ConfigError: there is no such backlog.
+        StillGoing: it is not over, or jobs of it are in flight. These would be counted for the
+            next backlog of the name.
+    """
+    backlog, progress = Backlog(store, settings, name), BacklogProgress(queues, name)
+    state = _state(store, settings, queues, backlog)
+    if state not in OVER:
+        if not force:
+            raise StillGoing(
+                f"{name} is {state}", cure=f"`jamak backlog cancel {name}` first, or add --force."
+            )
+        if state != "unreadable":
+            cancel(store, settings, queues, name)
+    jobs = count_of(queues, name)
+    if jobs:
+        raise StillGoing(
+            f"{jobs} jobs of {name} are still in flight",
+            cure="Delete it when they have ended: `jamak status` shows how many there are.",
+        )
+    if not backlog.delete():
+        raise no_backlog(name)
+    with reaching_redis():
+        progress.forget()
+
+
+def _state(store: ObjectStore, settings: Settings, queues: LeasedQueues, backlog: Backlog) -> str:
+    try:
+        return str(read_backlog(store, settings, queues, backlog.name)["state"])
+    except ConfigError:
+        return "cancelled"  # if there is anything of it, somebody stopped deleting it
+    except (Reject, NewerMessage):
+        return "unreadable"
+
+
+def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> list[dict[str, Any]]:
+    """How each backlog goes, as `read_backlog` says it, in the order of their names. One that
+    cannot be read does not keep the others: `{name, state: "unreadable", message}`."""
+
+    def read(name: str) -> dict[str, Any] | None:
+        try:
+            return read_backlog(store, settings, queues, name)
+        except ConfigError:
+            return None  # deleted meanwhile
+        except (Reject, NewerMessage) as error:
+            return {"name": name, "state": "unreadable", "message": str(error)}
+
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="backlogs") as pool:
+        return [told for told in pool.map(read, backlog_names(store, settings)) if told]
 
 
 def as_dict(told: Plan) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Enqueuer:
         """
         if not uri.startswith("s3://") and "://" in uri:
             return self._at(uri)
-        bucket, key = parse_uri(uri)
+        bucket, key = parse_uri(uri, "URIS")
         if key and not key.endswith("/"):
             try:
                 return self._one(bucket, key)

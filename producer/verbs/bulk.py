@@ -17,6 +17,7 @@ from rich.table import Table
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
@@ -38,6 +39,7 @@ from producer.verbs.options import (
     scan_with_bar,
 )
 from shared import telemetry
+from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
@@ -61,6 +63,7 @@ def feed() -> None:
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     Feeder(
         lambda: list(backlog_names(store, settings)),
+        lambda names: fed_of(queues, names),
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
@@ -110,11 +113,11 @@ def enqueue(
         try:
             made = enqueuer.take(uri)
             if isinstance(made, Backlog):
-                scan_with_bar(settings, store, queues, made)
+                scan_with_bar(settings, store, queues, made, scan_new)
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError) as error:
+        except (Reject, ConfigError, NoVideos) as error:
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
     told.served = enqueuer.is_served(told.queue)
@@ -202,7 +205,7 @@ def export(
     """Captions as a data set: a file for each 10,000 videos. Goes on where it was cut."""
     settings, store, _ = opened()
     if what.startswith("s3://"):
-        parts = prefix_parts(store, settings, *parse_uri(what))
+        parts = prefix_parts(store, settings, *parse_uri(what, "WHAT"))
     else:
         parts = backlog_parts(store, settings, what)
     with bars() as shown:

@@ -108,7 +108,11 @@ def opened() -> tuple[Settings, ObjectStore, LeasedQueues]:
 
 
 def scan_with_bar(
-    settings: Settings, store: ObjectStore, queues: LeasedQueues, made: Backlog
+    settings: Settings,
+    store: ObjectStore,
+    queues: LeasedQueues,
+    made: Backlog,
+    scan: Callable[..., object] = scan,
 ) -> None:
     with bars() as shown:
         bar = shown.add_task(f"listing {made.name}", total=None)

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
-from shared.broker.backlog_progress import BacklogProgress
+from shared.broker.backlog_progress import BacklogProgress, fed_of
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
 from shared.errors import ConfigError
@@ -39,8 +40,9 @@ _numbers = count()
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("manifest", "scan", "feeder", "reconcile", "backlogs"):
+    for module in ("backlog.manifest", "backlog.scan", "backlog.feeder", "backlog.backlogs"):
         monkeypatch.setattr(f"producer.{module}.SHARD_LINES", SHARD)
+    monkeypatch.setattr("producer.bucket.reconcile.SHARD_LINES", SHARD)
 
 
 @pytest.fixture
@@ -359,6 +361,7 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     rounds = iter([False] * 8 + [True])
     Feeder(
         lambda: [f"{name}-manifest", f"{name}-shard", name],
+        partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 30,
         lambda pause_s: next(rounds),
@@ -459,6 +462,7 @@ def test_the_feeder_finds_feeds_and_finishes_all_backlogs(world: World, name: st
     rounds = iter([False] * 5 + [True])
     Feeder(
         lambda: [name],
+        partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 10,
         lambda pause_s: next(rounds),
