@@ -109,11 +109,11 @@ def _register(
             log.warning(
                 "again later", task=name, attempt=attempt, delay_s=delay_s, message=str(error)
             )
-            leases().release(lease, delay_s, tried=not lease.advanced)
+            leases().release(lease, delay_s, tried=not lease.advanced, why=error.reason)
         except Exception:
             # Not even the failure could be written.
             log.exception("handed back", task=name)
-            leases().release(lease, LONGEST_BACKOFF_S)
+            leases().release(lease, LONGEST_BACKOFF_S, why=InternalError.reason)
 
 
 def _do(

@@ -68,8 +68,8 @@ def show_plan(told: backlogs.Plan) -> None:
         table.add_row(f"skipped: {reason}", f"{count:,}")
     table.add_row("to do", f"[bold]{told.left:,}[/bold] on {told.queue}")
     out.print(table)
-    if not told.classes:
-        out.print(f"rate not measured: no live worker serves {told.queue}")
+    if told.unserved:
+        out.print(f"rate not measured: {escape(told.unserved.message)}", highlight=False)
         return
     classes = Table("class", "workers", "jobs/s each", "takes", "costs on it alone")
     for one in told.classes:
@@ -217,4 +217,6 @@ def _table(told: dict[str, Any]) -> Table:
         table.add_row(f"skipped: {reason}", f"{count:,}")
     eta = "rate not measured" if told["eta_s"] is None else f"{duration(told['eta_s'])} left"
     table.add_row("rate", f"{told['per_minute']:g} a minute, {eta}")
+    for wait in told["why"]:
+        table.add_row("waiting", f"{wait['jobs']:,}: {escape(wait['message'])}")
     return table

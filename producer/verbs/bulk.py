@@ -30,13 +30,13 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
-    warn_unserved,
 )
 from producer.verbs.options import (
     Asked,
     asks,
     opened,
     scan_with_bar,
+    warn_of_unserved,
 )
 from shared import telemetry
 from shared.broker.backlog_progress import fed_of
@@ -120,12 +120,14 @@ def enqueue(
         except (Reject, ConfigError, NoVideos) as error:
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
-    told.served = enqueuer.is_served(told.queue)
+    sent = told.queues if told.enqueued else []
+    unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
     if as_json:
-        print_json({**asdict(told), "recipe": recipe.id, "dry_run": dry_run})
+        rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
+        print_json({**asdict(told), **rest})
     else:
         verb = "would be enqueued" if dry_run else "enqueued"
-        where = f" on {told.queue}" if told.queue else ""
+        where = f" on {', '.join(told.queues)}" if told.queues else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
         if told.failed:
             out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
@@ -133,8 +135,6 @@ def enqueue(
             out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
         for name in told.backlogs:
             out.print(f"how it goes: jamak backlog status {name}")
-    if told.enqueued and not told.served:
-        warn_unserved(told.queue)
     if told.refused:
         sys.exit(1)
 
@@ -167,14 +167,19 @@ def reconcile(
             least = asked.least
             entries = open_source(what, store, settings).entries()
             videos = (entry.video for entry in entries if entry.video)
-            told = one.videos(videos, recipe, least, queue_of(least, bulk=True))
+            queue = queue_of(least, bulk=True)
+            told = one.videos(videos, recipe, least, queue)
         else:
-            told = one.backlog(Feed(Backlog(store, settings, what), queues))
+            feed = Feed(Backlog(store, settings, what), queues)
+            queue, recipe = feed.queue, feed.manifest.recipe
+            told = one.backlog(feed)
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
+    waiting = told.videos > told.done + sum(told.failed.values())
+    unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
     if as_json:
-        print_json({**asdict(told), "dry_run": dry_run})
+        print_json({**asdict(told), "unserved": unserved, "dry_run": dry_run})
     else:
         show_reconciled(told)
     if told.unread:

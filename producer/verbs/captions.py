@@ -11,7 +11,7 @@ from rich.table import Table
 
 from producer.bucket.captions import newest
 from producer.uploads.listen import listener_of
-from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
+from producer.verbs.console import AsJson, err, out, print_json, warn
 from producer.verbs.failures import show_failure
 from producer.verbs.status import read_status, unserved
 from shared import telemetry
@@ -70,28 +70,31 @@ def listen() -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """What waits, who serves it, which adapters are in use."""
+    """What waits and why, who serves it, which adapters are in use."""
     settings = load_settings()
     found = read_status(settings)
     if as_json:
         print_json(found)
         return
-    table = Table("queue", "waiting", "to run alone", "workers")
+    table = Table("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
-        row = str(queue["waiting"]), str(queue["alone"]), "\n".join(queue["workers"]) or "-"
-        table.add_row(name, *row)
+        why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
+        if name in found["sampled"]:
+            why.insert(0, f"of the first {queue['looked_at']:,}:")
+        counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
+        table.add_row(name, *counts, escape("\n".join(why)))
     out.print(table)
     for what, counts in (
         ("in flight", found["in_flight"]),
-        ("waiting for another try", found["delayed"]),
+        ("waiting for another try, or handed on", found["delayed"]),
         ("set aside as no message of ours", found["poison"]),
     ):
         out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(f"adapter of base {adapter['base'][:12]}: {version}")
-    for name in unserved(found):
-        warn_unserved(name)
+    for message in unserved(found):
+        warn(message)
 
 
 VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]

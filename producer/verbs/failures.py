@@ -13,12 +13,13 @@ from rich.table import Table
 from producer.bucket.failures import Wanted, find_failures, redrive
 from producer.bucket.reasons import check_reason
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.send import queue_of
 from producer.verbs.console import AsJson, bars, out, print_json
-from shared.broker.apps import caption_prefix, leased_queues
+from producer.verbs.options import opened, warn_of_unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError
-from shared.messages import Failure
+from shared.messages import Failure, Recipe
 from shared.settings import load_settings
 
 Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
@@ -116,9 +117,9 @@ def redrive_failures(
     as_json: AsJson = False,
 ) -> None:
     """Try again what failed: the failures go, their jobs are enqueued."""
-    settings, store = load_settings(), ObjectStore()
-    queues = leased_queues(settings, caption_prefix(settings))
+    settings, store, queues = opened()
     counted: Counter[str] = Counter()
+    wanted_by: set[tuple[str, Recipe]] = set()
     elsewhere = 0
     found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
     room = HighWaterMarks(queues).room
@@ -130,10 +131,18 @@ def redrive_failures(
             counted.update(one.reason for one in some)
             if go:
                 redrive(store, settings, queues, some, room)
+            wanted_by.update((queue_of(one.least, bulk=True), one.recipe) for one in some)
             shown.advance(bar, len(some))
+    unserved = warn_of_unserved(queues, wanted_by)
     if as_json:
         print_json(
-            {"count": counted.total(), "by_reason": counted, "sent": go, "in_no_bucket": elsewhere}
+            {
+                "count": counted.total(),
+                "by_reason": counted,
+                "sent": go,
+                "in_no_bucket": elsewhere,
+                "unserved": unserved,
+            }
         )
         return
     if elsewhere:

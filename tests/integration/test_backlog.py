@@ -446,12 +446,12 @@ def test_enqueueing_a_key_and_a_prefix(world: World, name: str) -> None:
     assert (told.enqueued, told.already, told.backlogs) == (2, 1, [])
     one = wet.take(done.video.uri)
     assert not isinstance(one, Backlog)
-    assert (one.enqueued, one.already, one.queue) == (0, 1, "caption.t4")
+    assert (one.enqueued, one.already, one.queues) == (0, 1, ["caption.t4"])
     made = wet.take(f"s3://{world.videos}/{name}/")
     assert isinstance(made, Backlog)
     scan.scan(world.store, world.settings, world.queues, made)
     told = wet.scanned(made)
-    assert (told.enqueued, told.already, told.queue) == (2, 1, QUEUE)
+    assert (told.enqueued, told.already, told.queues) == (2, 1, [QUEUE])
     with pytest.raises(ConfigError, match="nothing is at"):
         wet.take(f"s3://{world.videos}/no-such-prefix/")
 
