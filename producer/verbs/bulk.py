@@ -169,14 +169,16 @@ def reconcile(
             videos = (entry.video for entry in entries if entry.video)
             queue = queue_of(least, bulk=True)
             told = one.videos(videos, recipe, least, queue)
+            wanted = told.videos
         else:
-            feed = Feed(Backlog(store, settings, what), queues)
-            queue, recipe = feed.queue, feed.manifest.recipe
-            told = one.backlog(feed)
+            ours = Feed(Backlog(store, settings, what), queues)
+            queue, recipe = ours.queue, ours.manifest.recipe
+            told = one.backlog(ours)
+            wanted = ours.manifest.lines if ours.cursor.state == "running" else 0
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
-    waiting = told.videos > told.done + sum(told.failed.values())
+    waiting = wanted > told.done + sum(told.failed.values())
     unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
     if as_json:
         print_json({**asdict(told), "unserved": unserved, "dry_run": dry_run})

@@ -118,6 +118,8 @@ def show(uri: VideoAt, as_json: AsJson = False) -> None:
         return
     out.print(escape(found.text), style="bold", highlight=False)
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in _provenance(found):
         table.add_row(name, escape(value))
     table.add_row("views", escape("\n".join(views)))
