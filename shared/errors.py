@@ -24,7 +24,8 @@
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
-        └── BadMessage  BadData  BadAdapter          malformed input of other kinds
+        ├── BadMessage  BadData  BadAdapter          malformed input of other kinds
+        └── InternalError                            a fault of ours
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
 (facts as data). Foreign errors are translated where they enter; unknown ones are left alone.
@@ -236,3 +237,10 @@ class BadData(Reject):
 class BadAdapter(Reject):
     reason = "bad_adapter"
     cure = "Do not activate this version: train it again from this worker's base model."
+
+
+class InternalError(Reject):
+    """A fault of ours, on the record instead of in a log that rolls over."""
+
+    reason = "internal_error"
+    cure = "Please report it, with the evidence in this record."

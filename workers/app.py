@@ -20,7 +20,7 @@ from shared.bucket.registry import Registry
 from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
-from shared.messages import CaptionJob
+from shared.messages import CaptionJob, TrainJob
 from shared.settings import Output, Settings, load_settings
 from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
@@ -87,7 +87,15 @@ class CaptionRuntime(bootsteps.StartStopStep):
             new_tokens=settings.max_new_tokens,
         )
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
-        life = Lifecycle(worker, settings, served_queues(choice.card), card=choice.card.name)
+        life = Lifecycle(
+            worker,
+            settings,
+            served_queues(choice.card),
+            card=choice.card.name,
+            model=loaded.identity.id,
+            revision=loaded.identity.revision,
+            reads=CaptionJob.model_fields["v"].default,
+        )
         self.follower = AdapterFollower(
             registry,
             captioner,
@@ -131,7 +139,8 @@ class TrainRuntime(bootsteps.StartStopStep):
         from workers.jobs.training import TrainWork
 
         store = proven_store(settings.all_outputs[:1])
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE])
+        reads = TrainJob.model_fields["v"].default
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], reads=reads)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()

@@ -45,6 +45,21 @@ def withdraw(queues: LeasedQueues, backlog: str) -> int:
     return withdrawn
 
 
+def count_of(queues: LeasedQueues, backlog: str) -> int:
+    """How many jobs of a backlog are in flight.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    with reaching_redis():
+        items = [member.split(b"\n", 3)[3] for member in _delayed(queues)]
+        for key in _lists(queues):
+            items += _list(queues, key)
+        held: Any = queues.redis.hvals(f"{queues.prefix}unacked")
+        items += [one.split(b"\n", 3)[3] for one in held]
+    return sum(_backlog(item) == backlog for item in items)
+
+
 def _lists(queues: LeasedQueues) -> list[str]:
     names = [name for queue in CAPTION_QUEUES for name in (queue, f"{queue}:alone")]
     return [queues.prefix + name for name in names]

@@ -15,6 +15,7 @@ from rich.table import Table
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
@@ -27,16 +28,17 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
-    warn_unserved,
 )
 from producer.verbs.options import (
     Asked,
     asks,
     opened,
     scan_with_bar,
+    warn_of_unserved,
 )
 from producer.verbs.process import started
 from shared import telemetry
+from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
@@ -63,6 +65,7 @@ def feed() -> None:
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     Feeder(
         lambda: list(backlog_names(store, settings)),
+        lambda names: fed_of(queues, names),
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
@@ -112,19 +115,21 @@ def enqueue(
         try:
             made = enqueuer.take(uri)
             if isinstance(made, Backlog):
-                scan_with_bar(settings, store, queues, made)
+                scan_with_bar(settings, store, queues, made, scan_new)
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError) as error:
+        except (Reject, ConfigError, NoVideos) as error:
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
-    told.served = enqueuer.is_served(told.queue)
+    sent = told.queues if told.enqueued else []
+    unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
     if as_json:
-        print_json({**asdict(told), "recipe": recipe.id, "dry_run": dry_run})
+        rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
+        print_json({**asdict(told), **rest})
     else:
         verb = "would be enqueued" if dry_run else "enqueued"
-        where = f" on {told.queue}" if told.queue else ""
+        where = f" on {', '.join(told.queues)}" if told.queues else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
         if told.failed:
             out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
@@ -132,8 +137,6 @@ def enqueue(
             out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
         for name in told.backlogs:
             out.print(f"how it goes: jamak backlog status {name}")
-    if told.enqueued and not told.served:
-        warn_unserved(told.queue)
     if told.refused:
         sys.exit(1)
 
@@ -166,14 +169,21 @@ def reconcile(
             least = asked.least
             entries = open_source(what, store, settings).entries()
             videos = (entry.video for entry in entries if entry.video)
-            told = one.videos(videos, recipe, least, queue_of(least, bulk=True))
+            queue = queue_of(least, bulk=True)
+            told = one.videos(videos, recipe, least, queue)
+            wanted = told.videos
         else:
-            told = one.backlog(Feed(Backlog(store, settings, what), queues))
+            ours = Feed(Backlog(store, settings, what), queues)
+            queue, recipe = ours.queue, ours.manifest.recipe
+            told = one.backlog(ours)
+            wanted = ours.manifest.lines if ours.cursor.state == "running" else 0
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
+    waiting = wanted > told.done + sum(told.failed.values())
+    unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
     if as_json:
-        print_json({**asdict(told), "dry_run": dry_run})
+        print_json({**asdict(told), "unserved": unserved, "dry_run": dry_run})
     else:
         show_reconciled(told)
     if told.unread:
@@ -204,7 +214,7 @@ def export(
     """Captions as a data set: a file for each 10,000 videos. Goes on where it was cut."""
     settings, store, _ = opened()
     if what.startswith("s3://"):
-        parts = prefix_parts(store, settings, *parse_uri(what))
+        parts = prefix_parts(store, settings, *parse_uri(what, "WHAT"))
     else:
         parts = backlog_parts(store, settings, what)
     with bars() as shown:

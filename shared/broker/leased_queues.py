@@ -237,10 +237,16 @@ class LeasedQueues:
         """Done; how many were still held. What was lost is with somebody else."""
         return int(self.run("ack", *leases))
 
-    def release(self, lease: str, history: History | None, delay_s: float = 0.0) -> bool:
-        """Back to the head of its queue, now or later; `history` None = as it was."""
+    def release(
+        self, lease: str, history: History | None, delay_s: float = 0.0, why: str = ""
+    ) -> bool:
+        """Back to the head of its queue, now or later; `history` None = as it was.
+
+        Args:
+            why: the reason of the error that the try met, for `jamak status`.
+        """
         told = history.dump() if history else "-"
-        return bool(self.run("release", lease, round(delay_s * 1000), told))
+        return bool(self.run("release", lease, round(delay_s * 1000), told, why))
 
     def poison(self, lease: str, reason: str) -> bool:
         """To the poison list, with the reason: it is no message that anybody can act on."""

@@ -29,7 +29,8 @@ class Lifecycle:
 
     Args:
         queues: those that it serves, its own class first.
-        about: what else `jamak status` should know.
+        about: what else the operator's side should know: the `card`, the `model` and its
+            `revision`, and up to which version it `reads` messages.
 
     Raises:
         ConfigError: the worker was started in a way, or on a Redis, that cannot keep its promises.
@@ -80,6 +81,7 @@ class Lifecycle:
         return {
             **self._about,
             "in_hand": len(self.leases.in_hand()),
+            "draining": not self.leases.taking,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 
