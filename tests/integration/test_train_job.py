@@ -216,6 +216,33 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
             process.kill()
 
 
+def _trained(
+    job: TrainJob,
+    settings: Settings,
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+    content: str,
+    **changed: float,
+) -> dict[str, Any]:
+    """What the subprocess leaves, with the scores of a good adapter."""
+    (workdir / "adapter").mkdir()
+    for name in ADAPTER_FILES:
+        (workdir / "adapter" / name).write_text(content)
+    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
+    measured = {
+        "exact_before": 0.5,
+        "exact_after": 0.6,
+        "chrf_before": 60.0,
+        "chrf_after": 70.0,
+        "n_eval_videos": 8,
+        "n_better": 8,
+        "n_worse": 0,
+        **changed,
+    }
+    return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
+
+
 @pytest.mark.parametrize(
     ("changed", "wanted", "why_not"),
     [
@@ -235,31 +262,31 @@ def test_the_pointer_moves_only_when_it_proved_to_be_better(
     wanted: bool,
     why_not: str | None,
 ) -> None:
-    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
-    measured = {
-        "exact_before": 0.5,
-        "exact_after": 0.6,
-        "chrf_before": 60.0,
-        "chrf_after": 70.0,
-        "n_eval_videos": 8,
-        "n_better": 8,
-        "n_worse": 0,
-        **changed,
-    }
-
-    def trained(job: TrainJob, settings: Settings, workdir: Path, *_: Any) -> Any:
-        (workdir / "adapter").mkdir()
-        for name in ADAPTER_FILES:
-            (workdir / "adapter" / name).write_text("content")
-        return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
-
-    monkeypatch.setattr("workers.train.job._train", trained)
+    monkeypatch.setattr(
+        "workers.train.job._train", lambda *args: _trained(*args, "content", **changed)
+    )
     manifest, told = _run(make_job(activate=wanted), settings, bucket)
     assert told == why_not if why_not is None else why_not in str(told)
-    pointer = bucket.registry.pointer(base.weights_sha256)
+    pointer = bucket.registry.pointer(manifest.base.weights_sha256)
     assert pointer.version == (manifest.version if why_not is None else None)
     # The same content again: the same version, and the first manifest stays.
-    assert _run(make_job(id="t2", activate=False), settings, bucket)[0] == manifest
+    again, _ = _run(make_job(id="t2", activate=False), settings, bucket)
+    assert again == manifest
+
+
+def test_what_was_put_to_use_meanwhile_is_not_replaced_unseen(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = iter(("another training", "ours", "another training"))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, next(contents)))
+    other, why_not = _run(make_job(id="t1"), settings, bucket)
+    assert why_not is None
+    mine, why_not = _run(make_job(id="t2"), settings, bucket)
+    assert f"but {other.version} is in use" in str(why_not)
+    base = mine.base.weights_sha256
+    assert bucket.registry.pointer(base).version == other.version
+    # Run again, a job finds itself in use.
+    assert _run(make_job(id="t1"), settings, bucket)[1] is None
 
 
 @pytest.mark.parametrize(

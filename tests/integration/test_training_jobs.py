@@ -262,7 +262,7 @@ def test_a_job_that_cannot_be_sent_has_failed(
 ) -> None:
     away = replace(place, redis_url="redis://127.0.0.1:1/0")
     app = away.training
-    app.conf.task_publish_retry = False
+    app.conf.task_publish_retry_policy = {"max_retries": 0}
     job = job_for(place)
     with pytest.raises(BrokerUnavailable):
         Training(away.settings, away.store, app).submit(job)

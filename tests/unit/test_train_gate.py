@@ -5,7 +5,13 @@ from itertools import product
 
 import pytest
 
-from workers.train.gate import ENOUGH_VIDEOS, LIKELIHOOD, by_chance, why_not
+from workers.train.gate import (
+    ENOUGH_VIDEOS,
+    LIKELIHOOD,
+    by_chance,
+    why_not,
+    why_not_comparable,
+)
 
 
 def metrics(**changed: float) -> dict[str, float]:
@@ -69,3 +75,21 @@ def test_chance_is_counted_as_by_hand() -> None:
 
 def test_enough_is_the_least_number_of_which_one_may_get_worse() -> None:
     assert by_chance(ENOUGH_VIDEOS - 1, 1) <= LIKELIHOOD < by_chance(ENOUGH_VIDEOS - 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("parent", "in_use", "reason"),
+    [
+        (None, None, None),
+        ("p", "p", None),
+        ("p", "v", None),  # a job that is run again, after it had moved the pointer
+        (None, "q", "compared with the base model, .* but q is in use"),
+        ("p", "q", "compared with p, .* but q is in use"),
+        ("p", None, "compared with p, .* but the base model is in use"),  # p was rolled back
+    ],
+)
+def test_scores_say_nothing_about_what_they_were_not_compared_with(
+    parent: str | None, in_use: str | None, reason: str | None
+) -> None:
+    told = why_not_comparable("v", parent, in_use)
+    assert told is None if reason is None else re.search(reason, str(told))

@@ -43,6 +43,21 @@ def why_not(metrics: Mapping[str, float]) -> str | None:
     return None
 
 
+def why_not_comparable(version: str, parent: str | None, in_use: str | None) -> str | None:
+    """Why the scores of a version say nothing about what is in use; None = they do.
+
+    Args:
+        parent: what it was trained from, and compared with; None = the base model.
+    """
+    if in_use in (parent, version):
+        return None
+    names = [name or "the base model" for name in (parent, in_use)]
+    return (
+        f"it was compared with {names[0]}, which it was trained from, but {names[1]} is in use: "
+        "compare them, and activate it by hand"
+    )
+
+
 def by_chance(better: int, worse: int) -> float:
     """How likely at least so many of them get better, if either side is equally likely."""
     changed = better + worse

@@ -31,7 +31,7 @@ from shared.settings import Settings
 from shared.telemetry import get_logger
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits
-from workers.train.gate import why_not
+from workers.train.gate import why_not, why_not_comparable
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
@@ -336,10 +336,16 @@ def _describe(
 def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Registry) -> str | None:
     """Why it was not activated; None = it was."""
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
-    reason = why_not(manifest.metrics) if job.activate else "the job does not ask for it"
+    base = manifest.base.weights_sha256
+    reason: str | None = "the job does not ask for it"
+    if job.activate:
+        in_use = registry.pointer(base).version
+        reason = why_not(manifest.metrics) or why_not_comparable(
+            manifest.version, manifest.parent, in_use
+        )
     if reason is not None:
         log.warning("adapter published, not activated", reason=reason, **facts)
         return reason
-    pointer = registry.activate(manifest.base.weights_sha256, manifest.version)
+    pointer = registry.activate(base, manifest.version)
     log.info("adapter published and activated", generation=pointer.generation, **facts)
     return None
