@@ -211,6 +211,20 @@ def test_a_queued_job_is_taken_out_of_the_queue(
     assert json.loads(checked(trainer.take())["body"])[0][0]["id"] == wanted.id
 
 
+def test_a_job_that_waits_for_another_try_is_taken_out_too(
+    training: Training, place: World, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    delivery = trainer.take()
+    trainer.leases.release(trainer.leases.of(delivery.lease), 600.0)
+    trainer.leases.finished(delivery.lease)
+    assert trainer.leases.flush(10)
+    assert training.job(job.id).state == "delayed"
+    assert training.cancel(job.id) == "cancelled"
+    assert trainer.queues.counts()["delayed"] == 0
+
+
 def test_a_cancelled_job_that_comes_back_ends_as_cancelled(
     place: World,
     training: Training,
