@@ -16,6 +16,7 @@
     │       ├── NewerMessage       written by a newer Jamak
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
+    ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
         │   NoRanges
@@ -132,6 +133,11 @@ class WrongModel(NotForMe):
 
 class Conflict(JamakError):
     reason = "conflict"
+
+
+class Cancelled(JamakError):
+    reason = "cancelled"
+    cure = "Nothing to do: send it again if it is still wanted."
 
 
 class Reject(JamakError):

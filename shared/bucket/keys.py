@@ -6,6 +6,7 @@
     <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
     <prefix>adapters/<base>/...                               see shared/bucket/registry.py
     <prefix>training/<job>.json                               how a training job ended
+    <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
 
 A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
@@ -54,7 +55,11 @@ def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
 
 
 def training_key(prefix: str, job_id: str) -> str:
-    return f"{prefix}training/{job_id}.json"
+    return f"{training_folder(prefix)}{job_id}.json"
+
+
+def training_folder(prefix: str) -> str:
+    return f"{prefix}training/"
 
 
 def is_output(settings: Settings, bucket: str, key: str) -> bool:
