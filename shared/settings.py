@@ -200,11 +200,13 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of `/metrics` (Prometheus), of a worker also of `/livez` and `/readyz`; "
-        "0 = none.",
+        description="Port of `/metrics` (Prometheus), `/livez` and `/readyz`, one for each process "
+        "of a machine; 0 = none.",
     )
     metrics_host: str = Field(
-        "127.0.0.1", description="Where the metrics are served; `0.0.0.0` in a container."
+        "127.0.0.1",
+        description="The address that this port listens on. In a container it must be `0.0.0.0` "
+        "(or `::`): probes and Prometheus come from outside.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log lines are JSON on stderr."

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import celery.apps.worker
 from celery import bootsteps
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
@@ -21,14 +22,15 @@ from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditio
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, TrainJob
-from shared.settings import Output, Settings, load_settings
+from shared.settings import Output, load_settings
+from shared.telemetry.logs import EX_CONFIG
+from shared.telemetry.metrics import Role, registry_of
+from shared.telemetry.probes import serve
 from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
+from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
-
-EX_CONFIG = 78
-"""sysexits.h: starting again without changing something cannot help."""
 
 log = telemetry.get_logger("jamak.worker")
 
@@ -53,6 +55,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.all_outputs)
@@ -91,6 +94,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             worker,
             settings,
             served_queues(choice.card),
+            health,
             card=choice.card.name,
             model=loaded.identity.id,
             revision=loaded.identity.revision,
@@ -138,9 +142,10 @@ class TrainRuntime(bootsteps.StartStopStep):
     def _start(self, worker: Any) -> None:
         from workers.jobs.training import TrainWork
 
+        health = answering("trainer")
         store = proven_store(settings.all_outputs[:1])
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], reads=reads)
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
@@ -152,6 +157,13 @@ def proven_store(outputs: list[Output]) -> ObjectStore:
     for output in outputs:
         wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
     return store
+
+
+def answering(role: Role) -> WorkerHealth:
+    """Probes are answered from here on, long before the model is loaded."""
+    health = WorkerHealth()
+    serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
+    return health
 
 
 @contextmanager
@@ -170,17 +182,11 @@ def starting() -> Iterator[None]:
         os._exit(EX_CONFIG)
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings(_unknown.append)
-    except ConfigError as error:
-        print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
-
-
 _unknown: list[str] = []
-"""Warnings, until there is a log."""
-settings = _settings()
+"""Warnings, until the log has its level."""
+telemetry.log_everything("info")
+with telemetry.refusing():
+    settings = load_settings(_unknown.append)
 _runtime: dict[str, Any] = {}
 """Filled by the two steps above, when their worker starts.
 
@@ -197,8 +203,20 @@ training.steps["worker"].add(TrainRuntime)
 register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"])
 
 
+@celeryd_init.connect(weak=False)
+def _in_our_words(instance: Any, **_: Any) -> None:
+    instance.quiet = True  # its banner is no log line
+    # Nor is what Celery says in its signal handlers, past any logging.
+    celery.apps.worker.safe_say = _say  # type: ignore[attr-defined]  # its stubs lack it
+
+
+def _say(message: str, *_: Any) -> None:
+    log.info("celery", message=message)
+
+
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
-    telemetry.configure_logging(settings.log_level)
+    """Celery leaves it alone then."""
+    telemetry.log_everything(settings.log_level)
     for warning in _unknown:
         log.warning(warning)

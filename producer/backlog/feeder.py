@@ -19,6 +19,7 @@ from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.errors import ConfigError, JamakError, NewerMessage, Reject
 from shared.messages import BacklogLine, CaptionJob, Video
+from shared.telemetry.health import LoopHealth
 
 SAVE_S = 2.0
 """How old the cursor in the bucket may grow while feeding."""
@@ -191,6 +192,9 @@ class Feeder:
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
         self._turn = 0
+        self.lines: dict[str, int] = {}
+        """Backlog -> how many videos it has, as far as it is scanned; those found last, last."""
+        self.health = LoopHealth()
         self._found_at = self._looked_at = float("-inf")
 
     def run(self) -> None:
@@ -198,8 +202,10 @@ class Feeder:
         while not stop:
             try:
                 fed = self.round()
+                self.health.worked()
                 pause_s = 0.0 if fed else self.IDLE_S
             except (JamakError, redis.RedisError) as error:
+                self.health.failed(str(error))
                 log.warning("could not feed", message=str(error))
                 pause_s = 1.0
             stop = self._wait(pause_s)
@@ -216,6 +222,7 @@ class Feeder:
                 feed.look()
             self._looked_at = now
         for name, feed in list(self._feeds.items()):
+            self.lines[name] = feed.manifest.lines
             if feed.broken:
                 log.error("cannot feed", backlog=name, message=str(feed.broken))
                 del self._feeds[name]  # until it is found again
@@ -238,6 +245,7 @@ class Feeder:
         for name in names:
             if name in self._feeds or name in self._over:
                 continue
+            self.health.moved()  # there may be thousands of them
             try:
                 self._feeds[name] = self._open(name)
             except ConfigError as error:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
-from prometheus_client import start_http_server
 
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.recipes import recipe_of
 from producer.jobs.send import queue_of, send
 from producer.uploads.events import S3Event, is_video_key, parse_notification
+from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
@@ -34,6 +34,9 @@ from shared.errors import (
 from shared.messages import CaptionJob, Video
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
+from shared.telemetry.health import LoopHealth
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
 from shared.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -76,21 +79,31 @@ class Listener:
         self._recipe = recipe_of(settings)
         self._queue = queue_of("t4", bulk=False)
         self._marks, self._latest = HighWaterMarks(queues), Latest()
+        self.health = LoopHealth()
         self._stopping = threading.Event()
         self._waiting = False
 
     def run(self) -> None:
         """Until it is told to stop."""
-        if self._settings.metrics_port:
-            start_http_server(self._settings.metrics_port, addr=self._settings.metrics_host)
+        serve(
+            self.health,
+            registry_of("listener", *events_reading(self._sqs, self._url, self._dead_letters)),
+            self._settings.metrics_host,
+            self._settings.metrics_port,
+        )
         log.info("listening", queue=self._url, dead_letters=self._dead_letters)
+        wait_s = 0  # at first, so that it is soon known whether we may receive
         while not self._stopping.is_set():
             try:
                 if not self._marks.room(self._queue):
+                    self.health.worked()  # it waits for the workers
                     self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
                     continue
-                self.poll(WAIT_S)
-            except Exception:
+                self.poll(wait_s)
+                self.health.worked()
+                wait_s = WAIT_S
+            except Exception as error:
+                self.health.failed(str(error))
                 log.exception("could not poll; the events come again")
                 self._stopping.wait(LOOK_AGAIN_S)
 
@@ -99,6 +112,7 @@ class Listener:
 
         While it waits for SQS, none: what that was about to hand over comes again.
         """
+        self.health.ending()
         self._stopping.set()
         return 0.0 if self._waiting else GRACE_S
 
@@ -111,10 +125,17 @@ class Listener:
         self._waiting = True
         try:
             received = self._sqs.receive_message(
-                QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
+                QueueUrl=self._url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=wait_s,
+                MessageSystemAttributeNames=["SentTimestamp"],
             ).get("Messages", [])
         finally:
             self._waiting = False
+        for message in received:
+            waited_s = seconds_since(message.get("Attributes", {}).get("SentTimestamp"))
+            if waited_s is not None:
+                telemetry.EVENT_WAIT.observe(waited_s)
         batch = Batch()
         for message in received:
             self._read(message, batch)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
 from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs.console import (
@@ -36,8 +36,9 @@ from producer.verbs.options import (
     scan_with_bar,
     warn_of_unserved,
 )
-from producer.verbs.process import started
+from producer.verbs.process import running
 from shared import telemetry
+from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
@@ -45,31 +46,47 @@ from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
 from shared.waiting import wait_for
 
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
+    with running() as (settings, store, queues):
+        _feed(settings, store, queues)
+
+
+def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     stopping = threading.Event()
 
-    def stop() -> float:
-        stopping.set()
-        return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
+    def find() -> list[str]:
+        with reaching_redis():
+            queues.redis.ping()  # also when there is nothing to feed: it says so at `/readyz`
+        return list(backlog_names(store, settings))
 
-    end_on_signal(stop)
-    settings, store, queues = started()
-    wait_for("Redis", queues.prove_sending)
-    wait_for("S3", lambda: list(backlog_names(store, settings)))
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)
-    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
-    Feeder(
-        lambda: list(backlog_names(store, settings)),
+    feeder = Feeder(
+        find,
         lambda names: fed_of(queues, names),
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
-    ).run()
+    )
+
+    def stop() -> float:
+        feeder.health.ending()
+        stopping.set()
+        return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
+
+    end_on_signal(stop)
+    training = leased_queues(settings, train_prefix(settings))
+    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    registry = registry_of("feeder", fleet)
+    serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
+    wait_for("Redis", queues.prove_sending)
+    wait_for("S3", find)
+    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
+    feeder.run()
 
 
 def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:

@@ -13,7 +13,7 @@ from producer.bucket.captions import newest
 from producer.uploads.listen import listen_until_stopped
 from producer.verbs.console import AsJson, err, out, print_json, warn
 from producer.verbs.failures import show_failure
-from producer.verbs.process import started
+from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
@@ -63,7 +63,8 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    listen_until_stopped(*started())
+    with running() as (settings, store, queues):
+        listen_until_stopped(settings, store, queues)
 
 
 def status(as_json: AsJson = False) -> None:

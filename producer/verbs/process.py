@@ -1,5 +1,8 @@
 """What the verbs that run until they are stopped share: their log is JSON from its first line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from shared import telemetry
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.leased_queues import LeasedQueues
@@ -9,11 +12,18 @@ from shared.settings import Settings, load_settings
 log = telemetry.get_logger("jamak.settings")
 
 
-def started() -> tuple[Settings, ObjectStore, LeasedQueues]:
-    """Settings, the bucket and the caption queues. Raises ConfigError."""
+@contextmanager
+def running() -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
+    """Settings, the bucket and the caption queues.
+
+    Raises:
+        SystemExit: what has to be configured first is the last line of the log.
+    """
     unknown: list[str] = []
-    settings = load_settings(unknown.append)
-    telemetry.configure_logging(settings.log_level)
-    for warning in unknown:
-        log.warning(warning)
-    return settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))
+    telemetry.log_everything("info")
+    with telemetry.refusing():
+        settings = load_settings(unknown.append)
+        telemetry.log_everything(settings.log_level)
+        for warning in unknown:
+            log.warning(warning)
+        yield settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))

@@ -1,13 +1,13 @@
 """Real workers that are asked to end, frozen, hung: how their jobs end."""
 
-import http.client
 import signal
 import time
 from collections import Counter
 
 import pytest
 
-from infra.local.ports import LOOPBACK, free_port
+from infra.local.metrics import ask, is_ready
+from infra.local.ports import free_port
 from infra.local.processes import Process
 from tests.crew import QUEUE, TIMEOUT_S, Crew
 from tests.waiting import wait_until
@@ -121,22 +121,15 @@ def test_what_hangs_costs_a_restart_and_ends_with_the_evidence(crew: Crew) -> No
     assert crew.fleet.failures() == {"hangs": 1}
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
+OK = (200, '{"ok": true, "reason": null}\n')
 
 
 def test_probes_answer_from_what_was_really_done(crew: Crew) -> None:
     port = free_port()
     worker = crew.start(metrics_port=port)
-    assert ask(port, "/livez") == (200, "ok\n")
-    assert ask(port, "/readyz") == (200, "ok\n")
-    assert "leases_lost_total" in ask(port, "/metrics")[1]
+    wait_until(lambda: is_ready(port), 10, "to be ready")
+    assert ask(port, "/livez") == ask(port, "/readyz") == OK
+    assert "jamak_leases_lost_total" in ask(port, "/metrics")[1]
     crew.fleet.kill_redis()
     wait_until(lambda: ask(port, "/readyz")[0] == 503, 3 * TIMEOUT_S, "not to be ready")
     assert "Redis has not answered" in ask(port, "/readyz")[1]
@@ -146,5 +139,5 @@ def test_probes_answer_from_what_was_really_done(crew: Crew) -> None:
     crew.send(["long"], 60_000)
     crew.wait_for("start", "long")
     worker.signal_group(signal.SIGTERM)
-    wait_until(lambda: ask(port, "/readyz") == (503, "draining\n"), 2, "to be draining")
+    wait_until(lambda: "draining" in ask(port, "/readyz")[1], 2, "to be draining")
     assert end_of(worker, 5) == 0

@@ -15,6 +15,9 @@ import pytest
 from infra.demo.captions import caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
+from infra.local.metrics import read_metrics
+from shared.telemetry.metrics import ALL
+from tests.telemetry import check_log, check_scrape, ports_below
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -158,3 +161,14 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     jamak("upload", str(manifest), "s3://jamak-output/set/")
     failed = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl", "--wait")
     assert (failed.returncode, "line 1: complection" in failed.stderr) == (1, True)
+    # and whatever happened: each process exports what is its own, and its log is JSON
+    (folder,) = (tmp_path / "tmp").glob("jamak-*")
+    ports = ports_below(folder)
+    assert set(ports) == set(ALL)
+    for role in ALL:
+        check_scrape(ports[role], role)
+        assert check_log(folder / "logs" / f"{role}.log")
+    ended = [one for one in read_metrics(ports["trainer"]) if one.name == "jamak_train_jobs_total"]
+    assert [(one.labels, one.value) for one in ended] == [
+        ({"outcome": "failed", "reason": "bad_data"}, 1)
+    ]

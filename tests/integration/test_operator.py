@@ -15,6 +15,8 @@ import pytest
 import redis
 from pyarrow import parquet
 
+from infra.local.metrics import is_ready, read_metrics
+from infra.local.ports import free_port
 from producer.backlog.backlogs import StillGoing
 from producer.backlog.manifest import SHARD_LINES
 from producer.backlog.scan import NoVideos
@@ -28,7 +30,9 @@ from shared.bucket.records import Records
 from shared.errors import ConfigError
 from shared.messages import Caption, Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
+from tests.telemetry import check_log, check_scrape
 from tests.verbs import inside, jamak
+from tests.waiting import wait_until
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -76,19 +80,33 @@ def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
     assert told(world, "backlog", "cancel", name) == {"name": name, "withdrawn": 0}
 
 
-def test_the_feeder_runs_until_it_is_stopped(world: World, name: str) -> None:
+def fed(name: str, port: int) -> list[float]:
+    """How many of its videos are enqueued, as the feeder's metrics say it."""
+    samples = [one for one in read_metrics(port) if one.name == "jamak_backlog_fed_videos"]
+    return [one.value for one in samples if one.labels == {"backlog": name}]
+
+
+def test_the_feeder_runs_until_it_is_stopped(world: World, name: str, tmp_path: Path) -> None:
     fill(world, name, 5)
     jamak(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
-    env = {**os.environ, **world.env}
-    with subprocess.Popen([sys.executable, "-m", "producer.cli", "feed"], env=env) as feeder:
+    port, command = free_port(), [sys.executable, "-m", "producer.cli", "feed"]
+    env = {**os.environ, **world.env, "JAMAK_METRICS_PORT": str(port)}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=env, stdout=log, stderr=log) as feeder,
+    ):
         try:
+            wait_until(lambda: is_ready(port) or feeder.poll() is not None, 60, "to be ready")
             assert told(world, "backlog", "status", name)["videos"] == 5
             while world.waiting(QUEUE) < 5:
                 assert feeder.poll() is None
+            check_scrape(port, "feeder")
+            assert fed(name, port) == [5]
             feeder.terminate()
             assert feeder.wait(10) == 0
         finally:
             feeder.kill()
+    assert {said["event"] for said in check_log(tmp_path / "log")} == {"feeding", "fed"}
     assert told(world, "backlog", "status", name)["fed"] == 5
 
 

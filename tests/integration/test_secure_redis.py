@@ -11,8 +11,9 @@ import redis
 from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
+from producer.jobs.fleet import fleet_reading
 from producer.jobs.training import Training, new_job_id
-from shared.broker.apps import leased_queues, train_prefix
+from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.training import make_job
@@ -102,6 +103,15 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         with pytest.raises(redis.ResponseError, match=r"(?i)permission|can't run|acl"):
             client.execute_command(*command)
     client.close()
+
+
+def test_the_feeder_may_read_how_the_fleet_stands(secure: World) -> None:
+    settings = as_role(secure, "producer").settings
+    captions, training = (
+        leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
+    )
+    told = list(fleet_reading(captions, training, lambda: {"backlog": 1}).collect())
+    assert "jamak_queue_messages" in {family.name for family in told}
 
 
 def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:

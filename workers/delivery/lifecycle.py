@@ -16,7 +16,7 @@ from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.waiting import wait_for
 from workers.delivery.drain import Drain
-from workers.delivery.health import Health, serve
+from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Leases
 from workers.delivery.rate import BusyRate
 from workers.delivery.watchdog import Watchdog
@@ -25,10 +25,11 @@ log = telemetry.get_logger("jamak.worker")
 
 
 class Lifecycle:
-    """Leases, drain, watchdog, health and scratch space of one Celery worker.
+    """Leases, drain, watchdog and scratch space of one Celery worker.
 
     Args:
         queues: those that it serves, its own class first.
+        health: hears when work is being taken.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -36,14 +37,21 @@ class Lifecycle:
         ConfigError: the worker was started in a way, or on a Redis, that cannot keep its promises.
     """
 
-    def __init__(self, worker: Any, settings: Settings, queues: list[str], **about: Any) -> None:
+    def __init__(
+        self,
+        worker: Any,
+        settings: Settings,
+        queues: list[str],
+        health: WorkerHealth,
+        **about: Any,
+    ) -> None:
         pool = worker.pool_cls.__module__
         if pool != "celery.concurrency.thread":
             raise ConfigError(
                 f"the pool is {pool}; jobs share one model and one process",
                 cure="Leave --pool out: it is threads.",
             )
-        self._settings, self._queues = settings, queues
+        self._settings, self._queues, self._health = settings, queues, health
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
         slots = worker.concurrency
@@ -72,9 +80,7 @@ class Lifecycle:
         @worker_ready.connect(weak=False)
         def ready(**_: Any) -> None:
             watchdog.start()
-            # The port opens when work is being taken, and not before.
-            if self._settings.metrics_port:
-                serve(Health(self.leases), self._settings.metrics_host, self._settings.metrics_port)
+            self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
     def _tell(self) -> dict[str, Any]:

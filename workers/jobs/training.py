@@ -87,4 +87,7 @@ class TrainWork:
         except Conflict:
             log.info("the outcome was written already", job=job.id)
             return
+        telemetry.TRAIN_JOBS.labels(outcome.status, outcome.reason or "").inc()
+        if outcome.status == "published":
+            telemetry.TRAIN_JOB.observe(seconds)
         log.info("training ended", **outcome.model_dump(mode="json"))
