@@ -9,7 +9,6 @@ events with duplicates, stragglers and malformed ones, through `jamak listen` th
 and again: each video must have one record, each malformed event must be among the dead letters.
 """
 
-import argparse
 import json
 import os
 import random
@@ -30,6 +29,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.enqueue import ROOT, Stack
+from benchmarks.programs import begin, parser_of
 from infra.local.processes import Process, stop
 from infra.local.s3 import DEAD_LETTERS, OUTPUT_BUCKET
 from producer.uploads.listen import Listener
@@ -295,12 +295,10 @@ def remaining(sqs: Any, url: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="small numbers: seconds")
+    parser = parser_of("ingest", __doc__, quick="small numbers: seconds")
     parser.add_argument("--events", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     telemetry.configure_logging("warning")
     quick = arguments.quick
     with (

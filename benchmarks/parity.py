@@ -7,7 +7,6 @@ preprocessing (Pillow, bicubic with antialiasing), and once from what swscale ma
 share of captions that are the same to the letter. `--json` ends with one object.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.programs import begin, parser_of
 from infra.demo.clips import film
 from infra.demo.evaluation import Eyewitness, jobs_of
 from infra.local.stack import DEMO_MODEL
@@ -35,11 +35,9 @@ HOW = [("AREA", "BICUBIC"), ("BICUBIC", "BICUBIC"), ("AREA", "BILINEAR")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="a few clips")
+    parser = parser_of("parity", __doc__, quick="a few clips")
     parser.add_argument("--clips", type=int, default=300)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     torch.set_num_threads(1)
     loaded = load_model(DEMO_MODEL, model_id="jamak-demo")
     witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
