@@ -1,0 +1,64 @@
+"""Small guarantees that no other test would notice the loss of: see benchmarks.mutants."""
+
+import threading
+
+import pytest
+import redis
+
+from shared.bucket.keys import MAX_KEY_BYTES
+from shared.errors import ConfigError
+from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
+from shared.settings import Settings
+from workers.delivery.outbox import Outbox
+
+
+def test_s3_allows_1024_bytes_of_a_key() -> None:
+    assert MAX_KEY_BYTES == 1024
+
+
+def test_the_longest_prefix_sends_a_videos_captions() -> None:
+    settings = Settings(
+        outputs={"s3://v/": "s3://all/", "s3://v/a/b/": "s3://deep/x/", "s3://v/a/": "s3://a/"}
+    )
+    assert settings.output_of("v", "a/b/c.mp4") == ("deep", "x/")
+    assert settings.output_of("v", "a/c.mp4") == ("a", "")
+    assert settings.output_of("v", "c.mp4") == ("all", "")
+    assert settings.output_of("w", "a/b/c.mp4") == ("jamak-output", "")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("USER: 묘사해주세요. ASSISTANT:", "<video> 0 times"),
+        ("USER: <video><video> 묘사해주세요. ASSISTANT:", "<video> 2 times"),
+        ("USER: <video><image> 묘사해주세요. ASSISTANT:", "<image>"),
+        ("USER: <video> 묘사해주세요. ASSISTANT: ", "does not end"),
+    ],
+)
+def test_the_rules_of_prompts(prompt: str, named: str) -> None:
+    for good in (BASE_PROMPT, DETAILED_PROMPT):
+        assert check_prompt(good) == good
+    with pytest.raises(ConfigError, match=named):
+        check_prompt(prompt)
+
+
+def test_what_redis_could_not_hear_it_is_told_later() -> None:
+    heard: list[str] = []
+    away, done = threading.Event(), threading.Event()
+
+    def first() -> None:
+        if not away.is_set():
+            away.set()
+            raise redis.ConnectionError("away")
+        heard.append("first")
+
+    def second() -> None:
+        heard.append("second")
+        done.set()
+
+    outbox = Outbox(None)  # type: ignore[arg-type]  # nothing is acknowledged here
+    outbox.tell(first)
+    outbox.tell(second)
+    assert done.wait(30)
+    assert outbox.flush(30)
+    assert heard == ["first", "second"]
