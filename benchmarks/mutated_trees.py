@@ -21,6 +21,7 @@ from pathlib import Path
 LEFT_OUT = (".*", "__pycache__", "build", "*.egg-info", "results")
 SAID_LINES = 25
 """Of pytest's output, for people."""
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::\w+)", re.MULTILINE)
 TEST = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 
 
@@ -115,10 +116,21 @@ class Tree:
 
     def run(self, tests: Sequence[str], limit_s: float | None) -> tuple[int | None, str]:
         """pytest's exit code, None if it took longer, and the end of what it said. Raises Stale."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        command += ["--hypothesis-seed=0", *(self.place_of(test) for test in tests)]
+        code, said = self._pytest(["-x", *(self.place_of(test) for test in tests)], limit_s)
+        return code, "\n".join(said.splitlines()[-SAID_LINES:])
+
+    def failing(self, tests: Sequence[str]) -> list[str]:
+        """Those that are red. Raises Stale: they cannot even be run."""
+        code, said = self._pytest(["-rfE", *(self.place_of(test) for test in tests)], None)
+        failed = set(FAILED.findall(said))
+        if code and not failed:
+            raise Stale("\n".join(said.splitlines()[-SAID_LINES:]))
+        return sorted(failed)
+
+    def _pytest(self, arguments: list[str], limit_s: float | None) -> tuple[int | None, str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         process = subprocess.Popen(
-            command,
+            [*command, "--hypothesis-seed=0", *arguments],
             cwd=self.root,
             # Ahead of an installed package that points at the tree that was copied.
             env={**os.environ, **self.env, "PYTHONPATH": str(self.root)},
@@ -136,4 +148,4 @@ class Tree:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-        return process.returncode, "\n".join(said.splitlines()[-SAID_LINES:])
+        return process.returncode, said

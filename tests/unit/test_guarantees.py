@@ -1,5 +1,6 @@
 """Small guarantees that no other test would notice the loss of: see benchmarks.mutants."""
 
+import sys
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
 from shared.settings import Settings
 from workers.delivery.outbox import Outbox
+from workers.model.loading import load_model
 
 
 def test_s3_allows_1024_bytes_of_a_key() -> None:
@@ -62,3 +64,13 @@ def test_what_redis_could_not_hear_it_is_told_later() -> None:
     assert done.wait(30)
     assert outbox.flush(30)
     assert heard == ["first", "second"]
+
+
+def test_four_bits_without_their_library_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in the environment of `make demo`."""
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ConfigError, match="bitsandbytes") as caught:
+        load_model("nowhere", model_id="m", quantized=True)
+    assert "jamak[worker]" in caught.value.cure
