@@ -4,8 +4,9 @@
 
 By uv, which pip fetches first: it downloads and unpacks many packages at once. It reads none of
 pip's configuration, so it is told what that says; where it cannot be told, or fails, pip does all
-of it. Neither compiles the thousands of modules that nobody will import. What goes on is said line
-by line, with the time and the sizes, on any terminal. Needs nothing but the standard library.
+of it. Of the thousands of modules only those are compiled that will be imported. What goes on is
+said line by line, with the time and the sizes, on any terminal. Needs nothing but the standard
+library.
 """
 
 import ast
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 SETTINGS = {
@@ -37,6 +39,14 @@ ONLY_PIPS = {
 }
 """Settings that say nothing about what is installed."""
 NUMBERS_OF_PIP = {"timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT"}
+IMPORTED = (
+    "workers.train.run workers.caption.captioner hypothesis _pytest.config",
+    "workers.tasks workers.delivery.lifecycle celery.bin.celery celery.worker.worker "
+    "celery.concurrency.thread moto.server moto.s3.urls moto.sqs.urls infra.demo.cli "
+    "producer.verbs.bulk producer.verbs.captions",
+)
+"""By the trainer and the captioner, and by the other processes: compiled at once, on two cores. Not
+by each of them for itself when all start together, or each time where no bytecode is written."""
 SILENT_S = 10.0
 """After so long without a word the time is said."""
 
@@ -74,12 +84,22 @@ def for_uv(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]] | No
 
 
 class Teller:
-    """Says lines with the time since the beginning, and the time alone when nothing comes."""
+    """Says lines with the time since the beginning, and the time alone when nothing comes; as long
+    as the block lasts."""
 
     def __init__(self, silent_s: float = SILENT_S) -> None:
         self._began = self._said = time.monotonic()
         self._silent_s, self._what = silent_s, ""
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watcher.join()
 
     def say(self, what: str) -> None:
         self._said = time.monotonic()
@@ -90,8 +110,7 @@ class Teller:
         self.say(what)
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(self._silent_s / 10)
+        while not self._over.wait(self._silent_s / 10):
             if time.monotonic() - self._said >= self._silent_s:
                 self.say(f"still {self._what}")
 
@@ -100,39 +119,76 @@ def run(
     teller: Teller, command: Sequence[str], environment: Mapping[str, str], left_out: Iterable[str]
 ) -> int:
     """Say what it says, but lines that begin with one of these."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, env={**environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() and not line.startswith(tuple(left_out)):
+                teller.say(line.strip())
+    return process.returncode
+
+
+def compile_imports(environment: Mapping[str, str]) -> None:
+    """By importing. What is not installed, or does not work here, is no matter now."""
+    writing = {**environment, "HF_HUB_OFFLINE": "1"}
+    writing.pop("PYTHONDONTWRITEBYTECODE", None)
+    program = (
+        "import contextlib, importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    with contextlib.suppress(Exception):\n"
+        "        importlib.import_module(name)\n"
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() and not line.startswith(tuple(left_out)):
-            teller.say(line.strip())
-    return process.wait()
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *names.split()],
+            env=writing,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for names in IMPORTED
+    ]
+    for process in started:
+        process.wait()
 
 
 def install(extras: str, environment: Mapping[str, str]) -> int:
-    teller = Teller()
-    wanted = ["--constraint", "constraints.txt", "--editable", f".[{extras}]"]
+    with Teller() as teller:
+        code = by_uv(teller, extras, environment)
+        if code:
+            teller.doing(f"installing jamak[{extras}] with pip: some minutes")
+            command = [*PIP, "install", "--no-compile", *wanted(extras)]
+            code = run(teller, command, environment, ("WARNING", "Requirement already"))
+        if not code:
+            teller.doing("compiling what will be imported")
+            compile_imports(environment)
+            teller.say("done")
+    return code
+
+
+def by_uv(teller: Teller, extras: str, environment: Mapping[str, str]) -> int:
+    """0: it is done."""
     listing = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
     told = for_uv(settings_of(listing))
-    if told is not None:
-        arguments, more = told
-        teller.doing("fetching uv, which fetches the rest")
-        uv = [*PIP, "install", "--quiet", "--constraint", "constraints.txt", "uv"]
-        if run(teller, uv, environment, ("WARNING",)) == 0:
-            teller.doing(f"installing jamak[{extras}]")
-            command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
-            # What was installed is listed by `uv pip list`.
-            if not run(teller, [*command, *arguments, *wanted], {**environment, **more}, (" ",)):
-                return 0
-        teller.say("that did not work: once more, with pip alone")
-    teller.doing(f"installing jamak[{extras}] with pip: some minutes")
+    if told is None:
+        return 1
+    arguments, more = told
+    teller.doing("fetching uv, which fetches the rest")
+    fetching = [*PIP, "install", "--quiet", "--constraint", "constraints.txt", "uv"]
+    if code := run(teller, fetching, environment, ("WARNING",)):
+        return code
+    teller.doing(f"installing jamak[{extras}]")
+    command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
     return run(
         teller,
-        [*PIP, "install", "--no-compile", *wanted],
-        environment,
-        ("WARNING", "Requirement already"),
+        [*command, *arguments, *wanted(extras)],
+        {**environment, **more},
+        (" ",),  # the list of all packages
     )
+
+
+def wanted(extras: str) -> list[str]:
+    return ["--constraint", "constraints.txt", "--editable", f".[{extras}]"]
 
 
 if __name__ == "__main__":
