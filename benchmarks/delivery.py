@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def quick(s3: S3Server, folder: Path) -> Report:
-    trial = Trial("jamak", s3, folder / "jamak", 1, size=2, threads=4, timeout_s=2.0)
+    trial = Trial("jamak", s3, folder / "jamak", 1, size=1, threads=4, timeout_s=2.0)
     return trial.run(16, Faults(worker_kills=1, redis_kills=0, freezes=0, drains=0))
 
 

@@ -165,7 +165,7 @@ def main() -> None:
     systems = ["jamak", "celery"] if arguments.quick else list(COMMANDS)
     need(*(name for name in systems if name != "jamak"))
     count = 1 if arguments.quick else arguments.rounds
-    sizes = (400, 4, 1.0) if arguments.quick else (arguments.tasks, PINGS, IDLE_S)
+    sizes = (150, 2, 0.3) if arguments.quick else (arguments.tasks, PINGS, IDLE_S)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     plan = [(i, name) for i in range(count) for name in systems]
     with tempfile.TemporaryDirectory(prefix="jamak-dispatch-") as folder:

@@ -57,8 +57,17 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.redis: RedisServer = start_redis(folder / "redis")
         self.s3: S3Server = start_s3(folder / "s3")
+        self._redis_number = 0
+        self.on_a_fresh_redis()
+
+    def on_a_fresh_redis(self) -> None:
+        """Whose peak of memory is that of what is done from here on."""
+        if self._redis_number:
+            self.client.close()
+            self.redis.stop()
+        self._redis_number += 1
+        self.redis: RedisServer = start_redis(self.folder / f"redis-{self._redis_number}")
         self.env = {
             **self.s3.env,
             "JAMAK_REDIS_URL": self.redis.url,
@@ -302,13 +311,10 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="jamak-enqueue-") as folder,
         Bars(console=Console(stderr=True)) as bars,
     ):
-        stack = Stack(Path(folder) / "speed")
+        stack = Stack(Path(folder))
         try:
             found: dict[str, dict[str, Any]] = dict(speeds(stack, names, count, rounds, bars))
-        finally:
-            stack.close()
-        stack = Stack(Path(folder) / "drain")  # a fresh Redis: its peak is this backlog's
-        try:
+            stack.on_a_fresh_redis()
             found["jamak"] |= drained(stack, drain_keys, bars)
         finally:
             stack.close()

@@ -94,14 +94,20 @@ class Tree:
         places = [self.place_of(test) for test in tests if self.has(test)]
         return not all(place.startswith("tests/unit/") for place in places)
 
-    @contextmanager
-    def mutated(self, mutation: Mutation) -> Iterator[None]:
-        """Raises Stale: its code is not there exactly once."""
+    def broken(self, mutation: Mutation) -> tuple[str, str]:
+        """The file as it is, and broken. Raises Stale: its code is not there exactly once."""
         path = self.root / mutation.file
         whole = path.read_text() if path.is_file() else ""
         if (count := whole.count(mutation.code)) != 1:
             raise Stale(f"{mutation.file} has its code {count} times")
-        self._write(path, whole.replace(mutation.code, mutation.broken))
+        return whole, whole.replace(mutation.code, mutation.broken)
+
+    @contextmanager
+    def mutated(self, mutation: Mutation) -> Iterator[None]:
+        """Raises Stale."""
+        whole, broken = self.broken(mutation)
+        path = self.root / mutation.file
+        self._write(path, broken)
         try:
             yield
         finally:

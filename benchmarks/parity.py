@@ -41,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(1)
     loaded = load_model(DEMO_MODEL, model_id="jamak-demo")
     witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
-    jobs = jobs_of(8 if arguments.quick else arguments.clips, SEED)
+    jobs = jobs_of(3 if arguments.quick else arguments.clips, SEED)
     same = dict.fromkeys(HOW, 0)
     with tempfile.TemporaryDirectory(prefix="jamak-parity-") as folder:
         for job in track(jobs, "captioning", console=Console(stderr=True)):

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=10_000_000)
     arguments = begin(parser)
     telemetry.configure_logging("warning")
-    most = 40_000 if arguments.quick else arguments.keys
+    most = 12_000 if arguments.quick else arguments.keys
     sizes = [most // 10, most // 2, most]
     with (
         tempfile.TemporaryDirectory(prefix="jamak-scale-") as folder,

@@ -3,6 +3,7 @@ benchmarks.mutants."""
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from producer.bucket.failures import redrive
 from producer.jobs.send import queue_of
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
-from shared.bucket.keys import failure_key
-from shared.bucket.records import Records
+from shared.bucket.keys import failure_key, view_key
+from shared.bucket.records import VIEWS, Records
 from shared.bucket.registry import ADAPTER_FILES
+from shared.bucket.storage import ObjectStore
 from shared.errors import BadAdapter, JamakError
 from shared.messages import CaptionJob, ModelIdentity, Video
 from tests.adapters import publish
@@ -49,6 +51,27 @@ def test_what_has_its_record_is_not_captioned_again(
 ) -> None:
     assert Records(world.store, world.settings).write(job, caption_of(job))
     assert work_with(world, Silent(), decoders).run(job, taken(world, job)) == "duplicate"
+
+
+def test_a_view_that_is_overtaken_shows_the_newer_one(world: World, job: CaptionJob) -> None:
+    older = caption_of(job)
+    newer = older.model_copy(update={"text": "더 새로운 자막", "created_at": datetime.now(UTC)})
+
+    class Overtaken(ObjectStore):
+        """Somebody renders the newer caption after the older one's views, all but the last."""
+
+        def put(self, bucket: str, key: str, body: bytes, **options: Any) -> str:
+            if key.endswith(".json") and not overtaken:
+                overtaken.append(key)
+                Records(world.store, world.settings).render(newer)
+            return super().put(bucket, key, body, **options)
+
+    overtaken: list[str] = []
+    Records(Overtaken(), world.settings).render(older)
+    assert overtaken
+    for ending in VIEWS:
+        key = view_key(world.prefix, job.video.bucket, job.video.key, ending)
+        assert "더 새로운 자막" in world.store.get(world.output, key).decode()
 
 
 def test_a_failure_goes_before_its_job_is_sent_again(world: World, job: CaptionJob) -> None:

@@ -6,10 +6,13 @@ import threading
 import pytest
 import redis
 
+from shared.bucket.formats import to_srt, to_vtt
 from shared.bucket.keys import MAX_KEY_BYTES
 from shared.errors import ConfigError
+from shared.messages import CaptionJob, Recipe, Video
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
 from shared.settings import Settings
+from tests.backlogs import caption_of
 from workers.delivery.outbox import Outbox
 from workers.model.loading import load_model
 
@@ -42,6 +45,15 @@ def test_the_rules_of_prompts(prompt: str, named: str) -> None:
         assert check_prompt(good) == good
     with pytest.raises(ConfigError, match=named):
         check_prompt(prompt)
+
+
+def test_an_empty_line_does_not_end_a_cue() -> None:
+    recipe = Recipe(prompt=BASE_PROMPT, model="m", revision="r")
+    video = Video(bucket="b", key="k.mp4", etag="e", size_bytes=1)
+    caption = caption_of(CaptionJob(video=video, recipe=recipe))
+    spoken = caption.model_copy(update={"text": "하나\n\n \n둘"})
+    for written in (to_vtt(spoken), to_srt(spoken)):
+        assert written.decode().endswith("\n하나\n둘\n")
 
 
 def test_what_redis_could_not_hear_it_is_told_later() -> None:
