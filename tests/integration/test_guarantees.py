@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 
 from producer.bucket.failures import redrive
+from producer.bucket.reconcile import Reconciler
 from producer.jobs.send import queue_of
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
@@ -74,12 +75,23 @@ def test_a_view_that_is_overtaken_shows_the_newer_one(world: World, job: Caption
         assert "더 새로운 자막" in world.store.get(world.output, key).decode()
 
 
+def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:
+    Records(world.store, world.settings).write_failure(job, failure_of(job, "truncated"))
+    queue = queue_of("t4", bulk=True)
+    reconciler = Reconciler(world.settings, world.store, world.queues, lambda queue: 100)
+    before = world.waiting(queue)
+    told = reconciler.videos([job.video], job.recipe, "t4", queue)
+    assert (told.failed, told.missing, told.enqueued) == ({"truncated": 1}, 0, 0)
+    assert world.waiting(queue) == before
+
+
 def test_a_failure_goes_before_its_job_is_sent_again(world: World, job: CaptionJob) -> None:
     """Whatever happens in between, reconcile finds the job missing."""
     failure = failure_of(job, "truncated")
     assert Records(world.store, world.settings).write_failure(job, failure)
     key = failure_key(world.prefix, job)
-    there = []
+    queue, there = queue_of("t4", bulk=True), []
+    before = world.waiting(queue)
 
     def room(queue: str) -> int:
         there.append(world.store.exists(world.output, key))
@@ -87,7 +99,7 @@ def test_a_failure_goes_before_its_job_is_sent_again(world: World, job: CaptionJ
 
     redrive(world.store, world.settings, world.queues, [failure], room)
     assert there == [False]
-    assert world.waiting(queue_of("t4", bulk=True)) == 1
+    assert world.waiting(queue) == before + 1
 
 
 def test_what_was_lost_on_the_last_try_has_no_failure(world: World, job: CaptionJob) -> None:
