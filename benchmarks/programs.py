@@ -25,7 +25,7 @@ PROGRAMS = {
     "enqueue": Program("How fast do many keys become jobs?", 7, 600),
     "frames": Program("How fast are the right frames found, beside other libraries?", 4, 1500),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 9, 300),
-    "mutants": Program("Is each guarantee held by a test?", 8, 900),
+    "mutants": Program("Is each guarantee held by a test?", 8, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
     "scale": Program("Does each key of a large backlog cost what a small one's does?", 3, 400),
     "scenes": Program("Are scene changes found, and nothing else?", 5, 600),

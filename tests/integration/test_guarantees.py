@@ -2,6 +2,7 @@
 benchmarks.mutants."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,3 +167,11 @@ def test_a_refused_adapter_is_not_used(world: World, tmp_path: Path) -> None:
     captioner = Choosy()
     AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None).look()
     assert captioner.adapters == []
+
+
+def test_who_finds_nothing_waits_to_be_woken(world: World) -> None:
+    """Hundreds of idle workers that only ask would keep Redis busy."""
+    leases = Leases(world.queues, 1, dict)
+    began = time.monotonic()
+    assert leases.receive(["caption.a100"], 0.4) is None
+    assert time.monotonic() - began > 0.3
