@@ -11,16 +11,16 @@ model -> figures.
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks.programs import begin, parser_of
-from infra.demo.clips import SIZES
-from infra.demo.contact_sheet import misses_page
-from infra.demo.evaluation import FRAMES, PROCESSES, Answer, interviews, jobs_of, misses, summary
+
+if TYPE_CHECKING:
+    from infra.demo.evaluation import Answer
 
 MODELS = Path(__file__).parent.parent / "infra" / "demo" / "models"
 FILMS, QUICK_FILMS = 1200, 12
@@ -52,6 +52,11 @@ def main() -> None:
     arguments = begin(parser)
     if arguments.films < LEAST_FILMS:
         parser.error(f"--films: at least {LEAST_FILMS}, or some kind of film is missing")
+    # Torch takes seconds to load: first it is said how long all takes.
+    from infra.demo.clips import SIZES
+    from infra.demo.contact_sheet import misses_page
+    from infra.demo.evaluation import FRAMES, PROCESSES, interviews, jobs_of, misses, summary
+
     directories = arguments.models or sorted(file.parent for file in MODELS.glob("*/config.json"))
     if arguments.quick:
         jobs, frames = jobs_of(QUICK_FILMS, arguments.seed, SIZES[1:4]), FRAMES[:2]

@@ -16,18 +16,11 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks.programs import begin, parser_of
-from infra.demo.clips import film
-from infra.demo.evaluation import Eyewitness, jobs_of
-from infra.local.stack import DEMO_MODEL
-from workers.model.loading import load_model
-from workers.video import convert
-from workers.video.sampling import sample_frames
 
 SEED, FRAMES = 7, 4
 HOW = [("AREA", "BICUBIC"), ("BICUBIC", "BICUBIC"), ("AREA", "BILINEAR")]
@@ -38,6 +31,16 @@ def main() -> None:
     parser = parser_of("parity", __doc__, quick="a few clips")
     parser.add_argument("--clips", type=int, default=300)
     arguments = begin(parser)
+    # Torch takes seconds to load: first it is said how long all takes.
+    import torch
+
+    from infra.demo.clips import film
+    from infra.demo.evaluation import Eyewitness, jobs_of
+    from infra.local.stack import DEMO_MODEL
+    from workers.model.loading import load_model
+    from workers.video import convert
+    from workers.video.sampling import sample_frames
+
     torch.set_num_threads(1)
     loaded = load_model(DEMO_MODEL, model_id="jamak-demo")
     witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
