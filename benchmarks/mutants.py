@@ -103,7 +103,7 @@ def judged(
         bar = bars.add_task("mutations", total=len(mutations))
         for verdict in pool.map(one, mutations):
             bars.advance(bar)
-            if verdict.colour != "red":
+            if verdict.colour != "red" or not console.is_terminal:
                 bars.print(f"{verdict.colour}: {verdict.name} {verdict.why}", markup=False)
             yield verdict
 
