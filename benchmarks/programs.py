@@ -20,15 +20,15 @@ class Program:
 PROGRAMS = {
     "caption_quality": Program("How often do the demo's models tell what a film shows?", 11, 5400),
     "decoders": Program("What do decoder processes cost, and who waits for whom?", 6, 240),
-    "delivery": Program("What survives kill -9, restarts and frozen processes?", 9, 1500),
-    "dispatch": Program("What does it cost that no message is lost?", 10, 420),
-    "enqueue": Program("How fast do many keys become jobs?", 7, 600),
-    "frames": Program("How fast are the right frames found, beside other libraries?", 4, 1500),
-    "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 9, 300),
-    "mutants": Program("Is each guarantee held by a test?", 8, 600),
+    "delivery": Program("What survives kill -9, restarts and frozen processes?", 8, 1500),
+    "dispatch": Program("What does it cost that no message is lost?", 6, 420),
+    "enqueue": Program("How fast do many keys become jobs?", 6, 600),
+    "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
+    "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
+    "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
     "scale": Program("Does each key of a large backlog cost what a small one's does?", 3, 400),
-    "scenes": Program("Are scene changes found, and nothing else?", 5, 600),
+    "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
 }
 
