@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shared.errors import ConfigError, JamakError
+from shared.signals import interrupt_on_signal
 
 EX_CONFIG = 78
 """sysexits.h"""
@@ -21,6 +22,7 @@ EX_CONFIG = 78
 
 def main() -> NoReturn:
     """Build the command from the installed verbs, run it, and explain what goes wrong."""
+    interrupt_on_signal()
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,

@@ -2,24 +2,25 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 from infra.local.metrics import is_ready, read_metrics
 from infra.local.ports import free_port
-from infra.local.processes import Process
 from infra.local.procfile import ROOT, read_procfile
 from infra.local.stack import DEMO_MODEL
 from shared.telemetry.metrics import KNOWN
+from tests.warm import WarmProcess
 from tests.world import World
 
 
 class Captioner:
     def __init__(self, world: World, folder: Path, **settings: str) -> None:
         self.port = free_port()
-        self.process = Process(
+        self.process = WarmProcess(
             "captioner",
-            ["sh", "-c", read_procfile()["captioner"]],
+            shlex.split(read_procfile()["captioner"].removeprefix("exec ")),
             log=folder / f"captioner-{self.port}.log",
             env={
                 **os.environ,

@@ -1,12 +1,10 @@
 """The operator's verbs for many videos: enqueue, feed, reconcile, export."""
 
-import signal
 import sys
 import threading
 import time
 from dataclasses import asdict
 from functools import partial
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,6 +14,7 @@ from rich.table import Table
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
@@ -29,31 +28,32 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
-    warn_unserved,
 )
 from producer.verbs.options import (
     Asked,
     asks,
     opened,
     scan_with_bar,
+    warn_of_unserved,
 )
+from producer.verbs.process import running
 from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
+from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject
 from shared.settings import Settings
+from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
+from shared.waiting import wait_for
 
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    telemetry.log_everything("info")
-    with telemetry.refusing():
-        settings, store, queues = opened()
-        telemetry.log_everything(settings.log_level)
+    with running() as (settings, store, queues):
         _feed(settings, store, queues)
 
 
@@ -67,21 +67,24 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
 
     feeder = Feeder(
         find,
+        lambda names: fed_of(queues, names),
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
     )
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop() -> float:
         feeder.health.ending()
         stopping.set()
+        return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    end_on_signal(stop)
     training = leased_queues(settings, train_prefix(settings))
     fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
+    wait_for("Redis", queues.prove_sending)
+    wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     feeder.run()
 
@@ -129,19 +132,21 @@ def enqueue(
         try:
             made = enqueuer.take(uri)
             if isinstance(made, Backlog):
-                scan_with_bar(settings, store, queues, made)
+                scan_with_bar(settings, store, queues, made, scan_new)
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError) as error:
+        except (Reject, ConfigError, NoVideos) as error:
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
-    told.served = enqueuer.is_served(told.queue)
+    sent = told.queues if told.enqueued else []
+    unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
     if as_json:
-        print_json({**asdict(told), "recipe": recipe.id, "dry_run": dry_run})
+        rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
+        print_json({**asdict(told), **rest})
     else:
         verb = "would be enqueued" if dry_run else "enqueued"
-        where = f" on {told.queue}" if told.queue else ""
+        where = f" on {', '.join(told.queues)}" if told.queues else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
         if told.failed:
             out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
@@ -149,8 +154,6 @@ def enqueue(
             out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
         for name in told.backlogs:
             out.print(f"how it goes: jamak backlog status {name}")
-    if told.enqueued and not told.served:
-        warn_unserved(told.queue)
     if told.refused:
         sys.exit(1)
 
@@ -183,14 +186,21 @@ def reconcile(
             least = asked.least
             entries = open_source(what, store, settings).entries()
             videos = (entry.video for entry in entries if entry.video)
-            told = one.videos(videos, recipe, least, queue_of(least, bulk=True))
+            queue = queue_of(least, bulk=True)
+            told = one.videos(videos, recipe, least, queue)
+            wanted = told.videos
         else:
-            told = one.backlog(Feed(Backlog(store, settings, what), queues))
+            ours = Feed(Backlog(store, settings, what), queues)
+            queue, recipe = ours.queue, ours.manifest.recipe
+            told = one.backlog(ours)
+            wanted = ours.manifest.lines if ours.cursor.state == "running" else 0
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
+    waiting = wanted > told.done + sum(told.failed.values())
+    unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
     if as_json:
-        print_json({**asdict(told), "dry_run": dry_run})
+        print_json({**asdict(told), "unserved": unserved, "dry_run": dry_run})
     else:
         show_reconciled(told)
     if told.unread:
@@ -221,7 +231,7 @@ def export(
     """Captions as a data set: a file for each 10,000 videos. Goes on where it was cut."""
     settings, store, _ = opened()
     if what.startswith("s3://"):
-        parts = prefix_parts(store, settings, *parse_uri(what))
+        parts = prefix_parts(store, settings, *parse_uri(what, "WHAT"))
     else:
         parts = backlog_parts(store, settings, what)
     with bars() as shown:

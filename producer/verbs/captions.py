@@ -9,22 +9,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from producer.bucket.segments import segments_done
-from producer.jobs.recipes import recipe_of
-from producer.uploads.listen import listener_of
-from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
+from producer.bucket.captions import newest
+from producer.uploads.listen import listen_until_stopped
+from producer.verbs.console import AsJson, err, out, print_json, warn
 from producer.verbs.failures import show_failure
+from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
-from shared import telemetry
-from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
-from shared.bucket.videos import video_of
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
-from shared.errors import ConfigError, JamakError, Missing
-from shared.messages import Caption, CaptionJob
-from shared.settings import Settings, load_settings
+from shared.errors import ConfigError
+from shared.messages import Caption, Failure
+from shared.settings import load_settings
 
 SHOWN_FRAMES = 32
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
@@ -66,60 +63,74 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    telemetry.log_everything("info")
-    with telemetry.refusing():
-        settings = load_settings()
-        telemetry.log_everything(settings.log_level)
-        listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
+    with running() as (settings, store, queues):
+        listen_until_stopped(settings, store, queues)
 
 
 def status(as_json: AsJson = False) -> None:
-    """What waits, who serves it, which adapters are in use."""
+    """What waits and why, who serves it, which adapters are in use."""
     settings = load_settings()
     found = read_status(settings)
     if as_json:
         print_json(found)
         return
-    table = Table("queue", "waiting", "to run alone", "workers")
+    table = Table("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
-        row = str(queue["waiting"]), str(queue["alone"]), "\n".join(queue["workers"]) or "-"
-        table.add_row(name, *row)
+        why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
+        if name in found["sampled"]:
+            why.insert(0, f"of the first {queue['looked_at']:,}:")
+        counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
+        table.add_row(name, *counts, escape("\n".join(why)))
     out.print(table)
     for what, counts in (
         ("in flight", found["in_flight"]),
-        ("waiting for another try", found["delayed"]),
+        ("waiting for another try, or handed on", found["delayed"]),
         ("set aside as no message of ours", found["poison"]),
     ):
         out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(f"adapter of base {adapter['base'][:12]}: {version}")
-    for name in unserved(found):
-        warn_unserved(name)
+    for message in unserved(found):
+        warn(message)
 
 
-def show(
-    uri: Annotated[str, typer.Argument(help="s3://bucket/key of the video")],
-    as_json: AsJson = False,
-) -> None:
-    """The caption of a video, and how it was made."""
+VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]
+
+
+def show(uri: VideoAt, as_json: AsJson = False) -> None:
+    """The caption of a video, how it was made and where it lies."""
     settings, store = load_settings(), ObjectStore()
-    bucket, key = place_of(uri)
-    if not key:
-        raise ConfigError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
+    bucket, key = video_at(uri)
+    found = newest(store, settings, bucket, key)
+    if isinstance(found, Failure):
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show_failure(found)
+        sys.exit(1)
     records = Records(store, settings)
-    try:
-        caption = records.show(bucket, key)
-    except Missing:
-        caption = _newest(settings, store, records, bucket, key, as_json)
+    record, views = records.place_of(found), records.places_of_views(bucket, key)
     if as_json:
-        print_json(caption.model_dump(mode="json"))
+        print_json({**found.model_dump(mode="json"), "record": record, "views": views})
         return
-    out.print(escape(caption.text), style="bold", highlight=False)
+    out.print(escape(found.text), style="bold", highlight=False)
     table = Table(show_header=False, box=None)
-    for name, value in _provenance(caption):
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in _provenance(found):
         table.add_row(name, escape(value))
+    table.add_row("views", escape("\n".join(views)))
+    table.add_row("record", escape(record))
     out.print(table)
+
+
+def video_at(uri: str) -> tuple[str, str]:
+    """Raises ConfigError: it names no video."""
+    bucket, key = place_of(uri, "URI")
+    if not key:
+        raise ConfigError(f"URI: {uri} is a bucket", cure="Name one video: s3://bucket/key.")
+    return bucket, key
 
 
 def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
@@ -146,48 +157,15 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     yield "made", f"{caption.created_at:%Y-%m-%d %H:%M:%S} UTC by jamak {caption.jamak}"
 
 
-def _newest(
-    settings: Settings, store: ObjectStore, records: Records, bucket: str, key: str, as_json: bool
-) -> Caption:
-    """There is no view: the record by today's recipe, or why there is none."""
-    if ":" in bucket:
-        raise NoCaption("it has no caption yet", cure="Wait for it (`jamak status`).")
-    try:
-        video = video_of(store.head(bucket, key))
-    except Missing as error:
-        raise ConfigError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
-    job = CaptionJob(video=video, recipe=recipe_of(settings))
-    caption = records.find(job)
-    if caption is not None:
-        return caption
-    failure = records.find_failure(job)
-    if failure is None:
-        begun = segments_done(store, settings, video)
-        far = f": {begun[0]} of {begun[1]} segments are done" if begun else ""
-        raise NoCaption(
-            f"{video.uri} has no caption yet{far}",
-            cure=f"Wait for it (`jamak status`), or `jamak enqueue {video.uri}`.",
-        )
-    if as_json:
-        print_json(failure.model_dump(mode="json"))
-    else:
-        show_failure(failure)
-    sys.exit(1)
-
-
-class NoCaption(JamakError):
-    reason = "no_caption"
-
-
 def upload(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
     to: Annotated[str, typer.Argument(help="s3://bucket/prefix/")],
 ) -> None:
     """Put local files into a bucket, for those without another S3 client at hand."""
     store = ObjectStore()
-    bucket, prefix = parse_uri(to)
+    bucket, prefix = parse_uri(to, "TO")
     if prefix and not prefix.endswith("/"):
-        raise ConfigError(f"{to} is no prefix", cure=f"End it with a slash: {to}/")
+        raise ConfigError(f"TO: {to} is no prefix", cure=f"End it with a slash: {to}/")
     for file in files:
         with err.status(f"uploading {file.name} …"):
             store.upload(file, bucket, prefix + file.name)

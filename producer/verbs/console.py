@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -37,8 +38,8 @@ def bars() -> Progress:
     )
 
 
-def warn_unserved(queue: str) -> None:
-    err.print(f"[yellow]no live worker serves {queue}: its jobs wait until one does[/yellow]")
+def warn(message: str) -> None:
+    err.print(f"[yellow]{escape(message)}[/yellow]", highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

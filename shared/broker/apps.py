@@ -9,9 +9,10 @@ import redis
 from celery import Celery
 
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.refusals import meaning
 from shared.broker.transport import SCHEME
 from shared.cards import CLASSES, GPU_CLASSES
-from shared.errors import BrokerUnavailable, ConfigError
+from shared.errors import ConfigError
 from shared.settings import Settings
 
 CAPTION_TASK = "jamak.caption"
@@ -48,11 +49,11 @@ def train_prefix(settings: Settings) -> str:
 
 @contextmanager
 def reaching_redis() -> Iterator[None]:
-    """Around what talks to the broker. Raises BrokerUnavailable."""
+    """Around what talks to the broker. Raises BrokerUnavailable, BrokerRefuses."""
     try:
         yield
     except (kombu.exceptions.OperationalError, redis.RedisError) as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+        raise meaning(error) from error
 
 
 def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:

@@ -5,6 +5,7 @@ Knows nothing of captions: buckets, keys and bytes only.
 
 import io
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,18 +22,22 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,
     HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
 )
 
+from shared.bucket.refusals import code_of, date_of, of_client, refusal, status_of
 from shared.errors import (
     ConfigError,
     Conflict,
     Forbidden,
+    JamakError,
     Missing,
+    NoSuchBucket,
+    NoSuchQueue,
     Overwritten,
+    QueueUnavailable,
     StoreUnavailable,
 )
+from shared.unreachable import why_unreachable
 from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -74,10 +79,16 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """S3 or anything that speaks its API. Safe to share between threads."""
+    """S3 or anything that speaks its API. Safe to share between threads.
+
+    Raises ConfigError, also from every request: the AWS settings or credentials are wrong.
+    """
 
     def __init__(self, tries: int = TRIES) -> None:
-        self._s3: S3Client = boto3.client("s3", config=_network(tries))
+        with of_client("S3"):
+            self._s3: S3Client = boto3.client("s3", config=_network(tries))
+        self._known: set[str] = set()
+        """Buckets that are there."""
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -85,10 +96,10 @@ class ObjectStore:
         """What is there; with `etag`, that content or none.
 
         Raises:
-            Missing, Forbidden, StoreUnavailable, as all reads do.
+            Missing, NoSuchBucket, Forbidden, StoreUnavailable, as all reads do.
             Overwritten: the object's content is not the one asked for.
         """
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
         return ObjectInfo(
             bucket,
@@ -110,7 +121,7 @@ class ObjectStore:
         version_id: str | None = None,
     ) -> bytes:
         """The bytes from `start` to `end`, which is not included. Raises as `head`."""
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.get_object(
                 Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **_pin(etag, version_id)
             )
@@ -127,13 +138,13 @@ class ObjectStore:
         return self.get_with_etag(bucket, key)[0]
 
     def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.get_object(Bucket=bucket, Key=key)
             return found["Body"].read(), found["ETag"].strip('"')
 
     def download(self, bucket: str, key: str, path: Path) -> None:
         """Stream an object into a file."""
-        with _translated(bucket, key), path.open("wb") as file:
+        with self._translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -166,7 +177,7 @@ class ObjectStore:
             condition["IfMatch"] = f'"{if_match}"'
         for left in reversed(range(CONFLICT_TRIES)):
             try:
-                with _translated(bucket, key, writing=True):
+                with self._translated(bucket, key, writing=True):
                     done = self._s3.put_object(
                         Bucket=bucket,
                         Key=key,
@@ -183,7 +194,7 @@ class ObjectStore:
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
-        with _translated(bucket, key, writing=True):
+        with self._translated(bucket, key, writing=True):
             try:
                 self._s3.upload_file(str(path), bucket, key)
             except S3UploadFailedError as error:
@@ -191,7 +202,7 @@ class ObjectStore:
                 raise error.__context__ or error from None
 
     def delete(self, bucket: str, key: str) -> None:
-        with _translated(bucket, key, writing=True):
+        with self._translated(bucket, key, writing=True):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, bucket: str, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
@@ -211,7 +222,7 @@ class ObjectStore:
     ) -> tuple[Sequence[ObjectInfo], bool]:
         """At most PAGE_KEYS objects, and whether there are more."""
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        with _translated(bucket, prefix):
+        with self._translated(bucket, prefix):
             page = self._s3.list_objects_v2(
                 Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **start
             )
@@ -228,10 +239,72 @@ class ObjectStore:
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, Delimiter="/"
         )
-        with _translated(bucket, prefix):
+        with self._translated(bucket, prefix):
             for page in pages:
                 for item in page.get("CommonPrefixes", ()):
                     yield item["Prefix"].removeprefix(prefix).rstrip("/")
+
+    @contextmanager
+    def _translated(self, bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
+        where = f"s3://{bucket}/{key}"
+        try:
+            yield
+            self._known.add(bucket)
+        except ClientError as error:
+            status, code = status_of(error), code_of(error)
+            if status == 412 and writing:
+                raise Conflict(f"{where}: {code}") from error
+            if status == 412:
+                raise Overwritten(f"{where} is no longer the version that was asked for") from error
+            if status == 409 and code == "ConditionalRequestConflict":
+                raise _UnderWay(f"{where}: {code}") from error
+            if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
+                raise StoreUnavailable(f"{where}: {code or status}") from error
+            self._tell_apart(where, bucket, error)
+            if status == 404:
+                raise Missing(f"{where} does not exist ({code})") from error
+            if status == 403:
+                raise Forbidden(f"{where}: access denied ({code})") from error
+            raise
+        except BotoCoreError as error:
+            refused = refusal(where, error)
+            if refused is not None:
+                raise refused from error
+            raise _away(StoreUnavailable, where, error) from error
+
+    def _tell_apart(self, where: str, bucket: str, error: ClientError) -> None:
+        """Raises ConfigError: not the object is the matter, but the bucket or who asks for it.
+
+        The answer to a HEAD has no text that says which; then a listing is asked, once.
+        """
+        code = code_of(error)
+        if code.isdigit() and bucket not in self._known:
+            try:
+                self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            except ClientError as second:
+                error, code = second, code_of(second)
+            except BotoCoreError:
+                return  # the first answer counts
+        if code == "NoSuchBucket":
+            raise NoSuchBucket(bucket) from error
+        refused = refusal(where, error)
+        if refused is not None:
+            raise refused from error
+        self._known.add(bucket)
+
+    def clock_ahead_s(self, bucket: str, now: Callable[[], float]) -> float | None:
+        """How far this clock is ahead of the store's; None: its answer has no date.
+
+        Raises StoreUnavailable, and nothing else: an answer that refuses has a date as well.
+        """
+        try:
+            answer: Any = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as error:
+            answer = error.response
+        except BotoCoreError as error:
+            raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
+        date = date_of(answer)
+        return None if date is None else now() - date
 
 
 def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:
@@ -275,7 +348,7 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     except (Missing, Forbidden) as error:
         raise ConfigError(
             f"the output s3://{bucket}/{prefix} cannot be written: {error}",
-            cure="Create the bucket, grant s3:PutObject, or change JAMAK_OUTPUT.",
+            cure="Grant s3:PutObject, or change JAMAK_OUTPUT.",
         ) from error
     raise ConfigError(
         f"the store behind s3://{bucket}/{prefix} ignores If-None-Match: captions could be "
@@ -284,46 +357,60 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     )
 
 
-def sqs_client() -> "SQSClient":
-    """Raises ConfigError: no region."""
-    try:
+def sqs_client(tries: int = TRIES) -> "SQSClient":
+    """Raises ConfigError: the AWS settings are wrong, or say no region."""
+    with of_client("SQS"):
         # A long poll of 20 s must fit the read timeout.
-        client: SQSClient = boto3.client("sqs", config=_network(TRIES, read_timeout_s=30))
-    except NoRegionError as error:
-        raise ConfigError("SQS: no AWS region", cure="Set AWS_DEFAULT_REGION.") from error
+        client: SQSClient = boto3.client("sqs", config=_network(tries, read_timeout_s=30))
     return client
 
 
 @contextmanager
-def _translated(bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
-    where = f"s3://{bucket}/{key}"
+def reaching_sqs(sqs: "SQSClient", url: str) -> Iterator[None]:
+    """Around what asks SQS for something.
+
+    Raises:
+        NoSuchQueue, BadCredentials, WrongRegion, ConfigError: somebody must change something.
+        QueueUnavailable: it may come back.
+    """
     try:
         yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = error.response.get("Error", {}).get("Code", "")
-        if status == 412 and writing:
-            raise Conflict(f"{where}: {code}") from error
-        if status == 412:
-            raise Overwritten(f"{where} is no longer the version that was asked for") from error
-        if status == 409 and code == "ConditionalRequestConflict":
-            raise _UnderWay(f"{where}: {code}") from error
-        if status == 404:
-            raise Missing(f"{where} does not exist ({code})") from error
-        if status == 403:
-            raise Forbidden(f"{where}: access denied ({code})") from error
-        if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
-            raise StoreUnavailable(f"{where}: {code or status}") from error
-        raise
-    except NoCredentialsError as error:
-        raise ConfigError(
-            f"{where}: no AWS credentials",
-            cure="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role.",
-        ) from error
-    except (ConnectionError, HTTPClientError) as error:
-        raise StoreUnavailable(f"{where}: {error}") from error
-    except BotoCoreError as error:
-        # Streams end with errors of their own when the connection breaks in the middle.
-        if type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError"):
-            raise StoreUnavailable(f"{where}: {error}") from error
-        raise
+    except (ClientError, BotoCoreError) as error:
+        status, code = status_of(error), code_of(error)
+        here, there = sqs.meta.region_name, region_of_queue(url)
+        elsewhere = f"; its URL says {there}, and AWS_DEFAULT_REGION {here}"
+        if "NonExistentQueue" in code or code == "QueueDoesNotExist":
+            raise NoSuchQueue(
+                f"{url}: there is no such queue{elsewhere if there and there != here else ''}"
+            ) from error
+        refused = refusal(url, error)
+        if refused is not None:
+            raise refused from error
+        if status == 429 or status >= 500 or "Throttl" in code:
+            raise QueueUnavailable(f"{url}: {code or status}") from error
+        if isinstance(error, ClientError):
+            raise ConfigError(
+                f"{url}: {error}", cure="Grant the role what docs/ingest.md lists for SQS."
+            ) from error
+        raise _away(QueueUnavailable, url, error) from error
+
+
+def region_of_queue(url: str) -> str | None:
+    """`https://sqs.<region>.amazonaws.com/…`"""
+    found = re.match(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.", url)
+    return (found[1] or found[2]) if found else None
+
+
+def _away(
+    kind: type[StoreUnavailable] | type[QueueUnavailable], where: str, error: BotoCoreError
+) -> JamakError:
+    """Where it is no matter of the connection, the error as it is."""
+    known = why_unreachable(error)
+    # Streams end with errors of their own when the connection breaks in the middle.
+    cut = type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError")
+    if known is None and not cut and not isinstance(error, ConnectionError | HTTPClientError):
+        raise error
+    if known is None:
+        return kind(f"{where}: {error}")
+    what, cure = known
+    return kind(f"{where}: {what} ({error})", cure=f"{cure} (AWS_ENDPOINT_URL, if you set one.)")

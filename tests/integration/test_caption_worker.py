@@ -16,6 +16,7 @@ from producer.backlog.backlogs import read_backlog
 from producer.backlog.feeder import Feed, feed_round
 from producer.backlog.scan import create, scan
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.served import VERSION, Needs, needs_of, why_unserved
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
 from shared.bucket.keys import record_key, view_key
@@ -102,6 +103,15 @@ def test_a_backlog_counts_how_its_videos_end(
     (worker,) = world.queues.workers()
     wait_until(lambda: world.queues.workers()[0].about["jobs_per_busy_s"], 20, "a measured rate")
     assert worker.about["card"] == "cpu"
+    assert why_unserved([worker], "caption.t4.bulk", needs_of(world.recipe)) is None
+    other = world.recipe.model_copy(update={"model": "another/model"})
+    unserved = why_unserved([worker], "caption.t4.bulk", needs_of(other))
+    assert unserved
+    assert "live ones serve tests/tiny@1 (1)" in unserved.message
+    newer = Needs("tests/tiny@1", VERSION + 1)
+    unserved = why_unserved([worker], "caption.t4.bulk", newer)
+    assert unserved
+    assert unserved.reason == "newer_message"
 
 
 def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(

@@ -174,7 +174,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
         (log,) = tmp_path.glob("jamak-*/logs/trainer.log")
         assert "taking work" in [said["event"] for said in check_log(log)]
         process.send_signal(number)
-        process.wait(timeout=20)
+        process.wait(timeout=200)
     wait_until(lambda: not any(alive(pid) for pid in started), 5, "the end of its processes")
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", exports)}
     assert len(ports) == 2
@@ -220,7 +220,7 @@ def test_what_is_not_ready_in_time_is_stopped(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     wait_until(lambda: "loading" in process.log.read_text(), 10, "its first words")
-    with pytest.raises(ProcessFailed, match=r"(?s)slow was not ready within 0 s.*still loading"):
+    with pytest.raises(ProcessFailed, match=r"(?s)slow is not ready after 0 s.*still loading"):
         process.wait_until(lambda: False, 0.1)
     assert process.poll() is not None
 

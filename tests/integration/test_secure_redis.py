@@ -12,9 +12,11 @@ from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
 from producer.jobs.fleet import fleet_reading
+from producer.jobs.training import Training, new_job_id
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
+from tests.training import make_job
 from tests.verbs import jamak
 from tests.videos import write_clip
 from tests.waiting import wait_until
@@ -129,6 +131,16 @@ def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
             assert queues.poison(delivery.lease, "a test")
     queues.wait(["train"], 0.1)
     queues.leave()
+
+
+def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+    producer = as_role(secure, "producer")
+    secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
+    training = Training(producer.settings, producer.store, producer.training)
+    job = make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl")
+    training.submit(job)
+    assert training.job(job.id).state == "queued"
+    assert training.cancel(job.id) == "cancelled"
 
 
 def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:

@@ -221,12 +221,15 @@ class Leases:
         log.error("no message of ours", reason=reason)
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
-    def release(self, lease: Lease, delay_s: float = 0.0, *, tried: bool = True) -> None:
-        """Give the message back; `tried`: this was one of its attempts."""
+    def release(
+        self, lease: Lease, delay_s: float = 0.0, *, tried: bool = True, why: str = ""
+    ) -> None:
+        """Give the message back; `tried`: this was one of its attempts, and met the error `why`."""
         name = lease.delivery.lease
         history = lease.delivery.history.tried() if tried else None
         self._settle(
-            lease, lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s))
+            lease,
+            lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why)),
         )
 
     def _end(self, name: str, how: Callable[[], object]) -> None:

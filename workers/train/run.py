@@ -16,8 +16,9 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,7 +35,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import Row, read_rows, with_splits
 from workers.train.dpo import train_dpo
-from workers.train.evaluate import caption_rows, score
+from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
 from workers.train.sft import train_sft
 
@@ -87,6 +88,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     )
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
+    better, worse = changed(before, after)
     return TrainResult(
         base=loaded.identity,
         metrics={
@@ -98,6 +100,9 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             "loss_last": fmean(losses[-tenth:]),
             "n_train": len(train_rows),
             "n_eval": len(eval_rows),
+            "n_eval_videos": len(after.by_video),
+            "n_better": better,
+            "n_worse": worse,
         },
     )
 
@@ -156,11 +161,19 @@ def main(job_file: Path, workdir: Path) -> int:
             {
                 "base": result.base.model_dump(mode="json"),
                 "metrics": result.metrics,
-                "libraries": {name: version(name) for name in LIBRARIES},
+                "libraries": _versions(),
             }
         )
     )
     return 0
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # bitsandbytes is for 4-bit weights alone
+            found[name] = version(name)
+    return found
 
 
 def _end_with_parent() -> None:
