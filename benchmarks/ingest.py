@@ -38,6 +38,7 @@ from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import record_key
 from shared.errors import Conflict
 from shared.messages import CaptionJob, decode
+from shared.telemetry.health import LoopHealth
 
 SHAPES = ("sqs", "sns", "eventbridge", "minio", "ceph")
 QUEUE = "caption.t4"
@@ -106,7 +107,7 @@ def parse_speed(stack: Stack, count: int) -> float:
     """Events a second: body -> job -> Redis."""
     queues = leased_queues(stack.settings, caption_prefix(stack.settings))
     sqs = MemorySqs(bodies(count))
-    one = Listener(stack.settings, stack.store, sqs, queues)  # type: ignore[arg-type]
+    one = Listener(stack.settings, stack.store, sqs, queues, LoopHealth())  # type: ignore[arg-type]
     started = time.perf_counter()
     while one.poll(0):
         pass
@@ -151,7 +152,7 @@ def compare(stack: Stack, count: int, rounds: int, bars: Bars) -> dict[str, floa
         bare_cpu, bare_wall = time.process_time() - cpu, time.perf_counter() - wall
         assert handled == count
         fill(url, bodies(count))
-        one = Listener(stack.settings, stack.store, boto3.client("sqs"), queues)
+        one = Listener(stack.settings, stack.store, boto3.client("sqs"), queues, LoopHealth())
         cpu, wall = time.process_time(), time.perf_counter()
         while one.poll(0):
             pass

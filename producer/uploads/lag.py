@@ -6,7 +6,7 @@ and what waits is counted. Knows nothing of what is in a message.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from prometheus_client.metrics_core import Metric
@@ -21,8 +21,14 @@ FRESH_S = 15.0
 """Each question is a request that costs."""
 
 
-def events_reading(sqs: "SQSClient", url: str, dead_letters: str) -> tuple[Reading, Reading]:
-    """Two, because a role may be allowed to ask one queue and not the other."""
+def events_reading(
+    sqs: "SQSClient", url: str, dead_letters: Callable[[], str]
+) -> tuple[Reading, Reading]:
+    """Two, because a role may be allowed to ask one queue and not the other.
+
+    Args:
+        dead_letters: the URL of that queue, which SQS has to be asked for.
+    """
 
     def count(queue_url: str) -> dict[str, int]:
         found = sqs.get_queue_attributes(
@@ -47,7 +53,7 @@ def events_reading(sqs: "SQSClient", url: str, dead_letters: str) -> tuple[Readi
 
     def buried() -> Iterable[Metric]:
         family = SQS_DEAD_LETTERS.family()
-        family.add_metric([], count(dead_letters)["waiting"])
+        family.add_metric([], count(dead_letters())["waiting"])
         return (family,)
 
     return (

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -71,7 +72,12 @@ class Listener:
     """
 
     def __init__(
-        self, settings: Settings, store: ObjectStore, sqs: "SQSClient", queues: LeasedQueues
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        sqs: "SQSClient",
+        queues: LeasedQueues,
+        health: LoopHealth,
     ) -> None:
         self._url = queue_url(settings)
         self._dead_letters = dead_letters_of(sqs, self._url)
@@ -79,18 +85,12 @@ class Listener:
         self._recipe = recipe_of(settings)
         self._queue = queue_of("t4", bulk=False)
         self._marks, self._latest = HighWaterMarks(queues), Latest()
-        self.health = LoopHealth()
+        self.health = health
         self._stopping = threading.Event()
         self._waiting = False
 
     def run(self) -> None:
         """Until it is told to stop."""
-        serve(
-            self.health,
-            registry_of("listener", *events_reading(self._sqs, self._url, self._dead_letters)),
-            self._settings.metrics_host,
-            self._settings.metrics_port,
-        )
         log.info("listening", queue=self._url, dead_letters=self._dead_letters)
         wait_s = 0  # at first, so that it is soon known whether we may receive
         while not self._stopping.is_set():
@@ -272,10 +272,13 @@ def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQ
     Raises:
         ConfigError: it cannot work like this.
     """
-    queue_url(settings)  # before the region is asked for
-    sqs = sqs_client()
+    url = queue_url(settings)  # before the region is asked for
+    sqs, health = sqs_client(), LoopHealth()
     listener: Listener | None = None
     end_on_signal(lambda: listener.stop() if listener else 0.0)
+    readings = events_reading(sqs, url, cache(partial(dead_letters_of, sqs, url)))
+    registry = registry_of("listener", *readings)
+    serve(health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)
-    listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues))
+    listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues, health))
     listener.run()

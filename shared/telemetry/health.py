@@ -30,7 +30,7 @@ class LoopHealth:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._moved_at = clock()
+        self._moved_at: float | None = None
         self._worked_at: float | None = None
         self._why = ""
         self._ends = False
@@ -54,6 +54,8 @@ class LoopHealth:
         self._ends = True
 
     def live(self) -> str | None:
+        if self._moved_at is None:
+            return None  # it starts, and may wait for somebody who is not there yet
         still_s = self._clock() - self._moved_at
         return f"the loop has not moved for {still_s:.0f} s" if still_s > STILL_S else None
 

@@ -185,7 +185,7 @@ def test_a_feeder_is_ready_once_a_round_went_through_and_says_why_not() -> None:
     def never(name: str) -> Feed:
         raise AssertionError(name)
 
-    feeder = Feeder(find, never, lambda queue: 0, lambda pause_s: not answers)
+    feeder = Feeder(find, lambda names: [], never, lambda queue: 0, lambda pause_s: not answers)
     feeder.FIND_S = -1.0  # look in every round
     feeder.run()
     nothing = "nothing has worked yet"
@@ -202,7 +202,7 @@ def test_sqs_and_its_dead_letters(aws: dict[str, str]) -> None:
             sqs.send_message(QueueUrl=url, MessageBody=body)
         sqs.send_message(QueueUrl=dead, MessageBody="odd")
         sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1)
-        events, buried = events_reading(sqs, url, dead)
+        events, buried = events_reading(sqs, url, lambda: dead)
         assert read(events) == {
             ("jamak_sqs_messages", "waiting"): 2,
             ("jamak_sqs_messages", "in_flight"): 1,
@@ -210,7 +210,7 @@ def test_sqs_and_its_dead_letters(aws: dict[str, str]) -> None:
         }
         assert read(buried) == {("jamak_sqs_dead_letters",): 1}
         # A role may be allowed to ask one of them alone.
-        events, buried = events_reading(sqs, url, f"{dead}-nowhere")
+        events, buried = events_reading(sqs, url, lambda: f"{dead}-nowhere")
         assert read(events)
         assert read(buried) == {}
         assert (failed("sqs"), failed("sqs_dead_letters")) == (0, 1)

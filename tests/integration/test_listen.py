@@ -26,6 +26,7 @@ from shared.bucket.storage import ObjectStore, sqs_client
 from shared.errors import ConfigError, Forbidden
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
+from shared.telemetry.health import LoopHealth
 from tests.telemetry import check_log, check_scrape
 from tests.waiting import wait_until
 from tests.world import World
@@ -85,7 +86,7 @@ def listener(world: World, url: str, **changes: Any) -> Listener:
     settings: Settings = world.settings.model_copy(
         update={"events_queue_url": url, "model": "tests/tiny", **changes}
     )
-    return Listener(settings, world.store, sqs_client(), world.queues)
+    return Listener(settings, world.store, sqs_client(), world.queues, LoopHealth())
 
 
 def drain(one: Listener) -> int:
