@@ -29,11 +29,12 @@ full, in the last minute |
 loaded and checked its model (the captioner), Redis answered within two lease timeouts, and it \
 does not drain |
 
-The port opens before a captioner loads its model, which may take minutes; until then `/livez` is
-200 and `/readyz` 503. It listens on `JAMAK_METRICS_HOST`, by default 127.0.0.1, which nobody
-outside can reach: in a container set it to `0.0.0.0` (or `::`), or every probe of the orchestrator
-fails, and it restarts the process for ever. Nothing asks for a password there: keep the port inside
-your network.
+The port opens at the start. While a captioner loads its model, and while a process waits for a
+Redis, S3 or SQS that is not there yet, `/livez` is 200 and `/readyz` 503: a restart would not help.
+
+The port listens on `JAMAK_METRICS_HOST`, by default 127.0.0.1, which nobody outside can reach: in a
+container set it to `0.0.0.0` (or `::`), or every probe of the orchestrator fails, and it restarts
+the process for ever. Nothing asks for a password there: keep the port inside your network.
 
 In Kubernetes, for each of them:
 

@@ -1,10 +1,17 @@
 """What Prometheus reads from the feeder and the listener: a real Redis, a real SQS queue."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from infra.local.metrics import ask, read_metrics
+from infra.local.ports import free_port
+from infra.local.processes import Process, stop
+from infra.local.procfile import ROOT
 from producer.backlog.feeder import Feed, Feeder
 from producer.jobs.fleet import MOST_BACKLOGS, MOST_REASONS, fleet_reading
 from producer.uploads.lag import events_reading
@@ -15,6 +22,7 @@ from shared.bucket.storage import sqs_client
 from shared.errors import BrokerUnavailable
 from shared.telemetry.metrics import SCRAPE_ERROR
 from shared.telemetry.reading import Reading
+from tests.telemetry import check_log
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -190,6 +198,40 @@ def test_a_feeder_is_ready_once_a_round_went_through_and_says_why_not() -> None:
     feeder.run()
     nothing = "nothing has worked yet"
     assert told == [nothing, f"{nothing}: Redis does not answer", None]
+
+
+@pytest.mark.parametrize("verb", ["listen", "feed"])
+def test_who_waits_for_redis_lives_and_is_not_ready(
+    world: World, verb: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    own = {
+        "JAMAK_REDIS_URL": "redis://127.0.0.1:1/0",
+        "JAMAK_EVENTS_QUEUE_URL": f"{world.aws['AWS_ENDPOINT_URL']}/123456789012/nowhere",
+        "JAMAK_METRICS_PORT": str(port),
+    }
+    process = Process(
+        verb,
+        [sys.executable, "-m", "producer.cli", verb],
+        log=tmp_path / "log",
+        env={**os.environ, **world.env, **own},
+        cwd=ROOT,
+    )
+    try:
+        process.wait_until(lambda: "waiting for Redis" in process.log.read_text(), 60)
+        assert ask(port, "/livez")[0] == 200
+        assert ask(port, "/readyz") == (503, '{"ok": false, "reason": "nothing has worked yet"}\n')
+        errors = {
+            sample.labels["source"]
+            for sample in read_metrics(port)
+            if sample.name == "jamak_scrape_error" and sample.value
+        }
+        assert errors == ({"redis"} if verb == "feed" else {"sqs", "sqs_dead_letters"})
+        assert "jamak_queue_messages" not in ask(port, "/metrics")[1]
+        assert "jamak_sqs_" not in ask(port, "/metrics")[1]
+    finally:
+        stop([process])
+    assert check_log(process.log)
 
 
 def test_sqs_and_its_dead_letters(aws: dict[str, str]) -> None:
