@@ -51,7 +51,7 @@ def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_pat
     try:
         worker.wait()
         job = secure.job(secure.upload(write_clip(tmp_path / "a.mp4", 12), "secure.mp4"))
-        producer.jobs.send(job)
+        producer.send(job)
         assert secure.caption(job).text
         for verb in (
             ("backlog", "start", "secure", f"s3://{secure.videos}/"),
