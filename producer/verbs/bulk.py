@@ -80,7 +80,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
 
     end_on_signal(stop)
     training = leased_queues(settings, train_prefix(settings))
-    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)

@@ -367,13 +367,16 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     assert feed_round(both, lambda queue: 10) == 5
     assert both[0].broken
     rounds = iter([False] * 8 + [True])
-    Feeder(
+    feeder = Feeder(
         lambda: [f"{name}-manifest", f"{name}-shard", name],
         partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 30,
         lambda pause_s: next(rounds),
-    ).run()
+    )
+    feeder.run()
+    # Of those that can be read; the one that was made last, last.
+    assert list(feeder.lines().items()) == [(name, 20), (f"{name}-shard", 20)]
     assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
 
 
