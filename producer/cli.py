@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 something must be configured first.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from shared.errors import ConfigError, JamakError
+from producer.verbs.origin import named_by
+from shared.errors import ConfigError, JamakError, NoSuchBucket
 from shared.signals import interrupt_on_signal
 
 EX_CONFIG = 78
@@ -42,6 +44,9 @@ def main() -> NoReturn:
         if extra is None:
             raise
         _stop(f"this needs {error.name}", f"pip install 'jamak[{extra}]'", 1)
+    except NoSuchBucket as error:
+        told = error.named(named_by(error.bucket, sys.argv[1:], os.environ))
+        _stop(str(told), told.cure, EX_CONFIG)
     except ConfigError as error:
         _stop(str(error), error.cure, EX_CONFIG)
     except JamakError as error:

@@ -43,7 +43,7 @@ from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Reject
+from shared.errors import ConfigError, NoSuchBucket, Reject
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
@@ -137,6 +137,8 @@ def enqueue(
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
         except (Reject, ConfigError, NoVideos) as error:
+            if isinstance(error, NoSuchBucket) and error.bucket != uri[5:].split("/", 1)[0]:
+                raise  # not this one is the matter, but where its captions go
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
     sent = told.queues if told.enqueued else []

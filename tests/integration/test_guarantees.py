@@ -55,25 +55,34 @@ def test_what_has_its_record_is_not_captioned_again(
     assert work_with(world, Silent(), decoders).run(job, taken(world, job)) == "duplicate"
 
 
-def test_a_view_that_is_overtaken_shows_the_newer_one(world: World, job: CaptionJob) -> None:
-    older = caption_of(job)
-    newer = older.model_copy(update={"text": "더 새로운 자막", "created_at": datetime.now(UTC)})
+@pytest.mark.parametrize("ending", VIEWS)
+def test_a_view_that_is_overtaken_shows_the_newer_one(
+    world: World, job: CaptionJob, ending: str
+) -> None:
+    oldest, older, newer = (
+        caption_of(job).model_copy(
+            update={"text": text, "created_at": datetime(2026, 1, day, tzinfo=UTC)}
+        )
+        for day, text in enumerate(("첫째", "둘째", "셋째"), start=1)
+    )
+    records = Records(world.store, world.settings)
+    records.render(oldest)
 
     class Overtaken(ObjectStore):
-        """Somebody renders the newer caption after the older one's views, all but the last."""
+        """Before it writes the view with this ending, somebody renders the newer caption."""
 
         def put(self, bucket: str, key: str, body: bytes, **options: Any) -> str:
-            if key.endswith(".json") and not overtaken:
+            if key.endswith(ending) and not overtaken:
                 overtaken.append(key)
-                Records(world.store, world.settings).render(newer)
+                records.render(newer)
             return super().put(bucket, key, body, **options)
 
     overtaken: list[str] = []
     Records(Overtaken(), world.settings).render(older)
     assert overtaken
-    for ending in VIEWS:
-        key = view_key(world.prefix, job.video.bucket, job.video.key, ending)
-        assert "더 새로운 자막" in world.store.get(world.output, key).decode()
+    for each in VIEWS:
+        key = view_key(world.prefix, job.video.bucket, job.video.key, each)
+        assert "셋째" in world.store.get(world.output, key).decode(), each
 
 
 def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:
