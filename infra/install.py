@@ -157,7 +157,7 @@ def install(extras: str, environment: Mapping[str, str]) -> int:
         code = by_uv(teller, extras, environment)
         if code:
             teller.doing(f"installing jamak[{extras}] with pip: some minutes")
-            command = [*PIP, "install", "--no-compile", *wanted(extras)]
+            command = [*PIP, "install", "--no-compile", "--progress-bar", "off", *wanted(extras)]
             code = run(teller, command, environment, ("WARNING", "Requirement already"))
         if not code:
             teller.doing("compiling what will be imported")
