@@ -14,7 +14,7 @@ from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Conflict
+from shared.errors import Conflict
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
 
@@ -25,7 +25,7 @@ def create(
     """An empty backlog, to be scanned.
 
     Raises:
-        ConfigError: the source is none, the name is taken.
+        UsageError: the source is none, the name is taken.
     """
     open_source(source, store, settings)
     backlog = Backlog(store, settings, name)
@@ -45,7 +45,7 @@ def scan(
     """Write the shards that are not there yet.
 
     Raises:
-        ConfigError: another process scans it at this moment.
+        Conflict: another process scans it at this moment.
     """
     manifest, etag = backlog.manifest()
     progress = BacklogProgress(queues, backlog.name)
@@ -68,7 +68,7 @@ def scan(
         try:
             etag = backlog.save(manifest, etag)
         except Conflict as error:
-            raise ConfigError(
+            raise Conflict(
                 f"{backlog.name} is scanned by another process, too",
                 cure="`jamak backlog status` shows how it goes.",
             ) from error

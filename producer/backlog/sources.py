@@ -17,7 +17,7 @@ from producer.uploads.events import is_video_key
 from shared.bucket.keys import is_output, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import ConfigError, Forbidden, Missing
+from shared.errors import Forbidden, Missing, UsageError
 from shared.messages import Video
 from shared.settings import Settings
 
@@ -42,7 +42,7 @@ def open_source(text: str, store: ObjectStore, settings: Settings) -> Source:
     """`s3://bucket/prefix`, `s3://…/manifest.json` of an S3 Inventory, a file of keys, or `-`.
 
     Raises:
-        ConfigError: it is none of these.
+        UsageError: it is none of these.
     """
     if text.startswith("s3://"):
         bucket, key = parse_uri(text)
@@ -51,7 +51,7 @@ def open_source(text: str, store: ObjectStore, settings: Settings) -> Source:
         return Prefix(bucket, key, store, settings)
     if text == "-" or Path(text).is_file():
         return KeyList(text, store, settings)
-    raise ConfigError(
+    raise UsageError(
         f"{text!r} is no source of videos",
         cure="Name s3://bucket/prefix, the manifest.json of an S3 Inventory, a file with an "
         "s3://bucket/key in each line, or - for standard input.",
@@ -104,7 +104,7 @@ class KeyList:
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         if after and self._path == "-":
-            raise ConfigError(
+            raise UsageError(
                 "standard input is gone: it cannot be scanned further",
                 cure="Start a backlog of the same keys again; what is captioned is skipped.",
             )

@@ -2,21 +2,23 @@
 
 import time
 import uuid
-
-from celery import Celery
+from typing import TYPE_CHECKING
 
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, reaching_redis
 from shared.bucket.keys import parse_uri, training_key
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Missing
+from shared.errors import Missing, UsageError
 from shared.messages import TrainJob, TrainOutcome, decode
 from shared.settings import Settings
 
+if TYPE_CHECKING:
+    from celery import Celery
 
-def submit(app: Celery, store: ObjectStore, job: TrainJob) -> None:
-    """Raises ConfigError: the data is not there. BrokerUnavailable: Redis does not take it."""
+
+def submit(app: "Celery", store: ObjectStore, job: TrainJob) -> None:
+    """Raises UsageError: the data is not there. BrokerUnavailable: Redis does not take it."""
     if not store.exists(*parse_uri(job.data)):
-        raise ConfigError(f"{job.data} does not exist", cure="See docs/training.md.")
+        raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
     with reaching_redis():
         app.send_task(TRAIN_TASK, args=(job.model_dump(mode="json"),), queue=TRAIN_QUEUE)
 

@@ -72,10 +72,10 @@ class Listener:
         self._queue = queue_of("t4", bulk=False)
         self._marks, self._latest = HighWaterMarks(queues), Latest()
         self._stopping = threading.Event()
-        self._waiting = False
+        self._waiting = self._interrupted = False
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT."""
+        """Until SIGTERM. Raises KeyboardInterrupt after SIGINT, when all is in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         if self._settings.metrics_port:
@@ -91,10 +91,13 @@ class Listener:
                 except Exception:
                     log.exception("could not poll; the events come again")
                     self._stopping.wait(LOOK_AGAIN_S)
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """At once while waiting; otherwise after the messages in hand."""
         self._stopping.set()
+        self._interrupted = self._interrupted or number == signal.SIGINT
         if self._waiting:
             raise _Stopped
 

@@ -1,20 +1,23 @@
 """The operator's verbs for training and adapters."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from producer.jobs.training import new_job_id, submit, wait_for
-from producer.verbs.console import AsJson, err, out, print_json
+from producer.verbs import completion
+from producer.verbs.console import AsJson, Grid, err, out, print_json
 from producer.verbs.status import adapters_in_use
 from shared.broker.apps import train_app
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError
+from shared.errors import Unfinished, UsageError
 from shared.messages import TrainJob
 from shared.settings import Settings, load_settings
+
+Version = Annotated[
+    str, typer.Argument(help="Or the start of it.", autocompletion=completion.adapters)
+]
 
 train = typer.Typer(no_args_is_help=True, help="Train an adapter on the train queue.")
 
@@ -33,7 +36,10 @@ def train_sft(
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
     frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = 4,
     quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
-    start_from: Annotated[str | None, typer.Option(help="Adapter version to go on from.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Adapter version to go on from.", autocompletion=completion.adapters),
+    ] = None,
     activate: Annotated[bool, typer.Option(help="Use it, unless it scores worse.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
@@ -66,7 +72,7 @@ def train_sft(
         return
     with err.status(f"training job {job.id} …"):
         outcome = wait_for(store, settings, job.id)
-    if as_json:
+    if outcome.status != "failed" and as_json:
         print_json(outcome.model_dump(mode="json"))
     elif outcome.status == "published":
         used = "now in use" if outcome.activated else "published, not in use"
@@ -74,8 +80,11 @@ def train_sft(
         for name, value in outcome.metrics.items():
             out.print(f"  {name} {value:.3f}")
     if outcome.status == "failed":
-        err.print(f"training failed: {outcome.message}", outcome.cure or "", markup=False)
-        sys.exit(1)
+        raise Unfinished(
+            f"training failed: {outcome.message}",
+            cure=outcome.cure,
+            told=outcome.model_dump(mode="json"),
+        )
 
 
 adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use.")
@@ -100,17 +109,18 @@ def adapters_list(as_json: AsJson = False) -> None:
         )
         return
     in_use = {pointer["version"] for pointer in pointers}
-    table = Table("version", "stage", "base", "made", "metrics", "")
+    table = Grid("version", "stage", "base", "made", "metrics", "", wide=("weights",))
     for item in found:
         metrics = " ".join(f"{name}={value:.3f}" for name, value in item.metrics.items())
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
         used = "← in use" if item.version in in_use else ""
-        table.add_row(item.version, item.stage, item.base.id, made, metrics, used)
+        row = item.version, item.stage, item.base.id, made, metrics, used
+        table.add_row(*row, item.base.weights_sha256)
     out.print(table)
 
 
 @adapters.command("activate")
-def adapters_activate(version: str, as_json: AsJson = False) -> None:
+def adapters_activate(version: Version, as_json: AsJson = False) -> None:
     """Use this version from the workers' next captions on."""
     registry = _registry(load_settings())
     manifest = registry.find(version)
@@ -129,7 +139,7 @@ def adapters_rollback(
     registry = _registry(load_settings())
     bases = [name for name in registry.bases() if name.startswith(base or "")]
     if len(bases) != 1:
-        raise ConfigError(
+        raise UsageError(
             f"{len(bases)} base models match", cure="Name one with --base: `jamak adapters list`."
         )
     _show_pointer(registry.rollback(bases[0]).model_dump(mode="json"), as_json)

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from producer.backlog import backlogs
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.scan import create
 from producer.verbs.console import (
     AsJson,
+    Grid,
     bars,
     duration,
     out,
@@ -57,7 +57,7 @@ def plan(
 
 
 def show_plan(told: backlogs.Plan) -> None:
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("videos", f"{told.videos:,} ({size(told.size_bytes)})")
     table.add_row("captioned by this recipe", f"{told.captioned:,}")
     for reason, count in sorted(told.failed.items()):
@@ -69,7 +69,7 @@ def show_plan(told: backlogs.Plan) -> None:
     if not told.classes:
         out.print(f"rate not measured: no live worker serves {told.queue}")
         return
-    classes = Table("class", "workers", "jobs/s each", "takes", "costs on it alone")
+    classes = Grid("class", "workers", "jobs/s each", "takes", "costs on it alone")
     for one in told.classes:
         if one.jobs_per_s is None or one.eta_s is None:
             classes.add_row(one.card, str(one.workers), "rate not measured", "-", "-")
@@ -135,12 +135,14 @@ def list_backlogs(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"backlogs": told})
         return
-    table = Table("backlog", "state", "videos", "done", "failed", "left", "per minute", "source")
+    headers = "backlog", "state", "videos", "done", "failed", "left", "per minute", "source"
+    table = Grid(*headers, wide=("queue", "recipe"))
     for one in told:
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
-        table.add_row(one["name"], one["state"], *counts, rate, escape(one["source"]))
+        row = one["name"], one["state"], *counts, rate, escape(one["source"])
+        table.add_row(*row, one["queue"], one["recipe"])
     out.print(table)
 
 
@@ -174,11 +176,11 @@ def _tell(told: dict[str, Any], as_json: bool) -> None:
         out.print(_table(told))
 
 
-def _table(told: dict[str, Any]) -> Table:
+def _table(told: dict[str, Any]) -> Grid:
     ended = told["videos"] - told["left"]
     share = ended / told["videos"] if told["videos"] else 0.0
     filled = round(30 * share)
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row(told["name"], f"{told['state']}  {escape(told['source'])}")
     table.add_row("", f"{'█' * filled}{'░' * (30 - filled)} {share:.0%}")
     table.add_row("videos", f"{told['videos']:,} ({size(told['size_bytes'])})")

@@ -1,7 +1,6 @@
 """The operator's verbs for many videos: enqueue, feed, reconcile, export."""
 
 import signal
-import sys
 import threading
 import time
 from dataclasses import asdict
@@ -12,7 +11,6 @@ from typing import Annotated
 import typer
 from prometheus_client import start_http_server
 from rich.markup import escape
-from rich.table import Table
 
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
@@ -23,8 +21,10 @@ from producer.bucket.export import export as export_parts
 from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
+from producer.verbs import completion
 from producer.verbs.console import (
     AsJson,
+    Grid,
     bars,
     err,
     out,
@@ -41,17 +41,25 @@ from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Reject
+from shared.errors import ConfigError, Reject, Unfinished
 from shared.settings import Settings
+
+What = Annotated[
+    str,
+    typer.Argument(
+        help="The name of a backlog, or s3://bucket/prefix", autocompletion=completion.backlogs
+    ),
+]
 
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
     settings, store, queues = opened()
     telemetry.configure_logging(settings.log_level)
-    stopping = threading.Event()
+    stopping, stopped_by = threading.Event(), list[int]()
 
     def stop(number: int, frame: FrameType | None) -> None:
+        stopped_by.append(number)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,6 +73,8 @@ def feed() -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
     ).run()
+    if signal.SIGINT in stopped_by:
+        raise KeyboardInterrupt
 
 
 def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:
@@ -118,9 +128,10 @@ def enqueue(
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
     told.served = enqueuer.is_served(told.queue)
-    if as_json:
-        print_json({**asdict(told), "recipe": recipe.id, "dry_run": dry_run})
-    else:
+    done = {**asdict(told), "recipe": recipe.id, "dry_run": dry_run}
+    if as_json and not told.refused:
+        print_json(done)
+    elif not as_json:
         verb = "would be enqueued" if dry_run else "enqueued"
         where = f" on {told.queue}" if told.queue else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
@@ -133,12 +144,12 @@ def enqueue(
     if told.enqueued and not told.served:
         warn_unserved(told.queue)
     if told.refused:
-        sys.exit(1)
+        raise Unfinished(f"{len(told.refused)} of {len(uris)} were refused", told=done)
 
 
 @asks
 def reconcile(
-    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    what: What,
     asked: Asked,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
     as_json: AsJson = False,
@@ -170,16 +181,17 @@ def reconcile(
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
-    if as_json:
-        print_json({**asdict(told), "dry_run": dry_run})
-    else:
+    done = {**asdict(told), "dry_run": dry_run}
+    if as_json and not told.unread:
+        print_json(done)
+    elif not as_json:
         show_reconciled(told)
     if told.unread:
-        sys.exit(1)
+        raise Unfinished(f"{len(told.unread)} could not be read", told=done)
 
 
 def show_reconciled(told: Reconciled) -> None:
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("videos", f"{told.videos:,}")
     table.add_row("done", f"{told.done:,}")
     for reason, count in sorted(told.failed.items()):
@@ -194,7 +206,7 @@ def show_reconciled(told: Reconciled) -> None:
 
 
 def export(
-    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    what: What,
     to: Annotated[str, typer.Option(help="A folder, or s3://bucket/prefix/")],
     form: Annotated[Format, typer.Option("--format", help="jsonl or parquet")] = "jsonl",
     as_json: AsJson = False,
@@ -217,6 +229,6 @@ def export(
         print_json(asdict(told))
     else:
         out.print(
-            f"{told.captions:,} captions of {told.videos:,} videos in {to}: "
+            f"{told.captions:,} captions of {told.videos:,} videos in {escape(to)}: "
             f"{told.parts} parts written, {told.kept} were there"
         )

@@ -1,18 +1,15 @@
 """The operator's verbs for captions: each reads the settings, does one thing, and shows it."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.bucket.segments import segments_done
 from producer.jobs.recipes import recipe_of
-from producer.uploads.listen import listener_of
-from producer.verbs.console import AsJson, err, out, print_json, warn_unserved
+from producer.verbs.console import AsJson, Grid, err, out, print_json, warn_unserved
 from producer.verbs.failures import show_failure
 from producer.verbs.status import read_status, unserved
 from shared import telemetry
@@ -22,7 +19,7 @@ from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
-from shared.errors import ConfigError, JamakError, Missing
+from shared.errors import JamakError, Missing, Unfinished, UsageError
 from shared.messages import Caption, CaptionJob
 from shared.settings import Settings, load_settings
 
@@ -46,7 +43,7 @@ def show_cards(as_json: AsJson = False) -> None:
             }
         )
         return
-    table = Table("class", "memory", "frames", "tokens", "weights", "compute", "queue", "here")
+    table = Grid("class", "memory", "frames", "tokens", "weights", "compute", "queue", "here")
     for card in CLASSES.values():
         table.add_row(
             card.name,
@@ -66,6 +63,8 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
+    from producer.uploads.listen import listener_of  # what only this verb needs
+
     settings = load_settings()
     telemetry.configure_logging(settings.log_level)
     listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
@@ -78,7 +77,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("queue", "waiting", "to run alone", "workers")
+    table = Grid("queue", "waiting", "to run alone", "workers")
     for name, queue in found["queues"].items():
         row = str(queue["waiting"]), str(queue["alone"]), "\n".join(queue["workers"]) or "-"
         table.add_row(name, *row)
@@ -104,7 +103,7 @@ def show(
     settings, store = load_settings(), ObjectStore()
     bucket, key = place_of(uri)
     if not key:
-        raise ConfigError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
+        raise UsageError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
     records = Records(store, settings)
     try:
         caption = records.show(bucket, key)
@@ -114,7 +113,7 @@ def show(
         print_json(caption.model_dump(mode="json"))
         return
     out.print(escape(caption.text), style="bold", highlight=False)
-    table = Table(show_header=False, box=None)
+    table = Grid()
     for name, value in _provenance(caption):
         table.add_row(name, escape(value))
     out.print(table)
@@ -153,7 +152,7 @@ def _newest(
     try:
         video = video_of(store.head(bucket, key))
     except Missing as error:
-        raise ConfigError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
+        raise UsageError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
     job = CaptionJob(video=video, recipe=recipe_of(settings))
     caption = records.find(job)
     if caption is not None:
@@ -166,11 +165,13 @@ def _newest(
             f"{video.uri} has no caption yet{far}",
             cure=f"Wait for it (`jamak status`), or `jamak enqueue {video.uri}`.",
         )
-    if as_json:
-        print_json(failure.model_dump(mode="json"))
-    else:
+    if not as_json:
         show_failure(failure)
-    sys.exit(1)
+    raise Unfinished(
+        f"{video.uri} has no caption: {failure.reason}",
+        cure=failure.cure,
+        told=failure.model_dump(mode="json"),
+    )
 
 
 class NoCaption(JamakError):
@@ -180,13 +181,17 @@ class NoCaption(JamakError):
 def upload(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
     to: Annotated[str, typer.Argument(help="s3://bucket/prefix/")],
+    as_json: AsJson = False,
 ) -> None:
     """Put local files into a bucket, for those without another S3 client at hand."""
     store = ObjectStore()
     bucket, prefix = parse_uri(to)
     if prefix and not prefix.endswith("/"):
-        raise ConfigError(f"{to} is no prefix", cure=f"End it with a slash: {to}/")
+        raise UsageError(f"{to} is no prefix", cure=f"End it with a slash: {to}/")
     for file in files:
-        with err.status(f"uploading {file.name} …"):
+        with err.status(f"uploading {escape(file.name)} …"):
             store.upload(file, bucket, prefix + file.name)
-        out.print(escape(f"s3://{bucket}/{prefix}{file.name}"), highlight=False, soft_wrap=True)
+        if not as_json:
+            out.print(escape(f"s3://{bucket}/{prefix}{file.name}"), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json({"uploaded": [f"s3://{bucket}/{prefix}{file.name}" for file in files]})

@@ -8,20 +8,23 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.bucket.failures import Wanted, find_failures, redrive
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.verbs.console import AsJson, bars, out, print_json
+from producer.verbs import completion
+from producer.verbs.console import AsJson, Grid, bars, out, print_json
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.messages import Failure
 from shared.settings import load_settings
 
 Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
-Reason = Annotated[str | None, typer.Option(help="Only this one, for example truncated.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(help="Only this one, for example truncated.", autocompletion=completion.reasons),
+]
 Since = Annotated[
     str | None, typer.Option(help="Not older: 2026-11-23, 2026-11-23T10:00, 90m, 24h or 7d.")
 ]
@@ -57,11 +60,13 @@ def list_failures(
         rows = [one.model_dump(mode="json") for one in shown]
         print_json({"count": counted.total(), "by_reason": counted, "failures": rows})
         return
-    table = Table("reason", "video", "message", "tries", "when")
+    headers = "reason", "video", "message", "tries", "when"
+    table = Grid(*headers, wide=("recipe", "etag"))
     for one in shown:
         when = f"{one.created_at:%Y-%m-%d %H:%M}"
         uri, message = escape(one.video.uri), escape(one.message)
-        table.add_row(one.reason, uri, message, str(one.attempts), when)
+        row = one.reason, uri, message, str(one.attempts), when
+        table.add_row(*row, one.recipe_id, one.video.etag)
     out.print(table)
     rest = counted.total() - len(shown)
     told = ", ".join(f"{name} {count}" for name, count in counted.most_common())
@@ -93,7 +98,7 @@ def show_failure(failure: Failure) -> None:
     reason, message = escape(failure.reason), escape(failure.message)
     out.print(f"[red]failed: {reason}[/red]  {message}", highlight=False)
     out.print(escape(failure.cure), highlight=False)
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("recipe", failure.recipe_id)
     table.add_row("tries", str(failure.attempts))
     table.add_row("when", f"{failure.created_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -148,15 +153,17 @@ def wanted(
     until: str | None,
     recipe: str | None,
 ) -> Wanted:
-    """Raises ConfigError: an address or a time is none."""
-    chosen = Wanted(reason=reason, since=moment(since), until=moment(until), recipe=recipe)
+    """Raises UsageError: an address or a time is none."""
+    chosen = Wanted(
+        reason=reason, since=moment(since, "--since"), until=moment(until, "--until"), recipe=recipe
+    )
     if where is None:
         return chosen
     bucket, prefix = parse_uri(where)
     return replace(chosen, bucket=bucket, prefix=prefix)
 
 
-def moment(text: str | None) -> datetime | None:
+def moment(text: str | None, argument: str) -> datetime | None:
     """A time in ISO form (UTC unless it says so), or so long ago: `90m`, `24h`, `7d`."""
     if text is None:
         return None
@@ -166,7 +173,7 @@ def moment(text: str | None) -> datetime | None:
     try:
         told = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(
-            f"{text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h."
+        raise UsageError(
+            f"{text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h.", argument=argument
         ) from error
     return told if told.tzinfo else told.replace(tzinfo=UTC)

@@ -11,6 +11,7 @@ import typer
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import scan
 from producer.jobs.recipes import least_class, recipe_of
+from producer.verbs import completion
 from producer.verbs.console import bars
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.leased_queues import LeasedQueues
@@ -18,7 +19,7 @@ from shared.bucket.storage import ObjectStore
 from shared.messages import Recipe
 from shared.settings import CardName, Settings, load_settings
 
-Name = Annotated[str, typer.Argument(help="Of the backlog.")]
+Name = Annotated[str, typer.Argument(help="Of the backlog.", autocompletion=completion.backlogs)]
 SourceOf = Annotated[
     str,
     typer.Argument(
@@ -40,7 +41,7 @@ class Asked:
     segments: str | None = None
 
     def recipe(self, settings: Settings) -> Recipe:
-        """Raises ConfigError: the prompt or the segments cannot be understood."""
+        """Raises UsageError: the prompt or the segments cannot be understood."""
         return recipe_of(
             settings,
             prompt=self.prompt,
@@ -52,7 +53,7 @@ class Asked:
 
     @property
     def least(self) -> CardName:
-        """Raises ConfigError: no such class, or it does not take so many frames."""
+        """Raises UsageError: no such class, or it does not take so many frames."""
         return least_class(self.card, self.frames)
 
 

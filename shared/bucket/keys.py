@@ -12,10 +12,11 @@ A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the 
 """
 
 import hashlib
+import re
 from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.messages import CaptionJob, Video
 from shared.settings import Settings
 from shared.web.signed_query import digest_of_query
@@ -89,7 +90,7 @@ def place_of(address: str) -> tuple[str, str]:
     Neither has what opens the video. What else is in a query is told apart by a digest: `key~...`.
 
     Raises:
-        ConfigError: it is no address.
+        UsageError: it is no address.
     """
     scheme, sign, rest = address.partition("://")
     if not sign or scheme == "s3":
@@ -99,7 +100,7 @@ def place_of(address: str) -> tuple[str, str]:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise ConfigError("this is no address", cure="Write https://host/path.") from error
+        raise UsageError("this is no address", cure="Write https://host/path.") from error
     host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
     key = unquote(parts.path).lstrip("/")
     return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key
@@ -109,9 +110,9 @@ def parse_uri(uri: str) -> tuple[str, str]:
     """`s3://bucket/key` -> (bucket, key). The key may be empty, and may start with a slash.
 
     Raises:
-        ConfigError: it is not such a URI.
+        UsageError: it is not such a URI.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket:
-        raise ConfigError(f"{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+    if not uri.startswith("s3://") or not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
+        raise UsageError(f"{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
     return bucket, key

@@ -1,6 +1,7 @@
 """The object store, over boto3. Its errors become ours here; nobody else meets botocore.
 
-Knows nothing of captions: buckets, keys and bytes only.
+Knows nothing of captions: buckets, keys and bytes only. boto3 is imported with the first client: a
+command that says what is wrong with its arguments, or completes them, needs none.
 """
 
 import io
@@ -11,19 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import boto3
-from boto3.exceptions import S3UploadFailedError
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-)
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import (
     ConfigError,
@@ -45,14 +34,29 @@ TRIES_UNDER_LEASE = 2
 twice goes back to its queue, and is tried again after a longer pause."""
 
 
-def _network(tries: int, read_timeout_s: float = 10) -> Config:
+def _client(service: Literal["s3", "sqs"], tries: int, read_timeout_s: float = 10) -> Any:
+    """Raises ConfigError: a variable or a profile is wrong, or no region is set."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, NoRegionError
+
     # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
-    return Config(
+    network = Config(
         connect_timeout=4,
         read_timeout=read_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": tries},
         max_pool_connections=CONNECTIONS,
     )
+    try:
+        return boto3.client(service, config=network)
+    except NoRegionError as error:
+        raise ConfigError(
+            f"{service.upper()}: no AWS region", cure="Set AWS_DEFAULT_REGION."
+        ) from error
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(
+            f"{service.upper()}: {error}", cure="Check AWS_ENDPOINT_URL, AWS_PROFILE and the like."
+        ) from error
 
 
 _CHUNK_BYTES = 1 << 20
@@ -77,7 +81,7 @@ class ObjectStore:
     """S3 or anything that speaks its API. Safe to share between threads."""
 
     def __init__(self, tries: int = TRIES) -> None:
-        self._s3: S3Client = boto3.client("s3", config=_network(tries))
+        self._s3: S3Client = _client("s3", tries)
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -184,6 +188,8 @@ class ObjectStore:
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
         with _translated(bucket, key, writing=True):
+            from boto3.exceptions import S3UploadFailedError
+
             try:
                 self._s3.upload_file(str(path), bucket, key)
             except S3UploadFailedError as error:
@@ -286,16 +292,21 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
 
 def sqs_client() -> "SQSClient":
     """Raises ConfigError: no region."""
-    try:
-        # A long poll of 20 s must fit the read timeout.
-        client: SQSClient = boto3.client("sqs", config=_network(TRIES, read_timeout_s=30))
-    except NoRegionError as error:
-        raise ConfigError("SQS: no AWS region", cure="Set AWS_DEFAULT_REGION.") from error
+    # A long poll of 20 s must fit the read timeout.
+    client: SQSClient = _client("sqs", TRIES, read_timeout_s=30)
     return client
 
 
 @contextmanager
 def _translated(bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+    )
+
     where = f"s3://{bucket}/{key}"
     try:
         yield
