@@ -52,9 +52,13 @@ class Whole(Console):
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(visible(text), **how)
 
-    def on_broken_pipe(self) -> None:
-        raise  # to `main`, which ends every command alike
 
+def _leave_it(console: Console) -> None:
+    raise  # to `main`, which ends every command alike
+
+
+# Of Typer's consoles, too, which print the help.
+Console.on_broken_pipe = _leave_it  # type: ignore[method-assign]
 
 out, err = Whole(), Whole(stderr=True)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from shared.bucket.keys import place_of
 from shared.console import AsJson, Grid, err, out, print_json
 from shared.errors import Missing, UsageError
 from shared.settings import load_settings
@@ -36,6 +37,8 @@ def frames(
     if sheet is not None and not sheet.parent.is_dir():
         raise UsageError(f"{sheet.parent} is no folder", cure="Create it first.", argument="--out")
     settings = load_settings()
+    if "://" in address:
+        place_of(address)  # before anything is asked for
     try:
         source = source_at(address, settings)
     except Missing as error:

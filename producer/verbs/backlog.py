@@ -97,20 +97,26 @@ def start(
 
 
 @backlog.command("pause")
-def pause(name: Name) -> None:
+def pause(name: Name, as_json: AsJson = False) -> None:
     """Feed no more of it. What is in flight goes on."""
     settings, store, _ = opened()
     backlogs.turn(store, settings, name, "paused")
-    out.print(f"{name} is paused; what is in flight goes on")
+    if as_json:
+        print_json({"name": name, "state": "paused"})
+    else:
+        out.print(f"{name} is paused; what is in flight goes on")
 
 
 @backlog.command("resume")
-def resume(name: Name) -> None:
+def resume(name: Name, as_json: AsJson = False) -> None:
     """Feed it again; also, go on listing its source where that was cut."""
     settings, store, queues = opened()
     backlogs.turn(store, settings, name, "running")
     scan_with_bar(settings, store, queues, Backlog(store, settings, name))
-    out.print(f"{name} is running")
+    if as_json:
+        print_json({"name": name, "state": "running"})
+    else:
+        out.print(f"{name} is running")
 
 
 @backlog.command("cancel")

@@ -39,7 +39,7 @@ from producer.verbs.options import (
 )
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
-from shared.bucket.keys import parse_uri
+from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject, Unfinished
 from shared.settings import Settings
@@ -112,6 +112,8 @@ def enqueue(
 
     What has its caption is left alone.
     """
+    for uri in uris:
+        place_of(uri)  # all or none: with a word that is no address, nothing is enqueued
     settings, store, queues = opened()
     recipe = asked.recipe(settings)
     enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)

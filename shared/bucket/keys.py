@@ -101,6 +101,8 @@ def place_of(address: str) -> tuple[str, str]:
         parts = urlsplit(address)
     except ValueError as error:
         raise UsageError("this is no address", cure="Write https://host/path.") from error
+    if parts.scheme not in ("http", "https"):
+        raise UsageError("this is no address", cure="Write https://host/path.")
     host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
     key = unquote(parts.path).lstrip("/")
     return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key

@@ -40,5 +40,5 @@ def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
     assert told("rollback", "--base", "b")["version"] == first
     assert told("list")["in_use"][0]["version"] == first
     assert "← in use" in jamak(world, "adapters", "list").stdout
-    unknown = jamak(world, "adapters", "activate", "unheard-of", code=78)
+    unknown = jamak(world, "adapters", "activate", "unheard-of", code=2)
     assert "jamak adapters list" in unknown.stderr

@@ -24,7 +24,7 @@ from producer.jobs.send import messages
 from shared.broker.backlog_progress import BacklogProgress
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Conflict
 from shared.messages import Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
@@ -281,7 +281,7 @@ def test_two_scans_at_once_are_noticed(world: World, name: str) -> None:
         if told.shards == 1:
             scan.scan(world.store, world.settings, world.queues, made)
 
-    with pytest.raises(ConfigError, match="another process"):
+    with pytest.raises(Conflict, match="another process"):
         scan.scan(world.store, world.settings, world.queues, made, also)
     assert status(world, name)["videos"] == 40
 
