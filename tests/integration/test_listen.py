@@ -336,8 +336,9 @@ def test_a_mistyped_queue_fails_at_the_sender(world: World) -> None:
         world.captions.send_task("jamak.caption", args=({},), queue="caption.tpu")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_command_listens_and_stops_without_waiting_for_its_poll(
-    world: World, queue_url: str, tmp_path: Path
+    world: World, queue_url: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     env = {**os.environ, **world.env, "JAMAK_EVENTS_QUEUE_URL": queue_url}
     with subprocess.Popen([sys.executable, "-m", "producer.cli", "listen"], env=env) as process:
@@ -347,8 +348,8 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
             world.upload(file, "listen/by command.mp4")
             wait_until(lambda: jobs(world), 30, "the job")
             wait_until(lambda: left(queue_url) == 0, 10, "the end of the event")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(WAIT_S / 2) == 0
+            process.send_signal(number)
+            assert process.wait(WAIT_S / 2) == code
         finally:
             process.kill()
 
