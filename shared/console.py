@@ -36,6 +36,9 @@ class Whole(Console):
     wide = False
     """Asked for with `-o wide`: no folding on a terminal either, and all columns."""
 
+    def __init__(self, **how: Any) -> None:
+        super().__init__(emoji=False, **how)  # a key may hold `:x:`
+
     @property
     def folds(self) -> bool:
         """Colours may be forced into a pipe, but a pipe has no width."""

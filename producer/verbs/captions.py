@@ -90,7 +90,7 @@ def status(as_json: AsJson = False) -> None:
         out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
-        out.print(f"adapter of base {adapter['base'][:12]}: {version}")
+        out.print(f"adapter of base {adapter['base']}: {version}")
     for name in unserved(found):
         warn_unserved(name)
 
@@ -100,10 +100,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The caption of a video, and how it was made."""
-    settings, store = load_settings(), ObjectStore()
     bucket, key = place_of(uri)
     if not key:
         raise UsageError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
+    settings, store = load_settings(), ObjectStore()
     records = Records(store, settings)
     try:
         caption = records.show(bucket, key)
@@ -135,7 +135,7 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",
     )
     model = caption.model
-    yield "model", f"{model.id}@{model.revision} (weights {model.weights_sha256[:12]})"
+    yield "model", f"{model.id}@{model.revision} (weights {model.weights_sha256})"
     yield "adapter", caption.adapter.version if caption.adapter else "none: the base model"
     yield "card", f"{card.name} on {card.device}, {card.dtype}{', 4-bit' if card.quantized else ''}"
     yield "recipe", f"{caption.recipe_id}, generation {caption.recipe.generation}"

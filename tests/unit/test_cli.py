@@ -361,7 +361,7 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
 
 # What identifies is never cut
 
-KEY = "s3://jamak-videos/2026/seoul/camera-17/" + "0123456789abcdef" * 8 + "/영상.mp4"
+KEY = "s3://jamak-videos/2026/seoul/camera-17/" + "0123456789abcdef" * 8 + "/:x:영상.mp4"
 
 
 def grid() -> Grid:
