@@ -4,6 +4,7 @@ Knows no verb: those are in `producer/verbs/lazy.py`. What takes time to import 
 Ctrl-C is caught.
 """
 
+import io
 import os
 import re
 import signal
@@ -33,6 +34,8 @@ def main() -> NoReturn:
         from shared.console import speak_in_any_encoding
 
         speak_in_any_encoding()
+        if isinstance(sys.stdin, io.TextIOWrapper):  # addresses are UTF-8, whatever the locale says
+            sys.stdin.reconfigure(encoding="utf-8", errors="strict")
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -41,7 +44,8 @@ def main() -> NoReturn:
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read has seen enough. What is buffered must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         code = 128 + signal.SIGPIPE
     sys.exit(code)
 
@@ -88,6 +92,8 @@ def _understood(error: Exception) -> JamakError:
     if isinstance(error, UnicodeEncodeError):
         lacks = f"the encoding of this machine, {error.encoding}, lacks {error.object!r}"
         return ConfigError(lacks, cure="Set LC_ALL=C.UTF-8, or PYTHONUTF8=1.")
+    if isinstance(error, UnicodeDecodeError):
+        return UsageError(f"what is read is not UTF-8: {error}", cure="Write it in UTF-8.")
     if isinstance(error, OSError) and error.filename is not None:
         return Unexpected(f"{error.filename}: {error.strerror}", cure="Check its path and rights.")
     traceback.print_exception(error)
@@ -97,8 +103,10 @@ def _understood(error: Exception) -> JamakError:
 def _as_ours(error: Any) -> UsageError:
     """A command line that Typer does not understand."""
     context = error.ctx
-    cure = f"{' '.join(context.get_usage().split())}  (more: {context.command_path} --help)"
-    return UsageError(error.format_message(), cure=cure if context else "jamak --help")
+    usage = " ".join(context.get_usage().split())
+    return UsageError(
+        error.format_message(), cure=f"{usage}  (more: {context.command_path} --help)"
+    )
 
 
 def _explain(error: JamakError, as_json: bool) -> int:

@@ -37,7 +37,7 @@ class Whole(Console):
     """Asked for with `-o wide`: no folding on a terminal either, and all columns."""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(emoji=False, **how)  # a key may hold `:x:`
+        super().__init__(emoji=False, **how)  # a key may hold `:smile:`
 
     @property
     def folds(self) -> bool:
@@ -61,7 +61,7 @@ def _leave_it(console: Console) -> None:
 
 
 # Of Typer's consoles, too, which print the help.
-Console.on_broken_pipe = _leave_it  # type: ignore[method-assign]
+Console.on_broken_pipe = _leave_it  # type: ignore[method-assign, assignment]
 
 out, err = Whole(), Whole(stderr=True)
 

@@ -81,7 +81,7 @@ def demo(
         if keep:
             env = stack.directory / "env.sh"
             path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-            env.write_text(f"{stack.exports()}\n{path}\n")
+            env.write_text(f"{stack.exports()}\n{path}\n", encoding="utf-8")
             err.print(
                 KEPT.format(env=env, bucket=stack.videos_bucket), highlight=False, soft_wrap=True
             )

@@ -55,7 +55,10 @@ class Verbs(TyperGroup):
             return self.commands.get(cmd_name)
         summary = SUMMARIES.get(cmd_name)
         if summary is None:
-            return self._imported(cmd_name)
+            try:
+                return self._imported(cmd_name)
+            except Exception as error:  # a package of others must not take the list away
+                summary = f"(cannot be imported: {error})"
         extra = EXTRAS.get(cmd_name)
         if extra and find_spec(PROBES[extra]) is None:
             summary = f"{summary} (needs the extra '{extra}')"
@@ -69,7 +72,7 @@ class Verbs(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _imported(self, name: str) -> Any:
-        if name not in self.commands or type(self.commands[name]) is TyperCommand:
+        if name not in self.commands:
             self.commands[name] = _shown(command_of(name, self._entries[name].load()))
         return self.commands[name]
 

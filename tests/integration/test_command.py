@@ -135,6 +135,27 @@ def test_ascii_breaks_no_verb(
     assert json.loads(told.out)["video"]["key"].startswith("2026/서울/")
 
 
+def test_the_posix_locale_breaks_no_verb(patch: pytest.MonkeyPatch, place: dict[str, str]) -> None:
+    values = {**place, "n": "posix"}
+    calls = [call(words, values) for words, _ in SAID.values()]
+    code = (
+        "import json, os, sys\n"
+        "from producer.cli import run\n"
+        "from shared.console import speak_in_any_encoding\n"
+        "speak_in_any_encoding()\n"
+        "for words in json.load(sys.stdin):\n"
+        "    assert run([os.fsdecode(word.encode()) for word in words]) == 0, words  # as argv is"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "TERM": "dumb"},
+        input=json.dumps(calls).encode(),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.isascii()
+
+
 def test_on_a_terminal_keys_are_folded_and_whole(
     patch: pytest.MonkeyPatch, place: dict[str, str]
 ) -> None:
@@ -221,6 +242,23 @@ def test_names_that_only_the_bucket_knows_are_completed(
             text=True,
         )
         assert (done.stdout.split(), done.stderr) == ([expected], "")
+
+
+def test_keys_on_standard_input_are_utf_8_whatever_the_locale_says(
+    patch: pytest.MonkeyPatch, place: dict[str, str]
+) -> None:
+    def plan(keys: bytes) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [sys.executable, "-m", "producer.cli", "backlog", "plan", "-", "--json"],
+            env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
+            input=keys,
+            capture_output=True,
+        )
+
+    assert json.loads(plan(place["done"].encode()).stdout)["videos"] == 1
+    wrong = plan(b"s3://bucket/\xff.mp4")
+    assert wrong.returncode == 2
+    assert "is not UTF-8" in json.loads(wrong.stdout)["error"]["message"]
 
 
 def test_ctrl_c_ends_a_feeder_in_order(patch: pytest.MonkeyPatch, tmp_path: Path) -> None:

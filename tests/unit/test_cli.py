@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
 import pytest
@@ -110,6 +110,22 @@ def test_the_verbs_that_need_an_extra_are_those_that_are_said_to() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == set(EXTRAS)
+
+
+def test_verbs_of_other_packages_are_listed_even_when_they_are_broken(
+    alone: pytest.MonkeyPatch,
+) -> None:
+    ours = next(iter(entry_points(group="jamak.verbs", name="cards")))
+    theirs = [
+        EntryPoint("theirs", ours.value, "jamak.verbs"),
+        EntryPoint("broken", "no_such_package:verb", "jamak.verbs"),
+    ]
+    alone.setattr("producer.verbs.lazy.entry_points", lambda group: theirs)
+    said = jamak_here(alone, "--help").out
+    assert "│ theirs  The card classes" in said
+    assert "│ broken  (cannot be imported: No module named 'no_such_package')" in said
+    alone.setenv("JAMAK_DEVICE", "cpu")
+    assert "caption.t4" in jamak_here(alone, "theirs").out
 
 
 def test_it_tells_its_version(alone: pytest.MonkeyPatch) -> None:
@@ -344,10 +360,12 @@ def test_a_reader_who_has_seen_enough_is_no_error(line: str) -> None:
 
 
 def test_ctrl_c_ends_it_without_a_traceback() -> None:
+    # Of a terminal: what a shell runs in its background ignores Ctrl-C from its start.
+    attended = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = clean_environ() | {"JAMAK_REDIS_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}"}
         with subprocess.Popen(
-            [sys.executable, "-c", MAIN, "status", "--json"],
+            [sys.executable, "-c", attended + MAIN, "status", "--json"],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -361,7 +379,7 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
 
 # What identifies is never cut
 
-KEY = "s3://jamak-videos/2026/seoul/camera-17/" + "0123456789abcdef" * 8 + "/:x:영상.mp4"
+KEY = "s3://jamak-videos/2026/seoul/camera-17/" + "0123456789abcdef" * 8 + "/:a:smile:영상.mp4"
 
 
 def grid() -> Grid:
@@ -531,6 +549,18 @@ def test_verbs_options_and_reasons_are_completed() -> None:
 )
 def test_a_completion_that_cannot_be_had_is_silent(words: str, env: dict[str, str]) -> None:
     assert offered(words, **env) == []
+
+
+def test_nothing_of_a_completion_reaches_the_terminal() -> None:
+    code = (
+        "import os, sys\n"
+        "from producer.verbs.completion import complete\n"
+        "class Broken:\n"
+        "    def main(self, *_, **__): os.write(2, b'noise'); raise ZeroDivisionError\n"
+        "sys.exit(complete(Broken()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 def test_the_shell_is_told_how_to_ask(tmp_path: Path) -> None:
