@@ -28,6 +28,9 @@ from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, JamakError
 from shared.messages import CaptionJob
 from shared.settings import load_settings
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
+from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Lease
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption
@@ -97,7 +100,9 @@ class Runtime(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         global _life
-        _life = Lifecycle(worker, settings, [QUEUE])
+        health = WorkerHealth()
+        serve(health, registry_of("captioner"), settings.metrics_host, settings.metrics_port)
+        _life = Lifecycle(worker, settings, [QUEUE], health)
         _life.start()
 
 

@@ -39,6 +39,7 @@ class Fleet:
     size: workers, each with `threads` threads.
     timeout_s: the visibility timeout.
     conditional: False = records are written without the condition, and not looked for.
+    process: how a worker is started.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Fleet:
         timeout_s: float,
         drain_s: float = 3.0,
         conditional: bool = True,
+        process: type[Process] = Process,
     ) -> None:
         self.app, self.s3, self.folder, self.size = app, s3, folder, size
+        self._process = process
         self.prefix = f"{folder.name}/"
         self.notes_folder = folder / "notes"
         self.notes_folder.mkdir(parents=True)
@@ -91,7 +94,9 @@ class Fleet:
         ]
         command += ["worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         command += ["--hostname", f"{self._started}@bench", "--loglevel", "WARNING"]
-        worker = Process(
+        # Only an interpreter that starts anew reads sitecustomize.
+        process = Process if clock_s else self._process
+        worker = process(
             f"worker {self._started}",
             command,
             log=self.folder / "logs" / f"worker-{self._started}.log",

@@ -13,7 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from shared.errors import ConfigError, JamakError, Unfinished, UsageError
+from shared.errors import ConfigError, JamakError, NoSuchBucket, Unfinished, UsageError
+from shared.signals import interrupt_on_signal
 
 COMPLETING = "_JAMAK_COMPLETE"
 """Set by the shell that asks what may come next."""
@@ -30,6 +31,7 @@ class Unexpected(JamakError):
 
 
 def main() -> NoReturn:
+    interrupt_on_signal()
     try:
         from shared.console import speak_in_any_encoding
 
@@ -72,6 +74,8 @@ def run(arguments: list[str]) -> int:
             context.command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
+    except typer.Abort:  # a question was answered with no
+        return JamakError.exit_code
     except usage_errors as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
             return UsageError.exit_code
@@ -79,12 +83,16 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:
-        return _explain(_understood(error), asks_for_json(arguments))
+        return _explain(_understood(error, arguments), asks_for_json(arguments))
     return 0
 
 
-def _understood(error: Exception) -> JamakError:
+def _understood(error: Exception, arguments: list[str]) -> JamakError:
     """What is no error of ours is shown with where it came from, unless the world explains it."""
+    if isinstance(error, NoSuchBucket):
+        for argument in arguments:  # else a variable names it
+            if f"{argument}/".startswith(f"s3://{error.bucket}/"):
+                return UsageError(f"{argument}: {error}", cure=error.cure)
     if isinstance(error, JamakError):
         return error
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):

@@ -2,10 +2,14 @@
 
     JamakError
     ├── ConfigError            the operator must change something; the process refuses to start
-    │   └── UsageError           namely what was typed: an argument is wrong
+    │   ├── UsageError                               what was typed: an argument is wrong
+    │   ├── NoSuchBucket  NoSuchQueue                what is named is not there
+    │   ├── BadCredentials  WrongRegion              S3 or SQS do not know who asks
+    │   └── BrokerRefuses                            Redis answers, and does not let us in
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
-    │   ├── BrokerUnavailable    Redis does not answer, or not to us
+    │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
+    │   ├── BrokerUnavailable    Redis does not answer
     │   ├── OutOfResources       this machine has no disk, process or file left
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
@@ -14,6 +18,7 @@
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
     ├── Unfinished             a command did a part of its work
+    ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
         │   NoRanges
@@ -22,7 +27,8 @@
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
-        └── BadMessage  BadData  BadAdapter          malformed input of other kinds
+        ├── BadMessage  BadData  BadAdapter          malformed input of other kinds
+        └── InternalError                            a fault of ours
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
 (facts as data). Foreign errors are translated where they enter; unknown ones are left alone.
@@ -44,7 +50,7 @@ class JamakError(Exception):
     """`str(error)` says what is wrong with which input; `cure` says what to do about it."""
 
     reason: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     cure: str = ""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
@@ -73,6 +79,38 @@ class UsageError(ConfigError):
         super().__init__(f"{argument}: {message}" if argument else message, cure=cure, **evidence)
 
 
+class NoSuchBucket(ConfigError):
+    """`bucket` is its name."""
+
+    reason = "no_such_bucket"
+    cure = "Create it, or correct its name."
+
+    def __init__(self, bucket: str, named_by: str = "", *, cure: str | None = None) -> None:
+        where = f" (named by {named_by})" if named_by else ""
+        super().__init__(f"the bucket s3://{bucket} does not exist{where}", cure=cure)
+        self.bucket = bucket
+
+
+class NoSuchQueue(ConfigError):
+    reason = "no_such_queue"
+    cure = "Check JAMAK_EVENTS_QUEUE_URL, its region and its account."
+
+
+class BadCredentials(ConfigError):
+    reason = "bad_credentials"
+    cure = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the role."
+
+
+class WrongRegion(ConfigError):
+    reason = "wrong_region"
+    cure = "Set AWS_DEFAULT_REGION to the region that it lies in."
+
+
+class BrokerRefuses(ConfigError):
+    reason = "broker_refuses"
+    cure = "Check JAMAK_REDIS_URL, and that its user may do what infra/redis/users.acl grants."
+
+
 class Retry(JamakError):
     reason = "retry"
 
@@ -80,6 +118,11 @@ class Retry(JamakError):
 class StoreUnavailable(Retry):
     reason = "store_unavailable"
     cure = "Check that the S3 endpoint answers and that its request limits are not exceeded."
+
+
+class QueueUnavailable(Retry):
+    reason = "queue_unavailable"
+    cure = "Check that the SQS endpoint answers and that its request limits are not exceeded."
 
 
 class BrokerUnavailable(Retry):
@@ -117,6 +160,11 @@ class WrongModel(NotForMe):
 
 class Conflict(JamakError):
     reason = "conflict"
+
+
+class Cancelled(JamakError):
+    reason = "cancelled"
+    cure = "Nothing to do: send it again if it is still wanted."
 
 
 class Unfinished(JamakError):
@@ -236,3 +284,10 @@ class BadData(Reject):
 class BadAdapter(Reject):
     reason = "bad_adapter"
     cure = "Do not activate this version: train it again from this worker's base model."
+
+
+class InternalError(Reject):
+    """A fault of ours, on the record instead of in a log that rolls over."""
+
+    reason = "internal_error"
+    cure = "Please report it, with the evidence in this record."

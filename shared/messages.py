@@ -308,17 +308,55 @@ class TrainJob(Message):
     rank: Annotated[int, Field(ge=1)] = 16
     seed: int = 0
     activate: bool = True
-    """Move the pointer when the evaluation did not get worse."""
+    """Move the pointer if the held-out captions got better (workers/train/gate.py)."""
+
+
+class TrainAsked(Message):
+    """A training job as it was sent to the queue."""
+
+    v: int = 1
+    job: TrainJob
+    asked_at: datetime
+
+
+class TrainDecision(Message):
+    """Who has the last word about a training job. Moved by compare-and-swap, so that a job is
+    either cancelled or published, and never both."""
+
+    v: int = 1
+    wanted: Literal["train", "publish", "cancel"]
+    """`publish`: it can no longer be cancelled. `cancel`: nothing of it is published any more."""
+    at: datetime
+
+
+class TrainProgress(Message):
+    """How far a running training job is; written over and over."""
+
+    v: int = 1
+    job_id: str
+    worker: str
+    attempt: int
+    since: datetime
+    """When this worker began it."""
+    stage: str
+    step: int = 0
+    steps: int = 0
+    """Of the stage; 0 = it does not count."""
+    loss: float | None = None
+    updated_at: datetime
 
 
 class TrainOutcome(Message):
     """How a training job ended: `training/<job id>.json` under the output prefix."""
 
-    v: int = 1
+    v: int = 2
     job_id: str
-    status: Literal["published", "failed"]
+    status: Literal["published", "failed", "cancelled"]
+    """`cancelled` since version 2."""
     version: str | None = None
     activated: bool = False
+    why_not_activated: str | None = None
+    """Of a version that was published and not put to use. Since version 2."""
     metrics: dict[str, float] = {}
     reason: str | None = None
     message: str | None = None
@@ -346,16 +384,31 @@ class AdapterManifest(Message):
     created_at: datetime
 
 
-class Pointer(Message):
-    """Which adapter version a base model's workers use. Moved by compare-and-swap."""
+class Stop(Message):
+    """One move of the pointer."""
 
-    v: int = 1
     generation: int
     version: str | None
     """None = the base model without an adapter."""
-    previous: str | None
-    """What a rollback goes back to."""
+    at: datetime
+    how: Literal["activated", "rolled back"]
+    before: int | None
+    """The generation of the stop that a rollback goes back to; None = there is none, 0 = the base
+    model, before anything was ever activated."""
+
+
+class Pointer(Message):
+    """Which adapter version a base model's workers use. Moved by compare-and-swap."""
+
+    v: int = 2
+    generation: int
+    version: str | None
+    """None = the base model without an adapter."""
+    previous: str | None = None
+    """Of version 1, which has no history: what was in use before, or what was left."""
     updated_at: datetime
+    history: tuple[Stop, ...] = ()
+    """The last ones, the newest last. Since version 2."""
 
 
 def record_schema() -> dict[str, Any]:

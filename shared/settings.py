@@ -4,17 +4,34 @@ Credentials, region and endpoint of S3 and SQS are boto3's own: AWS_ACCESS_KEY_I
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE and so on.
 """
 
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.allowed import Allowed
 from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, check_prompt
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
+
+PREFIX = "JAMAK_"
+OTHERS = re.compile(
+    # The tests' own, and what Kubernetes sets for a Service whose name begins with `jamak-`.
+    r"JAMAK_(TEST_\w+|\w+_SERVICE_(HOST|PORT\w*)|\w+_PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
+)
+"""Variables that begin like ours and are no settings."""
+
+
+Texts = Annotated[tuple[str, ...], NoDecode]
 
 
 class Output(NamedTuple):
@@ -29,7 +46,11 @@ class Settings(BaseSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JAMAK_", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may hold a password
     )
 
     # The broker
@@ -61,23 +82,25 @@ class Settings(BaseSettings):
         description="Where records, failures, captions and adapters are written: `s3://bucket/` "
         "or `s3://bucket/prefix/`. May be the videos' own bucket: nothing under it is captioned.",
     )
-    outputs: dict[str, str] = Field(
+    outputs: Annotated[dict[str, str], NoDecode] = Field(
         {},
-        description="Where the captions of some videos go instead (JSON object): "
+        description="Where the captions of some videos go instead: "
+        "`s3://bucket/prefix/=s3://other/`, several with commas between them, or a JSON object, "
         '`{"s3://bucket/prefix/": "s3://other/"}`; the longest prefix counts. Producers and '
         "workers must agree.",
     )
     events_queue_url: str | None = Field(
         None, description="URL of the SQS queue with the bucket's notifications (`jamak listen`)."
     )
-    sources: tuple[str, ...] = Field(
+    sources: Texts = Field(
         (),
-        description="Which videos `jamak listen` takes: a JSON list of `s3://bucket/prefix`; empty "
-        "= all that the queue names.",
+        description="Which videos `jamak listen` takes: `s3://bucket/prefix`, several with commas "
+        "between them or as a JSON list; empty = all that the queue names.",
     )
-    video_suffixes: tuple[str, ...] = Field(
+    video_suffixes: Texts = Field(
         (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"),
-        description="Which keys of a prefix or of an event are videos (JSON list, lower case).",
+        description="Which keys of a prefix or of an event are videos, by their endings; with "
+        "commas between them or as a JSON list.",
     )
 
     # The model
@@ -95,11 +118,11 @@ class Settings(BaseSettings):
     )
     prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
     max_new_tokens: int = Field(256, ge=1, description="The longest caption, in tokens.")
-    addresses: tuple[str, ...] = Field(
+    addresses: Texts = Field(
         ("https://",),
-        description="Where videos may be read from besides S3 (JSON list): `https://` is every "
-        "public host; `https://host/`, `http://host:8080/folder/` and `file:///folder/` are that "
-        "host, port or folder, public or not.",
+        description="Where videos may be read from besides S3: `https://` is every public host; "
+        "`https://host/`, `http://host:8080/folder/` and `file:///folder/` are that host, port or "
+        "folder, public or not. With commas between them or as a JSON list.",
     )
     sampling: Literal["uniform", "adaptive"] = Field(
         "uniform",
@@ -177,15 +200,48 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of `/metrics` (Prometheus), of a worker also of `/livez` and `/readyz`; "
-        "0 = none.",
+        description="Port of `/metrics` (Prometheus), `/livez` and `/readyz`, one for each process "
+        "of a machine; 0 = none.",
     )
     metrics_host: str = Field(
-        "127.0.0.1", description="Where the metrics are served; `0.0.0.0` in a container."
+        "127.0.0.1",
+        description="The address that this port listens on. In a container it must be `0.0.0.0` "
+        "(or `::`): probes and Prometheus come from outside.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log lines are JSON on stderr."
     )
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _redis_url_names_a_server(cls, value: Any) -> Any:
+        _check_redis_url(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
+
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _redis_ca_file_is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("sources", "video_suffixes", "addresses", mode="before")
+    @classmethod
+    def _lists_are_read(cls, value: Any) -> Any:
+        return parse_list(value) if isinstance(value, str) else value
+
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _pairs_are_read(cls, value: Any) -> Any:
+        return parse_pairs(value) if isinstance(value, str) else value
+
+    @field_validator("video_suffixes")
+    @classmethod
+    def _suffixes_are_endings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not one.startswith("."):
+                raise ValueError(f"{one!r} is no ending such as .mp4")
+        return tuple(one.lower() for one in value)
 
     @field_validator("output")
     @classmethod
@@ -208,7 +264,7 @@ class Settings(BaseSettings):
         try:
             Allowed(value)
         except ConfigError as error:
-            raise ValueError(f"{error}. {error.cure}") from error
+            raise ValueError(str(error)) from error
         return value
 
     @field_validator("prompt")
@@ -247,22 +303,132 @@ def _address(value: str) -> str:
     return value
 
 
-def load_settings() -> Settings:
+def parse_list(text: str) -> tuple[str, ...]:
+    """`a,b` or `["a", "b"]`. Raises ValueError."""
+    if not text.lstrip().startswith("["):
+        return tuple(one.strip() for one in text.split(",") if one.strip())
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it begins like a JSON list and is none ({error})") from error
+    if not all(isinstance(one, str) for one in told):
+        raise ValueError("its JSON list holds what is no text")
+    return tuple(told)
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`s3://a/=s3://b/,…` or a JSON object. Raises ValueError."""
+    if text.lstrip().startswith("{"):
+        try:
+            told = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"it begins like a JSON object and is none ({error})") from error
+        if not all(isinstance(to, str) for to in told.values()):
+            raise ValueError("its JSON object holds what is no text")
+        return dict(told)
+    pairs = {}
+    for one in parse_list(text):
+        # A prefix may hold an equals sign: s3://bucket/day=1/
+        source, equals, to = one.rpartition("=s3://")
+        if not equals:
+            raise ValueError(f"{one!r} is no s3://bucket/prefix/=s3://other/")
+        pairs[source] = f"s3://{to}"
+    return pairs
+
+
+def _check_redis_url(text: Any) -> None:
+    """Raises ValueError, without the password."""
+    try:
+        url = urlsplit(str(text))
+        port = url.port
+    except ValueError as error:
+        raise ValueError(f"its host or port is none ({_HASH})") from error
+    if url.scheme not in ("redis", "rediss") or not url.hostname or url.fragment or port == 0:
+        raise ValueError(f"it names no server ({_HASH})")
+    if not re.fullmatch(r"/?[0-9]*", url.path):
+        raise ValueError("what follows the port is no number of a database")
+
+
+_HASH = "special characters of a password have to be percent-encoded, # as %23"
+
+FORMS = {
+    "redis_url": "redis://user:password@host:port/0, or rediss:// for TLS",
+    "redis_ca_file": "the path of a PEM file",
+    "outputs": "s3://bucket/prefix/=s3://other/,… or a JSON object",
+    "sources": "s3://bucket/prefix,… or a JSON list",
+    "video_suffixes": ".mp4,.mov,… or a JSON list",
+    "addresses": "https://,https://host/folder/,file:///folder/,… or a JSON list",
+    "segments": "auto, a number such as 8, or a length such as 30s",
+}
+"""How a variable is written, where its error does not say so."""
+
+
+def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
     """Read the environment.
 
+    Args:
+        on_unknown: called with each warning about a variable that is no setting; without it, they
+            go to stderr.
+
     Raises:
-        ConfigError: naming each variable that is wrong.
+        ConfigError: naming each variable that is wrong, and how it is written.
     """
+    for warning in unknown_variables(os.environ).values():
+        if on_unknown:
+            on_unknown(warning)
+        else:
+            print(f"jamak: {warning}", file=sys.stderr)
     try:
         return Settings()
-    except SettingsError as error:  # a list that is no JSON
-        raise ConfigError(str(error), cure="See docs/configuration.md.") from error
     except ValidationError as error:
-        lines = [
-            f"JAMAK_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise ConfigError("; ".join(lines), cure="See docs/configuration.md.") from error
+        wrong = wrong_variables(error)
+        raise ConfigError(
+            "; ".join(f"{name}: {what}" for name, what in wrong.items()),
+            cure="See docs/configuration.md.",
+            variables=wrong,
+        ) from error
+
+
+def wrong_variables(error: ValidationError) -> dict[str, str]:
+    """Variable -> what is wrong with it, and how it is written."""
+    wrong = {}
+    for item in error.errors():
+        field = str(item["loc"][0])
+        form = FORMS.get(field)
+        wanted = _WANTED.get(item["type"])
+        if wanted:
+            message = f"{item['input']!r} is not {wanted.format(**item.get('ctx', {}))}"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+        wrong[f"{PREFIX}{field.upper()}"] = f"{message}; write {form}" if form else message
+    return wrong
+
+
+_WANTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "literal_error": "one of {expected}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "{le:g} or less",
+    "string_pattern_mismatch": "understood",
+}
+"""pydantic's kinds of errors in plain words."""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings and are none -> a warning, with the one that was meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    found = {}
+    for name in sorted(environ):
+        upper = name.upper()
+        ours = upper.startswith(PREFIX) and not OTHERS.fullmatch(upper)
+        if not ours or upper.removeprefix(PREFIX) in known:
+            continue
+        near = get_close_matches(upper.removeprefix(PREFIX), known, n=1, cutoff=0.7)
+        meant = f": did you mean {PREFIX}{near[0]}?" if near else ""
+        found[name] = f"{name} is no setting of Jamak{meant}"
+    return found
 
 
 def configuration_markdown() -> str:
@@ -279,12 +445,24 @@ def configuration_markdown() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = field.default
-        if isinstance(default, SecretStr):
-            default = default.get_secret_value()
-        shown = "" if default is None else f"`{default}`"
-        lines.append(f"| `JAMAK_{name.upper()}` | {shown} | {field.description} |")
+        shown = as_typed(field.default)
+        lines.append(
+            f"| `{PREFIX}{name.upper()}` | {shown and f'`{shown}`'} | {field.description} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def as_typed(value: Any) -> str:
+    """A setting's value as one writes it into the environment."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, dict):
+        return ",".join(f"{source}={to}" for source, to in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

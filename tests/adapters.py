@@ -37,24 +37,27 @@ def make_adapter(checkpoint: Path, folder: Path, seed: int, **options: Any) -> P
     return folder
 
 
-def publish(registry: Registry, folder: Path, base: ModelIdentity) -> AdapterManifest:
+def publish(
+    registry: Registry, folder: Path, base: ModelIdentity, **fields: Any
+) -> AdapterManifest:
     files = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER_FILES
     }
-    manifest = AdapterManifest(
-        version=version_of(files, base.weights_sha256),
-        stage="sft",
-        base=base,
-        files=files,
-        parent=None,
-        data="s3://data/manifest.jsonl",
-        data_sha256="0" * 64,
-        metrics={"exact_after": 1.0},
-        train_job=TrainJob(
+    defaults: dict[str, Any] = {
+        "version": version_of(files, base.weights_sha256),
+        "stage": "sft",
+        "base": base,
+        "files": files,
+        "parent": None,
+        "data": "s3://data/manifest.jsonl",
+        "data_sha256": "0" * 64,
+        "metrics": {"exact_after": 1.0},
+        "train_job": TrainJob(
             id="job", data="s3://data/manifest.jsonl", model=base.id, revision="1", prompt="p"
         ),
-        libraries={},
-        created_at=datetime.now(UTC),
-    )
+        "libraries": {},
+        "created_at": datetime.now(UTC),
+    }
+    manifest = AdapterManifest(**{**defaults, **fields})
     registry.publish(manifest, folder)
     return manifest

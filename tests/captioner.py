@@ -1,23 +1,26 @@
 """The Procfile's captioner, exactly as it is written there."""
 
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
-from infra.local.metrics import read_metrics, serves_metrics
+from infra.local.metrics import is_ready, read_metrics
 from infra.local.ports import free_port
-from infra.local.processes import Process
 from infra.local.procfile import ROOT, read_procfile
 from infra.local.stack import DEMO_MODEL
+from shared.telemetry.metrics import KNOWN
+from tests.warm import WarmProcess
 from tests.world import World
 
 
 class Captioner:
     def __init__(self, world: World, folder: Path, **settings: str) -> None:
         self.port = free_port()
-        self.process = Process(
+        self.process = WarmProcess(
             "captioner",
-            ["sh", "-c", read_procfile()["captioner"]],
+            shlex.split(read_procfile()["captioner"].removeprefix("exec ")),
             log=folder / f"captioner-{self.port}.log",
             env={
                 **os.environ,
@@ -34,10 +37,11 @@ class Captioner:
 
     def wait(self) -> None:
         """Raises ProcessFailed: it refuses to start."""
-        self.process.wait_until(lambda: serves_metrics(self.port), 90)
+        self.process.wait_until(lambda: is_ready(self.port), 90)
 
     def metric(self, name: str, **labels: str) -> float:
         """0 for one that was never counted."""
+        assert re.sub("_(bucket|count|sum)$", "", name) in KNOWN
         return sum(
             sample.value
             for sample in read_metrics(self.port)
@@ -49,6 +53,6 @@ class Captioner:
         versions = [
             sample.labels["version"]
             for sample in read_metrics(self.port)
-            if sample.name == "caption_adapter_info"
+            if sample.name == "jamak_adapter_info"
         ]
         return versions[0] if versions else None

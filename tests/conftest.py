@@ -57,6 +57,8 @@ def buckets(aws: dict[str, str]) -> Iterator[tuple[str, str]]:
         client.create_bucket(Bucket=name)
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     yield names[0], names[1]
+    if not os.environ.get("JAMAK_TEST_S3_ENDPOINT"):
+        return  # they end with their server
     for name in names:
         # All of them first: what is deleted meanwhile would move the pages.
         pages = list(client.get_paginator("list_object_versions").paginate(Bucket=name))

@@ -15,15 +15,25 @@ from infra.local.s3 import OUTPUT_BUCKET, S3Server
 from shared.broker.apps import CAPTION_TASK, caption_app, queues_of
 from shared.broker.leased_queues import LeasedQueues
 from tests.waiting import wait_until
+from tests.warm import WarmProcess
 
 QUEUE = "caption.t4"
 TIMEOUT_S = 3.0
 
 
 class Crew:
-    def __init__(self, s3: S3Server, folder: Path, **options: float) -> None:
-        settings = {"size": 1, "threads": 4, "timeout_s": TIMEOUT_S, "drain_s": 2.0, **options}
-        self.fleet = Fleet("jamak", s3, folder, **settings)  # type: ignore[arg-type]
+    def __init__(self, s3: S3Server, folder: Path, *, conditional: bool = True) -> None:
+        self.fleet = Fleet(
+            "jamak",
+            s3,
+            folder,
+            size=1,
+            threads=4,
+            timeout_s=TIMEOUT_S,
+            drain_s=2.0,
+            conditional=conditional,
+            process=WarmProcess,
+        )
         self.app = caption_app(self.fleet.settings)
 
     @property

@@ -38,9 +38,10 @@ def make_row(name: str, path: object, split: str) -> dict[str, Any]:
     }
 
 
-def sft_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
+def sft_rows(videos: dict[str, Path], held_out: str = "3") -> list[dict[str, Any]]:
+    """Of each colour, those whose number is in `held_out` evaluate."""
     return [
-        make_row(name, path, "eval" if name.endswith("3") else "train")
+        make_row(name, path, "eval" if name[-1] in held_out else "train")
         for name, path in videos.items()
     ]
 

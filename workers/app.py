@@ -8,24 +8,29 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import celery.apps.worker
 from celery import bootsteps
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
-from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, train_app
+from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.bucket.registry import Registry
 from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
-from shared.messages import CaptionJob
-from shared.settings import Settings, load_settings
+from shared.messages import CaptionJob, TrainJob
+from shared.settings import Output, load_settings
+from shared.telemetry.logs import EX_CONFIG
+from shared.telemetry.metrics import Role, registry_of
+from shared.telemetry.probes import serve
+from shared.waiting import wait_for
+from workers.delivery.drain import end_at_once
+from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption, register_train
-
-EX_CONFIG = 78
-"""sysexits.h: starting again without changing something cannot help."""
 
 log = telemetry.get_logger("jamak.worker")
 
@@ -45,16 +50,16 @@ class CaptionRuntime(bootsteps.StartStopStep):
         self.follower: Any = None
 
     def start(self, worker: Any) -> None:
-        with refusing():
+        with starting():
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
-        store = ObjectStore(tries=TRIES_UNDER_LEASE)
-        for output in settings.all_outputs:
-            prove_conditional_put(store, output.bucket, output.prefix)
+        health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
+        store = proven_store(settings.all_outputs)
+        wait_for("Redis", queues_of(worker.app).prove)  # a model may take minutes
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -85,7 +90,16 @@ class CaptionRuntime(bootsteps.StartStopStep):
             new_tokens=settings.max_new_tokens,
         )
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
-        life = Lifecycle(worker, settings, served_queues(choice.card), card=choice.card.name)
+        life = Lifecycle(
+            worker,
+            settings,
+            served_queues(choice.card),
+            health,
+            card=choice.card.name,
+            model=loaded.identity.id,
+            revision=loaded.identity.revision,
+            reads=CaptionJob.model_fields["v"].default,
+        )
         self.follower = AdapterFollower(
             registry,
             captioner,
@@ -122,26 +136,43 @@ class TrainRuntime(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        with refusing():
+        with starting():
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
         from workers.jobs.training import TrainWork
 
-        store = ObjectStore(tries=TRIES_UNDER_LEASE)
-        prove_conditional_put(store, settings.output_bucket, settings.output_prefix)
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE])
+        health = answering("trainer")
+        store = proven_store(settings.all_outputs[:1])
+        reads = TrainJob.model_fields["v"].default
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
 
 
+def proven_store(outputs: list[Output]) -> ObjectStore:
+    """A store that honours conditional writes there; waits for one that is not there yet."""
+    store = ObjectStore(tries=TRIES_UNDER_LEASE)
+    for output in outputs:
+        wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+    return store
+
+
+def answering(role: Role) -> WorkerHealth:
+    """Probes are answered from here on, long before the model is loaded."""
+    health = WorkerHealth()
+    serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
+    return health
+
+
 @contextmanager
-def refusing() -> Iterator[None]:
-    """What cannot work ends here: say what to change, and end this process.
+def starting() -> Iterator[None]:
+    """What cannot work ends here: say what to change, and end this process. So does a signal.
 
     At once: nothing has been taken yet, and an orderly end would wait for threads that wait.
     """
+    end_at_once()
     try:
         yield
     except ConfigError as error:
@@ -151,15 +182,11 @@ def refusing() -> Iterator[None]:
         os._exit(EX_CONFIG)
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigError as error:
-        print(f"jamak: {error}\n{error.cure}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
-
-
-settings = _settings()
+_unknown: list[str] = []
+"""Warnings, until the log has its level."""
+telemetry.log_everything("info")
+with telemetry.refusing():
+    settings = load_settings(_unknown.append)
 _runtime: dict[str, Any] = {}
 """Filled by the two steps above, when their worker starts.
 
@@ -176,6 +203,20 @@ training.steps["worker"].add(TrainRuntime)
 register_train(training, lambda: _runtime["leases"], lambda: _runtime["training"])
 
 
+@celeryd_init.connect(weak=False)
+def _in_our_words(instance: Any, **_: Any) -> None:
+    instance.quiet = True  # its banner is no log line
+    # Nor is what Celery says in its signal handlers, past any logging.
+    celery.apps.worker.safe_say = _say  # type: ignore[attr-defined]  # its stubs lack it
+
+
+def _say(message: str, *_: Any) -> None:
+    log.info("celery", message=message)
+
+
 @setup_logging.connect(weak=False)
 def _logging(**_: Any) -> None:
-    telemetry.configure_logging(settings.log_level)
+    """Celery leaves it alone then."""
+    telemetry.log_everything(settings.log_level)
+    for warning in _unknown:
+        log.warning(warning)

@@ -19,11 +19,11 @@ from shared.errors import (
     BadMessage,
     Draining,
     Hangs,
+    InternalError,
     JamakError,
     KillsWorkers,
     LeaseLost,
     NotForMe,
-    Reject,
     Retry,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
@@ -45,13 +45,6 @@ HAND_ON_S = 10.0
 log = telemetry.get_logger("jamak.tasks")
 
 J = TypeVar("J", bound=Message)
-
-
-class InternalError(Reject):
-    """A fault of ours, on the record instead of in a log that rolls over."""
-
-    reason = "internal_error"
-    cure = "Please report it, with the evidence in this record."
 
 
 def register_caption(
@@ -116,11 +109,11 @@ def _register(
             log.warning(
                 "again later", task=name, attempt=attempt, delay_s=delay_s, message=str(error)
             )
-            leases().release(lease, delay_s, tried=not lease.advanced)
+            leases().release(lease, delay_s, tried=not lease.advanced, why=error.reason)
         except Exception:
             # Not even the failure could be written.
             log.exception("handed back", task=name)
-            leases().release(lease, LONGEST_BACKOFF_S)
+            leases().release(lease, LONGEST_BACKOFF_S, why=InternalError.reason)
 
 
 def _do(

@@ -32,6 +32,8 @@ from infra.demo.staging import Look, any_colour, staged
 from workers.video.sampling import sample_frames
 
 PROCESSES = 2
+FEW = 200
+"""Fewer films are drawn before another process has imported what it needs."""
 
 FRAMES = {4: 0.4, 8: 0.3, 16: 0.18, 32: 0.12}
 """Frames sampled of a film -> how often. Short films have fewer than asked for."""
@@ -170,6 +172,9 @@ Sampled = tuple[NDArray[np.uint8], NDArray[np.void]]
 
 
 def _filmed(jobs: Sequence[tuple[Scene, Clip, int]]) -> Iterator[Sampled]:
+    if len(jobs) < FEW:
+        yield from map(_sampled, jobs)
+        return
     # Not forked: the parent may hold threads of torch.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:

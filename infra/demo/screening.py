@@ -185,7 +185,7 @@ class Screening:
         while (version or "") not in {
             sample.labels["version"]
             for sample in read_metrics(port)
-            if sample.name == "caption_adapter_info" and sample.value == 1
+            if sample.name == "jamak_adapter_info" and sample.value == 1
         }:
             self._stack.check()
             if time.monotonic() > deadline:

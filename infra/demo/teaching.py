@@ -87,7 +87,7 @@ def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) ->
         )
     )
     if not outcome.activated:
-        raise DemoFailed(f"the adapter is not in use: it scored {outcome.metrics}")
+        raise DemoFailed(f"the adapter is not in use: {outcome.why_not_activated}")
     return outcome
 
 

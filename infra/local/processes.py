@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from infra.local import tied
 from shared.errors import JamakError
 
@@ -20,6 +22,8 @@ TAIL_LINES = 30
 PATIENCE_S = 5.0
 """Between SIGTERM and SIGKILL."""
 LOOK_S = 0.05
+WORKS = 0.05
+"""The share of a core that tells a process that works from one that waits and looks around."""
 
 
 class ProcessFailed(JamakError):
@@ -59,15 +63,28 @@ class Process:
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
         """Return as soon as it is ready. If that fails, it is stopped.
 
+        Args:
+            timeout_s: how long it may do nothing at all. One that works is waited for: how fast
+                that goes is the machine's affair.
+
         Raises:
-            ProcessFailed: it ended, or was not ready in time.
+            ProcessFailed: it ended, or does nothing.
         """
-        deadline = time.monotonic() + timeout_s
+        began_at = looked_at = worked_at = time.monotonic()
+        used_s = self._cpu_s()
         try:
             while not ready():
                 self.check()
-                if time.monotonic() > deadline:
-                    raise self._failure(f"was not ready within {timeout_s:.0f} s")
+                now = time.monotonic()
+                if now - looked_at > 1:
+                    before_s, used_s = used_s, self._cpu_s()
+                    if used_s - before_s > WORKS * (now - looked_at):
+                        worked_at = now
+                    looked_at = now
+                if now - worked_at > timeout_s:
+                    raise self._failure(
+                        f"is not ready after {now - began_at:.0f} s, and does nothing"
+                    )
                 time.sleep(LOOK_S)
         except BaseException:
             stop([self])
@@ -82,12 +99,23 @@ class Process:
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         if self._exit_code is None:
-            self._exit_code = self._popen.poll()
+            self._exit_code = self._ended()
             if self._exit_code is not None:
                 # What it started ends with it; at once, before the system may give the group's
                 # number to somebody else.
                 self.signal_group(signal.SIGKILL)
         return self._exit_code
+
+    def _cpu_s(self) -> float:
+        """Of the process itself, so far."""
+        try:
+            used = psutil.Process(self.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(used.user + used.system)
+
+    def _ended(self) -> int | None:
+        return self._popen.poll()
 
     def kill(self) -> None:
         """At once, and wait for its end."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from infra.local.metrics import serves_metrics
+from infra.local.metrics import is_ready
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.processes import Process, stop
 from infra.local.procfile import ROOT, read_procfile
@@ -162,4 +162,4 @@ class LocalStack:
                 cwd=ROOT,
             )
         for name, process in self._processes.items():
-            process.wait_until(partial(serves_metrics, self.metrics_port(name)), START_S)
+            process.wait_until(partial(is_ready, self.metrics_port(name)), START_S)

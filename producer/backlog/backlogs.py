@@ -1,26 +1,35 @@
-"""What an operator does with backlogs: plan one, see how it goes, pause it, cancel it.
+"""What an operator does with backlogs: plan one, see how they go, pause, cancel and delete one.
 
 Scanning is in `scan.py`, feeding in `feeder.py`, finding what is missing in `reconcile.py`.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
 from producer.backlog.estimate import Estimate, estimates, prices
-from producer.backlog.manifest import SHARD_LINES, Backlog, State
+from producer.backlog.manifest import SHARD_LINES, Backlog, State, backlog_names, no_backlog
 from producer.backlog.sources import open_source
 from producer.jobs.examine import examine
-from producer.jobs.in_flight import withdraw
+from producer.jobs.in_flight import count_of, withdraw
 from producer.jobs.send import queue_of
+from producer.jobs.served import Unserved, able, needs_of, why_unserved
+from producer.jobs.waits import Wait
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
-from shared.broker.leased_queues import LeasedQueues
+from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.bucket.storage import ObjectStore
+from shared.errors import ConfigError, JamakError, NewerMessage, Reject
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
+
+OVER = ("done", "cancelled")
+READS_AT_ONCE = 16
+LOOKED_AT = 200
+"""Backlogs, where only the paused ones are wanted."""
 
 
 @dataclass
@@ -37,7 +46,9 @@ class Plan:
     failed: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     classes: list[Estimate] = field(default_factory=list)
-    """Those that serve the queue now."""
+    """Those that live and take these jobs."""
+    unserved: Unserved | None = None
+    """Why there are none."""
     prices: str = ""
 
     @property
@@ -71,19 +82,30 @@ def plan(
     told.failed, told.skipped = dict(failed), dict(skipped)
     priced = prices()
     with reaching_redis():
-        told.classes = estimates(told.left, told.queue, queues.workers(), priced)
+        workers = queues.workers()
+    needs = needs_of(recipe)
+    told.unserved = why_unserved(workers, told.queue, needs)
+    told.classes = estimates(told.left, able(workers, told.queue, needs), priced)
     told.prices = f"{priced.source}, {priced.date}"
     return told
 
 
 def read_backlog(
-    store: ObjectStore, settings: Settings, queues: LeasedQueues, name: str
+    store: ObjectStore,
+    settings: Settings,
+    queues: LeasedQueues,
+    name: str,
+    workers: Sequence[WorkerSeen] | None = None,
 ) -> dict[str, Any]:
     """How a backlog goes, from two small objects and from Redis; nothing is listed.
 
+    Args:
+        workers: those that live, if that is known.
+
     Returns:
         `{name, source, state, videos, size_bytes, skipped, fed, done, failed: {reason: count},
-        left, per_minute, eta_s, queue, recipe, created_at}`; `eta_s` is None without a rate.
+        left, per_minute, eta_s, queue, recipe, created_at, why: [{reason, jobs, message}]}`;
+        `eta_s` is None without a rate, `why` is what its videos wait for.
     """
     backlog = Backlog(store, settings, name)
     manifest, _ = backlog.manifest()
@@ -91,6 +113,7 @@ def read_backlog(
     progress = BacklogProgress(queues, name)
     with reaching_redis():
         counts, fed = progress.counts(), progress.fed()
+        workers = queues.workers() if workers is None else workers
     if fed in (None, NOWHERE):
         fed = cursor.fed
     left = manifest.lines - counts.ended
@@ -99,6 +122,17 @@ def read_backlog(
         state = "scanning"
     elif state == "running" and left <= 0:
         state = "done"
+    queue = queue_of(manifest.card, bulk=True)
+    waits = []
+    if state == "paused":
+        waits.append(Wait("paused", manifest.lines - fed, f"`jamak backlog resume {name}`"))
+    if state not in OVER:
+        unserved = why_unserved(workers, queue, needs_of(manifest.recipe))
+        if unserved:
+            waits.append(Wait(unserved.reason, left, unserved.message))
+    if state in ("running", "scanning") and fed < manifest.lines:
+        told = "not in the queue yet: `jamak feed` puts them there bit by bit"
+        waits.append(Wait("not_fed", manifest.lines - fed, told))
     return {
         "name": name,
         "source": manifest.source,
@@ -112,9 +146,10 @@ def read_backlog(
         "left": left,
         "per_minute": round(counts.per_minute, 1),
         "eta_s": round(60 * left / counts.per_minute) if counts.per_minute else None,
-        "queue": queue_of(manifest.card, bulk=True),
+        "queue": queue,
         "recipe": manifest.recipe.id,
         "created_at": manifest.created_at.isoformat(),
+        "why": [asdict(wait) for wait in waits],
     }
 
 
@@ -135,6 +170,92 @@ def cancel(store: ObjectStore, settings: Settings, queues: LeasedQueues, name: s
     if fed not in (None, NOWHERE):
         Backlog(store, settings, name).advance(fed)
     return withdraw(queues, name)
+
+
+class StillGoing(JamakError):
+    reason = "still_going"
+
+
+def delete(
+    store: ObjectStore, settings: Settings, queues: LeasedQueues, name: str, *, force: bool = False
+) -> None:
+    """Remove its files and its progress. Records and failures stay.
+
+    Args:
+        force: cancel it first, if it is not over; also one that cannot be read.
+
+    Raises:
+        ConfigError: there is no such backlog.
+        StillGoing: it is not over, or jobs of it are in flight. These would be counted for the
+            next backlog of the name.
+    """
+    backlog, progress = Backlog(store, settings, name), BacklogProgress(queues, name)
+    state = _state(store, settings, queues, backlog)
+    if state not in OVER:
+        if not force:
+            raise StillGoing(
+                f"{name} is {state}", cure=f"`jamak backlog cancel {name}` first, or add --force."
+            )
+        if state != "unreadable":
+            cancel(store, settings, queues, name)
+    jobs = count_of(queues, name)
+    if jobs:
+        raise StillGoing(
+            f"{jobs} jobs of {name} are still in flight",
+            cure="Delete it when they have ended: `jamak status` shows how many there are.",
+        )
+    if not backlog.delete():
+        raise no_backlog(name)
+    with reaching_redis():
+        progress.forget()
+
+
+def _state(store: ObjectStore, settings: Settings, queues: LeasedQueues, backlog: Backlog) -> str:
+    try:
+        return str(read_backlog(store, settings, queues, backlog.name)["state"])
+    except ConfigError:
+        return "cancelled"  # if there is anything of it, somebody stopped deleting it
+    except (Reject, NewerMessage):
+        return "unreadable"
+
+
+def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> list[dict[str, Any]]:
+    """How each backlog goes, as `read_backlog` says it, in the order of their names. One that
+    cannot be read does not keep the others: `{name, state: "unreadable", message}`."""
+
+    def read(name: str) -> dict[str, Any] | None:
+        try:
+            return read_backlog(store, settings, queues, name, workers)
+        except ConfigError:
+            return None  # deleted meanwhile
+        except (Reject, NewerMessage) as error:
+            return {"name": name, "state": "unreadable", "message": str(error)}
+
+    with reaching_redis():
+        workers = queues.workers()
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="backlogs") as pool:
+        return [told for told in pool.map(read, backlog_names(store, settings)) if told]
+
+
+def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int, str]], bool]:
+    """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
+    ones only, for two objects are read of each; True: these were all."""
+
+    def read(name: str) -> tuple[str, int, str] | None:
+        backlog = Backlog(store, settings, name)
+        try:
+            cursor, _ = backlog.cursor()
+            if cursor.state != "paused":
+                return None
+            manifest, _ = backlog.manifest()
+        except (ConfigError, Reject, NewerMessage):
+            return None  # `jamak backlog list` tells it
+        return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
+
+    names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="backlogs") as pool:
+        found = [one for one in pool.map(read, names[:LOOKED_AT]) if one]
+    return found, len(names) <= LOOKED_AT
 
 
 def as_dict(told: Plan) -> dict[str, Any]:

@@ -28,9 +28,7 @@ class Enqueued:
     """Failed before, and are left alone."""
     skipped: int = 0
     """Keys that are no videos."""
-    queue: str = ""
-    served: bool = False
-    """Some live worker takes from this queue."""
+    queues: list[str] = field(default_factory=list)
     backlogs: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     """Address -> why it could not be looked at."""
@@ -40,7 +38,7 @@ class Enqueued:
         self.already += other.already
         self.failed += other.failed
         self.skipped += other.skipped
-        self.queue = other.queue
+        self.queues += [queue for queue in other.queues if queue not in self.queues]
         self.backlogs += other.backlogs
         return self
 
@@ -69,7 +67,7 @@ class Enqueuer:
         """
         if not uri.startswith("s3://") and "://" in uri:
             return self._at(uri)
-        bucket, key = parse_uri(uri)
+        bucket, key = parse_uri(uri, "URIS")
         if key and not key.endswith("/"):
             try:
                 return self._one(bucket, key)
@@ -92,13 +90,9 @@ class Enqueuer:
             already=counts.done,
             failed=counts.ended - counts.done,
             skipped=sum(manifest.skipped.values()),
-            queue=queue_of(self._card, bulk=True),
+            queues=[queue_of(self._card, bulk=True)],
             backlogs=[backlog.name],
         )
-
-    def is_served(self, queue: str) -> bool:
-        with reaching_redis():
-            return queue in self._queues.serving()
 
     def _one(self, bucket: str, key: str) -> Enqueued:
         video = video_of(self._store.head(bucket, key))
@@ -111,12 +105,13 @@ class Enqueuer:
         )
 
     def _send(self, job: CaptionJob) -> Enqueued:
-        told = Enqueued(queue=queue_of(self._card, bulk=False))
+        queue = queue_of(self._card, bulk=False)
+        told = Enqueued(queues=[queue])
         if Records(self._store, self._settings).exists(job):
             told.already = 1
             return told
         if not self._dry_run:
-            send(self._queues, told.queue, [job])
+            send(self._queues, queue, [job])
         told.enqueued = 1
         return told
 
@@ -129,5 +124,5 @@ class Enqueuer:
             already=told.captioned,
             failed=sum(told.failed.values()),
             skipped=sum(told.skipped.values()),
-            queue=told.queue,
+            queues=[told.queue],
         )

@@ -18,7 +18,7 @@ class Estimate:
 
     card: str
     workers: int
-    """That live and serve the queue."""
+    """That live and take these jobs."""
     jobs_per_s: float | None
     """Of one busy worker, as measured by itself over the last ten minutes."""
     eta_s: float | None
@@ -42,15 +42,11 @@ def prices() -> Prices:
     )
 
 
-def estimates(jobs: int, queue: str, workers: list[WorkerSeen], priced: Prices) -> list[Estimate]:
-    """One for each class that has a worker which serves this queue."""
+def estimates(jobs: int, workers: list[WorkerSeen], priced: Prices) -> list[Estimate]:
+    """One for each class of the workers that take these jobs."""
     found = []
     for card in (*GPU_CLASSES, "cpu"):
-        serving = [
-            worker.about
-            for worker in workers
-            if worker.about.get("card") == card and queue in worker.about.get("queues", ())
-        ]
+        serving = [worker.about for worker in workers if worker.about.get("card") == card]
         if not serving:
             continue
         rates = [about["jobs_per_busy_s"] for about in serving if about.get("jobs_per_busy_s")]

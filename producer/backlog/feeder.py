@@ -17,8 +17,9 @@ from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
-from shared.errors import ConfigError, JamakError, Reject
+from shared.errors import ConfigError, JamakError, NewerMessage, Reject
 from shared.messages import BacklogLine, CaptionJob, Video
+from shared.telemetry.health import LoopHealth
 
 SAVE_S = 2.0
 """How old the cursor in the bucket may grow while feeding."""
@@ -39,22 +40,32 @@ class Feed:
         self._shard: tuple[int, list[Video]] = (-1, [])
         self._ended: tuple[int, set[int]] = (-1, set())
         self._saved_at = time.monotonic()
-        self.broken: Reject | None = None
-        """A shard that cannot be read."""
+        self.broken: JamakError | None = None
+        """Something of it cannot be read."""
+        self.gone = False
+        """It was cancelled, or deleted under us; there may be another one of this name."""
         with reaching_redis():
             fed = self._progress.fed()
         self.fed = self.cursor.fed if fed in (None, NOWHERE) else fed
         """Lines before this one are in flight, or were."""
 
     def look(self) -> None:
-        """Somebody may have paused it, and a scan may have added to it."""
-        self.cursor, _ = self.backlog.cursor()
-        if not self.manifest.scanned:
-            self.manifest, _ = self.backlog.manifest()
+        """Somebody may have paused or deleted it, and a scan may have added to it."""
+        try:
+            manifest, _ = self.backlog.manifest()
+            self.cursor, _ = self.backlog.cursor()
+        except ConfigError:
+            self.gone = True
+            return
+        except (Reject, NewerMessage) as error:
+            self.broken = error
+            return
+        self.gone = self.gone or manifest.created_at != self.manifest.created_at
+        self.manifest = manifest
 
     @property
     def running(self) -> bool:
-        return self.cursor.state == "running" and self.broken is None
+        return self.cursor.state == "running" and self.broken is None and not self.gone
 
     @property
     def waits(self) -> bool:
@@ -64,7 +75,8 @@ class Feed:
     @property
     def finished(self) -> bool:
         """Nothing will ever be fed any more."""
-        return self.cursor.state == "cancelled" or (self.manifest.scanned and not self.waits)
+        over = self.manifest.scanned and not self.waits
+        return self.gone or self.cursor.state == "cancelled" or over
 
     def step(self, room: int) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on.
@@ -90,8 +102,7 @@ class Feed:
         with reaching_redis():
             self.fed, _ = self._progress.feed(self.queue, start, end, messages(jobs))
         if self.fed == NOWHERE:
-            self.fed = start
-            self.look()
+            self.fed, self.gone = start, True
             return 0
         telemetry.JOBS_ENQUEUED.labels(self.queue).inc(len(jobs))
         if not self.waits or time.monotonic() - self._saved_at > SAVE_S:
@@ -99,7 +110,11 @@ class Feed:
         return self.fed - start
 
     def save(self) -> None:
-        self.cursor = self.backlog.advance(self.fed)
+        if self.fed > self.cursor.fed and not self.gone:
+            try:
+                self.cursor = self.backlog.advance(self.fed)
+            except ConfigError:
+                self.gone = True
         self._saved_at = time.monotonic()
 
     def _job(self, video: Video, line: int) -> CaptionJob:
@@ -152,6 +167,7 @@ class Feeder:
 
     Args:
         find: the names of the backlogs there are.
+        fed: how far Redis says that each of these names is fed.
         open_feed: one of them.
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
@@ -165,14 +181,20 @@ class Feeder:
     def __init__(
         self,
         find: Callable[[], Sequence[str]],
+        fed: Callable[[Sequence[str]], Sequence[int | None]],
         open_feed: Callable[[str], Feed],
         room: Callable[[str], int],
         wait: Callable[[float], bool],
     ) -> None:
-        self._find, self._open, self._room, self._wait = find, open_feed, room, wait
+        self._find, self._fed, self._open = find, fed, open_feed
+        self._room, self._wait = room, wait
         self._feeds: dict[str, Feed] = {}
-        self._over: set[str] = set()
+        self._over: dict[str, int | None] = {}
+        """How far they were fed. If that changes, there is another backlog of the name."""
         self._turn = 0
+        self.lines: dict[str, int] = {}
+        """Backlog -> how many videos it has, as far as it is scanned; those found last, last."""
+        self.health = LoopHealth()
         self._found_at = self._looked_at = float("-inf")
 
     def run(self) -> None:
@@ -180,8 +202,10 @@ class Feeder:
         while not stop:
             try:
                 fed = self.round()
+                self.health.worked()
                 pause_s = 0.0 if fed else self.IDLE_S
             except (JamakError, redis.RedisError) as error:
+                self.health.failed(str(error))
                 log.warning("could not feed", message=str(error))
                 pause_s = 1.0
             stop = self._wait(pause_s)
@@ -198,12 +222,14 @@ class Feeder:
                 feed.look()
             self._looked_at = now
         for name, feed in list(self._feeds.items()):
+            self.lines[name] = feed.manifest.lines
             if feed.broken:
                 log.error("cannot feed", backlog=name, message=str(feed.broken))
                 del self._feeds[name]  # until it is found again
             elif feed.finished:
-                log.info("fed", backlog=name, lines=feed.fed)
-                self._over.add(name)
+                log.info("gone" if feed.gone else "fed", backlog=name, lines=feed.fed)
+                if not feed.gone:
+                    (self._over[name],) = self._fed([name])
                 del self._feeds[name]
         feeds = list(self._feeds.values())
         self._turn += 1
@@ -212,10 +238,17 @@ class Feeder:
 
     def _find_more(self) -> None:
         """One that cannot be opened does not keep the others."""
-        for name in self._find():
+        names = self._find()
+        over = [name for name in names if name in self._over]
+        unchanged = zip(over, self._fed(over), strict=True)
+        self._over = {name: fed for name, fed in unchanged if fed == self._over[name]}
+        for name in names:
             if name in self._feeds or name in self._over:
                 continue
+            self.health.moved()  # there may be thousands of them
             try:
                 self._feeds[name] = self._open(name)
-            except (Reject, ConfigError) as error:
+            except ConfigError as error:
+                log.debug("not there", backlog=name, message=str(error))  # deleted by half
+            except (Reject, NewerMessage) as error:
                 log.error("cannot open", backlog=name, message=str(error))

@@ -91,9 +91,7 @@ class Backlog:
         try:
             body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}manifest.json")
         except Missing as error:
-            raise UsageError(
-                f"there is no backlog {self.name}", cure="`jamak backlog list` shows them."
-            ) from error
+            raise no_backlog(self.name) from error
         return decode(Manifest, body), etag
 
     def save(self, manifest: Manifest, etag: str) -> str:
@@ -101,10 +99,15 @@ class Backlog:
         return self._put("manifest.json", manifest, etag)
 
     def cursor(self) -> tuple[Cursor, str]:
-        """With its ETag. A backlog that is just being created has none yet, and gets one."""
+        """With its ETag. A backlog that is just being created has none yet, and gets one.
+
+        Raises:
+            UsageError: there is no such backlog.
+        """
         try:
             body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
         except Missing:
+            self.manifest()  # what was deleted gets none
             with suppress(Conflict):
                 self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
             return self.cursor()
@@ -140,6 +143,17 @@ class Backlog:
 
         return self.move(change)
 
+    def delete(self) -> int:
+        """All its files, the manifest first: from then on nobody finds it. How many there were.
+
+        The cursor goes last: whoever holds the backlog still sees that it was cancelled.
+        """
+        ranks = {f"{self._folder}manifest.json": 0, f"{self._folder}cursor.json": 2}
+        files = [file.key for file in self._store.list(self._bucket, self._folder)]
+        for key in sorted(files, key=lambda key: ranks.get(key, 1)):
+            self._store.delete(self._bucket, key)
+        return len(files)
+
     def write_shard(self, number: int, videos: Sequence[Video]) -> None:
         lines = (video.model_dump_json(exclude_none=True) for video in videos)
         body = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
@@ -161,6 +175,10 @@ class Backlog:
             if_none_match=etag is None,
             if_match=etag,
         )
+
+
+def no_backlog(name: str) -> UsageError:
+    return UsageError(f"there is no backlog {name}", cure="`jamak backlog list` shows them.")
 
 
 def backlog_names(store: ObjectStore, settings: Settings) -> Iterator[str]:

@@ -4,7 +4,8 @@ What has its record or its failure already is counted as ended, so that it is no
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
@@ -14,9 +15,13 @@ from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict
+from shared.errors import Conflict, JamakError, Missing
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
+
+
+class NoVideos(JamakError):
+    reason = "no_videos"
 
 
 def create(
@@ -35,6 +40,30 @@ def create(
     return backlog
 
 
+def scan_new(
+    store: ObjectStore,
+    settings: Settings,
+    queues: LeasedQueues,
+    backlog: Backlog,
+    on_shard: Callable[[Manifest], None] = lambda manifest: None,
+) -> Manifest:
+    """Scan what was just created. If nothing comes of it, its name is free again.
+
+    Raises:
+        NoVideos: nothing of the source is a video.
+    """
+    try:
+        with reaching_redis():
+            BacklogProgress(queues, backlog.name).forget()  # one whose files somebody deleted
+        return scan(store, settings, queues, backlog, on_shard)
+    except BaseException:
+        # With a shard it is kept: `jamak backlog resume` goes on from there.
+        with suppress(JamakError):
+            if not backlog.manifest()[0].lines:
+                backlog.delete()
+        raise
+
+
 def scan(
     store: ObjectStore,
     settings: Settings,
@@ -45,7 +74,8 @@ def scan(
     """Write the shards that are not there yet.
 
     Raises:
-        Conflict: another process scans it at this moment.
+        Conflict: another process scans it at this moment, or deleted it.
+        NoVideos: nothing of the source is a video.
     """
     manifest, etag = backlog.manifest()
     progress = BacklogProgress(queues, backlog.name)
@@ -53,6 +83,8 @@ def scan(
         return manifest
     entries = open_source(manifest.source, store, settings).entries(manifest.position)
     for videos, skipped, position in _shards(entries):
+        if not videos and not manifest.lines:
+            raise _no_videos(manifest.source, skipped)
         if videos:
             backlog.write_shard(manifest.shards, videos)
             skip_what_ended(store, settings, progress, manifest, videos)
@@ -67,13 +99,24 @@ def scan(
         )
         try:
             etag = backlog.save(manifest, etag)
-        except Conflict as error:
+        except (Conflict, Missing) as error:
             raise Conflict(
-                f"{backlog.name} is scanned by another process, too",
+                f"{backlog.name} is scanned by another process, too, or was deleted",
                 cure="`jamak backlog status` shows how it goes.",
             ) from error
         on_shard(manifest)
     return manifest
+
+
+def _no_videos(source: str, skipped: Mapping[str, int]) -> NoVideos:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(skipped.items()))
+    keys = "key was" if sum(skipped.values()) == 1 else "keys were"
+    why = f"{sum(skipped.values()):,} {keys} skipped ({reasons})" if skipped else "nothing is there"
+    return NoVideos(
+        f"SOURCE: there is no video in {source}: {why}",
+        cure="Check the bucket, the prefix, and which endings are videos (JAMAK_VIDEO_SUFFIXES).",
+        skipped=dict(skipped),
+    )
 
 
 def skip_what_ended(

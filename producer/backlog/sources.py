@@ -17,7 +17,7 @@ from producer.uploads.events import is_video_key
 from shared.bucket.keys import is_output, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import Forbidden, Missing, UsageError
+from shared.errors import ConfigError, Forbidden, Missing, NoSuchBucket, UsageError
 from shared.messages import Video
 from shared.settings import Settings
 
@@ -42,17 +42,17 @@ def open_source(text: str, store: ObjectStore, settings: Settings) -> Source:
     """`s3://bucket/prefix`, `s3://…/manifest.json` of an S3 Inventory, a file of keys, or `-`.
 
     Raises:
-        UsageError: it is none of these.
+        ConfigError: it is none of these.
     """
     if text.startswith("s3://"):
-        bucket, key = parse_uri(text)
+        bucket, key = parse_uri(text, "SOURCE")
         if key.endswith("/manifest.json"):
             return Inventory(bucket, key, store, settings)
         return Prefix(bucket, key, store, settings)
     if text == "-" or Path(text).is_file():
         return KeyList(text, store, settings)
     raise UsageError(
-        f"{text!r} is no source of videos",
+        f"SOURCE: {text!r} is no source of videos",
         cure="Name s3://bucket/prefix, the manifest.json of an S3 Inventory, a file with an "
         "s3://bucket/key in each line, or - for standard input.",
     )
@@ -119,7 +119,12 @@ class KeyList:
                 text = line.rstrip("\r\n")
                 if number <= after or not text:
                     continue
-                bucket, key = parse_uri(text)
+                try:
+                    bucket, key = parse_uri(text)
+                except ConfigError as error:
+                    raise UsageError(
+                        f"line {number} of {self._path}: {error}", cure=error.cure
+                    ) from error
                 yield number, bucket, key, None, None, unwanted(self._settings, bucket, key)
 
 
@@ -145,7 +150,7 @@ def _completed(store: ObjectStore, rows: Iterator[Row]) -> Iterator[Entry]:
             return Entry(str(number), Video(bucket=bucket, key=key, etag=etag, size_bytes=size))
         try:
             return Entry(str(number), video_of(store.head(bucket, key)))
-        except (Missing, Forbidden) as error:
+        except (Missing, NoSuchBucket, Forbidden) as error:
             return Entry(str(number), None, error.reason)
 
     with ThreadPoolExecutor(HEADS_AT_ONCE, thread_name_prefix="heads") as pool:

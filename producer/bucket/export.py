@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from producer.backlog.manifest import SHARD_LINES, Backlog
+from producer.bucket.captions import read_view, views_under
 from shared.bucket.keys import parse_uri
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.errors import Missing
-from shared.messages import Caption, CaptionJob, decode
+from shared.messages import Caption, CaptionJob
 from shared.settings import Settings
 
 Format = Literal["jsonl", "parquet"]
@@ -71,7 +72,7 @@ def target_of(text: str, store: ObjectStore) -> Target:
     """`s3://bucket/prefix/` or a local folder."""
     if not text.startswith("s3://"):
         return LocalTarget(Path(text))
-    bucket, prefix = parse_uri(text)
+    bucket, prefix = parse_uri(text, "--to")
     if prefix and not prefix.endswith("/"):
         prefix += "/"
     return BucketTarget(store, bucket, prefix)
@@ -156,27 +157,13 @@ def prefix_parts(
             yield from pool.map(one, views)
 
     def one(view: ObjectInfo) -> Caption | None:
-        try:
-            return decode(Caption, store.get(view.bucket, view.key))
-        except Missing:
-            return None
+        return read_view(store, view)
 
-    views = _views(store, settings, bucket, prefix)
+    views = views_under(store, settings, bucket, prefix)
     while some := list(islice(views, SHARD_LINES)):
         newest = max(view.last_modified for view in some)
         what = f"{some[0].key} … {some[-1].key} {newest.isoformat()}"
         yield Part(what, len(some), lambda some=some: read(some))  # type: ignore[misc]
-
-
-def _views(
-    store: ObjectStore, settings: Settings, bucket: str, prefix: str
-) -> Iterator[ObjectInfo]:
-    for output in settings.all_outputs:
-        folder = f"{output.prefix}captions/{bucket}/"
-        for start in (prefix, "~/") if prefix else ("",):
-            for info in store.list(output.bucket, folder + start):
-                if info.key.endswith(".json"):
-                    yield info
 
 
 def _jsonl(captions: list[Caption]) -> bytes:

@@ -4,7 +4,9 @@ Queues are short by design (`producer/jobs/high_water_marks.py`), so all of it f
 """
 
 import json
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from shared.broker.apps import CAPTION_QUEUES, reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
@@ -16,38 +18,86 @@ def job_ids(queues: LeasedQueues) -> set[str]:
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    redis, prefix = queues.redis, queues.prefix
-    found: set[str] = set()
-    with reaching_redis():
-        # Twice, for messages move while we look.
-        for _ in range(2):
-            held: Any = redis.hvals(f"{prefix}unacked")
-            items = [one.split(b"\n", 3)[3] for one in held]
-            items += [member.split(b"\n", 3)[3] for member in _delayed(queues)]
-            for key in _lists(queues):
-                items += _list(queues, key)
-            found.update(filter(None, map(_id, items)))
-    return found
+    items = (one.item for one in in_flight(queues, CAPTION_QUEUES))
+    return set(filter(None, map(_id, items)))
 
 
 def withdraw(queues: LeasedQueues, backlog: str) -> int:
     """Remove a backlog's waiting jobs from the queues; how many there were. What runs goes on."""
-    withdrawn = 0
+    return remove(queues, CAPTION_QUEUES, lambda item: _backlog(item) == backlog)
+
+
+def remove(queues: LeasedQueues, names: list[str], unwanted: Callable[[bytes], bool]) -> int:
+    """Remove what waits in the queues of these names; how many there were. What runs goes on.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    removed = 0
     with reaching_redis():
-        for key in _lists(queues):
+        for key in _lists(queues, names):
             for item in _list(queues, key):
-                if _backlog(item) == backlog:
+                if unwanted(item):
                     # It is there, or a worker took it.
-                    withdrawn += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
+                    removed += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
         for member in _delayed(queues):
-            if _backlog(member.split(b"\n", 3)[3]) == backlog:
-                withdrawn += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
-    return withdrawn
+            if unwanted(member.split(b"\n", 3)[3]):
+                removed += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
+    return removed
 
 
-def _lists(queues: LeasedQueues) -> list[str]:
-    names = [name for queue in CAPTION_QUEUES for name in (queue, f"{queue}:alone")]
-    return [queues.prefix + name for name in names]
+def count_of(queues: LeasedQueues, backlog: str) -> int:
+    """How many jobs of a backlog are in flight.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    items = {one.item for one in in_flight(queues, CAPTION_QUEUES)}
+    return sum(_backlog(item) == backlog for item in items)
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A message, and where it is."""
+
+    item: bytes
+    where: Literal["queued", "delayed", "leased"]
+    worker: str | None = None
+    """Who holds its lease."""
+
+
+def in_flight(queues: LeasedQueues, names: list[str]) -> list[InFlight]:
+    """All that is in the queues of these names, waits to return to them, or came out of them.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    found = []
+    with reaching_redis():
+        # Twice, for messages move while we look: where one is twice, the later word is true.
+        for _ in range(2):
+            for key in _lists(queues, names):
+                found += [InFlight(item, "queued") for item in _list(queues, key)]
+            found += [InFlight(one.split(b"\n", 3)[3], "delayed") for one in _delayed(queues)]
+            held: Any = queues.redis.hvals(f"{queues.prefix}unacked")
+            for one in held:
+                _, worker, _, item = one.split(b"\n", 3)
+                found.append(InFlight(item, "leased", worker.decode()))
+    return found
+
+
+def first_argument(item: bytes) -> dict[str, Any] | None:
+    """Of the call that a message asks for: the job."""
+    try:
+        args, _, _ = json.loads(json.loads(split_item(item)[2])["body"])
+        return dict(args[0])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None  # what is no message is no job
+
+
+def _lists(queues: LeasedQueues, names: list[str]) -> list[str]:
+    lists = [name for queue in names for name in (queue, f"{queue}:alone")]
+    return [queues.prefix + name for name in lists]
 
 
 def _list(queues: LeasedQueues, key: str) -> list[bytes]:
@@ -70,7 +120,6 @@ def _id(item: bytes) -> str | None:
 def _backlog(item: bytes) -> str | None:
     """The name of the one that it belongs to."""
     try:
-        args, _, _ = json.loads(json.loads(split_item(item)[2])["body"])
-        return str(args[0]["backlog"]["name"])
-    except (ValueError, KeyError, TypeError, IndexError):
+        return str((first_argument(item) or {})["backlog"]["name"])
+    except (KeyError, TypeError):
         return None

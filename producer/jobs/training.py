@@ -1,42 +1,230 @@
-"""Training jobs: put one on the train queue, and wait for how it ends."""
+"""Training jobs: put one on the train queue, see how far it is, cancel it.
+
+The bucket says what was asked and how it ended, Redis says where a job is in between
+(`shared/bucket/training.py`, `shared/broker/leased_queues.py`).
+"""
 
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
-from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, reaching_redis
-from shared.bucket.keys import parse_uri, training_key
+from producer.jobs.in_flight import first_argument, in_flight, remove
+from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
+from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import Missing, UsageError
-from shared.messages import TrainJob, TrainOutcome, decode
+from shared.bucket.training import TrainingRecords
+from shared.errors import BrokerUnavailable, Conflict, Reject, UsageError
+from shared.messages import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
+READERS = 16
+"""Jobs read at once: each is a few small objects."""
 
-def submit(app: "Celery", store: ObjectStore, job: TrainJob) -> None:
-    """Raises UsageError: the data is not there. BrokerUnavailable: Redis does not take it."""
-    if not store.exists(*parse_uri(job.data)):
-        raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
-    with reaching_redis():
-        app.send_task(TRAIN_TASK, args=(job.model_dump(mode="json"),), queue=TRAIN_QUEUE)
+State = Literal[
+    "queued",
+    "delayed",  # waits for another try
+    "running",
+    "cancelling",  # a worker has it, and will stop
+    "not in Redis",  # Redis lost it: it will not run any more
+    "open",  # Redis does not answer: queued, or running
+    "published",
+    "failed",
+    "cancelled",
+]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that is known of one."""
+
+    id: str
+    state: State
+    worker: str | None
+    """That holds it."""
+    asked: TrainAsked | None
+    """None: an older Jamak sent it."""
+    progress: TrainProgress | None
+    """Of its last try, also when it has ended since."""
+    outcome: TrainOutcome | None
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON."""
+        parts = {"asked": self.asked, "progress": self.progress, "outcome": self.outcome}
+        return {
+            "job_id": self.id,
+            "state": self.state,
+            "worker": self.worker,
+            **{name: part and part.model_dump(mode="json") for name, part in parts.items()},
+        }
+
+
+class Training:
+    """The training jobs of one output and one Redis."""
+
+    def __init__(self, settings: Settings, store: ObjectStore, app: "Celery") -> None:
+        self._store, self._app, self._queues = store, app, queues_of(app)
+        self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
+
+    def submit(self, job: TrainJob) -> None:
+        """Raises UsageError: the data is not there. BrokerUnavailable: Redis does not take it."""
+        if not self._store.exists(*parse_uri(job.data)):
+            raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
+        self._records.ask(job)
+        try:
+            with reaching_redis():
+                self._app.send_task(
+                    TRAIN_TASK,
+                    args=(job.model_dump(mode="json"),),
+                    queue=TRAIN_QUEUE,
+                    task_id=job.id,
+                )
+        except BrokerUnavailable as error:
+            # It may have arrived all the same: what has ended is not begun.
+            self._end(job.id, "failed", error.reason, f"it was not sent: {error}", error.cure)
+            raise
+
+    def wait_for(self, job_id: str, on_progress: Callable[[TrainProgress], None]) -> TrainOutcome:
+        """Look once a second until the job has ended."""
+        while (outcome := self._records.outcome(job_id)) is None:
+            progress = self._records.progress(job_id)
+            if progress is not None:
+                on_progress(progress)
+            time.sleep(1)
+        return outcome
+
+    def job(self, job_id: str) -> TrainingJob:
+        """Raises Missing: nobody ever sent it."""
+        found = self._read(job_id, self._whereabouts())
+        if found is None:
+            raise _unknown(job_id)
+        return found
+
+    def jobs(self, limit: int) -> tuple[list[TrainingJob], int]:
+        """All that Redis has, and so many of the others; the newest first. How many more there are.
+
+        What Redis has is short: people send it, one by one.
+        """
+        whereabouts = self._whereabouts()
+        alive = set(whereabouts or ())
+        others: deque[str] = deque(maxlen=limit)
+        count = 0
+        for job_id, has_ended in self._records.ids():
+            if has_ended:
+                alive.discard(job_id)  # it ends just now
+            if job_id not in alive:
+                others.append(job_id)
+                count += 1
+        ids = sorted([*alive, *others], reverse=True)
+        with ThreadPoolExecutor(READERS) as pool:
+            found = list(pool.map(lambda job_id: self._read(job_id, whereabouts), ids))
+        return [job for job in found if job is not None], count - len(others)
+
+    def cancel(self, job_id: str) -> Literal["cancelled", "cancelling"]:
+        """Nothing of it is published after this. `cancelling`: whoever has it ends it soon.
+
+        Raises:
+            Missing: nobody ever sent it.
+            Reject: it has ended, or is being published.
+        """
+        found = self.job(job_id)
+        if found.outcome is not None:
+            raise _ended(found.outcome)
+        self._records.cancel(job_id)
+        # From here on it cannot be published; what is left is to end it soon.
+        try:
+            remove(self._queues, [TRAIN_QUEUE], lambda item: _job_id(item) == job_id)
+        except BrokerUnavailable:
+            return "cancelling"
+        whereabouts = self._whereabouts()
+        if whereabouts is None or job_id in whereabouts:
+            return "cancelling"
+        self._end(job_id, "cancelled", "cancelled", "it was cancelled before it ran", "")
+        return "cancelled"
+
+    def _end(
+        self,
+        job_id: str,
+        status: Literal["failed", "cancelled"],
+        reason: str,
+        message: str,
+        cure: str,
+    ) -> None:
+        outcome = TrainOutcome(
+            job_id=job_id,
+            status=status,
+            reason=reason,
+            message=message,
+            cure=cure,
+            seconds=0.0,
+            created_at=datetime.now(UTC),
+        )
+        try:
+            self._records.end(outcome)
+        except Conflict:
+            return  # its worker was faster
+
+    def _whereabouts(self) -> dict[str, tuple[State, str | None]] | None:
+        """Job -> where Redis has it, and who holds it; None = Redis does not answer."""
+        states: dict[str, State] = {"queued": "queued", "delayed": "delayed", "leased": "running"}
+        try:
+            found = in_flight(self._queues, [TRAIN_QUEUE])
+        except BrokerUnavailable:
+            return None
+        jobs = {}
+        for one in found:
+            job_id = _job_id(one.item)
+            if job_id is not None:
+                jobs[job_id] = states[one.where], one.worker
+        return jobs
+
+    def _read(
+        self, job_id: str, whereabouts: dict[str, tuple[State, str | None]] | None
+    ) -> TrainingJob | None:
+        asked, progress = self._records.asked(job_id), self._records.progress(job_id)
+        # Last: what ended meanwhile has ended.
+        cancelled, outcome = self._records.cancelled(job_id), self._records.outcome(job_id)
+        place = (whereabouts or {}).get(job_id)
+        if not (asked or progress or outcome or place or cancelled):
+            return None
+        state: State
+        if outcome is not None:
+            state = outcome.status
+        elif cancelled:
+            state = "cancelling"
+        elif whereabouts is None:
+            state = "open"
+        else:
+            state = place[0] if place else "not in Redis"
+        worker = place[1] if place else None
+        return TrainingJob(job_id, state, worker, asked, progress, outcome)
 
 
 def new_job_id() -> str:
+    """In the order of time."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
 
 
-def read_outcome(store: ObjectStore, settings: Settings, job_id: str) -> TrainOutcome | None:
-    try:
-        body = store.get(settings.output_bucket, training_key(settings.output_prefix, job_id))
-    except Missing:
-        return None
-    return decode(TrainOutcome, body)
+def _job_id(item: bytes) -> str | None:
+    found = (first_argument(item) or {}).get("id")
+    return str(found) if found else None
 
 
-def wait_for(store: ObjectStore, settings: Settings, job_id: str) -> TrainOutcome:
-    """Look once a second until the job has ended."""
-    while (outcome := read_outcome(store, settings, job_id)) is None:
-        time.sleep(1)
-    return outcome
+def _unknown(job_id: str) -> UsageError:
+    return UsageError(f"there is no training job {job_id}", cure="`jamak train list` shows them.")
+
+
+def _ended(outcome: TrainOutcome) -> Reject:
+    how = outcome.version if outcome.status == "published" else outcome.message
+    return Reject(
+        f"training job {outcome.job_id} has ended already: {outcome.status}"
+        + (f": {how}" if how else ""),
+        cure=f"`jamak train status {outcome.job_id}` shows all of it.",
+    )

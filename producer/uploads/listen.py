@@ -5,30 +5,39 @@ second job finds the first one's record. Several may listen to one queue.
 """
 
 import json
-import signal
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
-from prometheus_client import start_http_server
 
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.recipes import recipe_of
 from producer.jobs.send import queue_of, send
 from producer.uploads.events import S3Event, is_video_key, parse_notification
+from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import is_output
-from shared.bucket.storage import ObjectStore, sqs_client
+from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
 from shared.bucket.videos import video_of
-from shared.errors import BadMessage, ConfigError, JamakError, Missing
+from shared.errors import (
+    BadMessage,
+    ConfigError,
+    JamakError,
+    Missing,
+    NoSuchBucket,
+)
 from shared.messages import CaptionJob, Video
 from shared.settings import Settings
+from shared.signals import GRACE_S, end_on_signal
+from shared.telemetry.health import LoopHealth
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
+from shared.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -44,10 +53,6 @@ REASON = "jamak-reason"
 log = telemetry.get_logger("jamak.listen")
 
 
-class _Stopped(BaseException):
-    """Leaves a long poll. What SQS was about to hand over comes again."""
-
-
 @dataclass
 class Batch:
     """What one receive comes to."""
@@ -60,7 +65,10 @@ class Batch:
 
 
 class Listener:
-    """Raises ConfigError: the queue is not there, or has no dead-letter queue."""
+    """Raises ConfigError: the queue is not there, or has no dead-letter queue.
+
+    QueueUnavailable: SQS does not answer for now.
+    """
 
     def __init__(
         self, settings: Settings, store: ObjectStore, sqs: "SQSClient", queues: LeasedQueues
@@ -71,35 +79,42 @@ class Listener:
         self._recipe = recipe_of(settings)
         self._queue = queue_of("t4", bulk=False)
         self._marks, self._latest = HighWaterMarks(queues), Latest()
+        self.health = LoopHealth()
         self._stopping = threading.Event()
-        self._waiting = self._interrupted = False
+        self._waiting = False
 
     def run(self) -> None:
-        """Until SIGTERM. Raises KeyboardInterrupt after SIGINT, when all is in order."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        if self._settings.metrics_port:
-            start_http_server(self._settings.metrics_port, addr=self._settings.metrics_host)
+        """Until it is told to stop."""
+        serve(
+            self.health,
+            registry_of("listener", *events_reading(self._sqs, self._url, self._dead_letters)),
+            self._settings.metrics_host,
+            self._settings.metrics_port,
+        )
         log.info("listening", queue=self._url, dead_letters=self._dead_letters)
-        with suppress(_Stopped):
-            while not self._stopping.is_set():
-                try:
-                    if not self._marks.room(self._queue):
-                        self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
-                        continue
-                    self.poll(WAIT_S)
-                except Exception:
-                    log.exception("could not poll; the events come again")
-                    self._stopping.wait(LOOK_AGAIN_S)
-        if self._interrupted:
-            raise KeyboardInterrupt
+        wait_s = 0  # at first, so that it is soon known whether we may receive
+        while not self._stopping.is_set():
+            try:
+                if not self._marks.room(self._queue):
+                    self.health.worked()  # it waits for the workers
+                    self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
+                    continue
+                self.poll(wait_s)
+                self.health.worked()
+                wait_s = WAIT_S
+            except Exception as error:
+                self.health.failed(str(error))
+                log.exception("could not poll; the events come again")
+                self._stopping.wait(LOOK_AGAIN_S)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        """At once while waiting; otherwise after the messages in hand."""
+    def stop(self) -> float:
+        """After the messages in hand; how many seconds they may take.
+
+        While it waits for SQS, none: what that was about to hand over comes again.
+        """
+        self.health.ending()
         self._stopping.set()
-        self._interrupted = self._interrupted or number == signal.SIGINT
-        if self._waiting:
-            raise _Stopped
+        return 0.0 if self._waiting else GRACE_S
 
     def poll(self, wait_s: int) -> int:
         """Handle one batch of at most ten messages; how many there were.
@@ -110,10 +125,17 @@ class Listener:
         self._waiting = True
         try:
             received = self._sqs.receive_message(
-                QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
+                QueueUrl=self._url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=wait_s,
+                MessageSystemAttributeNames=["SentTimestamp"],
             ).get("Messages", [])
         finally:
             self._waiting = False
+        for message in received:
+            waited_s = seconds_since(message.get("Attributes", {}).get("SentTimestamp"))
+            if waited_s is not None:
+                telemetry.EVENT_WAIT.observe(waited_s)
         batch = Batch()
         for message in received:
             self._read(message, batch)
@@ -182,7 +204,7 @@ class Listener:
                 version_id=event.version_id,
             )
         for key in event.keys:
-            with suppress(Missing):
+            with suppress(Missing, NoSuchBucket):
                 return video_of(self._store.head(event.bucket, key))
         return None
 
@@ -230,24 +252,33 @@ def queue_url(settings: Settings) -> str:
 
 def dead_letters_of(sqs: "SQSClient", url: str) -> str:
     """The queue that malformed events go to: that of the redrive policy."""
-    try:
+    with reaching_sqs(sqs, url):
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
-        policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
-        if "deadLetterTargetArn" not in policy:
-            raise ConfigError(
-                f"{url} has no dead-letter queue, so a malformed event would come for ever",
-                cure="Give it a redrive policy: docs/ingest.md has one.",
-            )
-        *_, account, name = policy["deadLetterTargetArn"].split(":")
-        return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
-    except ClientError as error:
+    policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    if "deadLetterTargetArn" not in policy:
         raise ConfigError(
-            f"{url}: {error}",
-            cure="Check JAMAK_EVENTS_QUEUE_URL and the region, and grant sqs:GetQueueAttributes "
-            "and sqs:GetQueueUrl (docs/ingest.md).",
-        ) from error
+            f"{url} has no dead-letter queue, so a malformed event would come for ever",
+            cure="Give it a redrive policy: docs/ingest.md has one.",
+        )
+    arn = policy["deadLetterTargetArn"]
+    *_, account, name = arn.split(":")
+    with reaching_sqs(sqs, arn):
+        return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
 
 
-def listener_of(settings: Settings, queues: LeasedQueues) -> Listener:
+def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
+    """Until SIGTERM or SIGINT. Waits for what is not there yet.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, when all is in order.
+        ConfigError: it cannot work like this.
+    """
     queue_url(settings)  # before the region is asked for
-    return Listener(settings, ObjectStore(), sqs_client(), queues)
+    sqs = sqs_client()
+    listener: Listener | None = None
+    interrupted = end_on_signal(lambda: listener.stop() if listener else 0.0)
+    wait_for("Redis", queues.prove_sending)
+    listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues))
+    listener.run()
+    if interrupted():
+        raise KeyboardInterrupt

@@ -1,91 +1,27 @@
-"""The operator's verbs for training and adapters."""
+"""The operator's verbs for adapters: what there is, what is in use, and which shall be."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from producer.jobs.training import new_job_id, submit, wait_for
 from producer.verbs import completion
-from producer.verbs.console import AsJson, Grid, err, out, print_json
-from producer.verbs.status import adapters_in_use
-from shared.broker.apps import train_app
+from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
-from shared.errors import Unfinished, UsageError
-from shared.messages import TrainJob
+from shared.bucket.training import TrainingRecords
+from shared.errors import UsageError
+from shared.messages import AdapterManifest, Pointer
 from shared.settings import Settings, load_settings
+
+READERS = 16
+"""Objects read at once."""
 
 Version = Annotated[
     str, typer.Argument(help="Or the start of it.", autocompletion=completion.adapters)
 ]
-
-train = typer.Typer(no_args_is_help=True, help="Train an adapter on the train queue.")
-
-
-@train.callback()
-def _train() -> None:
-    """Keeps `sft` a word of its own while it is the only stage."""
-
-
-@train.command("sft")
-def train_sft(
-    data: Annotated[str, typer.Option(help="s3://bucket/manifest.jsonl (docs/training.md)")],
-    steps: Annotated[int, typer.Option(min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-4,
-    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
-    frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = 4,
-    quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
-    start_from: Annotated[
-        str | None,
-        typer.Option(help="Adapter version to go on from.", autocompletion=completion.adapters),
-    ] = None,
-    activate: Annotated[bool, typer.Option(help="Use it, unless it scores worse.")] = True,
-    seed: Annotated[int, typer.Option()] = 0,
-    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train on captions of reference: LoRA on the language model, and the projector."""
-    settings, store = load_settings(), ObjectStore()
-    job = TrainJob(
-        id=new_job_id(),
-        data=data,
-        model=settings.model,
-        revision=settings.model_revision,
-        prompt=settings.prompt,
-        start_from=start_from,
-        quantized=quantized,
-        frames=frames,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        rank=rank,
-        seed=seed,
-        activate=activate,
-    )
-    submit(train_app(settings), store, job)
-    if not wait:
-        if as_json:
-            print_json({"job_id": job.id, "status": "queued"})
-        else:
-            out.print(f"queued: training job {job.id}")
-        return
-    with err.status(f"training job {job.id} …"):
-        outcome = wait_for(store, settings, job.id)
-    if outcome.status != "failed" and as_json:
-        print_json(outcome.model_dump(mode="json"))
-    elif outcome.status == "published":
-        used = "now in use" if outcome.activated else "published, not in use"
-        out.print(f"adapter {outcome.version} {used}, after {outcome.seconds:.0f} s")
-        for name, value in outcome.metrics.items():
-            out.print(f"  {name} {value:.3f}")
-    if outcome.status == "failed":
-        raise Unfinished(
-            f"training failed: {outcome.message}",
-            cure=outcome.cure,
-            told=outcome.model_dump(mode="json"),
-        )
-
 
 adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use.")
 
@@ -96,27 +32,38 @@ def _registry(settings: Settings) -> Registry:
 
 @adapters.command("list")
 def adapters_list(as_json: AsJson = False) -> None:
-    """All versions, and which is in use."""
+    """All versions with their scores, which is in use, and which were."""
     settings = load_settings()
-    pointers = adapters_in_use(settings)
-    found = sorted(_registry(settings).manifests(), key=lambda item: item.created_at)
+    registry = _registry(settings)
+    found = sorted(registry.manifests(), key=lambda item: item.created_at)
+    bases = {item.base.weights_sha256: item.base.id for item in found}
+    pointers = {base: registry.pointer(base) for base in bases}
+    reasons = _why_not_in_use(settings, found, pointers)
     if as_json:
         print_json(
             {
-                "in_use": pointers,
-                "versions": [item.model_dump(mode="json") for item in found],
+                "in_use": [
+                    {"base": base, **pointer.model_dump(mode="json")}
+                    for base, pointer in pointers.items()
+                ],
+                "versions": [
+                    {**item.model_dump(mode="json"), "why_not_activated": reasons.get(item.version)}
+                    for item in found
+                ],
             }
         )
         return
-    in_use = {pointer["version"] for pointer in pointers}
-    table = Grid("version", "stage", "base", "made", "metrics", "", wide=("weights",))
+    table = Grid("version", "use", "held out", "training", "data", "made", wide=("weights",))
     for item in found:
-        metrics = " ".join(f"{name}={value:.3f}" for name, value in item.metrics.items())
+        pointer = pointers[item.base.weights_sha256]
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
-        used = "← in use" if item.version in in_use else ""
-        row = item.version, item.stage, item.base.id, made, metrics, used
+        use = _use(item.version, pointer, reasons.get(item.version))
+        trained = _training(item)
+        row = item.version, escape(use), _scores(item.metrics), trained, escape(item.data), made
         table.add_row(*row, item.base.weights_sha256)
     out.print(table)
+    for base, pointer in pointers.items():
+        _show_history(f"{bases[base]} ({base[:12]})", pointer)
 
 
 @adapters.command("activate")
@@ -124,29 +71,97 @@ def adapters_activate(version: Version, as_json: AsJson = False) -> None:
     """Use this version from the workers' next captions on."""
     registry = _registry(load_settings())
     manifest = registry.find(version)
-    pointer = registry.activate(manifest.base.weights_sha256, manifest.version)
-    _show_pointer(pointer.model_dump(mode="json"), as_json)
+    _show_pointer(registry.activate(manifest.base.weights_sha256, manifest.version), as_json)
 
 
 @adapters.command("rollback")
 def adapters_rollback(
+    version: Annotated[
+        str | None,
+        typer.Argument(help="What to leave: if something else is in use by now, nothing is done."),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Start of the base's digest, if there are several.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back to what was in use before."""
+    """One step back to what was in use before; in the end that is the base model."""
     registry = _registry(load_settings())
     bases = [name for name in registry.bases() if name.startswith(base or "")]
     if len(bases) != 1:
         raise UsageError(
             f"{len(bases)} base models match", cure="Name one with --base: `jamak adapters list`."
         )
-    _show_pointer(registry.rollback(bases[0]).model_dump(mode="json"), as_json)
+    _show_pointer(registry.rollback(bases[0], version), as_json)
 
 
-def _show_pointer(pointer: dict[str, Any], as_json: bool) -> None:
+def _show_pointer(pointer: Pointer, as_json: bool) -> None:
     if as_json:
-        print_json(pointer)
+        print_json(pointer.model_dump(mode="json"))
     else:
-        out.print(f"in use: {pointer['version'] or 'the base model'}; workers follow in seconds")
+        out.print(f"in use: {pointer.version or 'the base model'}; workers follow in seconds")
+
+
+def _why_not_in_use(
+    settings: Settings, found: Sequence[AdapterManifest], pointers: dict[str, Pointer]
+) -> dict[str, str]:
+    """Version -> why its training did not put it to use; of those that never were in use since."""
+    records = TrainingRecords(ObjectStore(), settings.output_bucket, settings.output_prefix)
+    used = {stop.version for pointer in pointers.values() for stop in pointer.history}
+    used |= {pointer.version for pointer in pointers.values()}
+    unused = [item for item in found if item.version not in used]
+    with ThreadPoolExecutor(READERS) as pool:
+        outcomes = pool.map(lambda item: records.outcome(item.train_job.id), unused)
+        return {
+            item.version: outcome.why_not_activated
+            for item, outcome in zip(unused, outcomes, strict=True)
+            if outcome and outcome.version == item.version and outcome.why_not_activated
+        }
+
+
+def _use(version: str, pointer: Pointer, why_not: str | None) -> str:
+    if pointer.version == version:
+        return f"← in use since {pointer.updated_at:%Y-%m-%d %H:%M}"
+    for stop, next_stop in zip(
+        reversed(pointer.history[:-1]), reversed(pointer.history[1:]), strict=True
+    ):
+        if stop.version == version:
+            return f"in use until {next_stop.at:%Y-%m-%d %H:%M}"
+    return f"not put to use: {why_not}" if why_not else ""
+
+
+def _scores(metrics: dict[str, float]) -> str:
+    """Each held-out score, before → after, and of how many rows."""
+    lines = [
+        f"{name.removesuffix('_before')} {before:.3f} → {metrics[after]:.3f}"
+        for name, before in metrics.items()
+        if (after := f"{name.removesuffix('_before')}_after") in metrics and name != after
+    ]
+    if "n_eval" in metrics:
+        videos = f", {metrics['n_eval_videos']:.0f} videos" if "n_eval_videos" in metrics else ""
+        lines.append(f"{metrics['n_eval']:.0f} rows{videos}")
+    if "n_better" in metrics:
+        lines.append(f"{metrics['n_better']:.0f} better, {metrics['n_worse']:.0f} worse")
+    return "\n".join(lines)
+
+
+def _training(item: AdapterManifest) -> str:
+    job, metrics = item.train_job, item.metrics
+    # What goes on from a parent has its rank, whatever the job says.
+    rank = f"from {item.parent}" if item.parent else f"rank {job.rank}"
+    lines = [f"{item.stage}, {rank}, {job.steps} steps"]
+    if "n_train" in metrics:
+        lines.append(f"{metrics['n_train']:.0f} rows")
+    if "loss_first" in metrics:
+        lines.append(f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f}")
+    return "\n".join(lines)
+
+
+def _show_history(base: str, pointer: Pointer) -> None:
+    if not pointer.history:
+        return
+    table = Grid("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
+    for stop in pointer.history:
+        since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(stop.generation), since, stop.version or "the base model", stop.how)
+    out.print(table)

@@ -1,5 +1,6 @@
 """The operator's verbs for backlogs: plan, start, watch, pause, cancel."""
 
+import sys
 import time
 from functools import partial
 from typing import Annotated, Any
@@ -9,8 +10,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from producer.backlog import backlogs
-from producer.backlog.manifest import Backlog, backlog_names
-from producer.backlog.scan import create
+from producer.backlog.manifest import Backlog
+from producer.backlog.scan import create, scan_new
 from producer.verbs.console import (
     AsJson,
     Grid,
@@ -28,6 +29,7 @@ from producer.verbs.options import (
     opened,
     scan_with_bar,
 )
+from shared.errors import UsageError
 
 WATCH_S = 1.0
 
@@ -66,8 +68,8 @@ def show_plan(told: backlogs.Plan) -> None:
         table.add_row(f"skipped: {reason}", f"{count:,}")
     table.add_row("to do", f"[bold]{told.left:,}[/bold] on {told.queue}")
     out.print(table)
-    if not told.classes:
-        out.print(f"rate not measured: no live worker serves {told.queue}")
+    if told.unserved:
+        out.print(f"rate not measured: {escape(told.unserved.message)}", highlight=False)
         return
     classes = Grid("class", "workers", "jobs/s each", "takes", "costs on it alone")
     for one in told.classes:
@@ -92,7 +94,7 @@ def start(
     settings, store, queues = opened()
     recipe = asked.recipe(settings)
     made = create(store, settings, name, source, recipe, asked.least)
-    scan_with_bar(settings, store, queues, made)
+    scan_with_bar(settings, store, queues, made, scan_new)
     _tell(backlogs.read_backlog(store, settings, queues, name), as_json)
 
 
@@ -130,20 +132,45 @@ def cancel(name: Name, as_json: AsJson = False) -> None:
         out.print(f"{name} is cancelled; {withdrawn} jobs were removed from the queues")
 
 
+@backlog.command("delete")
+def delete(
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Cancel it first, if it is not over.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a backlog that is over: its list of videos and its counts. Captions stay.
+
+    On a terminal it asks first. Where nobody can answer, say --yes.
+    """
+    settings, store, queues = opened()
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
+        typer.confirm(f"Delete the backlog {name}? Its captions stay.", abort=True, err=True)
+    backlogs.delete(store, settings, queues, name, force=force)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        out.print(f"{name} is deleted; its captions stay")
+
+
 @backlog.command("list")
 def list_backlogs(as_json: AsJson = False) -> None:
     """All of them, and how they go."""
     settings, store, queues = opened()
-    told = [
-        backlogs.read_backlog(store, settings, queues, name)
-        for name in backlog_names(store, settings)
-    ]
+    told = backlogs.read_all(store, settings, queues)
     if as_json:
         print_json({"backlogs": told})
         return
     headers = "backlog", "state", "videos", "done", "failed", "left", "per minute", "source"
     table = Grid(*headers, wide=("queue", "recipe"))
     for one in told:
+        if one["state"] == "unreadable":
+            table.add_row(one["name"], one["state"], *[""] * 5, escape(one["message"]))
+            continue
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
@@ -164,12 +191,12 @@ def status(
     told = read()
     if watch and not as_json:
         with Live(_table(told), console=out) as live:
-            while told["state"] not in ("done", "cancelled"):
+            while told["state"] not in backlogs.OVER:
                 time.sleep(WATCH_S)
                 told = read()
                 live.update(_table(told))
         return
-    while watch and told["state"] not in ("done", "cancelled"):
+    while watch and told["state"] not in backlogs.OVER:
         time.sleep(WATCH_S)
         told = read()
     _tell(told, as_json)
@@ -198,4 +225,6 @@ def _table(told: dict[str, Any]) -> Grid:
         table.add_row(f"skipped: {reason}", f"{count:,}")
     eta = "rate not measured" if told["eta_s"] is None else f"{duration(told['eta_s'])} left"
     table.add_row("rate", f"{told['per_minute']:g} a minute, {eta}")
+    for wait in told["why"]:
+        table.add_row("waiting", f"{wait['jobs']:,}: {escape(wait['message'])}")
     return table

@@ -1,24 +1,23 @@
 """The operator's verbs for many videos: enqueue, feed, reconcile, export."""
 
-import signal
 import threading
 import time
 from dataclasses import asdict
 from functools import partial
-from types import FrameType
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
 from rich.markup import escape
 
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
 from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs import completion
@@ -29,20 +28,27 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
-    warn_unserved,
 )
 from producer.verbs.options import (
     Asked,
     asks,
     opened,
     scan_with_bar,
+    warn_of_unserved,
 )
+from producer.verbs.process import running
 from shared import telemetry
+from shared.broker.apps import leased_queues, reaching_redis, train_prefix
+from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Reject, Unfinished
 from shared.settings import Settings
+from shared.signals import GRACE_S, end_on_signal
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
+from shared.waiting import wait_for
 
 What = Annotated[
     str,
@@ -54,26 +60,41 @@ What = Annotated[
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    settings, store, queues = opened()
-    telemetry.configure_logging(settings.log_level)
-    stopping, stopped_by = threading.Event(), list[int]()
+    with running() as (settings, store, queues):
+        _feed(settings, store, queues)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped_by.append(number)
-        stopping.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)
-    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
-    Feeder(
-        lambda: list(backlog_names(store, settings)),
+def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
+    stopping = threading.Event()
+
+    def find() -> list[str]:
+        with reaching_redis():
+            queues.redis.ping()  # also when there is nothing to feed: it says so at `/readyz`
+        return list(backlog_names(store, settings))
+
+    feeder = Feeder(
+        find,
+        lambda names: fed_of(queues, names),
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
-    ).run()
-    if signal.SIGINT in stopped_by:
+    )
+
+    def stop() -> float:
+        feeder.health.ending()
+        stopping.set()
+        return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
+
+    interrupted = end_on_signal(stop)
+    training = leased_queues(settings, train_prefix(settings))
+    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    registry = registry_of("feeder", fleet)
+    serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
+    wait_for("Redis", queues.prove_sending)
+    wait_for("S3", find)
+    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
+    feeder.run()
+    if interrupted():
         raise KeyboardInterrupt
 
 
@@ -113,7 +134,7 @@ def enqueue(
     What has its caption is left alone.
     """
     for uri in uris:
-        place_of(uri)  # all or none: with a word that is no address, nothing is enqueued
+        place_of(uri, "URIS")  # all or none: with a word that is no address, nothing is enqueued
     settings, store, queues = opened()
     recipe = asked.recipe(settings)
     enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)
@@ -122,20 +143,22 @@ def enqueue(
         try:
             made = enqueuer.take(uri)
             if isinstance(made, Backlog):
-                scan_with_bar(settings, store, queues, made)
+                scan_with_bar(settings, store, queues, made, scan_new)
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError) as error:
+        except (Reject, ConfigError, NoVideos) as error:
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
-    told.served = enqueuer.is_served(told.queue)
-    done = {**asdict(told), "recipe": recipe.id, "dry_run": dry_run}
+    sent = told.queues if told.enqueued else []
+    unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
+    rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
+    done = {**asdict(told), **rest}
     if as_json and not told.refused:
         print_json(done)
     elif not as_json:
         verb = "would be enqueued" if dry_run else "enqueued"
-        where = f" on {told.queue}" if told.queue else ""
+        where = f" on {', '.join(told.queues)}" if told.queues else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
         if told.failed:
             out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
@@ -143,8 +166,6 @@ def enqueue(
             out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
         for name in told.backlogs:
             out.print(f"how it goes: jamak backlog status {name}")
-    if told.enqueued and not told.served:
-        warn_unserved(told.queue)
     if told.refused:
         raise Unfinished(f"{len(told.refused)} of {len(uris)} were refused", told=done)
 
@@ -177,13 +198,20 @@ def reconcile(
             least = asked.least
             entries = open_source(what, store, settings).entries()
             videos = (entry.video for entry in entries if entry.video)
-            told = one.videos(videos, recipe, least, queue_of(least, bulk=True))
+            queue = queue_of(least, bulk=True)
+            told = one.videos(videos, recipe, least, queue)
+            wanted = told.videos
         else:
-            told = one.backlog(Feed(Backlog(store, settings, what), queues))
+            ours = Feed(Backlog(store, settings, what), queues)
+            queue, recipe = ours.queue, ours.manifest.recipe
+            told = one.backlog(ours)
+            wanted = ours.manifest.lines if ours.cursor.state == "running" else 0
     if not what.startswith("s3://") and not dry_run:
         scan_with_bar(settings, store, queues, Backlog(store, settings, what))
         feed_here(settings, store, queues, what)
-    done = {**asdict(told), "dry_run": dry_run}
+    waiting = wanted > told.done + sum(told.failed.values())
+    unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
+    done = {**asdict(told), "unserved": unserved, "dry_run": dry_run}
     if as_json and not told.unread:
         print_json(done)
     elif not as_json:
@@ -216,7 +244,7 @@ def export(
     """Captions as a data set: a file for each 10,000 videos. Goes on where it was cut."""
     settings, store, _ = opened()
     if what.startswith("s3://"):
-        parts = prefix_parts(store, settings, *parse_uri(what))
+        parts = prefix_parts(store, settings, *parse_uri(what, "WHAT"))
     else:
         parts = backlog_parts(store, settings, what)
     with bars() as shown:

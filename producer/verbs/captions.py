@@ -7,21 +7,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from producer.bucket.segments import segments_done
-from producer.jobs.recipes import recipe_of
-from producer.verbs.console import AsJson, Grid, err, out, print_json, warn_unserved
+from producer.bucket.captions import newest
+from producer.verbs.console import AsJson, Grid, err, out, print_json, warn
 from producer.verbs.failures import show_failure
+from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
-from shared import telemetry
-from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
-from shared.bucket.videos import video_of
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
-from shared.errors import JamakError, Missing, Unfinished, UsageError
-from shared.messages import Caption, CaptionJob
-from shared.settings import Settings, load_settings
+from shared.errors import Unfinished, UsageError
+from shared.messages import Caption, Failure
+from shared.settings import load_settings
 
 SHOWN_FRAMES = 32
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
@@ -63,60 +60,80 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
-    from producer.uploads.listen import listener_of  # what only this verb needs
+    from producer.uploads.listen import listen_until_stopped  # what only this verb needs
 
-    settings = load_settings()
-    telemetry.configure_logging(settings.log_level)
-    listener_of(settings, leased_queues(settings, caption_prefix(settings))).run()
+    with running() as (settings, store, queues):
+        listen_until_stopped(settings, store, queues)
 
 
 def status(as_json: AsJson = False) -> None:
-    """What waits, who serves it, which adapters are in use."""
+    """What waits and why, who serves it, which adapters are in use."""
     settings = load_settings()
     found = read_status(settings)
     if as_json:
         print_json(found)
         return
-    table = Grid("queue", "waiting", "to run alone", "workers")
+    table = Grid("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
-        row = str(queue["waiting"]), str(queue["alone"]), "\n".join(queue["workers"]) or "-"
-        table.add_row(name, *row)
+        why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
+        if name in found["sampled"]:
+            why.insert(0, f"of the first {queue['looked_at']:,}:")
+        counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
+        table.add_row(name, *counts, escape("\n".join(why)))
     out.print(table)
     for what, counts in (
         ("in flight", found["in_flight"]),
-        ("waiting for another try", found["delayed"]),
+        ("waiting for another try, or handed on", found["delayed"]),
         ("set aside as no message of ours", found["poison"]),
     ):
         out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(f"adapter of base {adapter['base']}: {version}")
-    for name in unserved(found):
-        warn_unserved(name)
+    for message in unserved(found):
+        warn(message)
 
 
-def show(
-    uri: Annotated[str, typer.Argument(help="s3://bucket/key of the video")],
-    as_json: AsJson = False,
-) -> None:
-    """The caption of a video, and how it was made."""
-    bucket, key = place_of(uri)
-    if not key:
-        raise UsageError(f"{uri} is a bucket", cure="Name one video: s3://bucket/key.")
+VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]
+
+
+def show(uri: VideoAt, as_json: AsJson = False) -> None:
+    """The caption of a video, how it was made and where it lies."""
+    bucket, key = video_at(uri)
     settings, store = load_settings(), ObjectStore()
+    found = newest(store, settings, bucket, key)
+    if isinstance(found, Failure):
+        if not as_json:
+            show_failure(found)
+        raise no_caption(found)
     records = Records(store, settings)
-    try:
-        caption = records.show(bucket, key)
-    except Missing:
-        caption = _newest(settings, store, records, bucket, key, as_json)
+    record, views = records.place_of(found), records.places_of_views(bucket, key)
     if as_json:
-        print_json(caption.model_dump(mode="json"))
+        print_json({**found.model_dump(mode="json"), "record": record, "views": views})
         return
-    out.print(escape(caption.text), style="bold", highlight=False)
+    out.print(escape(found.text), style="bold", highlight=False)
     table = Grid()
-    for name, value in _provenance(caption):
+    for name, value in _provenance(found):
         table.add_row(name, escape(value))
+    table.add_row("views", escape("\n".join(views)))
+    table.add_row("record", escape(record))
     out.print(table)
+
+
+def no_caption(failure: Failure) -> Unfinished:
+    return Unfinished(
+        f"{failure.video.uri} has no caption: {failure.reason}",
+        cure=failure.cure,
+        told=failure.model_dump(mode="json"),
+    )
+
+
+def video_at(uri: str) -> tuple[str, str]:
+    """Raises UsageError: it names no video."""
+    bucket, key = place_of(uri, "URI")
+    if not key:
+        raise UsageError(f"URI: {uri} is a bucket", cure="Name one video: s3://bucket/key.")
+    return bucket, key
 
 
 def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
@@ -143,41 +160,6 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     yield "made", f"{caption.created_at:%Y-%m-%d %H:%M:%S} UTC by jamak {caption.jamak}"
 
 
-def _newest(
-    settings: Settings, store: ObjectStore, records: Records, bucket: str, key: str, as_json: bool
-) -> Caption:
-    """There is no view: the record by today's recipe, or why there is none."""
-    if ":" in bucket:
-        raise NoCaption("it has no caption yet", cure="Wait for it (`jamak status`).")
-    try:
-        video = video_of(store.head(bucket, key))
-    except Missing as error:
-        raise UsageError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
-    job = CaptionJob(video=video, recipe=recipe_of(settings))
-    caption = records.find(job)
-    if caption is not None:
-        return caption
-    failure = records.find_failure(job)
-    if failure is None:
-        begun = segments_done(store, settings, video)
-        far = f": {begun[0]} of {begun[1]} segments are done" if begun else ""
-        raise NoCaption(
-            f"{video.uri} has no caption yet{far}",
-            cure=f"Wait for it (`jamak status`), or `jamak enqueue {video.uri}`.",
-        )
-    if not as_json:
-        show_failure(failure)
-    raise Unfinished(
-        f"{video.uri} has no caption: {failure.reason}",
-        cure=failure.cure,
-        told=failure.model_dump(mode="json"),
-    )
-
-
-class NoCaption(JamakError):
-    reason = "no_caption"
-
-
 def upload(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
     to: Annotated[str, typer.Argument(help="s3://bucket/prefix/")],
@@ -185,9 +167,9 @@ def upload(
 ) -> None:
     """Put local files into a bucket, for those without another S3 client at hand."""
     store = ObjectStore()
-    bucket, prefix = parse_uri(to)
+    bucket, prefix = parse_uri(to, "TO")
     if prefix and not prefix.endswith("/"):
-        raise UsageError(f"{to} is no prefix", cure=f"End it with a slash: {to}/")
+        raise UsageError(f"TO: {to} is no prefix", cure=f"End it with a slash: {to}/")
     for file in files:
         with err.status(f"uploading {escape(file.name)} …"):
             store.upload(file, bucket, prefix + file.name)

@@ -1,5 +1,6 @@
 """How the verbs speak: see shared/console.py, and what the operator's verbs add to it."""
 
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +21,7 @@ __all__ = [
     "out",
     "print_json",
     "size",
-    "warn_unserved",
+    "warn",
 ]
 
 
@@ -38,8 +39,8 @@ def bars() -> Progress:
     )
 
 
-def warn_unserved(queue: str) -> None:
-    err.print(f"[yellow]no live worker serves {queue}: its jobs wait until one does[/yellow]")
+def warn(message: str) -> None:
+    err.print(f"[yellow]{escape(message)}[/yellow]", highlight=False)
 
 
 def duration(seconds: float) -> str:

@@ -10,14 +10,16 @@ import typer
 from rich.markup import escape
 
 from producer.bucket.failures import Wanted, find_failures, redrive
+from producer.bucket.reasons import check_reason
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.send import queue_of
 from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, bars, out, print_json
-from shared.broker.apps import caption_prefix, leased_queues
-from shared.bucket.keys import parse_uri
+from producer.verbs.options import opened, warn_of_unserved
+from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import UsageError
-from shared.messages import Failure
+from shared.messages import Failure, Recipe
 from shared.settings import load_settings
 
 Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
@@ -79,7 +81,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """All that is known about the failures of one video."""
-    bucket, key = parse_uri(uri)
+    bucket, key = place_of(uri, "URI")
     found = [
         one
         for one in find_failures(ObjectStore(), load_settings(), Wanted(bucket, key))
@@ -120,9 +122,9 @@ def redrive_failures(
     as_json: AsJson = False,
 ) -> None:
     """Try again what failed: the failures go, their jobs are enqueued."""
-    settings, store = load_settings(), ObjectStore()
-    queues = leased_queues(settings, caption_prefix(settings))
+    settings, store, queues = opened()
     counted: Counter[str] = Counter()
+    wanted_by: set[tuple[str, Recipe]] = set()
     elsewhere = 0
     found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
     room = HighWaterMarks(queues).room
@@ -134,10 +136,18 @@ def redrive_failures(
             counted.update(one.reason for one in some)
             if go:
                 redrive(store, settings, queues, some, room)
+            wanted_by.update((queue_of(one.least, bulk=True), one.recipe) for one in some)
             shown.advance(bar, len(some))
+    unserved = warn_of_unserved(queues, wanted_by)
     if as_json:
         print_json(
-            {"count": counted.total(), "by_reason": counted, "sent": go, "in_no_bucket": elsewhere}
+            {
+                "count": counted.total(),
+                "by_reason": counted,
+                "sent": go,
+                "in_no_bucket": elsewhere,
+                "unserved": unserved,
+            }
         )
         return
     if elsewhere:
@@ -153,17 +163,20 @@ def wanted(
     until: str | None,
     recipe: str | None,
 ) -> Wanted:
-    """Raises UsageError: an address or a time is none."""
+    """Raises UsageError: an address, a reason or a time is none."""
     chosen = Wanted(
-        reason=reason, since=moment(since, "--since"), until=moment(until, "--until"), recipe=recipe
+        reason=reason and check_reason(reason),
+        since=moment("--since", since),
+        until=moment("--until", until),
+        recipe=recipe,
     )
     if where is None:
         return chosen
-    bucket, prefix = parse_uri(where)
+    bucket, prefix = parse_uri(where, "WHERE")
     return replace(chosen, bucket=bucket, prefix=prefix)
 
 
-def moment(text: str | None, argument: str) -> datetime | None:
+def moment(option: str, text: str | None) -> datetime | None:
     """A time in ISO form (UTC unless it says so), or so long ago: `90m`, `24h`, `7d`."""
     if text is None:
         return None
@@ -174,6 +187,6 @@ def moment(text: str | None, argument: str) -> datetime | None:
         told = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h.", argument=argument
+            f"{option}: {text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h."
         ) from error
     return told if told.tzinfo else told.replace(tzinfo=UTC)

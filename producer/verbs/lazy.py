@@ -21,16 +21,19 @@ SUMMARIES = {
     "cards": "The card classes, and which one this machine would be, and why.",
     "demo": "All of Jamak on this machine: films in, captions out, an adapter learnt and rolled "
     "back.",
+    "doctor": "Check Redis, buckets, queue, model, card and clock; say what to do about each "
+    "fault.",
     "enqueue": "Caption videos that are in a bucket already; a prefix becomes a backlog.",
     "export": "Captions as a data set: a file for each 10,000 videos. Goes on where it was cut.",
     "failures": "Jobs that could not succeed, and why.",
     "feed": "Enqueue backlogs, bit by bit, until stopped. Several at once do no harm.",
     "frames": "Which frames of a video the model would see, and what it takes to get them.",
+    "get": "The caption of a video, and nothing else: to standard output, or into files.",
     "listen": "Turn S3 events from SQS into jobs, until stopped.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
-    "show": "The caption of a video, and how it was made.",
-    "status": "What waits, who serves it, which adapters are in use.",
-    "train": "Train an adapter on the train queue.",
+    "show": "The caption of a video, how it was made and where it lies.",
+    "status": "What waits and why, who serves it, which adapters are in use.",
+    "train": "Train adapters, and see how far they are.",
     "upload": "Put local files into a bucket, for those without another S3 client at hand.",
 }
 EXTRAS = {"demo": "worker", "frames": "worker"}

@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,9 +11,10 @@ import typer
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import scan
 from producer.jobs.recipes import least_class, recipe_of
+from producer.jobs.served import needs_of, why_unserved
 from producer.verbs import completion
-from producer.verbs.console import bars
-from shared.broker.apps import caption_prefix, leased_queues
+from producer.verbs.console import bars, warn
+from shared.broker.apps import caption_prefix, leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
 from shared.messages import Recipe
@@ -108,8 +109,25 @@ def opened() -> tuple[Settings, ObjectStore, LeasedQueues]:
     return settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))
 
 
+def warn_of_unserved(
+    queues: LeasedQueues, sent: Iterable[tuple[str, Recipe]]
+) -> list[dict[str, Any]]:
+    """Say at once if no live worker takes what was sent: queues, and the recipes of the jobs."""
+    with reaching_redis():
+        workers = queues.workers()
+    wanted = {(queue, needs_of(recipe)) for queue, recipe in sent}
+    told = [why for one in sorted(wanted, key=str) if (why := why_unserved(workers, *one))]
+    for why in told:
+        warn(why.message)
+    return [asdict(why) for why in told]
+
+
 def scan_with_bar(
-    settings: Settings, store: ObjectStore, queues: LeasedQueues, made: Backlog
+    settings: Settings,
+    store: ObjectStore,
+    queues: LeasedQueues,
+    made: Backlog,
+    scan: Callable[..., object] = scan,
 ) -> None:
     with bars() as shown:
         bar = shown.add_task(f"listing {made.name}", total=None)

@@ -1,7 +1,10 @@
-"""How things stand: what waits, who serves it, which adapter is in use."""
+"""How things stand: what waits and why, who serves it, which adapter is in use."""
 
+from dataclasses import asdict
 from typing import Any
 
+from producer.backlog.backlogs import LOOKED_AT, paused
+from producer.jobs.waits import SideSeen, Wait, look
 from shared.broker.apps import (
     CAPTION_QUEUES,
     TRAIN_QUEUE,
@@ -10,40 +13,44 @@ from shared.broker.apps import (
     reaching_redis,
     train_prefix,
 )
-from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.settings import Settings
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """What Redis and the registry say.
+    """What Redis, the registry and the backlogs say.
 
     Returns:
-        `{queues: {name: {waiting, alone, workers}}, workers: [...], in_flight: {captions,
-        training}, delayed: …, poison: …, adapters: [...]}`.
+        `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
+        sampled: [...], workers: [...], in_flight: {captions, training}, delayed: …, poison: …,
+        adapters: [...]}`. `sampled` names what was too long to be looked at as a whole.
 
     Raises:
         BrokerUnavailable: Redis cannot be reached.
     """
-    captions = leased_queues(settings, caption_prefix(settings))
-    training = leased_queues(settings, train_prefix(settings))
     with reaching_redis():
-        queues = {
-            **_queues(captions, CAPTION_QUEUES),
-            **_queues(training, [TRAIN_QUEUE]),
+        sides = {
+            "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES),
+            "training": look(leased_queues(settings, train_prefix(settings)), [TRAIN_QUEUE]),
         }
-        sides = {"captions": captions.counts(), "training": training.counts()}
-        workers = [
-            {"name": worker.name, "silent_s": round(worker.silent_s, 1), **worker.about}
-            for side in (captions, training)
-            for worker in side.workers()
-        ]
+    queues = {name: seen for side in sides.values() for name, seen in side.queues.items()}
+    stopped, all_of_them = paused(ObjectStore(), settings)
+    for name, jobs, queue in stopped:
+        told = f"the backlog {name} is paused: `jamak backlog resume {name}`"
+        queues[queue].why.append(Wait("paused", jobs, told))
+    sampled = [name for name, seen in queues.items() if seen.sampled]
+    sampled += [f"delayed {name}" for name, side in sides.items() if _is_sampled(side)]
     return {
-        "queues": queues,
-        "workers": workers,
+        "queues": {name: asdict(seen) for name, seen in queues.items()},
+        "sampled": sampled if all_of_them else [*sampled, f"backlogs after {LOOKED_AT}"],
+        "workers": [
+            {"name": worker.name, "silent_s": round(worker.silent_s, 1), **worker.about}
+            for side in sides.values()
+            for worker in side.workers
+        ],
         **{
-            what: {side: counts[what] for side, counts in sides.items()}
+            what: {name: getattr(side, what) for name, side in sides.items()}
             for what in ("in_flight", "delayed", "poison")
         },
         "adapters": adapters_in_use(settings),
@@ -51,12 +58,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
 
 def unserved(status: dict[str, Any]) -> list[str]:
-    """Queues that hold work which no live worker takes."""
-    return [
-        name
-        for name, queue in status["queues"].items()
-        if (queue["waiting"] or queue["alone"]) and not queue["workers"]
-    ]
+    """What of the waiting work no live worker takes, and why."""
+    nobody = ("no_worker", "wrong_model", "newer_message")
+    waits = [wait for queue in status["queues"].values() for wait in queue["why"]]
+    return [wait["message"] for wait in waits if wait["reason"] in nobody]
+
+
+def _is_sampled(side: SideSeen) -> bool:
+    return side.delayed_looked_at < side.delayed
 
 
 def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
@@ -65,15 +74,3 @@ def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
         {"base": base, **registry.pointer(base).model_dump(mode="json")}
         for base in registry.bases()
     ]
-
-
-def _queues(side: LeasedQueues, names: list[str]) -> dict[str, dict[str, Any]]:
-    serving = side.serving()
-    return {
-        name: {
-            "waiting": side.waiting(name),
-            "alone": side.waiting_alone(name),
-            "workers": serving.get(name, []),
-        }
-        for name in names
-    }

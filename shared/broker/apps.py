@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import redis
 
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.refusals import meaning
 from shared.cards import CLASSES, GPU_CLASSES
-from shared.errors import BrokerUnavailable, ConfigError
+from shared.errors import ConfigError
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def train_prefix(settings: Settings) -> str:
 
 @contextmanager
 def reaching_redis() -> Iterator[None]:
-    """Around what talks to the broker. Raises BrokerUnavailable."""
+    """Around what talks to the broker. Raises BrokerUnavailable, BrokerRefuses."""
     try:
         yield
     except _errors() as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+        raise meaning(error) from error
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -11,7 +11,7 @@ from the bucket by `jamak reconcile`.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ REMEMBERED_S = 30 * 24 * 3600
 """After the last sign of life of a backlog."""
 NOWHERE = 2**50
 """More lines than any backlog has."""
+FORGOTTEN_S = 60
+"""A feeder looks every two seconds whether a backlog is still there; so long it may take."""
 DONE = "done"
 FAILED = "failed:"
 RATE_MINUTES = 5
@@ -39,6 +41,14 @@ class Counts:
         return self.done + sum(self.failed.values())
 
 
+def fed_of(queues: LeasedQueues, names: Sequence[str]) -> list[int | None]:
+    """How far each of many backlogs is fed, in one step. Raises redis.RedisError."""
+    with queues.redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.get(f"{queues.prefix}backlog:{name}:fed")
+        return [None if one is None else int(one) for one in pipe.execute()]
+
+
 class BacklogProgress:
     """Of one backlog. Raises redis.RedisError."""
 
@@ -48,8 +58,7 @@ class BacklogProgress:
 
     def fed(self) -> int | None:
         """None: Redis does not know; then the bucket's cursor counts."""
-        found = self._queues.redis.get(f"{self._base}fed")
-        return None if found is None else int(found)
+        return fed_of(self._queues, [self._name])[0]
 
     def feed(self, queue: str, start: int, end: int, messages: Iterable[str]) -> tuple[int, int]:
         """Put the messages of the lines [start, end) at the end of a queue, in one step.
@@ -67,6 +76,19 @@ class BacklogProgress:
     def stop(self) -> None:
         """Whoever feeds it finds that it is fed to its end, at once."""
         self._queues.redis.set(f"{self._base}fed", NOWHERE, ex=REMEMBERED_S)
+
+    def forget(self) -> None:
+        """Nothing is known of it any more, so that its name can be used again.
+
+        For a minute, whoever still feeds an earlier one of this name puts nothing.
+        """
+        names = [*self._outcomes(), "outcomes", "minutes"]
+        with self._queues.redis.pipeline(transaction=False) as pipe:
+            # Only where something was fed: a new name is not kept waiting.
+            pipe.set(f"{self._base}fed", NOWHERE, ex=FORGOTTEN_S, xx=True)
+            for name in names:
+                pipe.expire(f"{self._base}{name}", 0)  # a producer's user may not DEL
+            pipe.execute()
 
     def note(self, line: int, outcome: str) -> bool:
         """How a line ended: `done`, or `failed:` and the reason. False: that was known."""

@@ -22,7 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.errors import ConfigError
+from shared.broker.refusals import meaning
 
 SCRIPTS = (
     "put",
@@ -109,7 +109,7 @@ class LeasedQueues:
     def __init__(
         self, url: str, prefix: str, timeout_s: float, *, ca_file: Path | None = None
     ) -> None:
-        self.prefix, self.timeout_s = prefix, timeout_s
+        self.prefix, self.timeout_s, self._url = prefix, timeout_s, url
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
         secure = url.startswith("rediss://")
@@ -138,7 +138,8 @@ class LeasedQueues:
         """Go through what a worker does, with nothing in it.
 
         Raises:
-            ConfigError: this Redis does not let us.
+            BrokerRefuses: this Redis does not let us.
+            BrokerUnavailable: it may do so later.
         """
         try:
             self.redis.delete(f"{self.prefix}swept")  # so that it is swept now
@@ -147,12 +148,36 @@ class LeasedQueues:
             self.ack([])
             self.redis.blpop([f"{self.prefix}:wake"], timeout=0.01)
             self.leave()
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            raise ConfigError(
-                f"Redis does not let this worker do its work: {error}",
-                cure="Check JAMAK_REDIS_URL, and that its user may do what infra/redis/users.acl "
-                "grants.",
-            ) from error
+        except redis.RedisError as error:
+            raise meaning(error, self._url) from error
+
+    def prove_answer(self) -> None:
+        """Raises as `prove`: it does not answer, or not to us."""
+        try:
+            self.redis.ping()
+        except redis.RedisError as error:
+            raise meaning(error, self._url) from error
+
+    def prove_sending(self) -> None:
+        """Go through what a producer does, with nothing in it. Raises as `prove`."""
+        try:
+            self.put("prove", [])
+            self.run("feed", "prove", "prove", 0, 0, 1)
+            self.run("merge", "prove", 1, 0)
+            self.redis.lrem(f"{self.prefix}prove:wake", 0, "1")
+        except redis.RedisError as error:
+            raise meaning(error, self._url) from error
+        self.prove_reading()
+
+    def prove_reading(self) -> None:
+        """Go through what `jamak status` reads. Raises as `prove`."""
+        try:
+            self.waiting("prove")
+            self.taken("prove")
+            self.counts()
+            self.workers()
+        except redis.RedisError as error:
+            raise meaning(error, self._url) from error
 
     def put(self, queue: str, messages: Iterable[str]) -> int:
         """At the end of the queue, all or none; how many wait there now."""
@@ -212,10 +237,16 @@ class LeasedQueues:
         """Done; how many were still held. What was lost is with somebody else."""
         return int(self.run("ack", *leases))
 
-    def release(self, lease: str, history: History | None, delay_s: float = 0.0) -> bool:
-        """Back to the head of its queue, now or later; `history` None = as it was."""
+    def release(
+        self, lease: str, history: History | None, delay_s: float = 0.0, why: str = ""
+    ) -> bool:
+        """Back to the head of its queue, now or later; `history` None = as it was.
+
+        Args:
+            why: the reason of the error that the try met, for `jamak status`.
+        """
         told = history.dump() if history else "-"
-        return bool(self.run("release", lease, round(delay_s * 1000), told))
+        return bool(self.run("release", lease, round(delay_s * 1000), told, why))
 
     def poison(self, lease: str, reason: str) -> bool:
         """To the poison list, with the reason: it is no message that anybody can act on."""

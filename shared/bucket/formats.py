@@ -14,6 +14,11 @@ def to_json(caption: Caption) -> bytes:
     return caption.model_dump_json(indent=2).encode()
 
 
+def to_text(caption: Caption) -> bytes:
+    """What is said, and an end of line."""
+    return f"{caption.text}\n".encode()
+
+
 def to_vtt(caption: Caption) -> bytes:
     """WebVTT (w3.org/TR/webvtt1): a cue for each segment, or one over the whole video."""
     lines = ["WEBVTT", "Language: ko", ""]

@@ -6,6 +6,7 @@
     <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
     <prefix>adapters/<base>/...                               see shared/bucket/registry.py
     <prefix>training/<job>.json                               how a training job ended
+    <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
 
 A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
@@ -23,6 +24,8 @@ from shared.web.signed_query import digest_of_query
 
 FOLDERS = ("records", "failures", "parts", "captions", "adapters", "training", "backlogs", "probes")
 """All that we write lies in these."""
+BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+"""What some S3 API may have; AWS allows less (docs.aws.amazon.com, "Bucket naming rules")."""
 MAX_KEY_BYTES = 1024
 """Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
 
@@ -52,7 +55,11 @@ def view_key(prefix: str, bucket: str, key: str, ending: str) -> str:
 
 
 def training_key(prefix: str, job_id: str) -> str:
-    return f"{prefix}training/{job_id}.json"
+    return f"{training_folder(prefix)}{job_id}.json"
+
+
+def training_folder(prefix: str) -> str:
+    return f"{prefix}training/"
 
 
 def is_output(settings: Settings, bucket: str, key: str) -> bool:
@@ -85,36 +92,50 @@ def _bounded(folder: str, name: str, ending: str) -> str:
     return f"{folder}~/{hashlib.sha256(name.encode()).hexdigest()}{ending}"
 
 
-def place_of(address: str) -> tuple[str, str]:
+def place_of(address: str, argument: str = "") -> tuple[str, str]:
     """The bucket and the key of a video in records and views; `https:host` stands for a bucket.
     Neither has what opens the video. What else is in a query is told apart by a digest: `key~...`.
+
+    Args:
+        argument: what the operator calls it; the error names it.
 
     Raises:
         UsageError: it is no address.
     """
     scheme, sign, rest = address.partition("://")
     if not sign or scheme == "s3":
-        return parse_uri(address)
+        return parse_uri(address, argument)
     if scheme == "file":
         return "file:", normpath(unquote(rest)).lstrip("/")
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise UsageError("this is no address", cure="Write https://host/path.") from error
+        named = f"{argument}: " if argument else ""
+        raise UsageError(f"{named}this is no address", cure="Write https://host/path.") from error
     if parts.scheme not in ("http", "https"):
-        raise UsageError("this is no address", cure="Write https://host/path.")
+        named = f"{argument}: " if argument else ""
+        raise UsageError(f"{named}this is no address", cure="Write https://host/path.")
     host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
     key = unquote(parts.path).lstrip("/")
     return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key
 
 
-def parse_uri(uri: str) -> tuple[str, str]:
+def parse_uri(uri: str, argument: str = "") -> tuple[str, str]:
     """`s3://bucket/key` -> (bucket, key). The key may be empty, and may start with a slash.
+
+    Args:
+        argument: what the operator calls it; the error names it.
 
     Raises:
         UsageError: it is not such a URI.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
-        raise UsageError(f"{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+    named = f"{argument}: " if argument else ""
+    if not uri.startswith("s3://") or not bucket:
+        raise UsageError(f"{named}{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise UsageError(
+            f"{named}{bucket!r} cannot be the name of a bucket",
+            cure="A bucket's name has letters, digits, dots, hyphens and underscores only.",
+        )
     return bucket, key

@@ -12,10 +12,13 @@ from shared.errors import Conflict, Missing
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
 
+JSON_TYPE = "application/json; charset=utf-8"
+
 VIEWS: dict[str, tuple[str, Callable[[Caption], bytes]]] = {
-    ".json": ("application/json", to_json),
-    ".vtt": ("text/vtt", to_vtt),
-    ".srt": ("application/x-subrip", to_srt),
+    ".json": (JSON_TYPE, to_json),
+    # Without a charset, browsers and players take Korean text for Latin-1.
+    ".vtt": ("text/vtt; charset=utf-8", to_vtt),
+    ".srt": ("application/x-subrip; charset=utf-8", to_srt),
 }
 
 
@@ -55,10 +58,22 @@ class Records:
 
     def _write_once(self, bucket: str, key: str, body: bytes) -> bool:
         try:
-            self._store.put(bucket, key, body, content_type="application/json", if_none_match=True)
+            self._store.put(bucket, key, body, content_type=JSON_TYPE, if_none_match=True)
         except Conflict:
             return False
         return True
+
+    def place_of(self, caption: Caption) -> str:
+        """The address of its record."""
+        job = CaptionJob(video=caption.video, recipe=caption.recipe)
+        bucket, prefix = self._output(job)
+        return f"s3://{bucket}/{record_key(prefix, job)}"
+
+    def places_of_views(self, bucket: str, key: str) -> list[str]:
+        """The addresses of a video's views, there or not."""
+        output = self._settings.output_of(bucket, key)
+        keys = (view_key(output.prefix, bucket, key, ending) for ending in VIEWS)
+        return [f"s3://{output.bucket}/{view}" for view in keys]
 
     def show(self, bucket: str, key: str) -> Caption:
         """What the view of a video says. Raises Missing: there is none."""
@@ -94,7 +109,7 @@ class Records:
                     bucket,
                     json_key,
                     to_json(caption),
-                    content_type="application/json",
+                    content_type=JSON_TYPE,
                     if_none_match=etag is None,
                     if_match=etag,
                 )

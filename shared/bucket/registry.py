@@ -5,20 +5,27 @@
 
 `<base>` is the start of the base model's weights digest: an adapter fits the weights that it was
 trained on and no others. Writing the manifest completes a version; moving the pointer comes last.
+
+The pointer keeps its history, and each stop in it knows the one before: A, B, C, rolled back to B
+and to A, is a way of which only the base model is left. What is activated then goes on from A.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, ConfigError, Conflict, Missing, UsageError
-from shared.messages import AdapterManifest, Pointer, decode, digest
+from shared.errors import BadAdapter, Conflict, Missing, Reject, UsageError
+from shared.messages import AdapterManifest, Pointer, Stop, decode, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
 """Nothing else is published or loaded: the other files of a training run are pickles."""
+HISTORY = 200
+"""Moves that a pointer remembers, some 130 bytes each: workers read it every few seconds."""
 
 
 def version_of(files: Mapping[str, str], base_sha256: str) -> str:
@@ -121,53 +128,121 @@ class Registry:
             Missing: it is not published for this base.
         """
         self.manifest(base_sha256, version)
+        while True:
+            now, etag = self._read_history(base_sha256)
+            # What is in use already is no step back from itself.
+            before = now.history[-1].before if now.version == version else now.generation
+            try:
+                return self._move(base_sha256, now, etag, version, "activated", before)
+            except Conflict:
+                continue  # somebody else moved it: go on from where it is now
 
-        def to_version(now: Pointer) -> tuple[str | None, str | None]:
-            return version, now.previous if now.version == version else now.version
+    def rollback(self, base_sha256: str, leaving: str | None = None) -> Pointer:
+        """Back to what was in use before, and never to what was left by a rollback since.
 
-        return self._move(base_sha256, to_version)
+        One step, from what is in use at the call: two who roll back at once go one step together.
 
-    def rollback(self, base_sha256: str) -> Pointer:
-        """Back to what was in use before; a second rollback undoes the first.
+        Args:
+            leaving: the version to leave, or the start of it; None = whatever is in use.
 
         Raises:
-            ConfigError: nothing was ever activated.
+            Reject: nothing was in use before, or something else than `leaving` is in use.
+            Conflict: somebody else moved the pointer at the same time.
         """
-        if self.pointer(base_sha256).generation == 0:
-            raise ConfigError("nothing was ever activated", cure="`jamak adapters list`")
-        return self._move(base_sha256, lambda now: (now.previous, now.version))
+        now, etag = self._read_history(base_sha256)
+        if leaving and not (now.version or "").startswith(leaving):
+            raise Reject(
+                f"not {leaving} but {now.version or 'the base model'} is in use; nothing was done",
+                cure="Look at `jamak adapters list`: somebody may have rolled back already.",
+            )
+        to = _stop_before(now)
+        try:
+            return self._move(base_sha256, now, etag, to.version, "rolled back", to.before)
+        except Conflict as error:
+            moved = self.pointer(base_sha256)
+            raise Conflict(
+                f"somebody else moved the pointer at the same time: now "
+                f"{moved.version or 'the base model'} is in use, by the move no. "
+                f"{moved.generation}; nothing was done here",
+                cure="Look at `jamak adapters list`; roll back again if that is not what you want.",
+            ) from error
 
     def _move(
-        self, base_sha256: str, change: Callable[[Pointer], tuple[str | None, str | None]]
+        self,
+        base_sha256: str,
+        now: Pointer,
+        etag: str | None,
+        version: str | None,
+        how: Literal["activated", "rolled back"],
+        before: int | None,
     ) -> Pointer:
-        while True:
-            now, etag = self._read_pointer(base_sha256)
-            version, previous = change(now)
-            moved = Pointer(
-                generation=now.generation + 1,
-                version=version,
-                previous=previous,
-                updated_at=datetime.now(UTC),
+        """Raises Conflict: the pointer is no longer where it was."""
+        at = datetime.now(UTC)
+        stop = Stop(generation=now.generation + 1, version=version, at=at, how=how, before=before)
+        moved = Pointer(
+            generation=stop.generation,
+            version=version,
+            updated_at=at,
+            history=(*now.history, stop)[-HISTORY:],
+        )
+        try:
+            self._store.put(
+                self._bucket,
+                self._pointer_key(base_sha256),
+                moved.model_dump_json(indent=2).encode(),
+                content_type="application/json",
+                if_none_match=etag is None,
+                if_match=etag,
             )
-            try:
-                self._store.put(
-                    self._bucket,
-                    self._pointer_key(base_sha256),
-                    moved.model_dump_json(indent=2).encode(),
-                    content_type="application/json",
-                    if_none_match=etag is None,
-                    if_match=etag,
+        except Conflict:
+            # A write whose answer was lost is sent again, and meets itself.
+            if self.pointer(base_sha256) != moved:
+                raise
+        return moved
+
+    def _read_history(self, base_sha256: str) -> tuple[Pointer, str | None]:
+        """The pointer, with a history also where version 1 wrote it."""
+        now, etag = self._read_pointer(base_sha256)
+        if now.generation == 0 or now.history:
+            return now, etag
+        before: list[Stop] = []
+        if now.previous is not None and self._is_older(base_sha256, now.previous, now.version):
+            before.append(
+                Stop(
+                    generation=now.generation - 1,
+                    version=now.previous,
+                    at=now.updated_at,
+                    how="activated",
+                    before=0,
                 )
-            except Conflict:
-                continue  # somebody else moved it: decide again from where it is now
-            return moved
+            )
+        last = Stop(
+            generation=now.generation,
+            version=now.version,
+            at=now.updated_at,
+            how="activated",
+            # Only a rollback led to the base model.
+            before=None if now.version is None else before[0].generation if before else 0,
+        )
+        return now.model_copy(update={"history": (*before, last)}), etag
+
+    def _is_older(self, base_sha256: str, previous: str, version: str | None) -> bool:
+        """Version 1 did not tell what was in use before from what was left by a rollback; but what
+        was left is the newer one."""
+        if version is None:
+            return False
+        try:
+            made = [self.manifest(base_sha256, name).created_at for name in (previous, version)]
+        except Missing:
+            return False
+        return made[0] <= made[1]
 
     def _read_pointer(self, base_sha256: str) -> tuple[Pointer, str | None]:
         try:
             body, etag = self._store.get_with_etag(self._bucket, self._pointer_key(base_sha256))
         except Missing:
             never = datetime.fromtimestamp(0, UTC)
-            return Pointer(generation=0, version=None, previous=None, updated_at=never), None
+            return Pointer(generation=0, version=None, updated_at=never), None
         return decode(Pointer, body), etag
 
     def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
@@ -180,6 +255,38 @@ class Registry:
 
     def _pointer_key(self, base_sha256: str) -> str:
         return f"{self._root}{base_sha256[:12]}/active.json"
+
+
+def _stop_before(now: Pointer) -> Stop:
+    """What a rollback goes back to: the last stop on the way to here, without what was left by a
+    rollback after it was there.
+
+    Raises:
+        Reject: there is none.
+    """
+    stops = {stop.generation: stop for stop in now.history}
+    left = {now.version: now.generation + 1}
+    for one, next_one in pairwise(now.history):
+        if next_one.how == "rolled back":
+            left[one.version] = max(next_one.generation, left.get(one.version, 0))
+    here = now.history[-1].before if now.history else None
+    while here:
+        if here not in stops:
+            raise Reject(
+                f"nothing to roll back to: the history holds the last {HISTORY} moves, and what "
+                "was in use before is older",
+                cure="Choose one of `jamak adapters list`, and `jamak adapters activate` it.",
+            )
+        if left.get(stops[here].version, 0) < here:
+            return stops[here]
+        here = stops[here].before
+    if here is None:
+        used = now.version or "the base model"
+        raise Reject(
+            f"nothing to roll back to: nothing was in use before {used}",
+            cure="Choose one of `jamak adapters list`, and `jamak adapters activate` it.",
+        )
+    return Stop(generation=0, version=None, at=now.updated_at, how="rolled back", before=None)
 
 
 def _check_digest(version: str, name: str, body: bytes, expected: str) -> None:

@@ -1,30 +1,45 @@
 """The object store, over boto3. Its errors become ours here; nobody else meets botocore.
 
 Knows nothing of captions: buckets, keys and bytes only. boto3 is imported with the first client: a
-command that says what is wrong with its arguments, or completes them, needs none.
+command that says what is wrong with its arguments needs none.
 """
 
 import io
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+)
+
+from shared.bucket.refusals import code_of, date_of, of_client, refusal, status_of
 from shared.errors import (
     ConfigError,
     Conflict,
     Forbidden,
+    JamakError,
     Missing,
+    NoSuchBucket,
+    NoSuchQueue,
     Overwritten,
+    QueueUnavailable,
     StoreUnavailable,
 )
+from shared.unreachable import why_unreachable
 from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -34,29 +49,16 @@ TRIES_UNDER_LEASE = 2
 twice goes back to its queue, and is tried again after a longer pause."""
 
 
-def _client(service: Literal["s3", "sqs"], tries: int, read_timeout_s: float = 10) -> Any:
-    """Raises ConfigError: a variable or a profile is wrong, or no region is set."""
-    import boto3
+def _network(tries: int, read_timeout_s: float = 10) -> "Config":
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, NoRegionError
 
     # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
-    network = Config(
+    return Config(
         connect_timeout=4,
         read_timeout=read_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": tries},
         max_pool_connections=CONNECTIONS,
     )
-    try:
-        return boto3.client(service, config=network)
-    except NoRegionError as error:
-        raise ConfigError(
-            f"{service.upper()}: no AWS region", cure="Set AWS_DEFAULT_REGION."
-        ) from error
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigError(
-            f"{service.upper()}: {error}", cure="Check AWS_ENDPOINT_URL, AWS_PROFILE and the like."
-        ) from error
 
 
 _CHUNK_BYTES = 1 << 20
@@ -78,10 +80,18 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """S3 or anything that speaks its API. Safe to share between threads."""
+    """S3 or anything that speaks its API. Safe to share between threads.
+
+    Raises ConfigError, also from every request: the AWS settings or credentials are wrong.
+    """
 
     def __init__(self, tries: int = TRIES) -> None:
-        self._s3: S3Client = _client("s3", tries)
+        import boto3
+
+        with of_client("S3"):
+            self._s3: S3Client = boto3.client("s3", config=_network(tries))
+        self._known: set[str] = set()
+        """Buckets that are there."""
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -89,10 +99,10 @@ class ObjectStore:
         """What is there; with `etag`, that content or none.
 
         Raises:
-            Missing, Forbidden, StoreUnavailable, as all reads do.
+            Missing, NoSuchBucket, Forbidden, StoreUnavailable, as all reads do.
             Overwritten: the object's content is not the one asked for.
         """
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
         return ObjectInfo(
             bucket,
@@ -114,7 +124,7 @@ class ObjectStore:
         version_id: str | None = None,
     ) -> bytes:
         """The bytes from `start` to `end`, which is not included. Raises as `head`."""
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.get_object(
                 Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **_pin(etag, version_id)
             )
@@ -131,13 +141,13 @@ class ObjectStore:
         return self.get_with_etag(bucket, key)[0]
 
     def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
-        with _translated(bucket, key):
+        with self._translated(bucket, key):
             found = self._s3.get_object(Bucket=bucket, Key=key)
             return found["Body"].read(), found["ETag"].strip('"')
 
     def download(self, bucket: str, key: str, path: Path) -> None:
         """Stream an object into a file."""
-        with _translated(bucket, key), path.open("wb") as file:
+        with self._translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -170,7 +180,7 @@ class ObjectStore:
             condition["IfMatch"] = f'"{if_match}"'
         for left in reversed(range(CONFLICT_TRIES)):
             try:
-                with _translated(bucket, key, writing=True):
+                with self._translated(bucket, key, writing=True):
                     done = self._s3.put_object(
                         Bucket=bucket,
                         Key=key,
@@ -187,9 +197,9 @@ class ObjectStore:
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
-        with _translated(bucket, key, writing=True):
-            from boto3.exceptions import S3UploadFailedError
+        from boto3.exceptions import S3UploadFailedError
 
+        with self._translated(bucket, key, writing=True):
             try:
                 self._s3.upload_file(str(path), bucket, key)
             except S3UploadFailedError as error:
@@ -197,7 +207,7 @@ class ObjectStore:
                 raise error.__context__ or error from None
 
     def delete(self, bucket: str, key: str) -> None:
-        with _translated(bucket, key, writing=True):
+        with self._translated(bucket, key, writing=True):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, bucket: str, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
@@ -217,7 +227,7 @@ class ObjectStore:
     ) -> tuple[Sequence[ObjectInfo], bool]:
         """At most PAGE_KEYS objects, and whether there are more."""
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        with _translated(bucket, prefix):
+        with self._translated(bucket, prefix):
             page = self._s3.list_objects_v2(
                 Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **start
             )
@@ -234,10 +244,72 @@ class ObjectStore:
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, Delimiter="/"
         )
-        with _translated(bucket, prefix):
+        with self._translated(bucket, prefix):
             for page in pages:
                 for item in page.get("CommonPrefixes", ()):
                     yield item["Prefix"].removeprefix(prefix).rstrip("/")
+
+    @contextmanager
+    def _translated(self, bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
+        where = f"s3://{bucket}/{key}"
+        try:
+            yield
+            self._known.add(bucket)
+        except ClientError as error:
+            status, code = status_of(error), code_of(error)
+            if status == 412 and writing:
+                raise Conflict(f"{where}: {code}") from error
+            if status == 412:
+                raise Overwritten(f"{where} is no longer the version that was asked for") from error
+            if status == 409 and code == "ConditionalRequestConflict":
+                raise _UnderWay(f"{where}: {code}") from error
+            if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
+                raise StoreUnavailable(f"{where}: {code or status}") from error
+            self._tell_apart(where, bucket, error)
+            if status == 404:
+                raise Missing(f"{where} does not exist ({code})") from error
+            if status == 403:
+                raise Forbidden(f"{where}: access denied ({code})") from error
+            raise
+        except BotoCoreError as error:
+            refused = refusal(where, error)
+            if refused is not None:
+                raise refused from error
+            raise _away(StoreUnavailable, where, error) from error
+
+    def _tell_apart(self, where: str, bucket: str, error: ClientError) -> None:
+        """Raises ConfigError: not the object is the matter, but the bucket or who asks for it.
+
+        The answer to a HEAD has no text that says which; then a listing is asked, once.
+        """
+        code = code_of(error)
+        if code.isdigit() and bucket not in self._known:
+            try:
+                self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            except ClientError as second:
+                error, code = second, code_of(second)
+            except BotoCoreError:
+                return  # the first answer counts
+        if code == "NoSuchBucket":
+            raise NoSuchBucket(bucket) from error
+        refused = refusal(where, error)
+        if refused is not None:
+            raise refused from error
+        self._known.add(bucket)
+
+    def clock_ahead_s(self, bucket: str, now: Callable[[], float]) -> float | None:
+        """How far this clock is ahead of the store's; None: its answer has no date.
+
+        Raises StoreUnavailable, and nothing else: an answer that refuses has a date as well.
+        """
+        try:
+            answer: Any = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as error:
+            answer = error.response
+        except BotoCoreError as error:
+            raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
+        date = date_of(answer)
+        return None if date is None else now() - date
 
 
 def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:
@@ -281,7 +353,7 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     except (Missing, Forbidden) as error:
         raise ConfigError(
             f"the output s3://{bucket}/{prefix} cannot be written: {error}",
-            cure="Create the bucket, grant s3:PutObject, or change JAMAK_OUTPUT.",
+            cure="Grant s3:PutObject, or change JAMAK_OUTPUT.",
         ) from error
     raise ConfigError(
         f"the store behind s3://{bucket}/{prefix} ignores If-None-Match: captions could be "
@@ -290,51 +362,62 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     )
 
 
-def sqs_client() -> "SQSClient":
-    """Raises ConfigError: no region."""
-    # A long poll of 20 s must fit the read timeout.
-    client: SQSClient = _client("sqs", TRIES, read_timeout_s=30)
+def sqs_client(tries: int = TRIES) -> "SQSClient":
+    """Raises ConfigError: the AWS settings are wrong, or say no region."""
+    import boto3
+
+    with of_client("SQS"):
+        # A long poll of 20 s must fit the read timeout.
+        client: SQSClient = boto3.client("sqs", config=_network(tries, read_timeout_s=30))
     return client
 
 
 @contextmanager
-def _translated(bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        ConnectionError,
-        HTTPClientError,
-        NoCredentialsError,
-    )
+def reaching_sqs(sqs: "SQSClient", url: str) -> Iterator[None]:
+    """Around what asks SQS for something.
 
-    where = f"s3://{bucket}/{key}"
+    Raises:
+        NoSuchQueue, BadCredentials, WrongRegion, ConfigError: somebody must change something.
+        QueueUnavailable: it may come back.
+    """
     try:
         yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = error.response.get("Error", {}).get("Code", "")
-        if status == 412 and writing:
-            raise Conflict(f"{where}: {code}") from error
-        if status == 412:
-            raise Overwritten(f"{where} is no longer the version that was asked for") from error
-        if status == 409 and code == "ConditionalRequestConflict":
-            raise _UnderWay(f"{where}: {code}") from error
-        if status == 404:
-            raise Missing(f"{where} does not exist ({code})") from error
-        if status == 403:
-            raise Forbidden(f"{where}: access denied ({code})") from error
-        if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
-            raise StoreUnavailable(f"{where}: {code or status}") from error
-        raise
-    except NoCredentialsError as error:
-        raise ConfigError(
-            f"{where}: no AWS credentials",
-            cure="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role.",
-        ) from error
-    except (ConnectionError, HTTPClientError) as error:
-        raise StoreUnavailable(f"{where}: {error}") from error
-    except BotoCoreError as error:
-        # Streams end with errors of their own when the connection breaks in the middle.
-        if type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError"):
-            raise StoreUnavailable(f"{where}: {error}") from error
-        raise
+    except (ClientError, BotoCoreError) as error:
+        status, code = status_of(error), code_of(error)
+        here, there = sqs.meta.region_name, region_of_queue(url)
+        elsewhere = f"; its URL says {there}, and AWS_DEFAULT_REGION {here}"
+        if "NonExistentQueue" in code or code == "QueueDoesNotExist":
+            raise NoSuchQueue(
+                f"{url}: there is no such queue{elsewhere if there and there != here else ''}"
+            ) from error
+        refused = refusal(url, error)
+        if refused is not None:
+            raise refused from error
+        if status == 429 or status >= 500 or "Throttl" in code:
+            raise QueueUnavailable(f"{url}: {code or status}") from error
+        if isinstance(error, ClientError):
+            raise ConfigError(
+                f"{url}: {error}", cure="Grant the role what docs/ingest.md lists for SQS."
+            ) from error
+        raise _away(QueueUnavailable, url, error) from error
+
+
+def region_of_queue(url: str) -> str | None:
+    """`https://sqs.<region>.amazonaws.com/…`"""
+    found = re.match(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.", url)
+    return (found[1] or found[2]) if found else None
+
+
+def _away(
+    kind: type[StoreUnavailable] | type[QueueUnavailable], where: str, error: BotoCoreError
+) -> JamakError:
+    """Where it is no matter of the connection, the error as it is."""
+    known = why_unreachable(error)
+    # Streams end with errors of their own when the connection breaks in the middle.
+    cut = type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError")
+    if known is None and not cut and not isinstance(error, ConnectionError | HTTPClientError):
+        raise error
+    if known is None:
+        return kind(f"{where}: {error}")
+    what, cure = known
+    return kind(f"{where}: {what} ({error})", cure=f"{cure} (AWS_ENDPOINT_URL, if you set one.)")

@@ -19,7 +19,6 @@ def run(name: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=90,
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

@@ -15,7 +15,6 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-COUNT = 10_000
 ODD: list[Any] = [None, True, -1, 10**30, 0.5, "", "x", "보라", [], {}, [[]], {"a": {}}, "\ud800"]
 
 
@@ -80,11 +79,12 @@ def fuzzed(rng: random.Random, number: int) -> bytes:
     return json.dumps(good).encode()
 
 
-def test_ten_thousand_fuzzed_messages(crew: Crew) -> None:
+@pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_fuzzed_messages_are_settled_one_way_or_another(crew: Crew, count: int) -> None:
     rng = random.Random(11)
     queues: LeasedQueues = crew.queues
     worker = crew.start()
-    for start in range(0, COUNT, 500):
+    for start in range(0, count, 500):
         items = [fuzzed(rng, number) for number in range(start, start + 500)]
         queues.redis.lpush(f"{queues.prefix}{QUEUE}", *items)
 
@@ -96,8 +96,8 @@ def test_ten_thousand_fuzzed_messages(crew: Crew) -> None:
     counts = queues.counts()
     done = sum(note.what == "done" for note in crew.fleet.notes())
     failed = len(crew.fleet.failures())
-    assert done + failed + counts["poison"] + counts["delayed"] == COUNT
-    assert min(done, counts["poison"]) > COUNT / 10
+    assert done + failed + counts["poison"] + counts["delayed"] == count
+    assert min(done, counts["poison"]) > count / 10
     # It still works.
     crew.send(["after"])
     crew.wait_for("done", "after")

@@ -20,8 +20,6 @@ from tests.world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
-GOOD = 200
-EVERY = 5
 """One bad video in so many goes all the way; all of them go through the decoders elsewhere."""
 SCENE = single("black", "red", "circle", "rightwards")
 
@@ -40,12 +38,15 @@ def worker(world: World, tmp_path: Path) -> Iterator[Captioner]:
     stop([worker.process], patience_s=20)
 
 
+@pytest.mark.parametrize(
+    ("count", "every"), [(40, 20), pytest.param(200, 5, marks=pytest.mark.soak)]
+)
 def test_all_good_videos_among_bad_ones_are_captioned(
-    world: World, worker: Captioner, tmp_path: Path
+    world: World, worker: Captioner, tmp_path: Path, count: int, every: int
 ) -> None:
     clip = film(SCENE, Clip(7, fps=12), tmp_path / "good.mp4")
-    good = [world.job(world.upload(clip, f"mixed/good-{i}.mp4")) for i in range(GOOD)]
-    corpus = [one for one in make_corpus(tmp_path) if one.path.stat().st_size][::EVERY]
+    good = [world.job(world.upload(clip, f"mixed/good-{i}.mp4")) for i in range(count)]
+    corpus = [one for one in make_corpus(tmp_path) if one.path.stat().st_size][::every]
     bad = [(world.job(world.upload(one.path, f"mixed/{one.name}")), one) for one in corpus]
     jobs = [*good, *(job for job, _ in bad)]
     random.Random(6).shuffle(jobs)

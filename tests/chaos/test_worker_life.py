@@ -1,13 +1,13 @@
 """Real workers that are asked to end, frozen, hung: how their jobs end."""
 
-import http.client
 import signal
 import time
 from collections import Counter
 
 import pytest
 
-from infra.local.ports import LOOPBACK, free_port
+from infra.local.metrics import ask, is_ready
+from infra.local.ports import free_port
 from infra.local.processes import Process
 from tests.crew import QUEUE, TIMEOUT_S, Crew
 from tests.waiting import wait_until
@@ -28,8 +28,8 @@ def test_asked_to_end_it_finishes_what_fits_and_hands_back_the_rest(crew: Crew) 
     crew.send(["waits"])
     since = time.monotonic()
     worker.signal_group(signal.SIGTERM)
-    assert end_of(worker, 10) == 0
-    assert 1.5 < time.monotonic() - since < 4
+    assert end_of(worker, 5) == 0  # the long ones take longer than a slow machine may
+    assert time.monotonic() - since > 1.5
     crew.wait_for("done", "short-1", "short-2")
     assert set(crew.fleet.versions()) == {"short-1", "short-2"}
     # At once, without a lease that would have to end, and nobody is blamed.
@@ -43,24 +43,22 @@ def test_asked_to_end_it_finishes_what_fits_and_hands_back_the_rest(crew: Crew) 
 
 
 def test_asked_twice_it_hands_back_at_once(crew: Crew) -> None:
+    crew.fleet.env["JAMAK_DRAIN_S"] = "600"
     worker = crew.start()
-    crew.send(["long"], 60_000)
+    crew.send(["long"], 600_000)
     crew.wait_for("start", "long")
     worker.signal_group(signal.SIGTERM)
     time.sleep(0.3)
-    since = time.monotonic()
     worker.signal_group(signal.SIGTERM)
     assert end_of(worker, 5) == 0
-    assert time.monotonic() - since < 1.5
     assert crew.queues.waiting(QUEUE) == 1
 
 
 def test_an_idle_worker_ends_at_once_when_asked(crew: Crew) -> None:
+    crew.fleet.env["JAMAK_DRAIN_S"] = "600"
     worker = crew.start()
-    since = time.monotonic()
     worker.signal_group(signal.SIGTERM)
     assert end_of(worker, 5) == 0
-    assert time.monotonic() - since < 2
 
 
 def test_frozen_past_its_lease_it_writes_nothing(crew: Crew) -> None:
@@ -97,14 +95,12 @@ def test_no_clock_but_the_servers_matters(crew: Crew) -> None:
     crew.wait_for("start", "left-1", "left-2", "left-3", "left-4")
     left = {job for pid, what, job in crew.noted() if pid == ahead.pid and "left" in job}
     ahead.kill()
-    since = time.monotonic()
     crew.start()
 
     def again() -> bool:
         return left <= {job for pid, _, job in crew.noted() if pid != ahead.pid}
 
-    wait_until(again, TIMEOUT_S + 8, "redelivery")
-    assert time.monotonic() - since < TIMEOUT_S + 6
+    wait_until(again, TIMEOUT_S + 8, "redelivery")  # not 600 s later
 
 
 def test_what_hangs_costs_a_restart_and_ends_with_the_evidence(crew: Crew) -> None:
@@ -112,10 +108,12 @@ def test_what_hangs_costs_a_restart_and_ends_with_the_evidence(crew: Crew) -> No
     crew.send(["hangs"])
     crew.fleet.fill_up()
     crew.send([f"good-{i}" for i in range(20)], 300)
-    deadline = time.monotonic() + 60
-    while not crew.fleet.failures() and time.monotonic() < deadline:
-        time.sleep(0.2)
+
+    def rejected() -> bool:
         crew.fleet.fill_up()
+        return bool(crew.fleet.failures())
+
+    wait_until(rejected, 30, "its failure")
     failure = crew.failure("hangs")
     assert (failure["reason"], failure["hangs"]) == ("hangs", 3)
     crew.wait_for("done", *(f"good-{i}" for i in range(20)))
@@ -123,22 +121,15 @@ def test_what_hangs_costs_a_restart_and_ends_with_the_evidence(crew: Crew) -> No
     assert crew.fleet.failures() == {"hangs": 1}
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
+OK = (200, '{"ok": true, "reason": null}\n')
 
 
 def test_probes_answer_from_what_was_really_done(crew: Crew) -> None:
     port = free_port()
     worker = crew.start(metrics_port=port)
-    assert ask(port, "/livez") == (200, "ok\n")
-    assert ask(port, "/readyz") == (200, "ok\n")
-    assert "leases_lost_total" in ask(port, "/metrics")[1]
+    wait_until(lambda: is_ready(port), 10, "to be ready")
+    assert ask(port, "/livez") == ask(port, "/readyz") == OK
+    assert "jamak_leases_lost_total" in ask(port, "/metrics")[1]
     crew.fleet.kill_redis()
     wait_until(lambda: ask(port, "/readyz")[0] == 503, 3 * TIMEOUT_S, "not to be ready")
     assert "Redis has not answered" in ask(port, "/readyz")[1]
@@ -148,5 +139,5 @@ def test_probes_answer_from_what_was_really_done(crew: Crew) -> None:
     crew.send(["long"], 60_000)
     crew.wait_for("start", "long")
     worker.signal_group(signal.SIGTERM)
-    wait_until(lambda: ask(port, "/readyz") == (503, "draining\n"), 2, "to be draining")
+    wait_until(lambda: "draining" in ask(port, "/readyz")[1], 2, "to be draining")
     assert end_of(worker, 5) == 0

@@ -1,44 +1,114 @@
-"""`jamak adapters` moves the pointer that workers follow."""
+"""`jamak adapters` shows what there is, and moves the pointer that workers follow."""
 
 import json
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from shared.messages import ModelIdentity
+from producer.verbs.adapters import adapters
+from shared.bucket.training import TrainingRecords
+from shared.errors import Reject
+from shared.messages import ModelIdentity, TrainOutcome
 from tests.adapters import publish
+from tests.training import make_job
 from tests.verbs import jamak
 from tests.world import World
 
 pytestmark = pytest.mark.integration
 
 BASE = ModelIdentity(id="m", revision="r", weights_sha256="b" * 64)
+SCORES = {
+    "exact_before": 0.25,
+    "exact_after": 0.75,
+    "chrf_before": 41.5,
+    "chrf_after": 88.25,
+    "loss_first": 2.5,
+    "loss_last": 0.125,
+    "n_train": 90,
+    "n_eval": 11,
+    "n_eval_videos": 10,
+    "n_better": 7,
+    "n_worse": 1,
+}
 
 
-@pytest.fixture
-def versions(world: World, tmp_path: Path) -> list[str]:
-    """Two published adapters of one base."""
-    found = []
-    for content in (b"one", b"two"):
-        (tmp_path / "adapter_model.safetensors").write_bytes(content)
-        (tmp_path / "adapter_config.json").write_bytes(b"{}")
-        found.append(publish(world.registry, tmp_path, BASE).version)
+@pytest.fixture(scope="module")
+def versions(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three published adapters of one base; the last one was not good enough."""
+    folder, found = tmp_path_factory.mktemp("adapters"), []
+    (folder / "adapter_config.json").write_bytes(b"{}")
+    for number, content in enumerate(("one", "two", "three")):
+        (folder / "adapter_model.safetensors").write_text(content)
+        job = make_job(id=f"job-{number}", rank=8 + number)
+        data = f"s3://data/set-{number}/manifest.jsonl"
+        manifest = publish(world.registry, folder, BASE, metrics=SCORES, train_job=job, data=data)
+        found.append(manifest.version)
+    TrainingRecords(world.store, world.output, world.prefix).end(
+        TrainOutcome(
+            job_id="job-2",
+            status="published",
+            version=found[2],
+            why_not_activated="7 videos are held out",
+            seconds=1.0,
+            created_at=datetime.now(UTC),
+        )
+    )
     return found
 
 
-def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
-    def told(*arguments: str) -> Any:
-        return json.loads(jamak(world, "adapters", *arguments, "--json").stdout)
+def told(world: World, *arguments: str) -> Any:
+    done = CliRunner().invoke(adapters, [*arguments, "--json"], env=world.env)
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout)
 
-    first, second = versions
-    listed = told("list")
+
+def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
+    first, second, _ = versions
+    listed = told(world, "list")
     assert [item["version"] for item in listed["versions"]] == versions
     assert [item["version"] for item in listed["in_use"]] == [None]
-    assert told("activate", first)["version"] == first
-    assert told("activate", second[:6])["version"] == second  # the start of it is enough
-    assert told("rollback", "--base", "b")["version"] == first
-    assert told("list")["in_use"][0]["version"] == first
-    assert "← in use" in jamak(world, "adapters", "list").stdout
+    assert told(world, "activate", first)["version"] == first
+    # The start of it is enough.
+    assert told(world, "activate", second[:6])["version"] == second
+    assert told(world, "rollback", "--base", "b")["version"] == first
+    with pytest.raises(Reject, match=f"not {second} but {first} is in use"):
+        told(world, "rollback", second)
+    listed = told(world, "list")
+    (used,) = listed["in_use"]
+    assert (used["base"], used["version"]) == (BASE.weights_sha256, first)
+    history = [(stop["version"], stop["how"]) for stop in used["history"]]
+    assert history == [(first, "activated"), (second, "activated"), (first, "rolled back")]
+    why_not = [item["why_not_activated"] for item in listed["versions"]]
+    assert why_not == [None, None, "7 videos are held out"]
+    assert told(world, "rollback", first)["version"] is None
+    with pytest.raises(Reject, match="nothing to roll back to"):
+        told(world, "rollback")
+    told(world, "activate", first)
+
+
+def test_what_people_see_has_scores_data_and_history(
+    world: World, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    told(world, "activate", versions[1])
+    told(world, "activate", versions[0])
+    said = jamak(world, "adapters", "list").stdout
+    for version in versions:
+        assert version in said
+    for score in ("exact 0.250 → 0.750", "chrf 41.500 → 88.250", "11 rows, 10 videos"):
+        assert said.count(score) == 3
+    for one in ("7 better, 1 worse", "sft, rank 9, 60 steps", "90 rows", "loss 2.500 → 0.125"):
+        assert one in said
+    assert "s3://data/set-2/manifest.jsonl" in said
+    assert "← in use since" in said
+    assert "in use until" in said
+    assert "not put to use: 7 videos are held out" in said
+    assert "what was in use, of m (bbbbbbbbbbbb)" in said
+
+
+def test_a_version_that_is_not_there_is_named(world: World, versions: list[str]) -> None:
     unknown = jamak(world, "adapters", "activate", "unheard-of", code=2)
     assert "jamak adapters list" in unknown.stderr

@@ -132,7 +132,7 @@ def test_an_address_is_captioned_and_stays_a_secret(
     assert "ignature" not in caption.model_dump_json()
     assert enqueuer.take(address).already == 1  # type: ignore[union-attr]
     shown = subprocess.run(
-        [sys.executable, "-m", "producer.cli", "show", address, "--json"],
+        [sys.executable, "-m", "producer.cli", "get", address, "--format", "json"],
         env={**os.environ, **world.env},
         capture_output=True,
         text=True,

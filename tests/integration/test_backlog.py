@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,30 @@ from typing import Any
 import pytest
 import redis
 
-from producer.backlog import backlogs, manifest, scan
-from producer.backlog.backlogs import cancel, plan, read_backlog, turn
+from producer.backlog import backlogs, feeder, manifest, scan
+from producer.backlog.backlogs import (
+    StillGoing,
+    cancel,
+    delete,
+    plan,
+    read_all,
+    read_backlog,
+    turn,
+)
 from producer.backlog.enqueue import Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.scan import create
+from producer.bucket import reconcile
 from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
-from shared.broker.backlog_progress import BacklogProgress
+from shared.broker.backlog_progress import BacklogProgress, fed_of
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import ConfigError, Conflict
+from shared.errors import ConfigError, Missing
 from shared.messages import Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
@@ -39,8 +49,8 @@ _numbers = count()
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("manifest", "scan", "feeder", "reconcile", "backlogs"):
-        monkeypatch.setattr(f"producer.{module}.SHARD_LINES", SHARD)
+    for module in (manifest, scan, feeder, reconcile, backlogs):
+        monkeypatch.setattr(module, "SHARD_LINES", SHARD)
 
 
 @pytest.fixture
@@ -281,7 +291,7 @@ def test_two_scans_at_once_are_noticed(world: World, name: str) -> None:
         if told.shards == 1:
             scan.scan(world.store, world.settings, world.queues, made)
 
-    with pytest.raises(Conflict, match="another process"):
+    with pytest.raises(ConfigError, match="another process"):
         scan.scan(world.store, world.settings, world.queues, made, also)
     assert status(world, name)["videos"] == 40
 
@@ -359,6 +369,7 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     rounds = iter([False] * 8 + [True])
     Feeder(
         lambda: [f"{name}-manifest", f"{name}-shard", name],
+        partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 30,
         lambda pause_s: next(rounds),
@@ -443,12 +454,12 @@ def test_enqueueing_a_key_and_a_prefix(world: World, name: str) -> None:
     assert (told.enqueued, told.already, told.backlogs) == (2, 1, [])
     one = wet.take(done.video.uri)
     assert not isinstance(one, Backlog)
-    assert (one.enqueued, one.already, one.queue) == (0, 1, "caption.t4")
+    assert (one.enqueued, one.already, one.queues) == (0, 1, ["caption.t4"])
     made = wet.take(f"s3://{world.videos}/{name}/")
     assert isinstance(made, Backlog)
     scan.scan(world.store, world.settings, world.queues, made)
     told = wet.scanned(made)
-    assert (told.enqueued, told.already, told.queue) == (2, 1, QUEUE)
+    assert (told.enqueued, told.already, told.queues) == (2, 1, [QUEUE])
     with pytest.raises(ConfigError, match="nothing is at"):
         wet.take(f"s3://{world.videos}/no-such-prefix/")
 
@@ -459,12 +470,209 @@ def test_the_feeder_finds_feeds_and_finishes_all_backlogs(world: World, name: st
     rounds = iter([False] * 5 + [True])
     Feeder(
         lambda: [name],
+        partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 10,
         lambda pause_s: next(rounds),
     ).run()
     assert world.waiting(QUEUE) == 20
     assert backlog.cursor()[0].fed == 20
+
+
+def files(world: World, name: str) -> list[str]:
+    return [one.key for one in world.store.list(world.output, f"{world.prefix}backlogs/{name}/")]
+
+
+def scan_new(world: World, name: str, source: str) -> Backlog:
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+    scan.scan_new(world.store, world.settings, world.queues, made)
+    return made
+
+
+def test_a_backlog_of_no_video_says_so_and_its_name_stays_free(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    source = f"s3://{world.videos}/{name}/"
+    with pytest.raises(scan.NoVideos, match="nothing is there"):
+        scan_new(world, name, source)
+    for number in range(3):
+        world.store.put(world.videos, f"{name}/{number}.txt", b"no video")
+    with pytest.raises(scan.NoVideos, match=r"3 keys were skipped \(not_a_video 3\)"):
+        scan_new(world, name, source)
+    (tmp_path / "keys").write_text("")
+    with pytest.raises(scan.NoVideos):
+        scan_new(world, name, str(tmp_path / "keys"))
+    (tmp_path / "keys").write_text(f"s3://{world.videos}/a.mp4\nvideos/b.mp4\n")
+    with pytest.raises(ConfigError, match="line 2 of"):
+        scan_new(world, name, str(tmp_path / "keys"))
+    with pytest.raises(Missing):
+        scan_new(world, name, "s3://no-such-bucket-of-ours/films/")
+    assert files(world, name) == []
+    fill(world, name, 2)
+    assert scan_new(world, name, source).manifest()[0].lines == 2
+
+
+def test_a_scan_that_is_stopped_keeps_what_it_has(world: World, name: str) -> None:
+    fill(world, name, 40)
+    source = f"s3://{world.videos}/{name}/"
+
+    def stop(told: manifest.Manifest) -> None:
+        raise KeyboardInterrupt
+
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+    with pytest.raises(KeyboardInterrupt):
+        scan.scan_new(world.store, world.settings, world.queues, made, stop)
+    assert made.manifest()[0].lines == SHARD
+    scan.scan(world.store, world.settings, world.queues, made)
+    assert made.manifest()[0].lines == 40
+
+
+def keys_of(world: World, name: str) -> set[str]:
+    """Redis' keys about a backlog."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        start = f"{world.redis_prefix}:backlog:{name}:"
+        return {key.decode().removeprefix(start) for key in client.scan_iter(f"{start}*")}
+
+
+def minute_later(world: World, name: str) -> None:
+    with redis.Redis.from_url(world.redis_url) as client:
+        client.delete(f"{world.redis_prefix}:backlog:{name}:fed")
+
+
+def remove(world: World, name: str, *, force: bool = False) -> None:
+    delete(world.store, world.settings, world.queues, name, force=force)
+
+
+def test_a_backlog_that_is_over_is_deleted_and_its_name_is_free(world: World, name: str) -> None:
+    videos = fill(world, name, 20)
+    backlog = start(world, name)
+    one = feed(world, backlog)
+    with pytest.raises(StillGoing, match="is running"):
+        remove(world, name)
+    running = world.queues.take(world.queues.new_lease(), [QUEUE])
+    assert running
+    work(world)
+    with pytest.raises(StillGoing, match="1 jobs of"):
+        remove(world, name, force=True)  # it would be counted for the next one of this name
+    world.queues.ack([running.lease])
+    assert status(world, name)["state"] == "cancelled"
+    remove(world, name)
+    assert files(world, name) == []
+    assert keys_of(world, name) == {"fed"}  # a minute long it holds feeders back
+    listed = read_all(world.store, world.settings, world.queues)
+    assert name not in {told["name"] for told in listed}
+    with pytest.raises(ConfigError, match="no backlog"):
+        remove(world, name)
+    with pytest.raises(ConfigError, match="no backlog"):
+        one.backlog.advance(5)
+    assert files(world, name) == []  # nobody brings a part of it back
+    record = record_key(world.prefix, world.job(videos[3]))
+    assert world.store.exists(world.output, record)
+    start(world, name, generation=1)
+    told = status(world, name)
+    assert (told["state"], told["fed"], told["done"], told["left"]) == ("running", 0, 0, 20)
+
+
+def test_what_is_left_of_a_backlog_is_deleted(world: World, name: str) -> None:
+    fill(world, name, 20)
+    start(world, name)
+    folder = f"{world.prefix}backlogs/{name}/"
+    world.store.put(world.output, f"{folder}manifest.json", b"{")
+    with pytest.raises(StillGoing, match="unreadable"):
+        remove(world, name)
+    remove(world, name, force=True)
+    start(world, name)
+    world.store.delete(world.output, f"{folder}manifest.json")
+    remove(world, name)
+    assert files(world, name) == []
+
+
+def test_progress_of_files_that_somebody_deleted_does_not_count(world: World, name: str) -> None:
+    fill(world, name, 3)
+    feed(world, start(world, name))
+    work(world)
+    for key in files(world, name):
+        world.store.delete(world.output, key)
+    again = create(
+        world.store,
+        world.settings,
+        name,
+        f"s3://{world.videos}/{name}/",
+        world.recipe.model_copy(update={"generation": 1}),
+        "t4",
+    )
+    scan.scan_new(world.store, world.settings, world.queues, again)
+    told = status(world, name)
+    assert (told["done"], told["fed"], told["left"]) == (0, 0, 3)
+
+
+def test_a_feeder_does_not_trip_over_a_backlog_that_is_deleted_under_it(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Feeder, "LOOK_S", 0.0)
+    monkeypatch.setattr(Feeder, "FIND_S", 0.0)
+    other = f"{name}-other"
+    fill(world, name, 40)
+    fill(world, other, 40)
+    start(world, name)
+    start(world, other)
+    steps: list[Callable[[], object]] = [
+        lambda: remove(world, name, force=True),  # while it is fed
+        lambda: None,
+        lambda: fill(world, f"{name}-new", 20),
+        lambda: again(f"s3://{world.videos}/{name}-new/"),
+        lambda: minute_later(world, name),
+        *[lambda: None] * 4,
+        lambda: work(world),
+        lambda: remove(world, name),  # when it is fed
+        lambda: again(f"s3://{world.videos}/{name}/"),
+        lambda: minute_later(world, name),
+        *[lambda: None] * 5,
+    ]
+
+    def again(source: str) -> None:
+        recipe = world.recipe.model_copy(update={"generation": len(steps)})
+        made = create(world.store, world.settings, name, source, recipe, "t4")
+        scan.scan_new(world.store, world.settings, world.queues, made)
+
+    done: list[str] = []
+
+    def wait(pause_s: float) -> bool:
+        if not steps:
+            return True
+        steps.pop(0)()
+        if not steps:
+            done.extend(job.video.key.split("/")[0] for job in work(world))
+        return False
+
+    Feeder(
+        lambda: list(
+            filter({name, other}.__contains__, backlog_names(world.store, world.settings))
+        ),
+        partial(fed_of, world.queues),
+        lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
+        lambda queue: 24,
+        wait,
+    ).run()
+    assert status(world, other)["done"] == 40
+    assert status(world, name)["done"] == 40
+    assert Counter(done)[name] == 40
+
+
+def test_many_backlogs_are_listed_and_one_that_cannot_be_read_is_told(
+    world: World, name: str
+) -> None:
+    fill(world, name, 2)
+    source = f"s3://{world.videos}/{name}/"
+    names = [f"{name}-{number:02}" for number in range(20)]
+    for one in names:
+        create(world.store, world.settings, one, source, world.recipe, "t4")
+    world.store.put(world.output, f"{world.prefix}backlogs/{names[7]}/manifest.json", b"{")
+    world.store.delete(world.output, f"{world.prefix}backlogs/{names[8]}/manifest.json")
+    told = read_all(world.store, world.settings, world.queues)
+    states = {one["name"]: one["state"] for one in told if one["name"] in names}
+    assert list(states) == [one for one in names if one != names[8]]
+    assert Counter(states.values()) == {"scanning": 18, "unreadable": 1}
 
 
 def test_long_keys_and_keys_that_begin_alike_are_told_apart(world: World, name: str) -> None:

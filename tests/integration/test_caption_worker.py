@@ -16,6 +16,7 @@ from producer.backlog.backlogs import read_backlog
 from producer.backlog.feeder import Feed, feed_round
 from producer.backlog.scan import create, scan
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.served import VERSION, Needs, needs_of, why_unserved
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
 from shared.bucket.keys import record_key, view_key
@@ -24,6 +25,7 @@ from shared.errors import Missing
 from shared.messages import Caption, CaptionJob, Sampling, Video, decode
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
+from tests.telemetry import check_log, check_scrape
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.world import World
@@ -36,7 +38,9 @@ def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     worker = Captioner(world, tmp_path_factory.mktemp("worker"))
     worker.wait()
     yield worker
+    check_scrape(worker.port, "captioner")
     stop([worker.process], patience_s=20)
+    assert check_log(worker.process.log)
 
 
 def send(world: World, *videos: Video, **recipe: object) -> list[CaptionJob]:
@@ -75,7 +79,7 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         for ending in (".json", ".vtt"):
             key = view_key(world.prefix, world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
-    assert captioner.metric("caption_done_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+    assert captioner.metric("jamak_captions_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
 
 
 def test_a_backlog_counts_how_its_videos_end(
@@ -99,6 +103,15 @@ def test_a_backlog_counts_how_its_videos_end(
     (worker,) = world.queues.workers()
     wait_until(lambda: world.queues.workers()[0].about["jobs_per_busy_s"], 20, "a measured rate")
     assert worker.about["card"] == "cpu"
+    assert why_unserved([worker], "caption.t4.bulk", needs_of(world.recipe)) is None
+    other = world.recipe.model_copy(update={"model": "another/model"})
+    unserved = why_unserved([worker], "caption.t4.bulk", needs_of(other))
+    assert unserved
+    assert "live ones serve tests/tiny@1 (1)" in unserved.message
+    newer = Needs("tests/tiny@1", VERSION + 1)
+    unserved = why_unserved([worker], "caption.t4.bulk", newer)
+    assert unserved
+    assert unserved.reason == "newer_message"
 
 
 def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
@@ -132,6 +145,7 @@ def test_bad_videos_have_a_typed_reason_and_good_ones_do_not_notice(
         assert (failure.reason, failure.status) == (reason, "failed")
         assert failure.cure
         assert failure.attempts == 1
+        assert captioner.metric("jamak_caption_failures_total", reason=reason) >= 1
         with pytest.raises(Missing):
             world.store.head(world.output, record_key(world.prefix, world.job(video)))
 
@@ -146,13 +160,13 @@ def test_a_job_that_comes_twice_has_one_record(
             CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4"
         )
     world.caption(job)
-    wait_until(lambda: captioner.metric("caption_duplicates_total") == 5, 30, "5 duplicates")
+    wait_until(lambda: captioner.metric("jamak_caption_duplicates_total") == 5, 30, "5 duplicates")
     assert world.times_written(record_key(world.prefix, job)) == 1
     # With the record there, not even the model is asked.
-    before = captioner.metric("caption_stage_seconds_count", stage="generate")
+    before = captioner.metric("jamak_caption_stage_seconds_count", stage="generate")
     world.captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4")
-    wait_until(lambda: captioner.metric("caption_duplicates_total") == 6, 30, "a duplicate")
-    assert captioner.metric("caption_stage_seconds_count", stage="generate") == before
+    wait_until(lambda: captioner.metric("jamak_caption_duplicates_total") == 6, 30, "a duplicate")
+    assert captioner.metric("jamak_caption_stage_seconds_count", stage="generate") == before
 
 
 def test_what_is_no_job_is_dropped_and_the_worker_lives(
@@ -163,7 +177,7 @@ def test_what_is_no_job_is_dropped_and_the_worker_lives(
     (job,) = send(world, world.upload(write_clip(tmp_path / "a.mp4", 12), "after-nonsense.mp4"))
     assert world.caption(job).text
     wait_until(
-        lambda: captioner.metric("messages_poisoned_total") == 4,
+        lambda: captioner.metric("jamak_messages_poisoned_total") == 4,
         10,
         "4 messages set aside",
     )
@@ -205,7 +219,7 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     dora = make_adapter(DEMO_MODEL, tmp_path / "dora", seed=5, use_dora=True)
     spoilt = publish(world.registry, dora, base.model)
     world.registry.activate(base.model.weights_sha256, spoilt.version)
-    wait_until(lambda: captioner.metric("caption_adapter_refused_total") == 1, 10, "a refusal")
+    wait_until(lambda: captioner.metric("jamak_adapters_refused_total") == 1, 10, "a refusal")
     assert captioner.adapter() == ""
     (job,) = send(world, video, generation=3)
     assert world.caption(job).text == base.text

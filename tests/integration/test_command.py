@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from producer.jobs.training import Training
 from shared.bucket.records import Records
-from shared.messages import ModelIdentity
+from shared.messages import ModelIdentity, TrainJob
+from shared.prompts import BASE_PROMPT
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.terminal import jamak_here, leaves
@@ -54,6 +56,9 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     }
 
 
+RAW = "get {done}"
+"""Answers with a file."""
+
 SAID = {
     "cards": ("cards", "caption.t4"),
     "upload": ("upload {clip} {videos}up/", "{videos}up/done.mp4"),
@@ -67,7 +72,9 @@ SAID = {
     "backlog pause": ("backlog pause b-{n}", "b-{n} is paused"),
     "backlog resume": ("backlog resume b-{n}", "b-{n} is running"),
     "reconcile": ("reconcile {source} --dry-run", "missing"),
+    "get": (RAW, "의 자막"),
     "backlog cancel": ("backlog cancel b-{n}", "b-{n} is cancelled"),
+    "backlog delete": ("backlog delete b-{n} --yes", "b-{n} is deleted"),
     "export": ("export {source} --to {to}{n}", "{to}{n}"),
     "failures list": ("failures list", "{failed}"),
     "failures show": ("failures show {failed}", "upload it again"),
@@ -77,11 +84,14 @@ SAID = {
     "adapters rollback": ("adapters rollback --base c", "in use: "),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "train sft": ("train sft --data {data}", "queued: training job"),
+    "train list": ("train list", "queued"),
+    "train status": ("train status {job}", "{job}"),
+    "train cancel": ("train cancel {job}", "{job}"),
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "feed", "listen"}
-"""The demo is shown by tests/integration/test_demo.py; the others log."""
+ELSEWHERE = {"demo", "doctor", "feed", "listen"}
+"""The first two have tests of their own; the others log."""
 
 
 @pytest.fixture
@@ -91,8 +101,15 @@ def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[pytest.Monk
     yield monkeypatch
 
 
-def call(words: str, values: dict[str, str]) -> list[str]:
-    return [word.format_map(values) for word in words.split()]
+def values(world: World, place: dict[str, str], n: str) -> dict[str, str]:
+    """Of one round, with a training job of its own."""
+    job = TrainJob(id=f"job-{n}", data=place["data"], model="m", revision="1", prompt=BASE_PROMPT)
+    Training(world.settings, world.store, world.training).submit(job)
+    return {**place, "n": n, "job": job.id}
+
+
+def call(words: str, told: dict[str, str]) -> list[str]:
+    return [word.format_map(told) for word in words.split()]
 
 
 def test_every_verb_is_here() -> None:
@@ -100,22 +117,22 @@ def test_every_verb_is_here() -> None:
 
 
 def test_in_a_pipe_what_identifies_is_whole(
-    patch: pytest.MonkeyPatch, place: dict[str, str]
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
 ) -> None:
-    values = {**place, "n": "pipe"}
+    told = values(world, place, "pipe")
     for words, said in SAID.values():
-        done = jamak_here(patch, *call(words, values))
+        done = jamak_here(patch, *call(words, told))
         assert done.code == 0, (words, done.err)
-        expected = said.format_map(values)
+        expected = said.format_map(told)
         assert any(expected in line for line in done.out.splitlines()), (words, done.out)
 
 
 def test_programs_get_one_line_of_json_from_every_verb(
-    patch: pytest.MonkeyPatch, place: dict[str, str]
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
 ) -> None:
-    values = {**place, "n": "json"}
-    for words, _ in SAID.values():
-        done = jamak_here(patch, *call(words, values), "-o", "json")
+    told = values(world, place, "json")
+    for words in [words for words, _ in SAID.values() if words != RAW]:
+        done = jamak_here(patch, *call(words, told), "-o", "json")
         assert done.code == 0, (words, done.err)
         (line,) = done.out.splitlines()
         assert isinstance(json.loads(line), dict)
@@ -123,11 +140,11 @@ def test_programs_get_one_line_of_json_from_every_verb(
 
 @pytest.mark.parametrize("columns", [60, None])
 def test_ascii_breaks_no_verb(
-    patch: pytest.MonkeyPatch, place: dict[str, str], columns: int | None
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str], columns: int | None
 ) -> None:
-    values = {**place, "n": f"ascii-{columns or 0}"}
-    for words, _ in SAID.values():
-        done = jamak_here(patch, *call(words, values), encoding="ascii", columns=columns)
+    told = values(world, place, f"ascii-{columns or 0}")
+    for words in [words for words, _ in SAID.values() if words != RAW]:
+        done = jamak_here(patch, *call(words, told), encoding="ascii", columns=columns)
         assert done.code == 0, (words, done.err)
         assert done.out.isascii(), words
     told = jamak_here(patch, "show", place["done"], "--json", encoding="ascii")
@@ -135,9 +152,11 @@ def test_ascii_breaks_no_verb(
     assert json.loads(told.out)["video"]["key"].startswith("2026/서울/")
 
 
-def test_the_posix_locale_breaks_no_verb(patch: pytest.MonkeyPatch, place: dict[str, str]) -> None:
-    values = {**place, "n": "posix"}
-    calls = [call(words, values) for words, _ in SAID.values()]
+def test_the_posix_locale_breaks_no_verb(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    told = values(world, place, "posix")
+    calls = [call(words, told) for words, _ in SAID.values() if words != RAW]
     code = (
         "import json, os, sys\n"
         "from producer.cli import run\n"

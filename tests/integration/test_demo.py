@@ -15,6 +15,9 @@ import pytest
 from infra.demo.captions import caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
+from infra.local.metrics import read_metrics
+from shared.telemetry.metrics import ALL
+from tests.telemetry import check_log, check_scrape, ports_below
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -31,11 +34,10 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     done = subprocess.run(
-        [*JAMAK, "demo", "--videos", "8", "--json"],
+        [*JAMAK, "demo", "--videos", "8", "--card", "h100", "--json"],
         env=environ,
         capture_output=True,
         text=True,
-        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -52,32 +54,22 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{12}", training["adapter"])
     assert training["picked_up_s"] < 10
     assert "the way back" in done.stderr
-    assert list((tmp_path / "tmp").iterdir()) == []
-
-
-def test_the_budgets_of_all_classes_on_a_cpu(environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        [*JAMAK, "demo", "--videos", "1", "--no-train", "--card", "h100", "--json"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])["budgets"]
-    assert [one["card"] for one in said] == ["t4", "l4", "a100", "h100"]
-    assert [one["frames"] for one in said] == [4, 8, 16, 32]
-    assert [one["visual_tokens"] for one in said] == [36, 72, 144, 288]
-    assert all(one["caption"] == one["reference"] for one in said[1:])
-    assert all(one["latency_s"] > 0 for one in said)
+    budgets = said["budgets"]
+    assert [one["card"] for one in budgets] == ["t4", "l4", "a100", "h100"]
+    assert [one["frames"] for one in budgets] == [4, 8, 16, 32]
+    assert [one["visual_tokens"] for one in budgets] == [36, 72, 144, 288]
+    assert all(one["caption"] == one["reference"] for one in budgets[1:])
+    assert all(one["latency_s"] > 0 for one in budgets)
     assert "4,608" in done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: Path) -> None:
     with_small_limit = (
         "from infra.demo import cli\n"
         "Stack, limit = cli.LocalStack, {'JAMAK_MAX_VIDEO_BYTES': '10'}\n"
-        "cli.LocalStack = lambda extra_env: Stack(extra_env=extra_env | limit)\n"
+        "names = ['listener', 'captioner']\n"
+        "cli.LocalStack = lambda extra_env: Stack(names, extra_env=extra_env | limit)\n"
         "from producer.cli import main\n"
         "main()"
     )
@@ -86,7 +78,6 @@ def test_it_fails_loudly_and_names_the_step(environ: dict[str, str], tmp_path: P
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 1
     assert "captioning: 2 films got no caption" in done.stderr
@@ -130,7 +121,6 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
             env={"PATH": os.defpath},
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     def told(*arguments: str) -> Any:
@@ -171,3 +161,14 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     jamak("upload", str(manifest), "s3://jamak-output/set/")
     failed = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl", "--wait")
     assert (failed.returncode, "line 1: complection" in failed.stderr) == (1, True)
+    # and whatever happened: each process exports what is its own, and its log is JSON
+    (folder,) = (tmp_path / "tmp").glob("jamak-*")
+    ports = ports_below(folder)
+    assert set(ports) == set(ALL)
+    for role in ALL:
+        check_scrape(ports[role], role)
+        assert check_log(folder / "logs" / f"{role}.log")
+    ended = [one for one in read_metrics(ports["trainer"]) if one.name == "jamak_train_jobs_total"]
+    assert [(one.labels, one.value) for one in ended] == [
+        ({"outcome": "failed", "reason": "bad_data"}, 1)
+    ]

@@ -12,7 +12,7 @@ import redis
 from infra.local.redis import RedisServer, start_redis
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
-from tests.waiting import wait_until
+from tests.waiting import SLOWEST, wait_until
 from workers.delivery.leases import Lease, Leases
 from workers.delivery.watchdog import Watchdog
 
@@ -39,7 +39,7 @@ def leases(queues: LeasedQueues) -> Iterator[Leases]:
 
 
 def receive(leases: Leases) -> Lease:
-    delivery, deadline = None, time.monotonic() + 5
+    delivery, deadline = None, time.monotonic() + 5 * SLOWEST
     while delivery is None and time.monotonic() < deadline:
         delivery = leases.receive(["q"], 1)
     assert delivery is not None
@@ -90,9 +90,10 @@ def test_no_more_is_taken_than_there_are_slots(leases: Leases) -> None:
     assert leases.receive(["q"], 0.2) is None
     assert leases.free == 0
     threading.Timer(0.2, leases.finished, [first.delivery.lease]).start()
-    since = time.monotonic()
-    assert receive(leases).delivery.message == b"3"
-    assert time.monotonic() - since < 1
+    # One call: the slot that becomes free ends its wait.
+    delivery = leases.receive(["q"], 60)
+    assert delivery is not None
+    assert delivery.message == b"3"
 
 
 def test_what_is_lost_keeps_its_slot_until_its_thread_is_done(leases: Leases) -> None:
@@ -214,12 +215,10 @@ def test_a_message_whose_answer_was_lost_comes_back_unblamed(
     monkeypatch.setattr(LeasedQueues, "take", cut)
     assert fragile.receive(["q"], 0.1) is None
     monkeypatch.setattr(LeasedQueues, "take", take)
-    since = time.monotonic()
     delivery = None
     while delivery is None:
         delivery = fragile.receive(["q"], 0.2)
-    assert time.monotonic() - since < TIMEOUT_S
-    assert delivery.history == History()
+    assert delivery.history == History()  # a lease that had to end would be on record as a hang
 
 
 # What it costs, and when it gives up.

@@ -17,6 +17,8 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
+from infra.local.metrics import is_ready, read_metrics
+from infra.local.ports import free_port
 from producer.jobs.high_water_marks import MOST
 from producer.uploads.listen import REASON, WAIT_S, Listener
 from shared.broker.leased_queues import split_item
@@ -24,6 +26,7 @@ from shared.bucket.storage import ObjectStore, sqs_client
 from shared.errors import ConfigError, Forbidden
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
+from tests.telemetry import check_log, check_scrape
 from tests.waiting import wait_until
 from tests.world import World
 
@@ -310,6 +313,7 @@ def test_above_the_mark_nothing_is_received(
     try:
         time.sleep(1)
         assert world.waiting("caption.t4") == MOST
+        assert one.health.ready() is None  # it waits, as it should
         with redis.Redis.from_url(world.redis_url) as client:
             client.ltrim(f"{world.redis_prefix}:caption.t4", 0, MOST - 11)
         wait_until(lambda: left(queue_url) == 0, 10, "the event to be taken")
@@ -317,6 +321,29 @@ def test_above_the_mark_nothing_is_received(
         one._stopping.set()
         running.join(WAIT_S + 5)
     assert world.waiting("caption.t4") == MOST - 9
+
+
+def test_it_is_ready_once_sqs_has_answered_and_says_why_not(
+    world: World, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, polls, told = listener(world, queue_url), [], []
+
+    def poll(wait_s: int) -> int:
+        polls.append(wait_s)
+        told.append(one.health.ready())
+        if len(polls) == 1:
+            raise Forbidden("SQS: access denied")
+        if len(polls) == 3:
+            one._stopping.set()
+        return 0
+
+    monkeypatch.setattr(one, "poll", poll)
+    monkeypatch.setattr("producer.uploads.listen.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    one.run()
+    assert polls == [0, 0, WAIT_S]  # a long poll says nothing for 20 s
+    nothing = "nothing has worked yet"
+    assert told == [nothing, f"{nothing}: SQS: access denied", None]
 
 
 def test_a_video_that_is_gone_by_now_is_passed_over(
@@ -340,18 +367,30 @@ def test_a_mistyped_queue_fails_at_the_sender(world: World) -> None:
 def test_the_command_listens_and_stops_without_waiting_for_its_poll(
     world: World, queue_url: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    env = {**os.environ, **world.env, "JAMAK_EVENTS_QUEUE_URL": queue_url}
-    with subprocess.Popen([sys.executable, "-m", "producer.cli", "listen"], env=env) as process:
+    port, command = free_port(), [sys.executable, "-m", "producer.cli", "listen"]
+    own = {"JAMAK_EVENTS_QUEUE_URL": queue_url, "JAMAK_METRICS_PORT": str(port)}
+    env = {**os.environ, **world.env, **own}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=env, stdout=log, stderr=log) as process,
+    ):
         try:
+            wait_until(lambda: is_ready(port) or process.poll() is not None, 60, "to be ready")
+            check_scrape(port, "listener")
             file = tmp_path / "a"
             file.write_bytes(b"some bytes")
             world.upload(file, "listen/by command.mp4")
             wait_until(lambda: jobs(world), 30, "the job")
             wait_until(lambda: left(queue_url) == 0, 10, "the end of the event")
+            told = {sample.name: sample.value for sample in read_metrics(port)}
+            assert told["jamak_jobs_enqueued_total"] == 1
+            assert told["jamak_event_wait_seconds_count"] >= 1
+            assert 0 <= told["jamak_event_wait_seconds_sum"] < 60
             process.send_signal(number)
             assert process.wait(WAIT_S / 2) == code
         finally:
             process.kill()
+    assert [said["event"] for said in check_log(tmp_path / "log")] == ["listening"]
 
 
 def test_an_event_that_cannot_be_taken_does_not_hold_up_the_others(

@@ -19,6 +19,7 @@ from infra.local.processes import Process, ProcessFailed, stop
 from infra.local.procfile import read_procfile
 from infra.local.stack import LocalStack
 from shared.errors import ConfigError
+from tests.telemetry import check_log, check_scrape, ports_below
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -140,6 +141,8 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing(
     with pytest.raises(ProcessFailed, match=r"listener ended with exit code 78") as failed:
         LocalStack(processes=["listener"], extra_env={"JAMAK_OUTPUT": "nonsense"}).__enter__()
     assert "JAMAK_OUTPUT" in str(failed.value)
+    (line,) = str(failed.value).splitlines()[1:]
+    assert json.loads(line)["event"] == "refusing to start"
     assert children(os.getpid()) == before
     assert list(tmp_path.iterdir()) == []
 
@@ -167,8 +170,11 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
     with process:
         started = children(process.pid)
         assert len(started) == 3
+        check_scrape(ports_below(tmp_path)["trainer"], "trainer")
+        (log,) = tmp_path.glob("jamak-*/logs/trainer.log")
+        assert "taking work" in [said["event"] for said in check_log(log)]
         process.send_signal(number)
-        process.wait(timeout=20)
+        process.wait(timeout=200)
     wait_until(lambda: not any(alive(pid) for pid in started), 5, "the end of its processes")
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", exports)}
     assert len(ports) == 2
@@ -214,7 +220,7 @@ def test_what_is_not_ready_in_time_is_stopped(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     wait_until(lambda: "loading" in process.log.read_text(), 10, "its first words")
-    with pytest.raises(ProcessFailed, match=r"(?s)slow was not ready within 0 s.*still loading"):
+    with pytest.raises(ProcessFailed, match=r"(?s)slow is not ready after 0 s.*still loading"):
         process.wait_until(lambda: False, 0.1)
     assert process.poll() is not None
 

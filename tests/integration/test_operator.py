@@ -10,15 +10,29 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import redis
 from pyarrow import parquet
 
+from infra.local.metrics import is_ready, read_metrics
+from infra.local.ports import free_port
+from producer.backlog.backlogs import StillGoing
 from producer.backlog.manifest import SHARD_LINES
-from shared.bucket.keys import failure_key
+from producer.backlog.scan import NoVideos
+from producer.bucket.captions import NoCaption
+from producer.verbs.backlog import backlog
+from producer.verbs.captions import show, upload
+from producer.verbs.failures import failures
+from producer.verbs.get import get
+from shared.bucket.keys import failure_key, parse_uri
 from shared.bucket.records import Records
+from shared.errors import ConfigError
+from shared.messages import Caption, Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
-from tests.verbs import jamak
+from tests.telemetry import check_log, check_scrape
+from tests.verbs import inside, jamak
+from tests.waiting import wait_until
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -66,19 +80,33 @@ def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
     assert told(world, "backlog", "cancel", name) == {"name": name, "withdrawn": 0}
 
 
-def test_the_feeder_runs_until_it_is_stopped(world: World, name: str) -> None:
+def fed(name: str, port: int) -> list[float]:
+    """How many of its videos are enqueued, as the feeder's metrics say it."""
+    samples = [one for one in read_metrics(port) if one.name == "jamak_backlog_fed_videos"]
+    return [one.value for one in samples if one.labels == {"backlog": name}]
+
+
+def test_the_feeder_runs_until_it_is_stopped(world: World, name: str, tmp_path: Path) -> None:
     fill(world, name, 5)
     jamak(world, "backlog", "start", name, f"s3://{world.videos}/{name}/")
-    env = {**os.environ, **world.env}
-    with subprocess.Popen([sys.executable, "-m", "producer.cli", "feed"], env=env) as feeder:
+    port, command = free_port(), [sys.executable, "-m", "producer.cli", "feed"]
+    env = {**os.environ, **world.env, "JAMAK_METRICS_PORT": str(port)}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=env, stdout=log, stderr=log) as feeder,
+    ):
         try:
+            wait_until(lambda: is_ready(port) or feeder.poll() is not None, 60, "to be ready")
             assert told(world, "backlog", "status", name)["videos"] == 5
             while world.waiting(QUEUE) < 5:
                 assert feeder.poll() is None
+            check_scrape(port, "feeder")
+            assert fed(name, port) == [5]
             feeder.terminate()
             assert feeder.wait(10) == 0
         finally:
             feeder.kill()
+    assert {said["event"] for said in check_log(tmp_path / "log")} == {"feeding", "fed"}
     assert told(world, "backlog", "status", name)["fed"] == 5
 
 
@@ -134,6 +162,120 @@ def test_what_is_sent_again_counts_for_its_backlog(world: World, name: str) -> N
     work(world)
     done = told(world, "backlog", "status", name)
     assert (done["done"], done["failed"], done["left"]) == (3, {}, 0)
+
+
+def test_a_reason_that_no_failure_has_is_refused(world: World) -> None:
+    for verb in ("list", "redrive"):
+        with pytest.raises(ConfigError, match="did you mean truncated"):
+            inside(world, failures, verb, "--reason", "truncate")
+
+
+def test_a_mistaken_argument_is_named(world: World) -> None:
+    for verb, arguments in (
+        (failures, ["list", "films"]),
+        (show, ["films"]),
+        (get, ["s3:/films/a.mp4"]),
+        (upload, [__file__, "films"]),
+        (backlog, ["plan", "films"]),
+    ):
+        with pytest.raises(ConfigError, match=r"^(WHERE|URIS?|TO|SOURCE): "):
+            inside(world, verb, *arguments)
+
+
+def test_nobody_is_asked_where_nobody_can_answer(world: World, name: str) -> None:
+    fill(world, name, 1)
+    inside(world, backlog, "start", name, f"s3://{world.videos}/{name}/")
+    with pytest.raises(ConfigError, match="nobody can be asked"):
+        inside(world, backlog, "delete", name)
+    with pytest.raises(StillGoing):
+        inside(world, backlog, "delete", name, "--yes")
+    done = inside(world, backlog, "delete", name, "--yes", "--force", "--json")
+    assert json.loads(done.stdout) == {"name": name, "deleted": True}
+    with pytest.raises(NoVideos):
+        inside(world, backlog, "start", name, f"s3://{world.videos}/{name}-empty/")
+    assert name not in inside(world, backlog, "list").stdout
+
+
+def captioned(world: World, video: Video) -> Caption:
+    job = world.job(video)
+    records, caption = Records(world.store, world.settings), caption_of(job)
+    records.write(job, caption)
+    records.render(caption)
+    return caption
+
+
+def test_views_have_their_charset_and_show_tells_where_they_lie(world: World, name: str) -> None:
+    (video,) = fill(world, name, 1)
+    captioned(world, video)
+    told = json.loads(inside(world, show, video.uri, "--json").stdout)
+    kinds = {}
+    for uri in (*told["views"], told["record"]):
+        bucket, key = parse_uri(uri)
+        kinds[key.rpartition(".")[2]] = boto3.client("s3").head_object(Bucket=bucket, Key=key)[
+            "ContentType"
+        ]
+    assert kinds == {
+        "json": "application/json; charset=utf-8",
+        "vtt": "text/vtt; charset=utf-8",
+        "srt": "application/x-subrip; charset=utf-8",
+    }
+    shown = "".join(inside(world, show, video.uri).stdout.split())
+    for uri in (*told["views"], told["record"]):
+        assert uri in shown
+
+
+def test_a_caption_comes_as_it_is(world: World, name: str, tmp_path: Path) -> None:
+    videos = fill(world, name, 3)
+    caption = captioned(world, videos[0])
+    views = f"captions/{world.videos}/{videos[0].key}"
+    for form in ("vtt", "srt", "json"):
+        got = inside(world, get, videos[0].uri, "--format", form).stdout_bytes
+        assert got == world.store.get(world.output, f"{world.prefix}{views}.{form}")
+    assert inside(world, get, videos[0].uri).stdout_bytes == f"{caption.text}\n".encode()
+    file = tmp_path / "new" / "a.txt"
+    assert inside(world, get, videos[0].uri, "--out", str(file)).stdout_bytes == b""
+    assert file.read_text() == f"{caption.text}\n"
+    # What has none says why, and nothing comes out.
+    with pytest.raises(NoCaption, match="no caption yet"):
+        inside(world, get, videos[1].uri)
+    broken = world.job(videos[2])
+    Records(world.store, world.settings).write_failure(broken, failure_of(broken))
+    with pytest.raises(NoCaption, match="truncated: cut off"):
+        inside(world, get, videos[2].uri)
+    with pytest.raises(ConfigError, match="does not exist"):
+        inside(world, get, f"s3://{world.videos}/{name}/never.mp4")
+
+
+def test_captions_of_a_prefix_are_mirrored(world: World, name: str, tmp_path: Path) -> None:
+    videos = fill(world, name, 4)
+    away = f"{name}/../../../out.mp4"
+    long = f"{name}/{'ㄱ' * 330}.mp4"
+    for key in (away, long):
+        if len(key.encode()) < 1000:
+            world.store.put(world.videos, key, b"video")
+        videos.append(videos[0].model_copy(update={"key": key}))
+    for video in (*videos[:3], *videos[4:]):
+        captioned(world, video)
+    for other in fill(world, f"{name}-other", 1):
+        captioned(world, other)
+    prefix = f"s3://{world.videos}/{name}/"
+    with pytest.raises(ConfigError, match="--out"):
+        inside(world, get, prefix)
+    done = inside(world, get, prefix, "--format", "srt", "--out", str(tmp_path))
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.srt")}
+    expected = {f"{world.videos}/{video.key}.srt" for video in videos[:3]}
+    expected.add(f"{world.videos}/{name}/%2E%2E/%2E%2E/%2E%2E/out.mp4.srt")
+    assert files == expected
+    # The name of one is too long for a file: it is told, and the others are there.
+    assert done.exit_code == 1
+    assert "cannot be written" in done.stderr
+    assert "4 captions" in done.stdout
+    mixed = inside(world, get, videos[0].uri, videos[3].uri, "--out", str(tmp_path))
+    assert mixed.exit_code == 1
+    assert "no caption yet" in mixed.stderr
+    assert (tmp_path / world.videos / f"{videos[0].key}.txt").exists()
+    nothing = inside(world, get, f"{prefix}nowhere/", "--out", str(tmp_path))
+    assert (nothing.exit_code, "there is no caption under" in nothing.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

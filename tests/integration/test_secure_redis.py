@@ -11,9 +11,12 @@ import redis
 from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
-from shared.broker.apps import leased_queues, train_prefix
+from producer.jobs.fleet import fleet_reading
+from producer.jobs.training import Training, new_job_id
+from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
+from tests.training import make_job
 from tests.verbs import jamak
 from tests.videos import write_clip
 from tests.waiting import wait_until
@@ -51,7 +54,7 @@ def test_captions_come_over_tls_with_a_user_for_each_role(secure: World, tmp_pat
     try:
         worker.wait()
         job = secure.job(secure.upload(write_clip(tmp_path / "a.mp4", 12), "secure.mp4"))
-        producer.jobs.send(job)
+        producer.send(job)
         assert secure.caption(job).text
         for verb in (
             ("backlog", "start", "secure", f"s3://{secure.videos}/"),
@@ -102,6 +105,15 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
     client.close()
 
 
+def test_the_feeder_may_read_how_the_fleet_stands(secure: World) -> None:
+    settings = as_role(secure, "producer").settings
+    captions, training = (
+        leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
+    )
+    told = list(fleet_reading(captions, training, lambda: {"backlog": 1}).collect())
+    assert "jamak_queue_messages" in {family.name for family in told}
+
+
 def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
     trainer = as_role(secure, "trainer")
     queues = leased_queues(trainer.settings, train_prefix(trainer.settings))
@@ -119,6 +131,16 @@ def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
             assert queues.poison(delivery.lease, "a test")
     queues.wait(["train"], 0.1)
     queues.leave()
+
+
+def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+    producer = as_role(secure, "producer")
+    secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
+    training = Training(producer.settings, producer.store, producer.training)
+    job = make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl")
+    training.submit(job)
+    assert training.job(job.id).state == "queued"
+    assert training.cancel(job.id) == "cancelled"
 
 
 def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:

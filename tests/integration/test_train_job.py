@@ -23,7 +23,7 @@ from shared.settings import Settings
 from tests.training import fill, make_job, make_videos, sft_rows
 from tests.world import World
 from workers.progress import Progress
-from workers.train.job import run_train_job
+from workers.train.job import Event, run_train_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -58,6 +58,10 @@ def bucket(world: World, videos: dict[str, Path]) -> Bucket:
 
 @pytest.fixture
 def settings(tmp_path: Path, bucket: Bucket) -> Settings:
+    return _settings(bucket, tmp_path)
+
+
+def _settings(bucket: Bucket, tmp_path: Path) -> Settings:
     return Settings(
         model="jamak/tiny",
         model_revision="r1",
@@ -73,30 +77,29 @@ def _run(
     bucket: Bucket,
     progress: Progress | None = None,
     check: Callable[[], None] = lambda: None,
-) -> tuple[AdapterManifest, bool]:
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> tuple[AdapterManifest, str | None]:
     job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
     return run_train_job(
-        job, settings, bucket.store, bucket.registry, progress or Progress(), check
+        job, settings, bucket.store, bucket.registry, progress or Progress(), check, on_event
     )
 
 
-def test_who_lost_the_lease_publishes_nothing(settings: Settings, bucket: Bucket) -> None:
-    def lost() -> None:
-        raise LeaseLost("somebody else has it")
-
-    before = list(bucket.registry.bases())
-    with pytest.raises(LeaseLost):
-        _run(make_job(), settings, bucket, check=lost)
-    assert list(bucket.registry.bases()) == before
-
-
 def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
-    settings: Settings, bucket: Bucket, tmp_path: Path
+    world: World, videos: dict[str, Path], tmp_path: Path
 ) -> None:
+    # Nine of the twelve held out: so many prove that it got better.
+    bucket = Bucket(world, videos, sft_rows(videos, held_out="123"))
+    settings = _settings(bucket, tmp_path)
     progress = Progress()
-    manifest, activated = _run(make_job(), settings, bucket, progress)
+    events: list[Event] = []
+    manifest, why_not = _run(make_job(), settings, bucket, progress, on_event=events.append)
     base = manifest.base.weights_sha256
-    assert activated
+    assert why_not is None
+    assert (manifest.metrics["n_better"], manifest.metrics["n_eval_videos"]) == (9, 9)
+    trained = [event for event in events if event["stage"] == "train"]
+    assert [event["step"] for event in trained] == list(range(1, 61))
+    assert all(event["loss"] > 0 for event in trained)
     assert bucket.registry.pointer(base).version == manifest.version
     assert manifest.metrics["exact_after"] == 1
     assert manifest.data_sha256 == hashlib.sha256(bucket.manifest).hexdigest()
@@ -203,45 +206,89 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
             process.kill()
 
 
-@pytest.mark.parametrize(
-    ("exact_after", "chrf_after", "wanted", "activated"),
-    [
-        (0.5, 60.0, True, True),
-        (0.4, 70.0, True, False),
-        (0.6, 59.9, True, False),
-        (0.6, 70.0, False, False),
-    ],
-)
-def test_the_pointer_moves_only_when_nothing_got_worse(
+def _trained(
+    job: TrainJob,
     settings: Settings,
-    bucket: Bucket,
-    monkeypatch: pytest.MonkeyPatch,
-    exact_after: float,
-    chrf_after: float,
-    wanted: bool,
-    activated: bool,
-) -> None:
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+    content: str,
+    **changed: float,
+) -> dict[str, Any]:
+    """What the subprocess leaves, with the scores of a good adapter."""
+    (workdir / "adapter").mkdir()
+    for name in ADAPTER_FILES:
+        (workdir / "adapter" / name).write_text(content)
     base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
     measured = {
         "exact_before": 0.5,
-        "exact_after": exact_after,
+        "exact_after": 0.6,
         "chrf_before": 60.0,
-        "chrf_after": chrf_after,
+        "chrf_after": 70.0,
+        "n_eval_videos": 8,
+        "n_better": 8,
+        "n_worse": 0,
+        **changed,
     }
+    return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
 
-    def trained(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> Any:
-        (workdir / "adapter").mkdir()
-        for name in ADAPTER_FILES:
-            (workdir / "adapter" / name).write_text("content")
-        return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
 
-    monkeypatch.setattr("workers.train.job._train", trained)
-    manifest, moved = _run(make_job(activate=wanted), settings, bucket)
-    assert moved is activated
-    pointer = bucket.registry.pointer(base.weights_sha256)
-    assert pointer.version == (manifest.version if activated else None)
+def test_who_lost_the_lease_publishes_nothing(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise LeaseLost("somebody else has it")
+
+    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, "content"))
+    with pytest.raises(LeaseLost):
+        _run(make_job(), settings, bucket, check=lost)
+    assert list(bucket.registry.bases()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted", "why_not"),
+    [
+        ({}, True, None),
+        ({"exact_after": 0.4}, True, "the held-out captions got worse"),
+        ({"chrf_after": 59.9}, True, "the held-out captions got worse"),
+        ({"n_better": 0}, True, "are as good as before"),
+        ({"n_eval_videos": 1, "n_better": 1}, True, "1 video is held out"),
+        ({}, False, "the job does not ask for it"),
+    ],
+)
+def test_the_pointer_moves_only_when_it_proved_to_be_better(
+    settings: Settings,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, float],
+    wanted: bool,
+    why_not: str | None,
+) -> None:
+    monkeypatch.setattr(
+        "workers.train.job._train", lambda *args: _trained(*args, "content", **changed)
+    )
+    manifest, told = _run(make_job(activate=wanted), settings, bucket)
+    assert told == why_not if why_not is None else why_not in str(told)
+    pointer = bucket.registry.pointer(manifest.base.weights_sha256)
+    assert pointer.version == (manifest.version if why_not is None else None)
     # The same content again: the same version, and the first manifest stays.
-    assert _run(make_job(id="t2", activate=False), settings, bucket)[0] == manifest
+    again, _ = _run(make_job(id="t2", activate=False), settings, bucket)
+    assert again == manifest
+
+
+def test_what_was_put_to_use_meanwhile_is_not_replaced_unseen(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = iter(("another training", "ours", "another training"))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, next(contents)))
+    other, why_not = _run(make_job(id="t1"), settings, bucket)
+    assert why_not is None
+    mine, why_not = _run(make_job(id="t2"), settings, bucket)
+    assert f"but {other.version} is in use" in str(why_not)
+    base = mine.base.weights_sha256
+    assert bucket.registry.pointer(base).version == other.version
+    # Run again, a job finds itself in use.
+    assert _run(make_job(id="t1"), settings, bucket)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -270,7 +317,8 @@ def test_a_silent_training_is_alive_while_it_computes(
         while progress.stage != "load":
             time.sleep(0.05)
         time.sleep(0.7)  # the first look counts as a move
-        for _ in range(6):
+        looks = 60 if alive else 6
+        while len(pulses) < looks and len(set(pulses)) <= 3:
             pulses.append(progress.pulse)
             time.sleep(0.4)
         progress.stop(LeaseLost("gone"))

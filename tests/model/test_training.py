@@ -21,7 +21,7 @@ from workers.train.adapter import CONFIG_KEYS, with_adapter
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
-from workers.train.evaluate import caption_rows
+from workers.train.evaluate import caption_rows, changed, score
 from workers.train.run import train
 from workers.train.sft import train_sft
 
@@ -127,6 +127,8 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
     assert result.metrics["chrf_after"] > result.metrics["chrf_before"]
     assert result.metrics["loss_last"] < result.metrics["loss_first"]
     assert (result.metrics["n_train"], result.metrics["n_eval"]) == (9, 3)
+    assert result.metrics["n_eval_videos"] == result.metrics["n_better"] == 3
+    assert result.metrics["n_worse"] == 0
 
     assert {path.name for path in (folder / "adapter").iterdir()} == ADAPTER_FILES
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
@@ -144,6 +146,22 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
     assert caption_rows(adapters.model, encoder, parsed, _ignore) == [
         row["completion"] for row in rows
     ]
+
+
+def test_several_captions_of_one_video_are_compared_as_one() -> None:
+    def rows(*videos: str) -> str:
+        return "\n".join(
+            json.dumps({**make_row(f"{i}", video, "eval"), "completion": "고양이가 잡니다."})
+            for i, video in enumerate(videos)
+        )
+
+    parsed = read_rows(rows("a.mp4", "a.mp4", "b.mp4", "c.mp4"), "sft", BASE_PROMPT)
+    before = score(["고양이가 웁니다.", "개가 잡니다.", "개가", "고양이가 잡니다."], parsed)
+    after = score(["고양이가 잡니다.", "개가 잡니다.", "새가", "새가 잡니다."], parsed)
+    assert set(before.by_video) == {"a.mp4", "b.mp4", "c.mp4"}
+    assert before.by_video["c.mp4"] == 100
+    # b is as wrong as it was, and c got worse
+    assert changed(before, after) == (1, 1)
 
 
 def test_the_same_job_gives_the_same_bytes(videos: dict[str, Path], tmp_path: Path) -> None:

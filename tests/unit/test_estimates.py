@@ -1,6 +1,7 @@
 import pytest
 
 from producer.backlog.estimate import estimates, prices
+from producer.jobs.served import Needs, able
 from producer.verbs.console import duration, size
 from shared.broker.leased_queues import WorkerSeen
 from workers.delivery.rate import WINDOW_S, BusyRate
@@ -19,12 +20,12 @@ def test_only_what_was_measured_is_estimated() -> None:
         worker("e", "cpu", 1.0),
         worker("f", "t4", 9.0, queue="another"),
     ]
-    l4, h100, cpu = estimates(3600 * 3, "q", seen, prices())
+    l4, h100, cpu = estimates(3600 * 3, able(seen, "q", Needs()), prices())
     # Three workers that do three jobs a second each, if the third is like the others.
     assert (l4.workers, l4.jobs_per_s, l4.eta_s, l4.usd) == (3, 3.0, 1200.0, 0.8)
     assert (h100.jobs_per_s, h100.eta_s, h100.usd) == (None, None, None)
     assert (cpu.eta_s, cpu.usd) == (10800.0, None)  # nobody has a price for that
-    assert estimates(5, "nobody", seen, prices()) == []
+    assert estimates(5, able(seen, "nobody", Needs()), prices()) == []
 
 
 def test_prices_say_of_when_and_of_whom() -> None:

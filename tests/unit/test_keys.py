@@ -63,8 +63,13 @@ def test_an_address_gives_back_its_key(key: str) -> None:
     assert parse_uri(f"s3://videos/{key}") == ("videos", key)
 
 
-@pytest.mark.parametrize("uri", ["videos/a.mp4", "s3://", "s3:///a", "http://videos/a"])
-def test_what_is_no_address_is_refused(uri: str) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    ["videos/a.mp4", "s3://", "s3:///a", "http://videos/a", "s3://my bucket/a", "s3://영상/a"],
+)
+def test_what_is_no_address_is_refused_and_the_argument_is_named(uri: str) -> None:
+    with pytest.raises(ConfigError, match="--to"):
+        parse_uri(uri, "--to")
     with pytest.raises(ConfigError):
         parse_uri(uri)
 

@@ -174,7 +174,7 @@ def test_one_that_a_video_has_taken_over_is_ended(
         since = time.monotonic()
         with pytest.raises(DecoderDied), pool.open(file_source(clip), Progress()):
             pass
-        assert time.monotonic() - since < 10
+        assert time.monotonic() - since < 100  # of its 600
     assert not [one for one in psutil.Process().children() if "decoder" in " ".join(one.cmdline())]
     assert len(first_frames(pool, clip)) == 4
     pool.close()
@@ -262,8 +262,8 @@ def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
         neighbour = other.submit(lambda: [len(first_frames(pool, clip)) for _ in range(5)])
         with pytest.raises(TooSlow, match="killed"):
             video.sample(Request(4))
-        assert time.monotonic() - since < 1.0 + 2.0
-        assert neighbour.result(10) == [4] * 5
+        assert time.monotonic() - since < 30  # of its 60 of silence
+        assert neighbour.result(100) == [4] * 5
         assert not decoder.is_running()
     assert len(first_frames(pool, clip)) == 4
     pool.close()
@@ -299,7 +299,7 @@ def test_a_machine_that_stood_still_is_no_silence(
         clock.ahead_s = 100.0
         time.sleep(0.5)
         decoder.resume()
-        assert len(sample.result(20).frames) == 4
+        assert len(sample.result(200).frames) == 4
     pool.close()
 
 
@@ -441,7 +441,7 @@ def test_a_decoder_ends_with_its_parent(pool: DecoderPool, clip: Path, tmp_path:
 
 def test_two_decoders_work_at_the_same_time(clip: Path) -> None:
     """Each waits until the other one has begun."""
-    pool, together = DecoderPool(2), threading.Barrier(2, timeout=20)
+    pool, together = DecoderPool(2), threading.Barrier(2, timeout=200)
 
     def fetch(start: int, end: int) -> bytes:
         together.wait()

@@ -155,7 +155,7 @@ def test_no_server_holds_anybody_for_ever(
 ) -> None:
     def go_on(request: Request) -> None:
         request.wfile.write(head)
-        ends_at = time.monotonic() + 5
+        ends_at = time.monotonic() + 60
         while time.monotonic() < ends_at:
             request.wfile.write(then)
             time.sleep(pause_s)
@@ -165,7 +165,7 @@ def test_no_server_holds_anybody_for_ever(
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             Addresses((web,)).get_range(f"{web}/a.mp4", 0, 1000, "one")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -137,6 +136,10 @@ class ModelWithAdapters:
             self._drop(old)
 
     def _load(self, version: str, directory: Path | None) -> None:
+        # Here, and not at the start: peft takes as long to import as all the rest of a worker, and
+        # without an adapter nothing of it is needed.
+        from peft import PeftModel
+
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(
                 self._base, directory, adapter_name=version, autocast_adapter_dtype=False

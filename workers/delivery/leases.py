@@ -102,8 +102,9 @@ class Leases:
         self, queues: LeasedQueues, slots: int, about: Callable[[], dict[str, Any]]
     ) -> None:
         self.queues, self.slots = queues, slots
-        self.received_at = self.answered_at = self.kept_at = time.monotonic()
-        """When a message came last, when Redis answered last, when leases were looked after."""
+        self.received_at = self.answered_at = self.kept_at = self.asked_at = time.monotonic()
+        """When a message came last, when Redis answered last, when leases were looked after, and
+        when Celery's loop last wanted a message."""
         self._about = about
         self._in_hand: dict[str, Lease] = {}
         self._busy_s = self._busy_since = 0.0
@@ -126,6 +127,7 @@ class Leases:
 
     def receive(self, queues: list[str], timeout_s: float) -> Delivery | None:
         """The next message; None = ask again. Returns after `timeout_s` at the latest."""
+        self.asked_at = time.monotonic()
         self._order = self._order or QueueOrder(queues)
         if not self._has_room(timeout_s):
             return None
@@ -219,12 +221,15 @@ class Leases:
         log.error("no message of ours", reason=reason)
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
-    def release(self, lease: Lease, delay_s: float = 0.0, *, tried: bool = True) -> None:
-        """Give the message back; `tried`: this was one of its attempts."""
+    def release(
+        self, lease: Lease, delay_s: float = 0.0, *, tried: bool = True, why: str = ""
+    ) -> None:
+        """Give the message back; `tried`: this was one of its attempts, and met the error `why`."""
         name = lease.delivery.lease
         history = lease.delivery.history.tried() if tried else None
         self._settle(
-            lease, lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s))
+            lease,
+            lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why)),
         )
 
     def _end(self, name: str, how: Callable[[], object]) -> None:

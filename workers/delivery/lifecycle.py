@@ -8,44 +8,50 @@ import time
 from pathlib import Path
 from typing import Any
 
-import redis
 from celery.signals import worker_ready
 
 from shared import __version__, telemetry
 from shared.broker.apps import queues_of
-from shared.broker.leased_queues import LeasedQueues
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.waiting import wait_for
 from workers.delivery.drain import Drain
-from workers.delivery.health import Health, serve
+from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Leases
 from workers.delivery.rate import BusyRate
 from workers.delivery.watchdog import Watchdog
-
-LOOK_AGAIN_S = 1.0
 
 log = telemetry.get_logger("jamak.worker")
 
 
 class Lifecycle:
-    """Leases, drain, watchdog, health and scratch space of one Celery worker.
+    """Leases, drain, watchdog and scratch space of one Celery worker.
 
     Args:
         queues: those that it serves, its own class first.
-        about: what else `jamak status` should know.
+        health: hears when work is being taken.
+        about: what else the operator's side should know: the `card`, the `model` and its
+            `revision`, and up to which version it `reads` messages.
 
     Raises:
         ConfigError: the worker was started in a way, or on a Redis, that cannot keep its promises.
     """
 
-    def __init__(self, worker: Any, settings: Settings, queues: list[str], **about: Any) -> None:
+    def __init__(
+        self,
+        worker: Any,
+        settings: Settings,
+        queues: list[str],
+        health: WorkerHealth,
+        **about: Any,
+    ) -> None:
         pool = worker.pool_cls.__module__
         if pool != "celery.concurrency.thread":
             raise ConfigError(
                 f"the pool is {pool}; jobs share one model and one process",
                 cure="Leave --pool out: it is threads.",
             )
-        self._settings, self._queues = settings, queues
+        self._settings, self._queues, self._health = settings, queues, health
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
         slots = worker.concurrency
@@ -58,42 +64,32 @@ class Lifecycle:
             "jamak": __version__,
             **about,
         }
-        _prove(queues_of(worker.app))
+        wait_for("Redis", queues_of(worker.app).prove)
         self.scratch = Path(tempfile.mkdtemp(prefix="jamak-", dir=settings.scratch_dir))
         self.leases = Leases(queues_of(worker.app), slots, self._tell)
         worker.app.conf.broker_transport_options["leases"] = self.leases
+        self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
+        # From here on there is something to leave and to remove.
+        self._drain.install()
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
         self.leases.start()
-        drain = Drain(self.leases, self._settings.drain_s, self._clean_up)
-        watchdog = Watchdog(self.leases, self._queues, drain.finish)
+        watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
         @worker_ready.connect(weak=False)
         def ready(**_: Any) -> None:
-            drain.install()
             watchdog.start()
-            # The port opens when work is being taken, and not before.
-            if self._settings.metrics_port:
-                serve(Health(self.leases), self._settings.metrics_host, self._settings.metrics_port)
+            self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
     def _tell(self) -> dict[str, Any]:
         return {
             **self._about,
             "in_hand": len(self.leases.in_hand()),
+            "draining": not self.leases.taking,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 
     def _clean_up(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def _prove(queues: LeasedQueues) -> None:
-    """Wait for a Redis that is not there yet. Raises ConfigError: it is, and does not let us."""
-    while True:
-        try:
-            return queues.prove()
-        except redis.RedisError as error:
-            log.warning("waiting for Redis", message=str(error))
-            time.sleep(LOOK_AGAIN_S)

@@ -43,7 +43,6 @@ class Watchdog:
             time.sleep(LOOK_S)
             reason = self.look()
             if reason is not None:
-                telemetry.WATCHDOG_EXITS.inc()
                 log.critical("this worker ends, to be started again", reason=reason)
                 self._end(EX_SOFTWARE)
 

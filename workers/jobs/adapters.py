@@ -60,7 +60,7 @@ class AdapterFollower:
                 self._switch(pointer.version, pointer.generation)
             except BadAdapter as error:
                 # Trying again cannot help: stay as we are until the pointer moves on.
-                telemetry.ADAPTER_REFUSED.inc()
+                telemetry.ADAPTERS_REFUSED.inc()
                 log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
             self._generation = pointer.generation
         except JamakError as error:

@@ -211,7 +211,9 @@ class CaptionWork:
         )
         lease.check()
         self._records.write_failure(job, failure)
-        telemetry.CAPTIONS_DONE.labels(self._card.card.name, "", "failed").inc()
+        card = self._card.card.name
+        telemetry.CAPTIONS.labels(card, "", "failed").inc()
+        telemetry.CAPTION_FAILURES.labels(card, error.reason).inc()
         log.warning(
             "rejected",
             job=job.id,
@@ -223,7 +225,7 @@ class CaptionWork:
 
     def _count(self, caption: Caption) -> None:
         version = caption.adapter.version if caption.adapter else ""
-        telemetry.CAPTIONS_DONE.labels(self._card.card.name, version, caption.status).inc()
+        telemetry.CAPTIONS.labels(self._card.card.name, version, caption.status).inc()
         telemetry.CAPTION_E2E.observe((caption.created_at - caption.last_modified).total_seconds())
         for kind, count in caption.tokens.model_dump().items():
             telemetry.CAPTION_TOKENS.labels(kind).inc(count)

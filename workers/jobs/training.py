@@ -1,18 +1,18 @@
-"""The life of a training job: run it, and write down how it ended, once."""
+"""The life of a training job: run it, say how far it is, and write down how it ended, once."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from shared import telemetry
-from shared.bucket.keys import training_key
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, JamakError
+from shared.bucket.training import TrainingRecords
+from shared.errors import Cancelled, Conflict, JamakError
 from shared.messages import TrainJob, TrainOutcome
 from shared.settings import Settings
 from workers.delivery.leases import Lease
+from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job
 
 log = telemetry.get_logger("jamak.training")
@@ -24,57 +24,70 @@ class TrainWork:
     def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
+        self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
 
     def run(self, job: TrainJob, lease: Lease) -> None:
         """Train, publish, and write the outcome. What can be tried again is raised.
 
         Raises:
             LeaseLost: somebody else does it now; the training was stopped.
+            Cancelled: the job is not wanted any more; nothing was published.
             Retry: the job is fine, the world is not.
         """
-        key = training_key(self._settings.output_prefix, job.id)
-        if self._store.exists(self._settings.output_bucket, key):
-            log.info("already trained", job=job.id)
+        if self._records.outcome(job.id) is not None:
+            log.info("it has ended already", job=job.id)
             return
-        started = time.monotonic()
-        manifest, activated = run_train_job(
-            job, self._settings, self._store, self._registry, lease.progress, lease.check
-        )
+        self._records.begin(job.id)
+
+        def check() -> None:
+            lease.check()
+            self._records.about_to_publish(job.id)
+
+        with watched(job, self._records, lease) as on_event:
+            manifest, why_not_activated = run_train_job(
+                job,
+                self._settings,
+                self._store,
+                self._registry,
+                lease.progress,
+                check,
+                on_event,
+            )
         self._write(
             job,
             lease,
-            time.monotonic() - started,
             status="published",
             version=manifest.version,
-            activated=activated,
+            activated=why_not_activated is None,
+            why_not_activated=why_not_activated,
             metrics=manifest.metrics,
         )
 
     def fail(self, job: TrainJob, lease: Lease, error: JamakError) -> None:
         """Raises LeaseLost: nothing was written."""
+        # Whatever else went wrong with a job that is not wanted any more.
+        cancelled = isinstance(error, Cancelled) or self._records.cancelled(job.id)
         self._write(
             job,
             lease,
-            0.0,
-            status="failed",
+            status="cancelled" if cancelled else "failed",
             reason=error.reason,
             message=str(error),
             cure=error.cure,
         )
 
-    def _write(self, job: TrainJob, lease: Lease, seconds: float, **ended: Any) -> None:
+    def _write(self, job: TrainJob, lease: Lease, **ended: Any) -> None:
+        seconds = round(sum(lease.progress.timings_s().values()), 3)
         outcome = TrainOutcome(
-            job_id=job.id, seconds=round(seconds, 3), created_at=datetime.now(UTC), **ended
+            job_id=job.id, seconds=seconds, created_at=datetime.now(UTC), **ended
         )
         lease.check()
         try:
-            self._store.put(
-                self._settings.output_bucket,
-                training_key(self._settings.output_prefix, job.id),
-                outcome.model_dump_json(indent=2).encode(),
-                content_type="application/json",
-                if_none_match=True,
-            )
+            self._records.end(outcome)
         except Conflict:
             log.info("the outcome was written already", job=job.id)
+            return
+        telemetry.TRAIN_JOBS.labels(outcome.status, outcome.reason or "").inc()
+        if outcome.status == "published":
+            telemetry.TRAIN_JOB.observe(seconds)
         log.info("training ended", **outcome.model_dump(mode="json"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,13 +24,30 @@ class Scores:
     """Share of captions equal to their reference."""
     chrf: float
     """chrF++, 0 to 100 (Popović 2017, aclanthology.org/W17-4770)."""
+    by_video: dict[str, float]
+    """The video's identity -> the mean chrF++ of its captions, each scored alone."""
 
 
 def score(captions: Sequence[str], rows: Sequence[Row]) -> Scores:
     references = [row.reference for row in rows]
     equal = sum(said == meant for said, meant in zip(captions, references, strict=True))
-    chrf = CHRF(word_order=2).corpus_score(list(captions), [references])
-    return Scores(exact=equal / len(rows), chrf=chrf.score)
+    chrf = CHRF(word_order=2)
+    # Several captions of one video stand or fall together: they are one observation.
+    by_video: dict[str, list[float]] = {}
+    for said, row in zip(captions, rows, strict=True):
+        alone = chrf.sentence_score(said, [row.reference]).score
+        by_video.setdefault(row.video.identity, []).append(alone)
+    return Scores(
+        exact=equal / len(rows),
+        chrf=chrf.corpus_score(list(captions), [references]).score,
+        by_video={video: fmean(scores) for video, scores in by_video.items()},
+    )
+
+
+def changed(before: Scores, after: Scores) -> tuple[int, int]:
+    """How many videos got better, and how many worse; the rest is as it was."""
+    pairs = [(score, after.by_video[video]) for video, score in before.by_video.items()]
+    return sum(new > old for old, new in pairs), sum(new < old for old, new in pairs)
 
 
 def caption_rows(

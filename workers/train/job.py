@@ -31,6 +31,7 @@ from shared.settings import Settings
 from shared.telemetry import get_logger
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits
+from workers.train.gate import why_not, why_not_comparable
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
@@ -40,6 +41,9 @@ LOOK_S = 2.0
 """Between two looks at whether the subprocess computes."""
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL."""
+
+Event = dict[str, Any]
+"""`{"stage": …, "step": …, "steps": …}`, with the loss of a training step."""
 
 log = get_logger("jamak.train")
 
@@ -51,16 +55,18 @@ def run_train_job(
     registry: Registry,
     progress: Progress,
     check: Callable[[], None],
-) -> tuple[AdapterManifest, bool]:
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
     The subprocess ends with this call, also when `progress.tick` raises to stop it.
 
     Args:
         check: called before anything is published or activated; raises if the job is not ours.
+        on_event: called with each word of the subprocess about how far it is (report.py).
 
     Returns:
-        The manifest as published, and whether the pointer was moved to it.
+        The manifest as published, and why the pointer was not moved to it; None = it was.
 
     Raises:
         BadData: the job names another model than this worker's, or its data cannot be used.
@@ -76,15 +82,15 @@ def run_train_job(
             (workdir / "model").symlink_to(settings.model_path.absolute())
         data_sha256 = _fetch_data(job, store, workdir, progress)
         parent = _fetch_parent(job, registry, workdir, progress)
-        result = _train(job, settings, workdir, progress)
+        result = _train(job, settings, workdir, progress, on_event)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
         progress.tick("publish")
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
     check()
-    activated = _activate_if_not_worse(job, manifest, registry)
+    why_not_activated = _activate_if_better(job, manifest, registry)
     # As published: a repeated run finds the manifest of the first.
-    return registry.manifest(manifest.base.weights_sha256, manifest.version), activated
+    return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
 
 def _check_model(job: TrainJob, settings: Settings) -> None:
@@ -175,7 +181,13 @@ def _fetch_parent(
     return manifest.version
 
 
-def _train(job: TrainJob, settings: Settings, workdir: Path, progress: Progress) -> dict[str, Any]:
+def _train(
+    job: TrainJob,
+    settings: Settings,
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+) -> dict[str, Any]:
     """The subprocess's result.json."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
@@ -187,6 +199,7 @@ def _train(job: TrainJob, settings: Settings, workdir: Path, progress: Progress)
                 tail.append(line.rstrip())
                 continue
             progress.tick(event["stage"])
+            on_event(event)
             if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
                 log.info("training", job=job.id, **event)
     progress.tick(progress.stage)  # raises why the watcher ended it
@@ -287,7 +300,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         stream.close()
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def _event(line: str) -> Event | None:
     """A progress line of report.py, or None for the libraries' own lines."""
     if not line.startswith('{"stage"'):
         return None
@@ -320,22 +333,19 @@ def _describe(
     )
 
 
-def not_worse(metrics: dict[str, float]) -> bool:
-    """Did the held-out captions get no worse, by both measures?"""
-    return (
-        metrics["exact_after"] >= metrics["exact_before"]
-        and metrics["chrf_after"] >= metrics["chrf_before"]
-    )
-
-
-def _activate_if_not_worse(job: TrainJob, manifest: AdapterManifest, registry: Registry) -> bool:
+def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Registry) -> str | None:
+    """Why it was not activated; None = it was."""
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
-    if not job.activate:
-        log.info("adapter published, not activated: the job does not ask for it", **facts)
-        return False
-    if not not_worse(manifest.metrics):
-        log.warning("adapter published, not activated: the held-out captions got worse", **facts)
-        return False
-    pointer = registry.activate(manifest.base.weights_sha256, manifest.version)
+    base = manifest.base.weights_sha256
+    reason: str | None = "the job does not ask for it"
+    if job.activate:
+        in_use = registry.pointer(base).version
+        reason = why_not(manifest.metrics) or why_not_comparable(
+            manifest.version, manifest.parent, in_use
+        )
+    if reason is not None:
+        log.warning("adapter published, not activated", reason=reason, **facts)
+        return reason
+    pointer = registry.activate(base, manifest.version)
     log.info("adapter published and activated", generation=pointer.generation, **facts)
-    return True
+    return None

@@ -34,7 +34,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import Row, read_rows, with_splits
 from workers.train.dpo import train_dpo
-from workers.train.evaluate import caption_rows, score
+from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
 from workers.train.sft import train_sft
 
@@ -89,6 +89,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     )
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
+    better, worse = changed(before, after)
     return TrainResult(
         base=loaded.identity,
         metrics={
@@ -100,6 +101,9 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             "loss_last": fmean(losses[-tenth:]),
             "n_train": len(train_rows),
             "n_eval": len(eval_rows),
+            "n_eval_videos": len(after.by_video),
+            "n_better": better,
+            "n_worse": worse,
         },
     )
 

@@ -258,6 +258,13 @@ def main() -> None:
         serve(Parent(Connection(connection), pictures), fd, memory_bytes)
     except (EOFError, ConnectionError):
         return  # the parent is gone, or does not want us any more
+    except Exception:
+        # Its stderr is the worker's, whose lines are JSON. Loaded now: else it never is.
+        from shared import telemetry
+
+        telemetry.log_everything("info")
+        telemetry.get_logger("jamak.decoder").exception("a decoder ends")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

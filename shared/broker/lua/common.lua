@@ -5,7 +5,8 @@
 --   <queue>:wake      list    at most one token: whoever gets it goes and looks
 --   unacked           hash    lease -> queue, worker, "alone", "begun" (alone) or "", item
 --   leases            zset    lease -> when it ends, in ms
---   delayed           zset    lease, queue, "first" or "last", item -> when it is due, in ms
+--   delayed           zset    lease, queue, "first" and the error that the try met or "last", item
+--                             -> when it is due, in ms
 --   poison            list    what is not a message, with the evidence
 --   workers           zset    worker -> its last beat, in ms
 --   workers:about     hash    worker -> what it says about itself

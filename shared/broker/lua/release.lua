@@ -1,13 +1,13 @@
--- Give a message back, now or later. ARGV: lease, delay in ms, history ('-': as it was). What was not
--- tried and comes later is for somebody else, and goes behind what waits. Returns 1, or 0 if the
--- lease was lost.
+-- Give a message back, now or later. ARGV: lease, delay in ms, history ('-': as it was), which error
+-- the try met (a word, or nothing). What was not tried and comes later is for somebody else, and
+-- goes behind what waits. Returns 1, or 0 if the lease was lost.
 local held = end_lease(ARGV[1])
 if not held then
   return 0
 end
 local queue, item, where = held[1], held[4], 'last'
 if ARGV[3] ~= '-' then
-  item, where = with_history(item, ARGV[3]), 'first'
+  item, where = with_history(item, ARGV[3]), 'first ' .. ARGV[4]
 end
 local delay_ms = tonumber(ARGV[2])
 if delay_ms > 0 then

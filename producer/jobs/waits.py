@@ -1,0 +1,174 @@
+"""Why waiting jobs wait: what is in Redis, beside what live workers say of themselves.
+
+However long a queue is, only its first messages are looked at. Knows nothing of the bucket.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from producer.jobs.served import Needs, able, serving, why_unserved
+from shared.broker.leased_queues import History, LeasedQueues, WorkerSeen, split_item
+
+LOOKED_AT = 200
+"""Messages of each list: those that are next."""
+MOST_LEASES = 10_000
+
+
+@dataclass(frozen=True)
+class Wait:
+    """So many jobs wait for the same reason."""
+
+    reason: str
+    """A stable word: no_worker, wrong_model, newer_message, busy, next, alone, retry, handed_on,
+    paused, not_fed, no_message."""
+    jobs: int
+    message: str
+
+
+@dataclass
+class QueueSeen:
+    waiting: int = 0
+    alone: int = 0
+    """To be run alone; not among those that wait."""
+    workers: list[str] = field(default_factory=list)
+    why: list[Wait] = field(default_factory=list)
+    """For the jobs that were looked at."""
+    looked_at: int = 0
+    """Of all that wait, to run alone or not."""
+
+    @property
+    def sampled(self) -> bool:
+        return self.looked_at < self.waiting + self.alone
+
+
+@dataclass
+class SideSeen:
+    """Captions, or training."""
+
+    queues: dict[str, QueueSeen]
+    workers: list[WorkerSeen]
+    in_flight: int
+    delayed: int
+    """Waiting for another try, or handed on."""
+    delayed_looked_at: int
+    poison: int
+
+
+@dataclass(frozen=True)
+class _Delayed:
+    due_s: float
+    why: str
+    item: bytes
+
+
+def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
+    """A fixed number of commands, of bounded answers. Raises redis.RedisError."""
+    prefix = side.prefix
+    workers = side.workers()
+    with side.redis.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.zrange(f"{prefix}leases", 0, MOST_LEASES - 1)
+        pipe.zrange(f"{prefix}delayed", 0, LOOKED_AT - 1, withscores=True)
+        for name in names:
+            for key in (f"{prefix}{name}", f"{prefix}{name}:alone"):
+                pipe.llen(key)
+                pipe.lrange(key, -LOOKED_AT, -1)
+        (seconds, micros), leases, delayed, *lists = pipe.execute()
+    now_ms = seconds * 1000 + micros / 1000
+    held = Counter(lease.decode().rpartition(".")[0] for lease in leases)
+    later: dict[str, list[_Delayed]] = defaultdict(list)
+    for member, due_ms in delayed:
+        _, queue, where, item = member.split(b"\n", 3)
+        due_s = max(0.0, (due_ms - now_ms) / 1000)
+        later[queue.decode()].append(_Delayed(due_s, where.decode(), item))
+    seen = {}
+    for at, name in enumerate(names):
+        waiting, fresh, alone, lonely = lists[4 * at : 4 * at + 4]
+        found: Counter[tuple[str, str]] = Counter()
+        for item in reversed(fresh):
+            found[_why(workers, held, name, item)] += 1
+        for item in reversed(lonely):
+            found[_why_alone(workers, name, item)] += 1
+        why = [Wait(reason, jobs, message) for (reason, message), jobs in found.items()]
+        seen[name] = QueueSeen(
+            waiting,
+            alone,
+            [worker.name for worker in serving(workers, name)],
+            [*why, *_later(workers, name, later[name])],
+            len(fresh) + len(lonely),
+        )
+    return SideSeen(seen, workers, **side.counts(), delayed_looked_at=len(delayed))
+
+
+def _why(
+    workers: Sequence[WorkerSeen], held: Counter[str], queue: str, item: bytes
+) -> tuple[str, str]:
+    needs = needs_in(item)
+    if needs is None:
+        return "no_message", "no message of ours: the next worker sets it aside"
+    unserved = why_unserved(workers, queue, needs)
+    if unserved:
+        return unserved.reason, unserved.message
+    taking = able(workers, queue, needs)
+    slots = sum(int(worker.about.get("slots", 1)) for worker in taking)
+    used = sum(held[worker.name] for worker in taking)
+    told = f"{used} of {slots} slots in flight"
+    if used >= slots:
+        who = "its worker is" if len(taking) == 1 else f"all {len(taking)} workers are"
+        return "busy", f"{who} busy: {told}"
+    return "next", f"next to be taken: {told}"
+
+
+def _why_alone(workers: Sequence[WorkerSeen], queue: str, item: bytes) -> tuple[str, str]:
+    unserved = why_unserved(workers, queue, needs_in(item) or Needs())
+    if unserved:
+        return unserved.reason, unserved.message
+    return (
+        "alone",
+        "must run alone, for workers died with it: waits until one has nothing in flight",
+    )
+
+
+def _later(workers: Sequence[WorkerSeen], queue: str, delayed: Iterable[_Delayed]) -> list[Wait]:
+    """What was tried, by the error that it met; what was handed on, by what is in its way now."""
+    groups: dict[tuple[str, str], list[_Delayed]] = defaultdict(list)
+    for one in delayed:
+        if one.why == "last":
+            unserved = why_unserved(workers, queue, needs_in(one.item) or Needs())
+            told = unserved.message if unserved else "another worker takes it"
+            groups["handed_on", f"handed on: {told}"].append(one)
+        else:
+            error = one.why.partition(" ")[2]
+            groups["retry", f"another try{f' after {error}' if error else ''}"].append(one)
+    waits = []
+    for (reason, told), some in groups.items():
+        due = _span(round(one.due_s) for one in some)
+        if reason == "retry":
+            told += f", attempt {_span(_history(one.item).attempt for one in some)}"
+        waits.append(Wait(reason, len(some), f"{told}; due in {due} s"))
+    return waits
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(numbers)
+    return str(found[0]) if found[0] == found[-1] else f"{found[0]}–{found[-1]}"
+
+
+def _history(item: bytes) -> History:
+    return split_item(item)[1]
+
+
+def needs_in(item: bytes) -> Needs | None:
+    """None: it is no message of ours."""
+    try:
+        args, _, _ = json.loads(json.loads(split_item(item)[2])["body"])
+        job: dict[str, Any] = args[0]
+        recipe = job.get("recipe")
+        # A trainer refuses a job for another model: it does not wait.
+        model = f"{recipe['model']}@{recipe['revision']}" if recipe else ""
+        return Needs(model, int(job["v"]))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None

@@ -1,0 +1,291 @@
+"""What `jamak doctor` looks at: each check asks one thing, as the processes do when they start.
+
+A check returns what it found, or raises: a JamakError is a failure and its cure. It changes
+nothing but the probe object that proves conditional writes.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from producer.uploads.listen import dead_letters_of
+from producer.verbs.console import size
+from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
+from shared.bucket.storage import ObjectStore, prove_conditional_put, sqs_client
+from shared.cards import choose_card, detect_gpu
+from shared.errors import BrokerRefuses, ConfigError, JamakError
+from shared.settings import Output, Settings
+
+LONGEST_S = 12.0
+"""Of one check; longer than a server that does not answer is waited for in it."""
+SKEW_S, FATAL_SKEW_S = 30.0, 900.0
+"""A clock that is off by so much is worth a look; S3 refuses requests that are off by so much."""
+
+Status = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Found:
+    check: str
+    status: Status
+    found: str
+    cure: str = ""
+
+
+class Doubt(Exception):
+    """It works, and somebody should know."""
+
+    def __init__(self, found: str, cure: str) -> None:
+        super().__init__(found)
+        self.found, self.cure = found, cure
+
+
+Ask = Callable[[], str]
+
+
+def examine(checks: Sequence[tuple[str, Ask]]) -> list[Found]:
+    """All of them at once, each with its own end; in their order."""
+    found: dict[str, Found] = {}
+
+    def run(name: str, ask: Ask) -> None:
+        found[name] = _outcome(name, ask)
+
+    # Daemons: one that hangs must not keep the command.
+    threads = [threading.Thread(target=run, args=check, daemon=True) for check in checks]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + LONGEST_S
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = f"no answer within {LONGEST_S:.0f} s"
+    cure = "Check that the server is healthy, and that nothing drops what is sent to it."
+    return [found.get(name) or Found(name, "failed", late, cure) for name, _ in checks]
+
+
+def _outcome(name: str, ask: Ask) -> Found:
+    try:
+        return Found(name, "ok", ask())
+    except Doubt as doubt:
+        return Found(name, "warning", doubt.found, doubt.cure)
+    except JamakError as error:
+        return Found(name, "failed", str(error), error.cure)
+    except Exception as error:  # a check of ours that is wrong must not hide the others
+        return Found(name, "failed", f"{type(error).__name__}: {error}", "Please report it.")
+
+
+def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
+    """Name -> check, for all that these settings name."""
+    yield "redis", partial(redis_answers, settings)
+    yield "redis user", partial(redis_roles, settings)
+    yield "redis maxmemory-policy", partial(redis_policy, settings)
+    yield "redis append-only file", partial(redis_aof, settings)
+    for variable, output in named_outputs(settings):
+        where = f"s3://{output.bucket}/{output.prefix}"
+        yield f"bucket {where}", partial(bucket_reads, output, variable)
+        yield f"conditional writes {where}", partial(bucket_writes, output, variable)
+    for variable, source in named_sources(settings):
+        where = f"s3://{source.bucket}/{source.prefix}"
+        yield f"bucket {where}", partial(bucket_reads, source, variable)
+    yield "events queue", partial(events_queue, settings)
+    yield "model", partial(model_is_there, settings, os.environ)
+    yield "card", partial(card_here, settings)
+    yield "clock and S3", partial(clock_of_s3, settings, time.time)
+    yield "clock and Redis", partial(clock_of_redis, settings, time.time)
+
+
+# Redis
+
+
+def redis_answers(settings: Settings) -> str:
+    queues = leased_queues(settings, caption_prefix(settings))
+    try:
+        queues.prove_answer()
+    finally:
+        queues.redis.close()
+    url = urlsplit(settings.redis_url.get_secret_value())
+    how = "over TLS" if url.scheme == "rediss" else "without TLS"
+    return f"{url.hostname}:{url.port or 6379} answers {how}, as user {url.username or 'default'}"
+
+
+def redis_roles(settings: Settings) -> str:
+    """Which roles this user may play. A user for each role is how it should be: one is enough."""
+    captions = leased_queues(settings, caption_prefix(settings))
+    training = leased_queues(settings, train_prefix(settings))
+    roles = {
+        "captioner": captions.prove,
+        "trainer": training.prove,
+        "producer (listener, feeder, jamak)": captions.prove_sending,
+        "reader (jamak status)": captions.prove_reading,
+    }
+    may, may_not = [], {}
+    for role, prove in roles.items():
+        try:
+            prove()
+        except BrokerRefuses as error:
+            may_not[role] = error
+        else:
+            may.append(role)
+    if not may:
+        raise next(iter(may_not.values()))
+    if may_not:
+        lacks = "; ".join(f"not {role}: {error}" for role, error in may_not.items())
+        raise Doubt(
+            f"may be {', '.join(may)}; {lacks}",
+            "Nothing to do if that is this user's role; else infra/redis/users.acl has them all.",
+        )
+    return f"may be {', '.join(may)}"
+
+
+def redis_policy(settings: Settings) -> str:
+    policy = _info(settings, "memory").get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        raise ConfigError(
+            f"maxmemory-policy is {policy}: Redis may throw jobs away",
+            cure="CONFIG SET maxmemory-policy noeviction, and the same in its configuration.",
+        )
+    return "noeviction"
+
+
+def redis_aof(settings: Settings) -> str:
+    if _info(settings, "persistence").get("aof_enabled") != 1:
+        raise ConfigError(
+            "there is no append-only file: a restart of Redis loses what waits in it",
+            cure="CONFIG SET appendonly yes, and the same in its configuration. What was lost, "
+            "`jamak reconcile` finds.",
+        )
+    return "on"
+
+
+def _info(settings: Settings, section: str) -> Mapping[str, Any]:
+    try:
+        with reaching_redis():
+            told: Any = leased_queues(settings, caption_prefix(settings)).redis.info(section)
+    except BrokerRefuses as error:
+        raise Doubt(
+            f"this user may not ask: {error}", "Run `jamak doctor` as the captioner's user."
+        ) from error
+    return dict(told)
+
+
+# Buckets
+
+
+def named_outputs(settings: Settings) -> Iterator[tuple[str, Output]]:
+    """With the variable that names each."""
+    for output in settings.all_outputs:
+        here = f"s3://{output.bucket}/{output.prefix}" == settings.output
+        yield ("JAMAK_OUTPUT" if here else "JAMAK_OUTPUTS"), output
+
+
+def named_sources(settings: Settings) -> Iterator[tuple[str, Output]]:
+    named = dict.fromkeys(settings.sources, "JAMAK_SOURCES")
+    named |= dict.fromkeys(settings.outputs, "JAMAK_OUTPUTS")
+    for uri, variable in named.items():
+        bucket, _, prefix = uri[5:].partition("/")
+        yield variable, Output(bucket, prefix)
+
+
+_MAKING = threading.Lock()
+"""boto3 makes one client at a time."""
+
+
+def _store() -> ObjectStore:
+    with _MAKING:
+        return ObjectStore(tries=1)
+
+
+def bucket_reads(place: Output, variable: str) -> str:
+    page, more = _store().list_page(place.bucket, place.prefix)
+    count = f"{len(page)}{'+' if more else ''}"
+    return f"readable, {count} objects ({variable})"
+
+
+def bucket_writes(place: Output, variable: str) -> str:
+    prove_conditional_put(_store(), place.bucket, place.prefix)
+    return f"writable, once each ({variable})"
+
+
+# The rest
+
+
+def events_queue(settings: Settings) -> str:
+    url = settings.events_queue_url
+    if url is None:
+        return "JAMAK_EVENTS_QUEUE_URL is not set: uploads are not noticed, enqueue them yourself"
+    with _MAKING:
+        sqs = sqs_client(tries=1)
+    dead = dead_letters_of(sqs, url)
+    return f"{url}, dead letters {dead}"
+
+
+def model_is_there(settings: Settings, environ: Mapping[str, str]) -> str:
+    """As far as can be seen without torch: its weights are there, and its configuration reads."""
+    name = f"{settings.model} ({settings.model_revision})"
+    folder = settings.model_path or cached_model(settings, environ)
+    if folder is None:
+        if environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "YES", "ON"):
+            raise ConfigError(
+                f"{name} is not cached here, and HF_HUB_OFFLINE forbids to fetch it",
+                cure="Set JAMAK_MODEL_PATH to a local copy, or let it be fetched.",
+            )
+        raise Doubt(
+            f"{name} is not cached here",
+            "Nothing to do: a worker fetches it when it starts. JAMAK_MODEL_PATH names a copy.",
+        )
+    cure = "Set JAMAK_MODEL_PATH to a directory made by save_pretrained."
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder} holds no readable config.json: {error}", cure=cure) from error
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(f"{folder} holds no *.safetensors", cure=cure)
+    return f"{name}: {kind}, {size(weights)} of weights in {folder}"
+
+
+def cached_model(settings: Settings, environ: Mapping[str, str]) -> Path | None:
+    """In the Hugging Face cache, by the layout of its hub: refs name snapshots."""
+    home = environ.get("HF_HOME") or Path(
+        environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
+    )
+    hub = Path(environ.get("HF_HUB_CACHE") or Path(home, "hub"))
+    folder = hub / f"models--{settings.model.replace('/', '--')}"
+    ref = folder / "refs" / settings.model_revision
+    commit = ref.read_text().strip() if ref.is_file() else settings.model_revision
+    snapshot = folder / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def card_here(settings: Settings) -> str:
+    choice = choose_card(settings, detect_gpu())
+    return f"{choice.card.name} on {choice.device} with {choice.dtype}: {choice.reason}"
+
+
+def clock_of_s3(settings: Settings, now: Callable[[], float]) -> str:
+    ahead_s = _store().clock_ahead_s(settings.output_bucket, now)
+    if ahead_s is None:
+        raise Doubt("S3 does not tell its time", "Nothing to do.")
+    return _skew("S3", ahead_s)
+
+
+def clock_of_redis(settings: Settings, now: Callable[[], float]) -> str:
+    with reaching_redis():
+        told: Any = leased_queues(settings, caption_prefix(settings)).redis.time()
+    return _skew("Redis", now() - told[0] - told[1] / 1e6)
+
+
+def _skew(whose: str, ahead_s: float) -> str:
+    way = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} {whose}'s"
+    cure = "Set this machine's clock: run NTP (chrony, systemd-timesyncd)."
+    if abs(ahead_s) >= FATAL_SKEW_S and whose == "S3":
+        raise ConfigError(f"this clock is {way}, and S3 refuses such requests", cure=cure)
+    if abs(ahead_s) >= SKEW_S:
+        raise Doubt(f"this clock is {way}", cure)
+    return f"this clock is {way}"

@@ -1,0 +1,164 @@
+"""What Redis's errors mean: what somebody must change, and what may come back by itself.
+
+Knows the errors of redis-py, and two questions by which a port says whether it speaks TLS.
+"""
+
+import socket
+import ssl
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import redis
+
+from shared.errors import BrokerRefuses, BrokerUnavailable
+from shared.unreachable import causes, why_unreachable
+
+PROBE_S = 2.0
+
+_PASSWORD = "Check the user and the password in JAMAK_REDIS_URL; percent-encode special characters."  # noqa: S105
+_CLOSED = "it closed the connection", "Check that Redis is healthy, and whether the port wants TLS."
+_MEMORY = "Give it more memory, or look at what else is in it; `maxmemory-policy` is noeviction."
+
+_REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
+    # Class of the error, a part of its message, what it means, what to do.
+    (
+        redis.AuthenticationError,
+        "required",
+        "Redis wants a password, and JAMAK_REDIS_URL has none",
+        "Write redis://user:password@host:port/db.",
+    ),
+    (
+        redis.AuthenticationError,
+        "",
+        "Redis does not know this user, or not with this password",
+        _PASSWORD,
+    ),
+    (
+        redis.exceptions.NoPermissionError,
+        "",
+        "Redis does not let this user do its work",
+        "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
+    ),
+    (
+        redis.exceptions.ReadOnlyError,
+        "",
+        "this Redis is a read-only replica",
+        "Name the primary in JAMAK_REDIS_URL.",
+    ),
+    (
+        redis.exceptions.InvalidResponse,
+        "",
+        "what listens there is no Redis",
+        "Check the host and the port in JAMAK_REDIS_URL.",
+    ),
+    (
+        redis.ResponseError,
+        "DB index",
+        "Redis has no database of this number",
+        "Check the number at the end of JAMAK_REDIS_URL: redis://host:port/0.",
+    ),
+    (
+        redis.ResponseError,
+        "MOVED",
+        "this Redis is a cluster, and Jamak's keys must lie together",
+        "Use a Redis without cluster mode.",
+    ),
+    (
+        redis.ResponseError,
+        "protected mode",
+        "this Redis is in protected mode and takes no remote connections",
+        "Give it a password, and that to JAMAK_REDIS_URL.",
+    ),
+)
+
+_FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
+    (redis.exceptions.OutOfMemoryError, "", "Redis is full and takes nothing more", _MEMORY),
+    (redis.exceptions.BusyLoadingError, "", "Redis is loading its data", "Wait for it."),
+    (
+        redis.ConnectionError,
+        "max number of clients",
+        "Redis takes no more connections",
+        "Raise its `maxclients`.",
+    ),
+    (
+        redis.ResponseError,
+        "MISCONF",
+        "Redis cannot save what it is given, and so takes nothing",
+        "Look at its log, and at its disk.",
+    ),
+)
+
+
+def meaning(error: BaseException, url: str | None = None) -> BrokerRefuses | BrokerUnavailable:
+    """Args:
+    error: of redis-py, or what was raised for it.
+    url: of the Redis; with it we may ask there once more, where the error leaves it open.
+    """
+    bottom = next((one for one in causes(error) if isinstance(one, redis.RedisError)), error)
+    for kind, part, what, cure in _REFUSALS:
+        if isinstance(bottom, kind) and part in str(bottom):
+            return BrokerRefuses(f"{what}: {bottom}", cure=cure)
+    for kind, part, what, cure in _FOR_NOW:
+        if isinstance(bottom, kind) and part in str(bottom):
+            return BrokerUnavailable(f"{what}: {bottom}", cure=cure)
+    return _unreachable(bottom, url)
+
+
+def _unreachable(error: BaseException, url: str | None) -> BrokerRefuses | BrokerUnavailable:
+    last = list(causes(error))[-1]
+    if isinstance(last, ssl.SSLCertVerificationError):
+        return BrokerRefuses(
+            f"Redis's certificate is not trusted: {last.verify_message}",
+            cure="Name the CA's certificate in JAMAK_REDIS_CA_FILE, and in JAMAK_REDIS_URL the "
+            "host by the name that is in Redis's certificate.",
+        )
+    if isinstance(last, ssl.SSLError) and last.library == "X509":
+        return BrokerRefuses(
+            f"JAMAK_REDIS_CA_FILE holds no certificate: {last}", cure="It has to be a PEM file."
+        )
+    wrong_tls = _wrong_tls(last, url)
+    if wrong_tls is not None:
+        return wrong_tls
+    what, cure = why_unreachable(error) or _CLOSED
+    return BrokerUnavailable(
+        f"Redis cannot be reached: {what} ({error})",
+        cure=f"{cure} It is named by JAMAK_REDIS_URL (redis:// or, for TLS, rediss://).".strip(),
+    )
+
+
+def _wrong_tls(last: BaseException, url: str | None) -> BrokerRefuses | None:
+    if isinstance(last, ssl.SSLError):
+        tls: bool | None = False
+    elif url is not None and not isinstance(last, ConnectionRefusedError | socket.gaierror):
+        tls = speaks_tls(url)
+    else:
+        tls = None
+    asked = url.startswith("rediss://") if url else True
+    if tls is False and asked:
+        return BrokerRefuses(
+            "this port of Redis does not speak TLS",
+            cure="Write redis:// in JAMAK_REDIS_URL, or name the port that has TLS.",
+        )
+    if tls is True and not asked:
+        return BrokerRefuses(
+            "this port of Redis speaks TLS only", cure="Write rediss:// in JAMAK_REDIS_URL."
+        )
+    return None
+
+
+def speaks_tls(url: str) -> bool | None:
+    """Whether a port speaks TLS; None: it does not say."""
+    told = urlsplit(url)
+    place = told.hostname or "localhost", told.port or 6379
+    with suppress(OSError), socket.create_connection(place, PROBE_S) as plain:
+        plain.settimeout(PROBE_S)
+        plain.sendall(b"PING\r\n")
+        if plain.recv(1) in (b"+", b"-"):
+            return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent
+    with suppress(OSError), socket.create_connection(place, PROBE_S) as plain:
+        plain.settimeout(PROBE_S)
+        with context.wrap_socket(plain):
+            return True
+    return None

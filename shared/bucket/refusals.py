@@ -1,0 +1,136 @@
+"""What the errors of S3 and SQS mean that no other try can mend: who asks, and from where.
+
+Knows boto3's errors. What is missing, denied or away is the business of whoever asked.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    CredentialRetrievalError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from shared.errors import BadCredentials, ConfigError, WrongRegion
+
+_CODES = {
+    # An S3 or SQS code, or both of them, and what it means.
+    "InvalidAccessKeyId": "its access key is unknown there",
+    "InvalidClientTokenId": "its access key is unknown there",
+    "UnrecognizedClientException": "its access key is unknown there",
+    "SignatureDoesNotMatch": "its secret key is not the one of the access key",
+    "InvalidSignatureException": "its secret key is not the one of the access key",
+    "IncompleteSignature": "its signature is not understood",
+    "MissingAuthenticationToken": "its request is not signed",
+    "InvalidToken": "its session token is not valid",
+    "ExpiredToken": "its session token has expired",
+    "ExpiredTokenException": "its session token has expired",
+    "TokenRefreshRequired": "its session token has expired",
+    "RequestTimeTooSkewed": "its clock is wrong",
+    "RequestExpired": "its clock is wrong",
+    "NotSignedUp": "its account has not signed up for the service",
+    "AccountProblem": "there is a problem with its account",
+}
+_CURES = {
+    "its session token has expired": "Log in again, or let a role or profile renew it.",
+    "its clock is wrong": "Set this machine's clock: run NTP (chrony, systemd-timesyncd).",
+}
+_REGION = {
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "InvalidLocationConstraint",
+}
+
+
+def refusal(where: str, error: ClientError | BotoCoreError) -> ConfigError | None:
+    """Why it cannot work; None: it is for another reason that this failed."""
+    if isinstance(error, ClientError):
+        return _of_answer(where, error)
+    if isinstance(error, ParamValidationError):
+        return ConfigError(f"{where} is no address: {error}", cure="Correct it.")
+    return _of_client(where, error)
+
+
+def _of_answer(where: str, error: ClientError) -> ConfigError | None:
+    # Some stores answer SQS in a form that boto3 does not read: then the code is in the text.
+    told = str(error.response.get("Error", {}).get("Message", ""))
+    for code in (code_of(error), *re.findall(r"<Code>(\w+)</Code>", told)):
+        if code in _CODES:
+            what = _CODES[code]
+            return BadCredentials(
+                f"{where}: who asks is not let in: {what} ({code})", cure=_CURES.get(what)
+            )
+        if code in _REGION:
+            return WrongRegion(f"{where} lies in another region ({code}: {told})")
+    return None
+
+
+def _of_client(where: str, error: BotoCoreError) -> ConfigError | None:
+    if isinstance(error, NoRegionError):
+        return WrongRegion(f"{where}: no AWS region", cure="Set AWS_DEFAULT_REGION.")
+    if isinstance(error, InvalidRegionError):
+        return WrongRegion(f"{where}: {error}")
+    if isinstance(error, NoCredentialsError):
+        return BadCredentials(
+            f"{where}: no AWS credentials",
+            cure="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role.",
+        )
+    if isinstance(
+        error, PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError | SSOError
+    ):
+        return BadCredentials(f"{where}: {error}")
+    if isinstance(error, ProfileNotFound | ConfigNotFound | ConfigParseError):
+        return ConfigError(
+            f"{where}: {error}", cure="Check AWS_PROFILE, and ~/.aws/config or AWS_CONFIG_FILE."
+        )
+    return None
+
+
+@contextmanager
+def of_client(service: str) -> Iterator[None]:
+    """Around the making of a client. Raises ConfigError: with these settings there can be none."""
+    try:
+        yield
+    except BotoCoreError as error:
+        refused = refusal(service, error)
+        if refused is None:
+            raise
+        raise refused from error
+    except ValueError as error:  # an endpoint that is none
+        raise ConfigError(
+            f"{service}: {error}", cure="AWS_ENDPOINT_URL has to be http://host:port or https://…"
+        ) from error
+
+
+def code_of(error: ClientError | BotoCoreError) -> str:
+    """S3's or SQS's word for it, or the number of an answer without a text."""
+    if not isinstance(error, ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: ClientError | BotoCoreError) -> int:
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def date_of(answer: Any) -> float | None:
+    """When it was given, by the server's clock; seconds since 1970."""
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(told).timestamp() if told else None

@@ -1,0 +1,165 @@
+"""A training job in S3: what was asked, who has the last word, how far it is, how it ended.
+
+    <prefix>training/<job>/asked.json      the job, as it was sent
+    <prefix>training/<job>/decision.json   train, publish or cancel
+    <prefix>training/<job>/progress.json   how far it is; written over and over
+    <prefix>training/<job>.json            how it ended; written once
+
+Knows nothing of queues: where a job waits or runs is what Redis says.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from shared.bucket.keys import training_folder, training_key
+from shared.bucket.storage import ObjectStore
+from shared.errors import Cancelled, Conflict, Missing, Reject
+from shared.messages import (
+    M,
+    Message,
+    TrainAsked,
+    TrainDecision,
+    TrainJob,
+    TrainOutcome,
+    TrainProgress,
+    decode,
+)
+
+Decision = Literal["train", "publish", "cancel"]
+
+
+class TrainingRecords:
+    """`bucket` and `prefix` are those of the output."""
+
+    def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
+        self._store, self._bucket, self._prefix = store, bucket, prefix
+
+    def ask(self, job: TrainJob) -> None:
+        """Before it is sent."""
+        self._put(job.id, "asked", TrainAsked(job=job, asked_at=datetime.now(UTC)))
+
+    def asked(self, job_id: str) -> TrainAsked | None:
+        """None: an older Jamak sent it."""
+        return self._get(TrainAsked, job_id, "asked")
+
+    def tell(self, progress: TrainProgress) -> None:
+        self._put(progress.job_id, "progress", progress)
+
+    def progress(self, job_id: str) -> TrainProgress | None:
+        return self._get(TrainProgress, job_id, "progress")
+
+    def end(self, outcome: TrainOutcome) -> None:
+        """Raises Conflict: how it ended is written already."""
+        self._store.put(
+            self._bucket,
+            training_key(self._prefix, outcome.job_id),
+            outcome.model_dump_json(indent=2).encode(),
+            content_type="application/json",
+            if_none_match=True,
+        )
+
+    def outcome(self, job_id: str) -> TrainOutcome | None:
+        try:
+            body = self._store.get(self._bucket, training_key(self._prefix, job_id))
+        except Missing:
+            return None
+        return decode(TrainOutcome, body)
+
+    def cancel(self, job_id: str) -> None:
+        """From here on nothing of the job is published. Again is harmless.
+
+        Raises:
+            Reject: it is being published.
+        """
+        if self._decide(job_id, "cancel", over="train") == "publish":
+            raise Reject(
+                f"training job {job_id} is trained, and is being published: too late to cancel it",
+                cure="`jamak adapters rollback` puts its adapter down again, if it is in use.",
+            )
+
+    def cancelled(self, job_id: str) -> bool:
+        decision, _ = self._decision(job_id)
+        return decision == "cancel"
+
+    def begin(self, job_id: str) -> None:
+        """It is trained from the start: whoever was about to publish it is gone.
+
+        Raises:
+            Cancelled: it is not wanted any more.
+        """
+        if self._decide(job_id, "train", over="publish") == "cancel":
+            raise _cancelled(job_id)
+
+    def about_to_publish(self, job_id: str) -> None:
+        """From here on it can no longer be cancelled. Again is harmless.
+
+        Raises:
+            Cancelled: it is not wanted any more.
+        """
+        if self._decide(job_id, "publish", over="train") == "cancel":
+            raise _cancelled(job_id)
+
+    def ids(self) -> Iterator[tuple[str, bool]]:
+        """Each job, and whether it has ended, by name: the newest last."""
+        folder, last, ended = training_folder(self._prefix), "", False
+        # `.` comes before `/`: how a job ended comes before the rest of it.
+        for item in self._store.list(self._bucket, folder):
+            name, slash, _ = item.key.removeprefix(folder).partition("/")
+            job_id = name if slash else name.removesuffix(".json")
+            if last and job_id != last:
+                yield last, ended
+            last, ended = job_id, not slash or (ended and job_id == last)
+        if last:
+            yield last, ended
+
+    def _decide(self, job_id: str, wanted: Decision, over: Decision) -> Decision:
+        """What is decided afterwards: `wanted`, unless somebody decided otherwise before."""
+        while True:
+            decision, etag = self._decision(job_id)
+            if decision != over:
+                return decision
+            try:
+                self._write_decision(job_id, wanted, etag)
+            except Conflict:
+                continue  # somebody else decided: see how
+            return wanted
+
+    def _decision(self, job_id: str) -> tuple[Decision, str | None]:
+        try:
+            body, etag = self._store.get_with_etag(self._bucket, self._key(job_id, "decision"))
+        except Missing:
+            return "train", None
+        return decode(TrainDecision, body).wanted, etag
+
+    def _write_decision(self, job_id: str, wanted: Decision, etag: str | None) -> None:
+        decision = TrainDecision(wanted=wanted, at=datetime.now(UTC))
+        self._store.put(
+            self._bucket,
+            self._key(job_id, "decision"),
+            decision.model_dump_json(indent=2).encode(),
+            content_type="application/json",
+            if_none_match=etag is None,
+            if_match=etag,
+        )
+
+    def _get(self, kind: type[M], job_id: str, name: str) -> M | None:
+        try:
+            return decode(kind, self._store.get(self._bucket, self._key(job_id, name)))
+        except Missing:
+            return None
+
+    def _put(self, job_id: str, name: str, message: Message) -> None:
+        self._store.put(
+            self._bucket,
+            self._key(job_id, name),
+            message.model_dump_json(indent=2).encode(),
+            content_type="application/json",
+        )
+
+    def _key(self, job_id: str, name: str) -> str:
+        return f"{training_folder(self._prefix)}{job_id}/{name}.json"
+
+
+def _cancelled(job_id: str) -> Cancelled:
+    return Cancelled(f"training job {job_id} was cancelled")

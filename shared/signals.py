@@ -1,0 +1,87 @@
+"""A process that is asked to end hears it at once, whatever it is waiting for.
+
+Python runs a signal's handler in the main thread, between two steps of it: while that thread looks
+up a name or loads a model, the process is deaf. So a thread of its own hears SIGTERM and SIGINT.
+Knows nothing of what is in hand.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+ASKED = (signal.SIGTERM, signal.SIGINT)
+GRACE_S = 1.0
+"""For what a process does last: what waits for longer has nothing to lose."""
+
+
+def on_signal(
+    react: Callable[[int], None], interrupt: Callable[[int], None] = lambda number: None
+) -> None:
+    """From now on, in place of what was to be done before. Called in the main thread.
+
+    Args:
+        react: called in a thread of its own, for each signal after the other.
+        interrupt: called in the main thread, as soon as that gets to it; may raise.
+    """
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        interrupt(number)
+
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    for number in ASKED:
+        signal.signal(number, handler)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)  # whoever listened there may end
+    threading.Thread(
+        target=_listen, args=(heard, handler, react), name="signals", daemon=True
+    ).start()
+
+
+def _listen(heard: int, handler: object, react: Callable[[int], None]) -> None:
+    while numbers := os.read(heard, 64):
+        for number in numbers:
+            # Somebody else may have taken this signal over since.
+            if number in ASKED and signal.getsignal(number) is handler:
+                react(number)
+    os.close(heard)
+
+
+def end_on_signal(stop: Callable[[], float]) -> Callable[[], bool]:
+    """For a process that may be killed at any moment: it ends in time, with exit code 0; after
+    SIGINT, which a person sends, with 130.
+
+    Args:
+        stop: asks everything to end by itself, and says for how many seconds it may.
+
+    Returns:
+        Whether it was SIGINT, to be asked at the end.
+    """
+    heard: list[int] = []
+
+    def react(number: int) -> None:
+        heard.append(number)
+        time.sleep(stop())
+        os._exit(128 + number if number == signal.SIGINT else 0)
+
+    on_signal(react)
+    return lambda: signal.SIGINT in heard
+
+
+def interrupt_on_signal() -> None:
+    """For a command: what it does is interrupted, and has GRACE_S to tidy up."""
+
+    def react(number: int) -> None:
+        time.sleep(GRACE_S)
+        os._exit(128 + number)
+
+    def interrupt(number: int) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    on_signal(react, interrupt)

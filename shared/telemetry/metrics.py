@@ -1,0 +1,321 @@
+"""Every metric that Jamak has: its name, its labels, and which process it belongs to.
+
+docs/metrics.md is made from this page. A process exports what is its own and nothing else, so
+there are no zeros of other processes. Knows nothing of where the figures come from.
+"""
+
+import platform
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from shared import __version__
+
+Role = Literal["listener", "feeder", "captioner", "trainer"]
+Kind = Literal["counter", "gauge", "histogram"]
+
+ALL: tuple[Role, ...] = ("listener", "feeder", "captioner", "trainer")
+"""As the Procfile calls them."""
+PRODUCERS: tuple[Role, ...] = ("listener", "feeder")
+WORKERS: tuple[Role, ...] = ("captioner", "trainer")
+LISTENER: tuple[Role, ...] = ("listener",)
+FEEDER: tuple[Role, ...] = ("feeder",)
+CAPTIONER: tuple[Role, ...] = ("captioner",)
+TRAINER: tuple[Role, ...] = ("trainer",)
+
+STAGES_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 900, 1800, 3600)
+"""A stage of a long video may take an hour."""
+WAITS_S = (1, 3, 10, 30, 60, 300, 900, 1800, 3600, 4 * 3600, 24 * 3600)
+TRAININGS_S = (10, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 10 * 3600, 24 * 3600)
+
+
+@dataclass(frozen=True)
+class Known:
+    """One metric, as a scrape shows it."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...]
+    of: tuple[Role, ...]
+    metric: Collector | None = None
+    """None: it is read when it is asked for."""
+
+    @property
+    def unit(self) -> str:
+        """By its name, as Prometheus wants it."""
+        words = self.name.removesuffix("_total").split("_")
+        return next((word for word in reversed(words) if word in ("seconds", "bytes")), "")
+
+    def family(self) -> GaugeMetricFamily:
+        """Empty, for whoever reads it now."""
+        return GaugeMetricFamily(self.name, self.text, labels=self.labels)
+
+
+KNOWN: dict[str, Known] = {}
+"""Name -> metric, in the order of the page."""
+
+
+def _known(
+    name: str,
+    kind: Kind,
+    text: str,
+    labels: tuple[str, ...],
+    of: tuple[Role, ...],
+    metric: Collector | None = None,
+) -> Known:
+    KNOWN[name] = Known(name, kind, text, labels, of, metric)
+    return KNOWN[name]
+
+
+# Without a registry: that of a process takes what is its own.
+
+
+def _counter(name: str, text: str, *labels: str, of: tuple[Role, ...]) -> Counter:
+    metric = Counter(name, text, labels, registry=None)
+    _known(name, "counter", text, labels, of, metric)
+    return metric
+
+
+def _gauge(name: str, text: str, *labels: str, of: tuple[Role, ...]) -> Gauge:
+    metric = Gauge(name, text, labels, registry=None)
+    _known(name, "gauge", text, labels, of, metric)
+    return metric
+
+
+def _histogram(
+    name: str, text: str, *labels: str, of: tuple[Role, ...], buckets: tuple[float, ...]
+) -> Histogram:
+    metric = Histogram(name, text, labels, buckets=buckets, registry=None)
+    _known(name, "histogram", text, labels, of, metric)
+    return metric
+
+
+def _read(name: str, text: str, *labels: str, of: tuple[Role, ...]) -> Known:
+    return _known(name, "gauge", text, labels, of)
+
+
+BUILD = _gauge(
+    "jamak_build_info",
+    "1, for the version of Jamak and of Python that runs, and as what.",
+    "version",
+    "python",
+    "role",
+    of=ALL,
+)
+SCRAPE_ERROR = _gauge(
+    "jamak_scrape_error",
+    "1 if this source could not be read just now; then its gauges are absent.",
+    "source",
+    of=PRODUCERS,
+)
+
+# Of the whole fleet, read by the feeder.
+
+QUEUE_MESSAGES = _read(
+    "jamak_queue_messages",
+    "Messages that wait in a queue; `alone`: must run alone, because they may have killed workers.",
+    "queue",
+    "state",
+    of=FEEDER,
+)
+QUEUE_OLDEST = _read(
+    "jamak_queue_oldest_age_seconds",
+    "Since the next message of a queue was enqueued, including its earlier tries; 0: none waits.",
+    "queue",
+    of=FEEDER,
+)
+QUEUE_WORKERS = _read("jamak_queue_workers", "Live workers that serve a queue.", "queue", of=FEEDER)
+IN_FLIGHT = _read(
+    "jamak_messages_in_flight", "Messages that a worker has under lease.", "work", of=FEEDER
+)
+DELAYED = _read("jamak_messages_delayed", "Messages that wait for another try.", "work", of=FEEDER)
+SET_ASIDE = _read(
+    "jamak_messages_poison", "Messages set aside because nobody can act on them.", "work", of=FEEDER
+)
+LIVE_WORKERS = _read(
+    "jamak_workers", "Live workers of a card class; `train`: trainers.", "class", of=FEEDER
+)
+WORKER_SLOTS = _read(
+    "jamak_worker_slots", "Jobs that these workers can have in hand at once.", "class", of=FEEDER
+)
+BACKLOGS = _read(
+    "jamak_backlogs", "Backlogs of which Redis has heard in the last 30 days.", of=FEEDER
+)
+BACKLOG_VIDEOS = _read(
+    "jamak_backlog_videos", "Videos of a backlog, as far as it is scanned.", "backlog", of=FEEDER
+)
+BACKLOG_FED = _read(
+    "jamak_backlog_fed_videos",
+    "Of these, how many were enqueued; absent for a cancelled backlog.",
+    "backlog",
+    of=FEEDER,
+)
+BACKLOG_ENDED = _read(
+    "jamak_backlog_ended_videos",
+    "Of these, how many ended: `done`, or `failed` with the reason.",
+    "backlog",
+    "outcome",
+    "reason",
+    of=FEEDER,
+)
+
+# Uploads and jobs.
+
+SQS_MESSAGES = _read(
+    "jamak_sqs_messages",
+    "Events in the SQS queue, approximately: `waiting`, `in_flight` or `delayed`.",
+    "state",
+    of=LISTENER,
+)
+SQS_DEAD_LETTERS = _read(
+    "jamak_sqs_dead_letters",
+    "Events in its dead-letter queue, approximately.",
+    of=LISTENER,
+)
+EVENT_WAIT = _histogram(
+    "jamak_event_wait_seconds",
+    "From when SQS got an event until the listener received it.",
+    of=LISTENER,
+    buckets=WAITS_S,
+)
+EVENTS = _counter("jamak_events_total", "S3 events by what became of them.", "outcome", of=LISTENER)
+JOBS_ENQUEUED = _counter(
+    "jamak_jobs_enqueued_total", "Jobs that this process put into queues.", "queue", of=PRODUCERS
+)
+
+# Captions.
+
+CAPTIONS = _counter(
+    "jamak_captions_total",
+    "Jobs that ended with a record: `ok`, `partial` or `failed`.",
+    "class",
+    "adapter",
+    "outcome",
+    of=CAPTIONER,
+)
+CAPTION_FAILURES = _counter(
+    "jamak_caption_failures_total",
+    "Failure records written, by reason (docs/record.schema.json).",
+    "class",
+    "reason",
+    of=CAPTIONER,
+)
+CAPTION_DUPLICATES = _counter(
+    "jamak_caption_duplicates_total", "Jobs whose record was there already.", of=CAPTIONER
+)
+CAPTION_BUSY = _counter(
+    "jamak_caption_busy_seconds_total", "Time spent on jobs, summed over threads.", of=CAPTIONER
+)
+CAPTION_STAGE = _histogram(
+    "jamak_caption_stage_seconds",
+    "Time of a job in one stage.",
+    "stage",
+    of=CAPTIONER,
+    buckets=STAGES_S,
+)
+CAPTION_E2E = _histogram(
+    "jamak_caption_e2e_seconds",
+    "From the upload of a video to its caption; videos of backlogs are old.",
+    of=CAPTIONER,
+    buckets=WAITS_S,
+)
+CAPTION_TOKENS = _counter(
+    "jamak_caption_tokens_total",
+    "Tokens of captions: `visual`, `prompt` or `generated`.",
+    "kind",
+    of=CAPTIONER,
+)
+MODEL_LOAD = _gauge(
+    "jamak_model_load_seconds",
+    "From the start of the worker to its loaded and checked model.",
+    of=CAPTIONER,
+)
+ADAPTER_INFO = _gauge(
+    "jamak_adapter_info",
+    "1, for the adapter in use; an empty version: the base model.",
+    "version",
+    of=CAPTIONER,
+)
+ADAPTER_SWAP = _histogram(
+    "jamak_adapter_swap_seconds",
+    "Fetch, verify, validate and switch to an adapter.",
+    of=CAPTIONER,
+    buckets=STAGES_S,
+)
+ADAPTERS_REFUSED = _counter(
+    "jamak_adapters_refused_total", "Adapters that failed validation.", of=CAPTIONER
+)
+
+# Training.
+
+TRAIN_JOBS = _counter(
+    "jamak_train_jobs_total",
+    "Training jobs that ended here: `published`, or `failed` with the reason.",
+    "outcome",
+    "reason",
+    of=TRAINER,
+)
+TRAIN_JOB = _histogram(
+    "jamak_train_job_seconds",
+    "From taking a training job to its published adapter.",
+    of=TRAINER,
+    buckets=TRAININGS_S,
+)
+
+# Delivery.
+
+RETRIES = _counter(
+    "jamak_jobs_retried_total", "Jobs sent back for another try.", "task", "reason", of=WORKERS
+)
+HANDED_ON = _counter(
+    "jamak_jobs_handed_on_total", "Jobs left to another worker.", "task", "reason", of=WORKERS
+)
+LEASES_LOST = _counter(
+    "jamak_leases_lost_total", "Messages that came to be somebody else's meanwhile.", of=WORKERS
+)
+POISON = _counter(
+    "jamak_messages_poisoned_total",
+    "Messages that this worker set aside because nobody can act on them.",
+    of=WORKERS,
+)
+
+# The process itself, on Linux.
+
+_PROCESS = "jamak_process_"
+_known(f"{_PROCESS}cpu_seconds_total", "counter", "CPU time, user and system.", (), ALL)
+_known(f"{_PROCESS}resident_memory_bytes", "gauge", "Memory in use.", (), ALL)
+_known(f"{_PROCESS}virtual_memory_bytes", "gauge", "Address space in use.", (), ALL)
+_known(f"{_PROCESS}start_time_seconds", "gauge", "When it started, since 1970.", (), ALL)
+_known(f"{_PROCESS}open_fds", "gauge", "Open files and sockets.", (), ALL)
+_known(f"{_PROCESS}max_fds", "gauge", "How many of them it may have open.", (), ALL)
+
+
+def registry_of(role: Role, *readings: Collector) -> CollectorRegistry:
+    """What a process of this role exports.
+
+    Args:
+        readings: what is read when it is asked for.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one
+    BUILD.clear()
+    BUILD.labels(__version__, platform.python_version(), role).set(1)
+    registry = CollectorRegistry()
+    # First, for they say in SCRAPE_ERROR how it went.
+    for reading in readings:
+        registry.register(reading)
+    for known in KNOWN.values():
+        if role in known.of and known.metric is not None:
+            registry.register(known.metric)
+    ProcessCollector(namespace="jamak", registry=registry)
+    return registry

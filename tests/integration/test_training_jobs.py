@@ -1,0 +1,420 @@
+"""Training jobs seen and ended from outside: over a real Redis, a real S3 API and the real task.
+
+The subprocess says what a training says and then sleeps, so that it lasts until it is ended.
+"""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from celery import Celery
+from typer.testing import CliRunner
+
+from producer.jobs.training import Training, new_job_id
+from producer.verbs.training import train
+from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
+from shared.broker.leased_queues import Delivery
+from shared.broker.transport import checked
+from shared.bucket.training import TrainingRecords
+from shared.errors import BrokerUnavailable, Cancelled, Reject, UsageError
+from shared.messages import TrainJob, TrainOutcome, TrainProgress
+from tests.training import make_job
+from tests.waiting import wait_until
+from tests.world import World
+from workers.delivery.leases import Leases
+from workers.jobs.training import TrainWork
+from workers.tasks import register_train
+
+pytestmark = pytest.mark.integration
+
+SAYS = """
+import time
+print('{"stage": "load", "step": 1, "steps": 1}', flush=True)
+print('{"stage": "train", "step": 3, "steps": 100, "loss": 0.5}', flush=True)
+time.sleep(600)
+"""
+
+
+class Trainer:
+    """A train worker in this process: the real leases, the real task, the real work."""
+
+    def __init__(self, world: World, scratch: Path) -> None:
+        self.queues = queues_of(train_app(world.settings))
+        self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
+        self.leases.start()
+        work = TrainWork(world.settings, world.store, scratch)
+        app = Celery(set_as_current=False)
+        register_train(app, lambda: self.leases, lambda: work)
+        self.task = app.tasks[TRAIN_TASK]
+
+    def take(self) -> Delivery:
+        delivery = None
+        while delivery is None:
+            delivery = self.leases.receive([TRAIN_QUEUE], 5)
+        return delivery
+
+    def run(self, delivery: Delivery | None = None) -> None:
+        """The next message, to its end."""
+        delivery = delivery or self.take()
+        args, _, _ = json.loads(checked(delivery)["body"])
+        self.task.push_request(properties={"delivery_tag": delivery.lease})
+        try:
+            self.task.run(*args)
+        finally:
+            self.task.pop_request()
+        self.leases.finished(delivery.lease)
+        assert self.leases.flush(10)
+
+
+@pytest.fixture
+def place(world: World) -> World:
+    """Queues and an output of each test's own, and a training set that nobody reads."""
+    place = replace(world, redis_prefix=f"{world.redis_prefix}-{uuid.uuid4().hex[:6]}")
+    rows = []
+    for split in ("train", "eval"):
+        video = f"{split}.mp4"
+        place.store.put(place.output, f"{place.prefix}set/{video}", video.encode())
+        rows.append(
+            {"id": split, "videos": [{"uri": video}], "completion": "고양이", "split": split}
+        )
+    manifest = "\n".join(json.dumps(row) for row in rows).encode()
+    place.store.put(place.output, f"{place.prefix}set/manifest.jsonl", manifest)
+    return place
+
+
+@pytest.fixture
+def training(place: World) -> Training:
+    return Training(place.settings, place.store, place.training)
+
+
+@pytest.fixture
+def records(place: World) -> TrainingRecords:
+    return TrainingRecords(place.store, place.output, place.prefix)
+
+
+@pytest.fixture
+def trainer(place: World, tmp_path: Path) -> Iterator[Trainer]:
+    made = Trainer(place, tmp_path)
+    yield made
+    made.leases.leave()
+
+
+def job_for(place: World, **fields: Any) -> TrainJob:
+    data = f"s3://{place.output}/{place.prefix}set/manifest.jsonl"
+    wanted = {"id": new_job_id(), "data": data, "model": "tests/tiny", "revision": "1", **fields}
+    return make_job(**wanted)
+
+
+def said(place: World, *arguments: str) -> Any:
+    """By a verb, in this process."""
+    done = CliRunner().invoke(train, [*arguments, "--json"], env=place.env)
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def running(
+    trainer: Trainer,
+    records: TrainingRecords,
+    job: TrainJob,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[threading.Thread]:
+    """The job, trained by the worker until it is ended."""
+    monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
+    monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
+    monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
+    (folder / "path").mkdir()
+    (folder / "path" / "torch.py").write_text(SAYS)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+    delivery = trainer.take()
+    lease = trainer.leases.of(delivery.lease)
+    thread = threading.Thread(target=trainer.run, args=(delivery,))
+    thread.start()
+    try:
+        wait_until(lambda: (found := records.progress(job.id)) and found.step, 60, "its progress")
+        yield thread
+    finally:
+        lease.progress.stop(KeyboardInterrupt())
+        thread.join(60)
+
+
+def test_a_job_is_followed_from_the_queue_to_its_cancelling(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    waits = said(place, "status", job.id)
+    assert (waits["state"], waits["worker"], waits["progress"]) == ("queued", None, None)
+    assert waits["asked"]["job"] == job.model_dump(mode="json")
+
+    with running(trainer, records, job, tmp_path, monkeypatch) as thread:
+        (runs,) = said(place, "list")["jobs"]
+        assert (runs["job_id"], runs["state"]) == (job.id, "running")
+        assert runs["worker"] == trainer.queues.worker == runs["progress"]["worker"]
+        told = TrainProgress.model_validate(runs["progress"])
+        assert (told.stage, told.step, told.steps, told.loss) == ("train", 3, 100, 0.5)
+        assert told.since <= told.updated_at <= datetime.now(UTC)
+        lines = CliRunner().invoke(train, ["status", job.id], env=place.env).stdout
+        assert "train 3 of 100" in lines
+        children = psutil.Process().children(recursive=True)
+        assert any("workers.train.run" in child.cmdline() for child in children)
+
+        assert said(place, "cancel", job.id) == {"job_id": job.id, "state": "cancelling"}
+        thread.join(60)
+        assert not thread.is_alive()
+
+    outcome = records.outcome(job.id)
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == ("cancelled", "cancelled")
+    assert outcome.seconds > 0
+    assert list(place.registry.manifests()) == []
+    assert trainer.queues.counts() == {"in_flight": 0, "delayed": 0, "poison": 0}
+    children = psutil.Process().children(recursive=True)
+    assert not any("workers.train.run" in child.cmdline() for child in children)
+    assert said(place, "list")["jobs"][0]["state"] == "cancelled"
+    with pytest.raises(Reject, match="has ended already: cancelled"):
+        said(place, "cancel", job.id)
+
+
+def test_a_queued_job_is_taken_out_of_the_queue(
+    place: World, training: Training, records: TrainingRecords, trainer: Trainer
+) -> None:
+    unwanted, wanted = job_for(place), job_for(place)
+    training.submit(unwanted)
+    training.submit(wanted)
+    assert said(place, "cancel", unwanted.id)["state"] == "cancelled"
+    assert trainer.queues.waiting(TRAIN_QUEUE) == 1
+    outcome = records.outcome(unwanted.id)
+    assert outcome is not None
+    assert outcome.status == "cancelled"
+    assert json.loads(checked(trainer.take())["body"])[0][0]["id"] == wanted.id
+
+
+def test_a_job_that_waits_for_another_try_is_taken_out_too(
+    training: Training, place: World, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    delivery = trainer.take()
+    trainer.leases.release(trainer.leases.of(delivery.lease), 600.0)
+    trainer.leases.finished(delivery.lease)
+    assert trainer.leases.flush(10)
+    assert training.job(job.id).state == "delayed"
+    assert training.cancel(job.id) == "cancelled"
+    assert trainer.queues.counts()["delayed"] == 0
+
+
+def test_a_cancelled_job_that_comes_back_ends_as_cancelled(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its worker dies before it hears of it, and the message goes to another one."""
+    monkeypatch.setattr("workers.jobs.training.run_train_job", None)  # nothing may be begun
+    job = job_for(place)
+    training.submit(job)
+    delivery = trainer.take()
+    assert training.cancel(job.id) == "cancelling"
+    assert training.job(job.id).state == "cancelling"
+    trainer.leases.release(trainer.leases.of(delivery.lease), tried=False)
+    trainer.leases.finished(delivery.lease)
+    trainer.run()
+    assert training.job(job.id).state == "cancelled"
+    assert trainer.queues.counts()["in_flight"] == 0
+
+
+def test_a_job_that_redis_forgot_is_seen_and_can_be_cancelled(
+    place: World, training: Training, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    trainer.queues.redis.delete(f"{trainer.queues.prefix}{TRAIN_QUEUE}")
+    assert [(one.id, one.state) for one in training.jobs(20)[0]] == [(job.id, "not in Redis")]
+    assert training.cancel(job.id) == "cancelled"
+    assert training.job(job.id).state == "cancelled"
+
+
+def test_without_redis_the_bucket_still_tells_and_still_cancels(
+    place: World, training: Training, records: TrainingRecords, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    away = replace(place, redis_url="redis://127.0.0.1:1/0")
+    without = Training(away.settings, away.store, away.training)
+    assert [one.state for one in without.jobs(20)[0]] == ["open"]
+    assert without.cancel(job.id) == "cancelling"
+    assert records.outcome(job.id) is None
+    trainer.run()  # it is in the queue yet, and ends as it begins
+    assert training.job(job.id).state == "cancelled"
+
+
+def test_a_job_that_cannot_be_sent_has_failed(
+    place: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = replace(place, redis_url="redis://127.0.0.1:1/0")
+    app = away.training
+    app.conf.task_publish_retry_policy = {"max_retries": 0}
+    job = job_for(place)
+    with pytest.raises(BrokerUnavailable):
+        Training(away.settings, away.store, app).submit(job)
+    found = Training(place.settings, place.store, place.training).job(job.id)
+    assert found.state == "failed"
+
+
+def test_a_job_is_cancelled_or_published_but_never_both(
+    training: Training, records: TrainingRecords
+) -> None:
+    def won(ask: Any, job_id: str) -> bool:
+        try:
+            ask(job_id)
+        except (Reject, Cancelled):
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(5):
+            asks = (records.cancel, records.about_to_publish)
+            wins = list(pool.map(won, asks, (f"race-{number}",) * 2))
+            assert sum(wins) == 1
+            assert records.cancelled(f"race-{number}") == wins[0]
+
+
+def test_what_is_being_published_is_too_late_to_cancel_unless_it_is_begun_again(
+    records: TrainingRecords,
+) -> None:
+    records.begin("j")
+    records.about_to_publish("j")
+    records.about_to_publish("j")  # before the pointer moves
+    with pytest.raises(Reject, match="too late to cancel"):
+        records.cancel("j")
+    records.begin("j")  # that worker died
+    records.cancel("j")
+    records.cancel("j")
+    for refused in (records.begin, records.about_to_publish):
+        with pytest.raises(Cancelled):
+            refused("j")
+
+
+def test_a_cancel_at_the_last_moment_keeps_everything_out_of_the_bucket(
+    place: World,
+    training: Training,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = job_for(place)
+
+    def trained(job: TrainJob, settings: Any, workdir: Path, *_: Any) -> Any:
+        training.cancel(job.id)
+        (workdir / "adapter").mkdir()
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            (workdir / "adapter" / name).write_text("content")
+        base = {"id": "tests/tiny", "revision": "1", "weights_sha256": "d" * 64}
+        return {"base": base, "metrics": {}, "libraries": {}}
+
+    monkeypatch.setattr("workers.train.job._train", trained)
+    # Nobody hears of it in between.
+    monkeypatch.setattr("workers.jobs.training_watch._Watch._look", lambda self: None)
+    training.submit(job)
+    trainer.run()
+    assert training.job(job.id).state == "cancelled"
+    assert list(place.registry.manifests()) == []
+
+
+def test_the_list_is_bounded_and_the_newest_come_first(
+    place: World, training: Training, records: TrainingRecords
+) -> None:
+    ended = [f"20260101-00000{number}-aaaaaa" for number in range(5)]
+    for job_id in ended:
+        records.end(
+            TrainOutcome(
+                job_id=job_id,
+                status="published",
+                version="0123456789ab",
+                why_not_activated="1 video is held out",
+                seconds=1.0,
+                created_at=datetime.now(UTC),
+            )
+        )
+    oldest = job_for(place, id="20250101-000000-aaaaaa")
+    training.submit(oldest)
+    told = said(place, "list", "--limit", "2")
+    ids = [job["job_id"] for job in told["jobs"]]
+    assert ids == [ended[4], ended[3], oldest.id]  # what waits is never left out
+    assert told["more"] == 3
+    assert [job["state"] for job in told["jobs"]] == ["published", "published", "queued"]
+    shown = CliRunner().invoke(train, ["status", ended[0]], env=place.env).stdout
+    assert "adapter 0123456789ab is published, not put to use: 1 video is held out" in shown
+
+
+def test_a_job_that_nobody_sent_is_named(place: World) -> None:
+    for verb in ("status", "cancel"):
+        with pytest.raises(UsageError, match="there is no training job unheard-of"):
+            said(place, verb, "unheard-of")
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(
+    place: World, training: Training, records: TrainingRecords, trainer: Trainer
+) -> None:
+    data = f"s3://{place.output}/{place.prefix}set/manifest.jsonl"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "producer.cli", "train", "sft", "--data", data, "--wait", "--json"],
+        env={**os.environ, **place.env, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    with process:
+        try:
+            wait_until(lambda: list(records.ids()), 60, "the job")
+            ((job_id, _),) = records.ids()
+            now = datetime.now(UTC)
+            records.tell(
+                TrainProgress(
+                    job_id=job_id,
+                    worker="w",
+                    attempt=1,
+                    since=now,
+                    stage="train",
+                    step=7,
+                    steps=9,
+                    updated_at=now,
+                )
+            )
+            while b"train 7 of 9" not in shown:  # it waits, and says how far the job is
+                shown += os.read(ours, 4096)
+            process.send_signal(signal.SIGINT)
+            while b"jamak train cancel" not in shown:
+                shown += os.read(ours, 4096)
+            assert process.wait(30) == 128 + signal.SIGINT
+        finally:
+            process.kill()
+            os.close(ours)
+        assert process.stdout is not None
+        assert json.loads(process.stdout.read()) == {"job_id": job_id, "status": "goes on"}
+    assert f"jamak train status {job_id}".encode() in shown
+    assert training.job(job_id).state == "queued"
