@@ -214,7 +214,12 @@ def test_a_part_that_was_refused_is_told_beside_the_error(
     ("words", "code", "said"),
     [
         ("show {videos}nowhere.mp4", 2, "does not exist"),
+        ("show s3://no-such-bucket-of-ours/a.mp4", 2, "no-such-bucket-of-ours/a.mp4: the bucket"),
+        ("upload {clip} s3://no-such-bucket-of-ours/", 2, "no-such-bucket-of-ours/: the bucket"),
         ("show {waiting}", 1, "has no caption yet"),
+        ("get {waiting}", 1, "has no caption yet"),
+        ("train status nowhere", 2, "there is no training job nowhere"),
+        ("backlog delete nowhere --yes", 2, "there is no backlog nowhere"),
         ("frames {videos}nowhere.mp4", 2, "does not exist"),
         ("enqueue {videos}nowhere", 1, "nothing is at"),
         ("backlog status nowhere", 2, "there is no backlog nowhere"),
@@ -231,10 +236,12 @@ def test_a_part_that_was_refused_is_told_beside_the_error(
 def test_what_is_not_there(
     patch: pytest.MonkeyPatch, place: dict[str, str], words: str, code: int, said: str
 ) -> None:
-    done = jamak_here(patch, *call(words, place), "--json")
+    as_json = [] if words.startswith("get") else ["--json"]
+    done = jamak_here(patch, *call(words, place), *as_json)
     assert done.code == code, done.err
-    (line,) = done.out.splitlines()
-    assert json.loads(line)["error"]["exit_code"] == code
+    for line in done.out.splitlines() if as_json else []:
+        assert json.loads(line)["error"]["exit_code"] == code
+    assert len(done.out.splitlines()) == len(as_json)
     assert said in done.err
     assert "Traceback" not in done.err
 
