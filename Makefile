@@ -2,11 +2,12 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_EXTRAS := worker,train,local
+DEMO_EXTRAS := demo
 TEST_EXTRAS := test
+BENCH_EXTRAS := test,bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint model
+.PHONY: help demo test bench lint model
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +17,9 @@ demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo 
 
 test: lint ## all that CI runs
 	$(BIN)/pytest
+
+bench: $(VENV)/.bench ## what we claim, each shortly; one in full: make bench ARGS='dispatch --json'
+	@$(BIN)/python -m benchmarks $(or $(ARGS),--quick)
 
 model: $(VENV)/.demo ## the demo's tiny models again, from nothing, and their cards: an hour
 	@$(BIN)/python -m infra.demo.recipe --out infra/demo/models
@@ -27,11 +31,11 @@ lint: $(VENV)/.test ## style, types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Installed again when one of the two files that say what to install has changed.
+# Installed again when one of the files that say what to install has changed. Nothing is ever taken
+# out of the environment, so what demo needs stays when test is installed, and the other way round.
 define install
-	@echo "installing jamak[$(1)] into $(VENV): the first time this takes some minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[$(1)]'
+	@echo "installing jamak[$(1)] into $(VENV), once:"
+	@$(BIN)/python infra/install.py '$(1)'
 endef
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
@@ -41,6 +45,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,$(TEST_EXTRAS))
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,$(BENCH_EXTRAS))
+	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 $(BIN)/python:
 	@for python in python3.11 python3.12 python3.13 python3; do \

@@ -8,19 +8,19 @@ for what, and saves a page with the films that were told wrongly. `--json` ends 
 model -> figures.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from infra.demo.clips import SIZES
-from infra.demo.contact_sheet import misses_page
-from infra.demo.evaluation import FRAMES, PROCESSES, Answer, interviews, jobs_of, misses, summary
+from benchmarks.programs import begin, parser_of
+
+if TYPE_CHECKING:
+    from infra.demo.evaluation import Answer
 
 MODELS = Path(__file__).parent.parent / "infra" / "demo" / "models"
 FILMS, QUICK_FILMS = 1200, 12
@@ -44,16 +44,19 @@ SIGNS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="a few small films: seconds")
+    parser = parser_of("caption_quality", __doc__, quick="a few small films: seconds")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--films", type=int, default=FILMS)
     parser.add_argument("--models", type=Path, nargs="*", help="directories; the shipped ones")
     parser.add_argument("--misses", type=Path, default=MISSES, help="the page of what went wrong")
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     if arguments.films < LEAST_FILMS:
         parser.error(f"--films: at least {LEAST_FILMS}, or some kind of film is missing")
+    # Torch takes seconds to load: first it is said how long all takes.
+    from infra.demo.clips import SIZES
+    from infra.demo.contact_sheet import misses_page
+    from infra.demo.evaluation import FRAMES, PROCESSES, interviews, jobs_of, misses, summary
+
     directories = arguments.models or sorted(file.parent for file in MODELS.glob("*/config.json"))
     if arguments.quick:
         jobs, frames = jobs_of(QUICK_FILMS, arguments.seed, SIZES[1:4]), FRAMES[:2]

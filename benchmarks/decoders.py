@@ -5,7 +5,6 @@
 Eight frames each, at the model's size. Rounds are interleaved; `--json` ends with one object.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -23,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.frames_corpus import QUICK, make
+from benchmarks.programs import begin, parser_of
 from workers.progress import Progress
 from workers.video.convert import Shape
 from workers.video.pool import DecoderPool
@@ -68,11 +68,9 @@ def beside_a_stalled_one(path: Path, videos: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="few videos, one round")
+    parser = parser_of("decoders", __doc__, quick="few videos, one round")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     rounds, videos = (1, 6) if arguments.quick else (arguments.rounds, 40)
     found: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="jamak-decoders-") as folder:

@@ -10,7 +10,6 @@ are counted in a versioned bucket. The control writes without the condition and 
 which shows that the count of double writes can rise. `--json` ends with one object.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from benchmarks.programs import begin, parser_of
 from benchmarks.trial import Faults, Report, Trial
 from infra.local.s3 import OUTPUT_BUCKET, S3Server, start_s3
 
@@ -31,16 +31,14 @@ CONTROL = Faults(worker_kills=8, redis_kills=0, freezes=0, drains=0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one kill, on ours alone: seconds")
+    parser = parser_of("delivery", __doc__, quick="one kill, on ours alone: seconds")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--worker-kills", type=int, default=25)
     parser.add_argument("--redis-kills", type=int, default=6)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--only", choices=ROADS)
     parser.add_argument("--keep", type=Path, help="an empty folder for all logs")
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     kills = arguments.worker_kills
     faults = Faults(kills, arguments.redis_kills, max(1, kills // 8), max(1, kills // 8))
     systems = [arguments.only] if arguments.only else list(ROADS)
@@ -67,7 +65,7 @@ def main() -> None:
 
 
 def quick(s3: S3Server, folder: Path) -> Report:
-    trial = Trial("jamak", s3, folder / "jamak", 1, size=2, threads=4, timeout_s=2.0)
+    trial = Trial("jamak", s3, folder / "jamak", 1, size=1, threads=4, timeout_s=2.0)
     return trial.run(16, Faults(worker_kills=1, redis_kills=0, freezes=0, drains=0))
 
 

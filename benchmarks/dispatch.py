@@ -8,7 +8,6 @@ interleaved; the ratio is of CPU seconds, in each round against stock Celery. `-
 one object: system -> figures.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -24,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.programs import begin, need, parser_of
 from infra.local.processes import Process, stop
 from infra.local.redis import start_redis
 
@@ -159,18 +158,14 @@ def ratios(rounds: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one short round of two systems")
+    parser = parser_of("dispatch", __doc__, quick="one short round of two systems")
     parser.add_argument("--tasks", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     systems = ["jamak", "celery"] if arguments.quick else list(COMMANDS)
-    missing = [name for name in systems if name != "jamak" and find_spec(name) is None]
-    if missing:
-        parser.error(f"not installed: {', '.join(missing)}; pip install 'jamak[bench]'")
+    need(*(name for name in systems if name != "jamak"))
     count = 1 if arguments.quick else arguments.rounds
-    sizes = (400, 4, 1.0) if arguments.quick else (arguments.tasks, PINGS, IDLE_S)
+    sizes = (150, 2, 0.3) if arguments.quick else (arguments.tasks, PINGS, IDLE_S)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     plan = [(i, name) for i in range(count) for name in systems]
     with tempfile.TemporaryDirectory(prefix="jamak-dispatch-") as folder:

@@ -8,7 +8,6 @@ backlog of a million keys with the usual marks: listed from an S3 Inventory by `
 start`, fed by `jamak feed`, and drained by a raw script that wants to see each line exactly once.
 """
 
-import argparse
 import csv
 import gzip
 import io
@@ -21,7 +20,6 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.enqueue_peers import PEERS, keys
+from benchmarks.programs import begin, need, parser_of
 from infra.local.processes import Process, stop
 from infra.local.redis import RedisServer, start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET, S3Server, start_s3
@@ -58,8 +57,17 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.redis: RedisServer = start_redis(folder / "redis")
         self.s3: S3Server = start_s3(folder / "s3")
+        self._redis_number = 0
+        self.on_a_fresh_redis()
+
+    def on_a_fresh_redis(self) -> None:
+        """Whose peak of memory is that of what is done from here on."""
+        if self._redis_number:
+            self.client.close()
+            self.redis.stop()
+        self._redis_number += 1
+        self.redis: RedisServer = start_redis(self.folder / f"redis-{self._redis_number}")
         self.env = {
             **self.s3.env,
             "JAMAK_REDIS_URL": self.redis.url,
@@ -289,17 +297,13 @@ def drain(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="small numbers: seconds")
+    parser = parser_of("enqueue", __doc__, quick="small numbers: seconds")
     parser.add_argument("--keys", type=int, default=100_000, help="of ours, over all rounds")
     parser.add_argument("--drain-keys", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     names = ["jamak", "celery_delay", "kombu_batch"] if arguments.quick else ["jamak", *PEERS]
-    missing = [name for name in names if name in NEEDED and find_spec(NEEDED[name]) is None]
-    if missing:
-        parser.error(f"not installed: {', '.join(missing)}; pip install 'jamak[bench]'")
+    need(*(NEEDED[name] for name in names if name in NEEDED))
     rounds = 1 if arguments.quick else arguments.rounds
     count = 2000 if arguments.quick else arguments.keys // rounds
     drain_keys = 12_000 if arguments.quick else arguments.drain_keys
@@ -307,13 +311,10 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="jamak-enqueue-") as folder,
         Bars(console=Console(stderr=True)) as bars,
     ):
-        stack = Stack(Path(folder) / "speed")
+        stack = Stack(Path(folder))
         try:
             found: dict[str, dict[str, Any]] = dict(speeds(stack, names, count, rounds, bars))
-        finally:
-            stack.close()
-        stack = Stack(Path(folder) / "drain")  # a fresh Redis: its peak is this backlog's
-        try:
+            stack.on_a_fresh_redis()
             found["jamak"] |= drained(stack, drain_keys, bars)
         finally:
             stack.close()

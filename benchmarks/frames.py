@@ -9,7 +9,6 @@ longest videos. CPU seconds, wall, peak memory, and whether the frames are those
 `--json` ends with one object.
 """
 
-import argparse
 import json
 import math
 import os
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.frames_libraries import LIBRARIES, shared_libraries
+from benchmarks.programs import begin, need, parser_of
 from workers.video.container import VideoFile
 from workers.video.timeline import from_packets
 
@@ -134,18 +133,14 @@ def geometric_mean(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one small video, two libraries")
+    parser = parser_of("frames", __doc__, quick="one small video, two libraries")
     parser.add_argument("--corpus", type=Path, help="where the videos are, or are to be put")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", action="append", help="only these")
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     quick = arguments.quick
     libraries = ["jamak", "pyav"] if quick else list(LIBRARIES)
-    missing = [one for one in libraries if one in MODULES and find_spec(MODULES[one]) is None]
-    if missing:
-        parser.error(f"not installed: {', '.join(missing)}; pip install 'jamak[bench]'")
+    need(*(MODULES[one] for one in libraries if one in MODULES))
     cases = QUICK if quick else [c for c in CASES if not arguments.case or c.name in arguments.case]
     rows: list[dict[str, Any]] = []
     libs = shared_libraries()

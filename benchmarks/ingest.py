@@ -9,7 +9,6 @@ events with duplicates, stragglers and malformed ones, through `jamak listen` th
 and again: each video must have one record, each malformed event must be among the dead letters.
 """
 
-import argparse
 import json
 import os
 import random
@@ -30,6 +29,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.enqueue import ROOT, Stack
+from benchmarks.programs import begin, parser_of
 from infra.local.processes import Process, stop
 from infra.local.s3 import DEAD_LETTERS, OUTPUT_BUCKET
 from producer.uploads.listen import Listener
@@ -42,6 +42,7 @@ from shared.messages import CaptionJob, decode
 SHAPES = ("sqs", "sns", "eventbridge", "minio", "ceph")
 QUEUE = "caption.t4"
 DUPLICATES, STRAGGLERS, MALFORMED, KILLS = 0.2, 0.1, 0.05, 3
+QUICK_KILLS = 1
 OLDER = "f" * 32
 """The ETag of what a straggler is about."""
 AT_ONCE = 100
@@ -218,7 +219,7 @@ class Scribe(threading.Thread):
             queues.ack([delivery.lease])
 
 
-def fooled(stack: Stack, count: int, bars: Bars) -> dict[str, int]:
+def fooled(stack: Stack, count: int, kills: int, bars: Bars) -> dict[str, int]:
     dice = random.Random(2026)  # noqa: S311
     events, keys = stream(count, dice)
     s3 = stack.s3.s3()
@@ -229,7 +230,7 @@ def fooled(stack: Stack, count: int, bars: Bars) -> dict[str, int]:
     scribe = Scribe(stack)
     scribe.start()
     bar = bars.add_task("fooling it", total=len(events))
-    moments = sorted(dice.uniform(0.1, 0.8) for _ in range(KILLS))
+    moments = sorted(dice.uniform(0.1, 0.8) for _ in range(kills))
     listener = listen(stack, 0)
     # As uploads come; the stand-in for SQS is slow with thousands of messages.
     for start in range(0, len(events), AT_ONCE):
@@ -238,7 +239,7 @@ def fooled(stack: Stack, count: int, bars: Bars) -> dict[str, int]:
         if moments and start >= len(events) * moments[0]:
             moments.pop(0)
             listener.kill()
-            listener = listen(stack, KILLS - len(moments))
+            listener = listen(stack, kills - len(moments))
         while remaining(sqs, url) > AT_ONCE:
             listener.check()
             time.sleep(0.1)
@@ -270,7 +271,7 @@ def fooled(stack: Stack, count: int, bars: Bars) -> dict[str, int]:
         "malformed": round(count * MALFORMED),
         "dead_lettered": int(dead),
         "left_in_sqs": remaining(sqs, url),
-        "listener_kills": KILLS - len(moments),
+        "listener_kills": kills - len(moments),
     }
 
 
@@ -295,12 +296,10 @@ def remaining(sqs: Any, url: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="small numbers: seconds")
+    parser = parser_of("ingest", __doc__, quick="small numbers: seconds")
     parser.add_argument("--events", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     telemetry.configure_logging("warning")
     quick = arguments.quick
     with (
@@ -314,7 +313,12 @@ def main() -> None:
             speeds = [parse_speed(stack, 500 if quick else 5000) for _ in range(1 if quick else 5)]
             found: dict[str, Any] = {"parse_per_s": round(statistics.median(speeds))}
             found |= compare(stack, 50 if quick else 300, 1 if quick else arguments.rounds, bars)
-            found |= fooled(stack, 200 if quick else arguments.events, bars)
+            found |= fooled(
+                stack,
+                200 if quick else arguments.events,
+                QUICK_KILLS if quick else KILLS,
+                bars,
+            )
         finally:
             stack.close()
     grid = Table(show_header=False)

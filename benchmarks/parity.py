@@ -7,7 +7,6 @@ preprocessing (Pillow, bicubic with antialiasing), and once from what swscale ma
 share of captions that are the same to the letter. `--json` ends with one object.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -17,17 +16,11 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from infra.demo.clips import film
-from infra.demo.evaluation import Eyewitness, jobs_of
-from infra.local.stack import DEMO_MODEL
-from workers.model.loading import load_model
-from workers.video import convert
-from workers.video.sampling import sample_frames
+from benchmarks.programs import begin, parser_of
 
 SEED, FRAMES = 7, 4
 HOW = [("AREA", "BICUBIC"), ("BICUBIC", "BICUBIC"), ("AREA", "BILINEAR")]
@@ -35,15 +28,23 @@ HOW = [("AREA", "BICUBIC"), ("BICUBIC", "BICUBIC"), ("AREA", "BILINEAR")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="a few clips")
+    parser = parser_of("parity", __doc__, quick="a few clips")
     parser.add_argument("--clips", type=int, default=300)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
+    # Torch takes seconds to load: first it is said how long all takes.
+    import torch
+
+    from infra.demo.clips import film
+    from infra.demo.evaluation import Eyewitness, jobs_of
+    from infra.local.stack import DEMO_MODEL
+    from workers.model.loading import load_model
+    from workers.video import convert
+    from workers.video.sampling import sample_frames
+
     torch.set_num_threads(1)
     loaded = load_model(DEMO_MODEL, model_id="jamak-demo")
     witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
-    jobs = jobs_of(8 if arguments.quick else arguments.clips, SEED)
+    jobs = jobs_of(3 if arguments.quick else arguments.clips, SEED)
     same = dict.fromkeys(HOW, 0)
     with tempfile.TemporaryDirectory(prefix="jamak-parity-") as folder:
         for job in track(jobs, "captioning", console=Console(stderr=True)):

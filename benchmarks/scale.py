@@ -7,7 +7,6 @@ of any size, and a real Redis. Every seventh record is missing when reconcile lo
 CPU seconds of feeding and of reconciling a million, the memory of the process and of Redis.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from benchmarks.programs import begin, parser_of
 from infra.local.redis import start_redis
 from producer.backlog.feeder import Feed, feed_round
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
@@ -158,13 +158,11 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="small numbers: seconds")
+    parser = parser_of("scale", __doc__, quick="small numbers: seconds")
     parser.add_argument("--keys", type=int, default=10_000_000)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     telemetry.configure_logging("warning")
-    most = 40_000 if arguments.quick else arguments.keys
+    most = 12_000 if arguments.quick else arguments.keys
     sizes = [most // 10, most // 2, most]
     with (
         tempfile.TemporaryDirectory(prefix="jamak-scale-") as folder,

@@ -10,7 +10,6 @@ CPU seconds of all its threads, without imports, as medians; the spread is the m
 `--json` ends with one object.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -18,7 +17,6 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from benchmarks.programs import begin, need, parser_of
 from benchmarks.scenes_corpus import QUICK, Truth, corpus, make, path_of
 from benchmarks.scenes_detectors import DETECTORS
 
@@ -60,19 +59,17 @@ def score(truths: Sequence[Truth], frames: Sequence[int]) -> tuple[float, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one small video, one round")
+    parser = parser_of("scenes", __doc__, quick="one small video, one round")
     parser.add_argument("--corpus", type=Path, help="where the videos are, or are to be put")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=SEED, help="another one: other videos")
     parser.add_argument("--case", action="append", help="only these")
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     detectors = list(DETECTORS)
-    if find_spec("scenedetect") is None:
-        if not arguments.quick:
-            parser.error("not installed: scenedetect; pip install 'jamak[bench]'")
+    if arguments.quick:
         detectors = ["jamak"]
+    else:
+        need("scenedetect")
     cases = [QUICK] if arguments.quick else corpus(arguments.seed)
     cases = [case for case in cases if not arguments.case or case.name in arguments.case]
     rounds = 1 if arguments.quick else arguments.rounds

@@ -8,7 +8,6 @@ worker with the default settings. "All of it" is a download in parts of 8 MB, ei
 `--json` ends with one object.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -27,6 +26,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
+from benchmarks.programs import begin, parser_of
 from shared.settings import Settings
 from workers.video.byte_plan import read_index
 from workers.video.container import VideoFile
@@ -180,12 +180,10 @@ def cases(quick: bool) -> list[tuple[str, Case]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one small video, one round")
+    parser = parser_of("source", __doc__, quick="one small video, one round")
     parser.add_argument("--corpus", type=Path, help="where the videos are, or are to be put")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     rounds = 1 if arguments.quick else arguments.rounds
     rows: list[dict[str, Any]] = []
     with (

@@ -90,9 +90,11 @@ def run(arguments: list[str]) -> int:
 def _understood(error: Exception, arguments: list[str]) -> JamakError:
     """What is no error of ours is shown with where it came from, unless the world explains it."""
     if isinstance(error, NoSuchBucket):
-        for argument in arguments:  # else a variable names it
-            if f"{argument}/".startswith(f"s3://{error.bucket}/"):
-                return UsageError(f"{argument}: {error}", cure=error.cure)
+        from producer.verbs.origin import named_by
+
+        error = error.named(named_by(error.bucket, arguments, os.environ))
+        if error.named_by.startswith("the "):  # argument or option; else it is a variable
+            return UsageError(str(error), cure=error.cure)
     if isinstance(error, JamakError):
         return error
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):

@@ -80,7 +80,7 @@ class UsageError(ConfigError):
 
 
 class NoSuchBucket(ConfigError):
-    """`bucket` is its name."""
+    """`bucket` is its name, `named_by` the argument or the variable that it comes from."""
 
     reason = "no_such_bucket"
     cure = "Create it, or correct its name."
@@ -88,7 +88,11 @@ class NoSuchBucket(ConfigError):
     def __init__(self, bucket: str, named_by: str = "", *, cure: str | None = None) -> None:
         where = f" (named by {named_by})" if named_by else ""
         super().__init__(f"the bucket s3://{bucket} does not exist{where}", cure=cure)
-        self.bucket = bucket
+        self.bucket, self.named_by = bucket, named_by
+
+    def named(self, by: str) -> "NoSuchBucket":
+        """The same, with the argument or the variable that names it, unless that is known."""
+        return self if self.named_by else NoSuchBucket(self.bucket, by, cure=self.cure)
 
 
 class NoSuchQueue(ConfigError):

@@ -288,6 +288,12 @@ class Settings(BaseSettings):
         return [Output(*place[5:].split("/", 1)) for place in places]
 
     @property
+    def named_outputs(self) -> list[tuple[str, Output]]:
+        """All of them, each with the variable that names it."""
+        first, *others = self.all_outputs
+        return [("JAMAK_OUTPUT", first), *(("JAMAK_OUTPUTS", one) for one in others)]
+
+    @property
     def output_bucket(self) -> str:
         return self.output[5:].split("/", 1)[0]
 

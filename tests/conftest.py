@@ -23,6 +23,8 @@ from infra.local.redis import start_redis
 from infra.local.s3 import start_s3
 from tests.world import World
 
+pytest_plugins = ["tests.timings"]
+
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

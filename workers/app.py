@@ -18,7 +18,12 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.bucket.registry import Registry
-from shared.bucket.storage import TRIES_UNDER_LEASE, ObjectStore, prove_conditional_put
+from shared.bucket.storage import (
+    TRIES_UNDER_LEASE,
+    ObjectStore,
+    naming,
+    prove_conditional_put,
+)
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, TrainJob
@@ -58,7 +63,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
-        store = proven_store(settings.all_outputs)
+        store = proven_store(settings.named_outputs)
         wait_for("Redis", queues_of(worker.app).prove)  # a model may take minutes
 
         # Torch and transformers are loaded here: after what can be refused without them, and
@@ -143,7 +148,7 @@ class TrainRuntime(bootsteps.StartStopStep):
         from workers.jobs.training import TrainWork
 
         health = answering("trainer")
-        store = proven_store(settings.all_outputs[:1])
+        store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
@@ -151,11 +156,16 @@ class TrainRuntime(bootsteps.StartStopStep):
         life.start()
 
 
-def proven_store(outputs: list[Output]) -> ObjectStore:
-    """A store that honours conditional writes there; waits for one that is not there yet."""
+def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
+    """A store that honours conditional writes there; waits for one that is not there yet.
+
+    Args:
+        outputs: the variable that names each, and the output.
+    """
     store = ObjectStore(tries=TRIES_UNDER_LEASE)
-    for output in outputs:
-        wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+    for variable, output in outputs:
+        with naming(variable):
+            wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
     return store
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import redis
 
-from producer.backlog.manifest import SHARD_LINES, Backlog
+from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
 from producer.jobs.send import AT_ONCE, messages, queue_of
 from shared import telemetry
 from shared.broker.apps import reaching_redis
@@ -192,8 +192,7 @@ class Feeder:
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
         self._turn = 0
-        self.lines: dict[str, int] = {}
-        """Backlog -> how many videos it has, as far as it is scanned; those found last, last."""
+        self._manifests: dict[str, Manifest] = {}
         self.health = LoopHealth()
         self._found_at = self._looked_at = float("-inf")
 
@@ -222,7 +221,7 @@ class Feeder:
                 feed.look()
             self._looked_at = now
         for name, feed in list(self._feeds.items()):
-            self.lines[name] = feed.manifest.lines
+            self._manifests[name] = feed.manifest
             if feed.broken:
                 log.error("cannot feed", backlog=name, message=str(feed.broken))
                 del self._feeds[name]  # until it is found again
@@ -235,6 +234,11 @@ class Feeder:
         self._turn += 1
         first = self._turn % max(len(feeds), 1)
         return feed_round(feeds[first:] + feeds[:first], self._room)
+
+    def lines(self) -> dict[str, int]:
+        """Backlog -> how many videos it has, as far as it is scanned; the newest last."""
+        known = sorted(self._manifests.copy().values(), key=lambda one: one.created_at)
+        return {one.name: one.lines for one in known}
 
     def _find_more(self) -> None:
         """One that cannot be opened does not keep the others."""

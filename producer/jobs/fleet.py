@@ -32,13 +32,13 @@ def fleet_reading(
     captions: LeasedQueues, training: LeasedQueues, backlogs: Callable[[], Mapping[str, int]]
 ) -> Reading:
     """Args:
-    backlogs: name -> how many videos, in the order in which they were found.
+    backlogs: name -> how many videos, the newest last.
     """
 
     def read() -> Iterable[Metric]:
         yield from _queues({CAPTIONS: captions, TRAINING: training})
         yield from _workers(captions.workers(), training.workers())
-        yield from _backlogs(captions, dict(backlogs()))  # it grows meanwhile
+        yield from _backlogs(captions, backlogs())
 
     return Reading("redis", read)
 
@@ -82,7 +82,8 @@ def _workers(captioners: Iterable[WorkerSeen], trainers: Iterable[WorkerSeen]) -
     seen = [(worker, _class(worker.about)) for worker in captioners]
     for worker, name in (*seen, *((worker, TRAIN_CLASS) for worker in trainers)):
         live[name] += 1
-        slots[name] += int(worker.about.get("slots", 0))
+        told = worker.about.get("slots")
+        slots[name] += told if isinstance(told, int) else 0
     workers, all_slots = metrics.LIVE_WORKERS.family(), metrics.WORKER_SLOTS.family()
     for name in dict.fromkeys((*CLASSES, TRAIN_CLASS, *live)):
         workers.add_metric([name], live[name])
@@ -93,7 +94,7 @@ def _workers(captioners: Iterable[WorkerSeen], trainers: Iterable[WorkerSeen]) -
 def _class(about: Mapping[str, Any]) -> str:
     """By what a worker says of itself, which may be anything."""
     name = about.get("card")
-    return name if name in CLASSES else OTHER
+    return name if isinstance(name, str) and name in CLASSES else OTHER
 
 
 def _backlogs(queues: LeasedQueues, backlogs: Mapping[str, int]) -> Iterable[Metric]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from producer.jobs.served import Needs, able, serving, why_unserved
 from shared.broker.leased_queues import History, LeasedQueues, WorkerSeen, split_item
 
@@ -37,7 +39,7 @@ class QueueSeen:
     why: list[Wait] = field(default_factory=list)
     """For the jobs that were looked at."""
     looked_at: int = 0
-    """Of all that wait, to run alone or not."""
+    """Of all that wait, to run alone or not; 0 also for a user of Redis who may only count."""
 
     @property
     def sampled(self) -> bool:
@@ -76,7 +78,7 @@ def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
             for key in (f"{prefix}{name}", f"{prefix}{name}:alone"):
                 pipe.llen(key)
                 pipe.lrange(key, -LOOKED_AT, -1)
-        (seconds, micros), leases, delayed, *lists = pipe.execute()
+        (seconds, micros), leases, delayed, *lists = map(_answer, pipe.execute(False))
     now_ms = seconds * 1000 + micros / 1000
     held = Counter(lease.decode().rpartition(".")[0] for lease in leases)
     later: dict[str, list[_Delayed]] = defaultdict(list)
@@ -88,10 +90,14 @@ def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
     for at, name in enumerate(names):
         waiting, fresh, alone, lonely = lists[4 * at : 4 * at + 4]
         found: Counter[tuple[str, str]] = Counter()
+        if fresh is None or lonely is None:
+            fresh = lonely = []
+            if waiting:
+                found[_why(workers, held, name, Needs())] += waiting
         for item in reversed(fresh):
-            found[_why(workers, held, name, item)] += 1
+            found[_why(workers, held, name, needs_in(item))] += 1
         for item in reversed(lonely):
-            found[_why_alone(workers, name, item)] += 1
+            found[_why_alone(workers, name, needs_in(item))] += 1
         why = [Wait(reason, jobs, message) for (reason, message), jobs in found.items()]
         seen[name] = QueueSeen(
             waiting,
@@ -103,10 +109,18 @@ def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
     return SideSeen(seen, workers, **side.counts(), delayed_looked_at=len(delayed))
 
 
+def _answer(found: Any) -> Any:
+    """None: this user may count messages, and not read them."""
+    if isinstance(found, NoPermissionError):
+        return None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def _why(
-    workers: Sequence[WorkerSeen], held: Counter[str], queue: str, item: bytes
+    workers: Sequence[WorkerSeen], held: Counter[str], queue: str, needs: Needs | None
 ) -> tuple[str, str]:
-    needs = needs_in(item)
     if needs is None:
         return "no_message", "no message of ours: the next worker sets it aside"
     unserved = why_unserved(workers, queue, needs)
@@ -122,8 +136,8 @@ def _why(
     return "next", f"next to be taken: {told}"
 
 
-def _why_alone(workers: Sequence[WorkerSeen], queue: str, item: bytes) -> tuple[str, str]:
-    unserved = why_unserved(workers, queue, needs_in(item) or Needs())
+def _why_alone(workers: Sequence[WorkerSeen], queue: str, needs: Needs | None) -> tuple[str, str]:
+    unserved = why_unserved(workers, queue, needs or Needs())
     if unserved:
         return unserved.reason, unserved.message
     return (

@@ -43,7 +43,7 @@ from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Reject, Unfinished
+from shared.errors import ConfigError, NoSuchBucket, Reject, Unfinished
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
@@ -87,7 +87,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
 
     interrupted = end_on_signal(stop)
     training = leased_queues(settings, train_prefix(settings))
-    fleet = fleet_reading(queues, training, lambda: feeder.lines)
+    fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)
@@ -148,6 +148,8 @@ def enqueue(
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
         except (Reject, ConfigError, NoVideos) as error:
+            if isinstance(error, NoSuchBucket) and error.bucket != uri[5:].split("/", 1)[0]:
+                raise  # not this one is the matter, but where its captions go
             told.refused[uri] = str(error)
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
     sent = told.queues if told.enqueued else []

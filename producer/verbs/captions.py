@@ -76,7 +76,7 @@ def status(as_json: AsJson = False) -> None:
     table = Grid("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
         why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
-        if name in found["sampled"]:
+        if name in found["sampled"] and queue["looked_at"]:
             why.insert(0, f"of the first {queue['looked_at']:,}:")
         counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
         table.add_row(name, *counts, escape("\n".join(why)))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from producer.uploads.listen import dead_letters_of
 from producer.verbs.console import size
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
-from shared.bucket.storage import ObjectStore, prove_conditional_put, sqs_client
+from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
 from shared.settings import Output, Settings
@@ -86,7 +86,7 @@ def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
     yield "redis user", partial(redis_roles, settings)
     yield "redis maxmemory-policy", partial(redis_policy, settings)
     yield "redis append-only file", partial(redis_aof, settings)
-    for variable, output in named_outputs(settings):
+    for variable, output in settings.named_outputs:
         where = f"s3://{output.bucket}/{output.prefix}"
         yield f"bucket {where}", partial(bucket_reads, output, variable)
         yield f"conditional writes {where}", partial(bucket_writes, output, variable)
@@ -177,13 +177,6 @@ def _info(settings: Settings, section: str) -> Mapping[str, Any]:
 # Buckets
 
 
-def named_outputs(settings: Settings) -> Iterator[tuple[str, Output]]:
-    """With the variable that names each."""
-    for output in settings.all_outputs:
-        here = f"s3://{output.bucket}/{output.prefix}" == settings.output
-        yield ("JAMAK_OUTPUT" if here else "JAMAK_OUTPUTS"), output
-
-
 def named_sources(settings: Settings) -> Iterator[tuple[str, Output]]:
     named = dict.fromkeys(settings.sources, "JAMAK_SOURCES")
     named |= dict.fromkeys(settings.outputs, "JAMAK_OUTPUTS")
@@ -202,13 +195,15 @@ def _store() -> ObjectStore:
 
 
 def bucket_reads(place: Output, variable: str) -> str:
-    page, more = _store().list_page(place.bucket, place.prefix)
+    with naming(variable):
+        page, more = _store().list_page(place.bucket, place.prefix)
     count = f"{len(page)}{'+' if more else ''}"
     return f"readable, {count} objects ({variable})"
 
 
 def bucket_writes(place: Output, variable: str) -> str:
-    prove_conditional_put(_store(), place.bucket, place.prefix)
+    with naming(variable):
+        prove_conditional_put(_store(), place.bucket, place.prefix)
     return f"writable, once each ({variable})"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, Missing
+from shared.errors import Conflict, Missing, NoSuchBucket
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
 
@@ -124,7 +124,7 @@ class Records:
         if one_second and ours.etag != theirs.etag and ours.in_bucket:
             try:
                 current = self._store.head(ours.bucket, ours.key).etag
-            except Missing:
+            except (Missing, NoSuchBucket):
                 current = ""
             if current in (ours.etag, theirs.etag):
                 return current == theirs.etag

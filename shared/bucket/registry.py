@@ -130,10 +130,8 @@ class Registry:
         self.manifest(base_sha256, version)
         while True:
             now, etag = self._read_history(base_sha256)
-            # What is in use already is no step back from itself.
-            before = now.history[-1].before if now.version == version else now.generation
             try:
-                return self._move(base_sha256, now, etag, version, "activated", before)
+                return self._move(base_sha256, now, etag, version, "activated", now.generation)
             except Conflict:
                 continue  # somebody else moved it: go on from where it is now
 

@@ -335,6 +335,15 @@ class _Watched(io.BytesIO):
         return super().read(size)
 
 
+@contextmanager
+def naming(variable: str) -> Iterator[None]:
+    """Around what asks for a bucket of the settings. Raises NoSuchBucket: with the variable."""
+    try:
+        yield
+    except NoSuchBucket as error:
+        raise error.named(variable) from error
+
+
 def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
     """Write one small object twice under the prefix; the second write must be refused.
 

@@ -1,15 +1,23 @@
-"""The programs that show what delivery is worth still run, in seconds."""
+"""The programs that show what we claim still run, and say before they start how long they take."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import mutants
+from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
+from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
 
 pytestmark = pytest.mark.integration
+
+MOST_QUICK_S = 12
+"""On a quiet machine; on a busy one nobody can tell."""
 
 
 def run(name: str) -> dict[str, Any]:
@@ -18,8 +26,9 @@ def run(name: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
     )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(f"{name}: {how_long(name, quick=True)}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -60,11 +69,11 @@ def test_ingest() -> None:
 
 def test_scale() -> None:
     sizes = run("scale")["sizes"]
-    assert [one["keys"] for one in sizes] == [4000, 20_000, 40_000]
+    assert [one["keys"] for one in sizes] == [1200, 6000, 12_000]
 
 
 def test_scenes() -> None:
-    (ours,) = (row for row in run("scenes")["cases"] if row["detector"] == "jamak")
+    (ours,) = run("scenes")["cases"]
     assert (ours["recall"], ours["precision"]) == (1.0, 1.0)
     assert ours["cpu_s"] > 0
 
@@ -84,3 +93,123 @@ def test_decoders() -> None:
 def test_parity() -> None:
     found = run("parity")
     assert all(row["share"] >= 0.8 for row in found["same"])
+
+
+def test_mutants() -> None:
+    found = run("mutants")
+    assert found["counts"] == {"red": len(mutants.QUICK)}
+
+
+# --- which there are, and how long they take -----------------------------------------------------
+
+
+def test_every_program_is_listed_with_its_times() -> None:
+    """What has a main and a parser is one; what it runs as a process of its own is none."""
+    programs = {
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if "parser_of(" in path.read_text() and path.stem != "programs"
+    }
+    assert programs == set(PROGRAMS)
+    for name, one in PROGRAMS.items():
+        assert one.quick_s <= MOST_QUICK_S
+        text = (ROOT / "benchmarks" / f"{name}.py").read_text()
+        assert f'parser_of("{name}"' in text
+        assert "begin(parser)" in text
+    assert [duration(seconds) for seconds in (8, 90, 600, 5400)] == [
+        *("8 s", "90 s", "10 min", "1.5 h")
+    ]
+
+
+def main(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_they_are_listed_and_one_is_run_by_its_name() -> None:
+    listed = main().stdout
+    assert set(re.findall(r"^│ (\w+)", listed, re.MULTILINE)) == set(PROGRAMS)
+    assert "-m benchmarks.source [-h]" in main("source", "--help").stdout
+    wrong = main("sorcery")
+    assert (wrong.returncode, "no benchmark 'sorcery'" in wrong.stderr) == (2, True)
+    asked = ["make", "-n", "bench"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.rstrip().endswith("-m benchmarks --quick")
+    asked.append("ARGS=source --json")
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.rstrip().endswith("-m benchmarks source --json")
+
+
+def test_who_lacks_a_peer_is_told_what_installs_it(capsys: pytest.CaptureFixture[str]) -> None:
+    need("json")
+    with pytest.raises(SystemExit) as ended:
+        need("json", "a_peer_of_ours")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "not installed: a_peer_of_ours" in said
+    assert "make bench" in said
+
+
+# --- mutations -----------------------------------------------------------------------------------
+
+
+def test_there_are_many_mutations_and_each_fits_the_code_and_the_tests() -> None:
+    tree = Tree(ROOT)
+    found = read_mutations(mutants.FOLDER)
+    assert len(found) >= 60
+    assert len({one.guarantee for one in found}) == len(found)
+    for one in found:
+        before, after = tree.broken(one)
+        assert before != after
+        assert [tree.place_of(test) for test in one.tests]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """A code with one guarantee, and its tests."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "limits.py").write_text("MOST = 1\nALSO = 1\n")
+    (tmp_path / "tests" / "test_code.py").write_text(
+        "import time\nfrom limits import ALSO, MOST\n\n"
+        "def test_most():\n    assert MOST == 1\n\n"
+        "def test_nothing():\n    assert ALSO\n\n"
+        "def test_patience():\n    time.sleep(60 * (MOST - 1))\n"
+    )
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "test", "colour", "why"),
+    [
+        ("MOST = 1", "test_most", "red", ""),
+        ("MOST = 1", "test_nothing", "green", ""),
+        ("MOST = 1", "test_patience", "red", "it hangs"),
+        ("= 1", "test_most", "stale", "2 times"),
+        ("MOST = 3", "test_most", "stale", "0 times"),
+        ("MOST = 1", "test_absent", "stale", "0 tests"),
+        ("MOST = 1\n", "test_most", "stale", "cannot be run"),
+    ],
+)
+def test_what_is_red_green_and_stale(
+    tree: Tree, code: str, test: str, colour: str, why: str
+) -> None:
+    broken = "MOST = (" if code.endswith("\n") else code.replace("1", "2")
+    whole = (tree.root / "limits.py").read_text()
+    one = Mutation("x", "y", "limits.py", code, broken, (test,))
+    verdict = mutants.judge(tree, one, 2.0 if why == "it hangs" else 600.0)
+    assert verdict.colour == colour
+    assert why in verdict.why
+    assert (tree.root / "limits.py").read_text() == whole
+
+
+def test_a_copy_has_no_part_of_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "limits.py").write_text("MOST = 1\n")
+    with Tree.copied(tmp_path) as tree:
+        one = Mutation("x", "y", "limits.py", "MOST = 1", "MOST = 2", ())
+        with tree.mutated(one):
+            assert (tmp_path / "limits.py").read_text() == "MOST = 1\n"
+            assert (tree.root / "limits.py").read_text() == "MOST = 2\n"
+        with pytest.raises(Stale), tree.mutated(Mutation("x", "y", "other.py", "a", "b", ())):
+            pass
+    assert not tree.root.exists()

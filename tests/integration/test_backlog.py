@@ -367,13 +367,16 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     assert feed_round(both, lambda queue: 10) == 5
     assert both[0].broken
     rounds = iter([False] * 8 + [True])
-    Feeder(
+    feeder = Feeder(
         lambda: [f"{name}-manifest", f"{name}-shard", name],
         partial(fed_of, world.queues),
         lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
         lambda queue: 30,
         lambda pause_s: next(rounds),
-    ).run()
+    )
+    feeder.run()
+    # Of those that can be read; the one that was made last, last.
+    assert list(feeder.lines().items()) == [(name, 20), (f"{name}-shard", 20)]
     assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
 
 
@@ -616,33 +619,35 @@ def test_a_feeder_does_not_trip_over_a_backlog_that_is_deleted_under_it(
     fill(world, other, 40)
     start(world, name)
     start(world, other)
-    steps: list[Callable[[], object]] = [
-        lambda: remove(world, name, force=True),  # while it is fed
-        lambda: None,
-        lambda: fill(world, f"{name}-new", 20),
-        lambda: again(f"s3://{world.videos}/{name}-new/"),
-        lambda: minute_later(world, name),
-        *[lambda: None] * 4,
-        lambda: work(world),
-        lambda: remove(world, name),  # when it is fed
-        lambda: again(f"s3://{world.videos}/{name}/"),
-        lambda: minute_later(world, name),
-        *[lambda: None] * 5,
-    ]
+    fill(world, f"{name}-new", 20)
 
-    def again(source: str) -> None:
+    def replace(source: str, *, force: bool = False) -> None:
+        remove(world, name, force=force)
         recipe = world.recipe.model_copy(update={"generation": len(steps)})
-        made = create(world.store, world.settings, name, source, recipe, "t4")
+        made = create(
+            world.store, world.settings, name, f"s3://{world.videos}/{source}/", recipe, "t4"
+        )
         scan.scan_new(world.store, world.settings, world.queues, made)
+        minute_later(world, name)
 
-    done: list[str] = []
+    def end() -> None:
+        done.append(Counter(job.video.key.split("/")[0] for job in work(world)))
+
+    steps: list[Callable[[], object]] = [
+        lambda: remove(world, other, force=True),  # while it is fed
+        lambda: replace(f"{name}-new", force=True),  # while it is fed: now it is another one
+        *[lambda: None] * 4,
+        end,
+        lambda: replace(name),  # when it was fed to its end
+        *[lambda: None] * 5,
+        end,
+    ]
+    done: list[Counter[str]] = []
 
     def wait(pause_s: float) -> bool:
         if not steps:
             return True
         steps.pop(0)()
-        if not steps:
-            done.extend(job.video.key.split("/")[0] for job in work(world))
         return False
 
     Feeder(
@@ -654,9 +659,8 @@ def test_a_feeder_does_not_trip_over_a_backlog_that_is_deleted_under_it(
         lambda queue: 24,
         wait,
     ).run()
-    assert status(world, other)["done"] == 40
-    assert status(world, name)["done"] == 40
-    assert Counter(done)[name] == 40
+    assert done == [{f"{name}-new": 20}, {name: 40}]
+    assert files(world, other) == []
 
 
 def test_many_backlogs_are_listed_and_one_that_cannot_be_read_is_told(

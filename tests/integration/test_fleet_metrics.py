@@ -64,6 +64,8 @@ def test_queues_and_their_workers(
     training.beat({"queues": ["train"], "slots": 1}, [])
     another = leased_queues(world.settings, queues.prefix)
     another.beat({"queues": ["caption.t4"], "slots": 2, "card": "x" * 99}, [])
+    third = leased_queues(world.settings, queues.prefix)
+    third.beat({"slots": "many", "card": ["odd"]}, [])
 
     told = fleet(queues, training)
     assert told["jamak_queue_messages", "caption.t4", "waiting"] == 2
@@ -76,8 +78,9 @@ def test_queues_and_their_workers(
     assert told["jamak_queue_workers", "caption.l4.bulk"] == 0
     assert told["jamak_queue_workers", "train"] == 1
     live = {name: told["jamak_workers", name] for name in ("l4", "t4", "train", "other")}
-    assert live == {"l4": 1, "t4": 0, "train": 1, "other": 1}
+    assert live == {"l4": 1, "t4": 0, "train": 1, "other": 2}
     assert told["jamak_worker_slots", "l4"] == 4
+    assert told["jamak_worker_slots", "other"] == 2
     assert failed("redis") == 0
 
 

@@ -20,6 +20,7 @@ from shared.errors import (
     ConfigError,
     Conflict,
     Missing,
+    NoSuchBucket,
     Overwritten,
     Reject,
     StoreUnavailable,
@@ -78,7 +79,7 @@ def test_an_output_that_is_not_there_is_named(world: World) -> None:
 
 def test_an_upload_to_nowhere_is_named(world: World, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"bytes")
-    with pytest.raises(Missing, match="no-such-bucket-of-ours"):
+    with pytest.raises(NoSuchBucket, match="no-such-bucket-of-ours"):
         world.store.upload(tmp_path / "a", "no-such-bucket-of-ours", "a")
 
 

@@ -192,7 +192,8 @@ def test_the_pause_before_another_try_grows_and_is_bounded(
     monkeypatch.setattr(tasks.random, "uniform", lambda low, high: 1.0)
     pauses = []
 
-    def release(lease: Lease, delay_s: float = 0.0, *, tried: bool = True) -> None:
+    def release(lease: Lease, delay_s: float = 0.0, *, tried: bool = True, why: str = "") -> None:
+        assert why == "store_unavailable"  # as `jamak status` tells it
         pauses.append(delay_s)
 
     monkeypatch.setattr(leases, "release", release)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def load_model(
         pool_stride: 2 or 3 instead of the checkpoint's pooling.
 
     Raises:
-        ConfigError: 4-bit was asked for and did not happen.
+        ConfigError: 4-bit was asked for and did not happen, or bitsandbytes is not installed.
     """
     logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
@@ -93,6 +94,7 @@ def load_model(
     if pool_stride is not None:
         options["spatial_pool_stride"] = pool_stride
     if quantized:
+        _check_bitsandbytes()
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -121,6 +123,14 @@ def load_model(
         dtype=compute,
         context=context_length(model.config.text_config),
     )
+
+
+def _check_bitsandbytes() -> None:
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "4-bit weights need bitsandbytes, which is not installed",
+            cure="pip install 'jamak[worker]'; the demo's environment goes without it.",
+        )
 
 
 def _check_quantization(model: Any) -> None:

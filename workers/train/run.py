@@ -16,8 +16,9 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -162,11 +163,19 @@ def main(job_file: Path, workdir: Path) -> int:
             {
                 "base": result.base.model_dump(mode="json"),
                 "metrics": result.metrics,
-                "libraries": {name: version(name) for name in LIBRARIES},
+                "libraries": _versions(),
             }
         )
     )
     return 0
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # bitsandbytes is for 4-bit weights alone
+            found[name] = version(name)
+    return found
 
 
 def _end_with_parent() -> None:

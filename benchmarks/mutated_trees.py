@@ -1,0 +1,157 @@
+"""Copies of the tree in which one thing is broken at a time, and tests are run.
+
+Knows nothing of what the verdicts mean. A test is named by its function, wherever that stands:
+tests move from file to file more often than they are renamed.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LEFT_OUT = (".*", "__pycache__", "build", "*.egg-info", "results")
+SAID_LINES = 25
+"""Of pytest's output, for people."""
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::\w+)", re.MULTILINE)
+TEST = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    guarantee: str
+    file: str
+    code: str
+    """Stands in the file exactly once."""
+    broken: str
+    """Stands there instead."""
+    tests: tuple[str, ...]
+    """Functions; a file before one (`tests/unit/test_x.py::test_y`) where several have its name."""
+
+
+class Stale(Exception):
+    """A mutation does not fit the code or the tests any more."""
+
+
+def read_mutations(folder: Path) -> list[Mutation]:
+    """Raises ValueError: two of one name."""
+    found = [
+        Mutation(**{**row, "tests": tuple(row["tests"])})
+        for path in sorted(folder.glob("*.toml"))
+        for row in tomllib.loads(path.read_text())["mutation"]
+    ]
+    names = [mutation.name for mutation in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several mutations are called {', '.join(twice)}")
+    return found
+
+
+@dataclass
+class Tree:
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+    """For its tests, on top of ours."""
+
+    def __post_init__(self) -> None:
+        self._files: dict[str, list[str]] = defaultdict(list)
+        """Test -> where it stands."""
+        for path in sorted((self.root / "tests").rglob("test_*.py")):
+            for name in TEST.findall(path.read_text()):
+                self._files[name].append(path.relative_to(self.root).as_posix())
+        self._edits = 0
+
+    @classmethod
+    @contextmanager
+    def copied(cls, root: Path) -> Iterator["Tree"]:
+        with tempfile.TemporaryDirectory(prefix="jamak-tree-") as folder:
+            to = Path(folder) / "tree"
+            shutil.copytree(root, to, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+            yield cls(to)
+
+    def has(self, test: str) -> bool:
+        return "::" in test or len(self._files[test]) == 1
+
+    def place_of(self, test: str) -> str:
+        """Its node id. Raises Stale: none, or several of this name."""
+        if "::" in test:
+            return test
+        files = self._files[test]
+        if len(files) != 1:
+            raise Stale(f"{len(files)} tests are called {test}")
+        return f"{files[0]}::{test}"
+
+    def needs_servers(self, tests: Sequence[str]) -> bool:
+        places = [self.place_of(test) for test in tests if self.has(test)]
+        return not all(place.startswith("tests/unit/") for place in places)
+
+    def broken(self, mutation: Mutation) -> tuple[str, str]:
+        """The file as it is, and broken. Raises Stale: its code is not there exactly once."""
+        path = self.root / mutation.file
+        whole = path.read_text() if path.is_file() else ""
+        if (count := whole.count(mutation.code)) != 1:
+            raise Stale(f"{mutation.file} has its code {count} times")
+        return whole, whole.replace(mutation.code, mutation.broken)
+
+    @contextmanager
+    def mutated(self, mutation: Mutation) -> Iterator[None]:
+        """Raises Stale."""
+        whole, broken = self.broken(mutation)
+        path = self.root / mutation.file
+        self._write(path, broken)
+        try:
+            yield
+        finally:
+            self._write(path, whole)
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        # Python takes a compiled file for the right one by seconds and size.
+        self._edits += 1
+        moment = path.stat().st_mtime + 10 * self._edits
+        os.utime(path, (moment, moment))
+
+    def run(self, tests: Sequence[str], limit_s: float | None) -> tuple[int | None, str]:
+        """pytest's exit code, None if it took longer, and the end of what it said. Raises Stale."""
+        code, said = self._pytest(["-x", *(self.place_of(test) for test in tests)], limit_s)
+        return code, "\n".join(said.splitlines()[-SAID_LINES:])
+
+    def failing(self, tests: Sequence[str]) -> list[str]:
+        """Those that are red. Raises Stale: they cannot even be run."""
+        code, said = self._pytest(["-rfE", *(self.place_of(test) for test in tests)], None)
+        failed = set(FAILED.findall(said))
+        if code and not failed:
+            raise Stale("\n".join(said.splitlines()[-SAID_LINES:]))
+        return sorted(failed)
+
+    def _pytest(self, arguments: list[str], limit_s: float | None) -> tuple[int | None, str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        process = subprocess.Popen(
+            [*command, "--hypothesis-seed=0", *arguments],
+            cwd=self.root,
+            # Ahead of an installed package that points at the tree that was copied.
+            env={**os.environ, **self.env, "PYTHONPATH": str(self.root)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            return None, ""
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        return process.returncode, said

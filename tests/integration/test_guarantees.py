@@ -1,0 +1,186 @@
+"""Guarantees that no other test would notice the loss of, on a real Redis and a real S3 API: see
+benchmarks.mutants."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from producer.bucket.failures import redrive
+from producer.bucket.reconcile import Reconciler
+from producer.jobs.send import queue_of
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import History
+from shared.bucket.keys import failure_key, view_key
+from shared.bucket.records import VIEWS, Records
+from shared.bucket.registry import ADAPTER_FILES
+from shared.bucket.storage import ObjectStore
+from shared.errors import BadAdapter, JamakError
+from shared.messages import CaptionJob, ModelIdentity, Video
+from tests.adapters import publish
+from tests.backlogs import caption_of, failure_of
+from tests.work import Silent, taken, work_with
+from tests.world import World
+from workers.delivery.leases import Lease, Leases
+from workers.jobs.adapters import AdapterFollower
+from workers.tasks import MAX_ATTEMPTS, register_caption
+from workers.video.pool import DecoderPool
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def job(world: World, request: pytest.FixtureRequest) -> CaptionJob:
+    """Of a video that is not there: it must not even be looked for."""
+    key = f"{request.node.name}.mp4"
+    return world.job(Video(bucket=world.videos, key=key, etag="0" * 32, size_bytes=1))
+
+
+@pytest.fixture
+def decoders() -> Iterator[DecoderPool]:
+    pool = DecoderPool(1)  # starts none before it is asked
+    yield pool
+    pool.close()
+
+
+def test_what_has_its_record_is_not_captioned_again(
+    world: World, decoders: DecoderPool, job: CaptionJob
+) -> None:
+    assert Records(world.store, world.settings).write(job, caption_of(job))
+    assert work_with(world, Silent(), decoders).run(job, taken(world, job)) == "duplicate"
+
+
+@pytest.mark.parametrize("ending", VIEWS)
+def test_a_view_that_is_overtaken_shows_the_newer_one(
+    world: World, job: CaptionJob, ending: str
+) -> None:
+    oldest, older, newer = (
+        caption_of(job).model_copy(
+            update={"text": text, "created_at": datetime(2026, 1, day, tzinfo=UTC)}
+        )
+        for day, text in enumerate(("첫째", "둘째", "셋째"), start=1)
+    )
+    records = Records(world.store, world.settings)
+    records.render(oldest)
+
+    class Overtaken(ObjectStore):
+        """Before it writes the view with this ending, somebody renders the newer caption."""
+
+        def put(self, bucket: str, key: str, body: bytes, **options: Any) -> str:
+            if key.endswith(ending) and not overtaken:
+                overtaken.append(key)
+                records.render(newer)
+            return super().put(bucket, key, body, **options)
+
+    overtaken: list[str] = []
+    Records(Overtaken(), world.settings).render(older)
+    assert overtaken
+    for each in VIEWS:
+        key = view_key(world.prefix, job.video.bucket, job.video.key, each)
+        assert "셋째" in world.store.get(world.output, key).decode(), each
+
+
+def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:
+    Records(world.store, world.settings).write_failure(job, failure_of(job, "truncated"))
+    queue = queue_of("t4", bulk=True)
+    reconciler = Reconciler(world.settings, world.store, world.queues, lambda queue: 100)
+    before = world.waiting(queue)
+    told = reconciler.videos([job.video], job.recipe, "t4", queue)
+    assert (told.failed, told.missing, told.enqueued) == ({"truncated": 1}, 0, 0)
+    assert world.waiting(queue) == before
+
+
+def test_a_failure_goes_before_its_job_is_sent_again(world: World, job: CaptionJob) -> None:
+    """Whatever happens in between, reconcile finds the job missing."""
+    failure = failure_of(job, "truncated")
+    assert Records(world.store, world.settings).write_failure(job, failure)
+    key = failure_key(world.prefix, job)
+    queue, there = queue_of("t4", bulk=True), []
+    before = world.waiting(queue)
+
+    def room(queue: str) -> int:
+        there.append(world.store.exists(world.output, key))
+        return 1
+
+    redrive(world.store, world.settings, world.queues, [failure], room)
+    assert there == [False]
+    assert world.waiting(queue) == before + 1
+
+
+def test_what_was_lost_on_the_last_try_has_no_failure(world: World, job: CaptionJob) -> None:
+    """Whoever has the message now will say how it ends."""
+    failures: list[JamakError] = []
+
+    class Lost:
+        def run(self, job: CaptionJob, lease: Lease) -> None:
+            lease.lose()
+            lease.progress.tick("download")
+
+        def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
+            failures.append(error)
+
+    leases = Leases(world.queues, 1, dict)
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, Lost)  # type: ignore[arg-type, return-value]
+    payload = job.model_dump(mode="json")
+    item = f"0\n{History(attempt=MAX_ATTEMPTS).dump()}\n{json.dumps(payload)}"
+    world.queues.redis.lpush(f"{world.queues.prefix}caption.h100", item)
+    delivery = leases.receive(["caption.h100"], 5)
+    assert delivery is not None
+    task = app.tasks[CAPTION_TASK]
+    task.push_request(properties={"delivery_tag": delivery.lease})
+    try:
+        task.run(payload)
+    finally:
+        task.pop_request()
+    assert failures == []
+
+
+def published(world: World, folder: Path, digit: str) -> tuple[ModelIdentity, str]:
+    """An adapter that is the one in use, of a base of its own."""
+    base = ModelIdentity(id="m", revision="r", weights_sha256=digit * 64)
+    for name in ADAPTER_FILES:
+        (folder / name).write_bytes(b"content")
+    version = publish(world.registry, folder, base).version
+    world.registry.activate(base.weights_sha256, version)
+    return base, version
+
+
+def test_an_adapter_that_cannot_be_fetched_now_is_fetched_later(
+    world: World, tmp_path: Path
+) -> None:
+    base, version = published(world, tmp_path, "e")
+    captioner = Silent()
+    follower = AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None)
+    key = f"{world.prefix}adapters/{base.weights_sha256[:12]}/{version}/manifest.json"
+    manifest = world.store.get(world.output, key)
+    world.store.delete(world.output, key)
+    follower.look()
+    assert captioner.adapters == []
+    world.store.put(world.output, key, manifest)
+    follower.look()
+    assert captioner.adapters == [version]
+
+
+def test_a_refused_adapter_is_not_used(world: World, tmp_path: Path) -> None:
+    class Choosy(Silent):
+        def validate_adapter(self, *args: Any) -> None:
+            raise BadAdapter("of another shape")
+
+    base, _ = published(world, tmp_path, "f")
+    captioner = Choosy()
+    AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None).look()
+    assert captioner.adapters == []
+
+
+def test_who_finds_nothing_waits_to_be_woken(world: World) -> None:
+    """Hundreds of idle workers that only ask would keep Redis busy."""
+    leases = Leases(world.queues, 1, dict)
+    began = time.monotonic()
+    assert leases.receive(["caption.a100"], 0.4) is None
+    assert time.monotonic() - began > 0.3

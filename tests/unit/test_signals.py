@@ -1,0 +1,73 @@
+"""A signal is heard whatever the main thread does."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+DEAF = "import hashlib; print('up', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+"""Minutes in a library of C that knows no signals."""
+STUCK = "import time\ntry:\n  print('up', flush=True); time.sleep(99)\nfinally: time.sleep(99)"
+"""It is interrupted, and then what it does last hangs."""
+
+
+def ended(program: str, *numbers: signal.Signals) -> int:
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "up\n"
+            for number in numbers:
+                process.send_signal(number)
+            return process.wait(30)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_ends_although_its_main_thread_is_deaf(number: signal.Signals) -> None:
+    start = "from shared.signals import end_on_signal; end_on_signal(lambda: 0.1)\n"
+    assert ended(start + DEAF, number) == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "number", "code"),
+    [(DEAF, signal.SIGTERM, 143), (STUCK, signal.SIGTERM, 143), (STUCK, signal.SIGINT, 130)],
+)
+def test_a_command_ends_although_something_hangs(
+    program: str, number: signal.Signals, code: int
+) -> None:
+    start = "from shared.signals import interrupt_on_signal; interrupt_on_signal()\n"
+    assert ended(start + program, number) == code
+
+
+def test_a_command_tidies_up() -> None:
+    start = "from shared.signals import interrupt_on_signal; interrupt_on_signal()\n"
+    body = "import sys, time\ntry:\n  print('up', flush=True); time.sleep(99)\nfinally: sys.exit(7)"
+    assert ended(start + body, signal.SIGTERM) == 7
+
+
+def test_whoever_takes_a_signal_over_decides() -> None:
+    taken: Sequence[str] = (
+        "import signal, sys, time",
+        "from shared.signals import end_on_signal",
+        "end_on_signal(lambda: 0.0)",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))",
+        "print('up', flush=True)",
+        "time.sleep(99)",
+    )
+    assert ended("\n".join(taken), signal.SIGTERM) == 5
+
+
+def test_what_is_set_last_counts() -> None:
+    again: Sequence[str] = (
+        "import os, time",
+        "from shared.signals import end_on_signal, on_signal",
+        "end_on_signal(lambda: 0.0)",
+        "on_signal(lambda number: os._exit(40 + number))",
+        "print('up', flush=True)",
+        "time.sleep(99)",
+    )
+    assert ended("\n".join(again), signal.SIGTERM) == 40 + signal.SIGTERM
