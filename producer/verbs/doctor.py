@@ -3,12 +3,13 @@
 import os
 from dataclasses import asdict
 
+import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
 from producer.verbs.checks import Found, checks_of, examine
 from producer.verbs.console import AsJson, Grid, out, print_json
-from shared.errors import ConfigError, Unfinished
+from shared.errors import ConfigError
 from shared.settings import PREFIX, Settings, unknown_variables, wrong_variables
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -21,11 +22,14 @@ def doctor(as_json: AsJson = False) -> None:
     """
     found = look()
     failed = [one for one in found if one.status == "failed"]
-    told = {"ok": not failed, "checks": [asdict(one) for one in found]}
-    if as_json and not failed:
-        print_json(told)
-    elif as_json:
-        pass
+    if as_json:
+        print_json(
+            {
+                "ok": not failed,
+                "checks": [asdict(one) for one in found],
+                **({"error": _error(len(failed))} if failed else {}),
+            }
+        )
     elif out.is_terminal:
         out.print(_table(found))
     else:
@@ -33,12 +37,17 @@ def doctor(as_json: AsJson = False) -> None:
             line = f"{one.status}\t{one.check}\t{one.found}"
             print(f"{line}\t{one.cure}" if one.cure else line)
     if failed:
-        raise NotReady(f"{len(failed)} of {len(found)} checks failed", told=told)
+        raise typer.Exit(ConfigError.exit_code)
 
 
-class NotReady(Unfinished):
-    reason = "not_ready"
-    exit_code = ConfigError.exit_code
+def _error(failed: int) -> dict[str, object]:
+    """As every verb's failure looks to programs."""
+    return {
+        "reason": "not_ready",
+        "message": f"{failed} checks failed",
+        "cure": "Each of them has its own.",
+        "exit_code": ConfigError.exit_code,
+    }
 
 
 def look() -> list[Found]:
