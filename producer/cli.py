@@ -1,85 +1,165 @@
-"""The `jamak` command. Its verbs come from the entry-point group `jamak.verbs`.
+"""The `jamak` command: how it starts, and how it ends, with which code (shared/errors.py).
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 78 something must be configured first.
+Knows no verb: those are in `producer/verbs/lazy.py`. What takes time to import is imported where
+Ctrl-C is caught.
 """
 
+import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, requires
+import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-
-from producer.verbs.origin import named_by
-from shared.errors import ConfigError, JamakError, NoSuchBucket
+from shared.errors import ConfigError, JamakError, NoSuchBucket, Unfinished, UsageError
 from shared.signals import interrupt_on_signal
 
-EX_CONFIG = 78
-"""sysexits.h"""
+COMPLETING = "_JAMAK_COMPLETE"
+"""Set by the shell that asks what may come next."""
+
+
+class NotInstalled(JamakError):
+    reason = "not_installed"
+
+
+class Unexpected(JamakError):
+    """A fault of ours, or of the machine."""
+
+    reason = "unexpected"
 
 
 def main() -> NoReturn:
-    """Build the command from the installed verbs, run it, and explain what goes wrong."""
     interrupt_on_signal()
-    app = typer.Typer(
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        help="An S3 bucket of videos in, Korean captions out.",
-    )
-    for entry in sorted(entry_points(group="jamak.verbs"), key=lambda entry: entry.name):
-        verb = _load(entry)
-        if isinstance(verb, typer.Typer):
-            app.add_typer(verb, name=entry.name)
-        else:
-            app.command(entry.name)(verb)
     try:
-        app()
-    except ModuleNotFoundError as error:
-        extra = _extra_of(error.name or "")
-        if extra is None:
-            raise
-        _stop(f"this needs {error.name}", f"pip install 'jamak[{extra}]'", 1)
-    except NoSuchBucket as error:
-        told = error.named(named_by(error.bucket, sys.argv[1:], os.environ))
-        _stop(str(told), told.cure, EX_CONFIG)
-    except ConfigError as error:
-        _stop(str(error), error.cure, EX_CONFIG)
-    except JamakError as error:
-        _stop(str(error), error.cure, 1)
-    sys.exit(0)
+        from shared.console import speak_in_any_encoding
 
-
-def _load(entry: EntryPoint) -> typer.Typer | Callable[..., Any]:
-    """A verb whose extra is not installed stays in the list, and says so when it is called."""
-    try:
-        verb: typer.Typer | Callable[..., Any] = entry.load()
-    except ModuleNotFoundError as error:
-        missing = error
-
-        def verb() -> None:
-            raise missing
-
-        verb.__doc__ = f"(needs {missing.name})"
-    return verb
-
-
-def _stop(message: str, cure: str, code: int) -> NoReturn:
-    err = Console(stderr=True)
-    err.print("[red]jamak:[/red]", escape(message), highlight=False, soft_wrap=True)
-    if cure:
-        err.print(f"  {escape(cure)}", highlight=False, soft_wrap=True)
+        speak_in_any_encoding()
+        if isinstance(sys.stdin, io.TextIOWrapper):  # addresses are UTF-8, whatever the locale says
+            sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        # A second one ends it at once, whatever it is waiting for.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read has seen enough. What is buffered must not fail once more at the exit.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line, and explain what goes wrong; the exit code.
+
+    Raises:
+        KeyboardInterrupt, BrokenPipeError: for `main`.
+    """
+    import typer
+
+    from producer.verbs.lazy import root
+    from shared.console import asks_for_json
+
+    if COMPLETING in os.environ:
+        from producer.verbs.completion import complete
+
+        return complete(root())
+    usage_errors: Any = typer.BadParameter.__base__  # all of them, of any version of Typer
+    try:
+        arguments = [_readable(argument) for argument in arguments]
+        with root().make_context("jamak", arguments) as context:
+            context.command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.Abort:  # a question was answered with no
+        return JamakError.exit_code
+    except usage_errors as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
+            return UsageError.exit_code
+        return _explain(_as_ours(error), asks_for_json(arguments))
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        return _explain(_understood(error, arguments), asks_for_json(arguments))
+    return 0
+
+
+def _understood(error: Exception, arguments: list[str]) -> JamakError:
+    """What is no error of ours is shown with where it came from, unless the world explains it."""
+    if isinstance(error, NoSuchBucket):
+        from producer.verbs.origin import named_by
+
+        error = error.named(named_by(error.bucket, arguments, os.environ))
+        if error.named_by.startswith("the "):  # argument or option; else it is a variable
+            return UsageError(str(error), cure=error.cure)
+    if isinstance(error, JamakError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
+        return NotInstalled(f"this needs {error.name}", cure=f"pip install 'jamak[{extra}]'")
+    if isinstance(error, UnicodeEncodeError):
+        lacks = f"the encoding of this machine, {error.encoding}, lacks {error.object!r}"
+        return ConfigError(lacks, cure="Set LC_ALL=C.UTF-8, or PYTHONUTF8=1.")
+    if isinstance(error, UnicodeDecodeError):
+        return UsageError(f"what is read is not UTF-8: {error}", cure="Write it in UTF-8.")
+    if isinstance(error, OSError) and error.filename is not None:
+        return Unexpected(f"{error.filename}: {error.strerror}", cure="Check its path and rights.")
+    traceback.print_exception(error)
+    return Unexpected(f"{type(error).__name__}: {error}", cure="This should not happen: report it.")
+
+
+def _as_ours(error: Any) -> UsageError:
+    """A command line that Typer does not understand."""
+    context = error.ctx
+    usage = " ".join(context.get_usage().split())
+    return UsageError(
+        error.format_message(), cure=f"{usage}  (more: {context.command_path} --help)"
+    )
+
+
+def _explain(error: JamakError, as_json: bool) -> int:
+    from rich.markup import escape
+
+    from shared.console import err, print_json
+
+    message = str(error)
+    if as_json:
+        told = {
+            "reason": error.reason,
+            "message": message,
+            "cure": error.cure,
+            "exit_code": error.exit_code,
+        }
+        print_json({**(error.told if isinstance(error, Unfinished) else {}), "error": told})
+    err.print("[red]jamak:[/red]", escape(message), highlight=False)
+    if error.cure:
+        err.print(f"  {escape(error.cure)}", highlight=False)
+    return error.exit_code
+
+
+def _readable(argument: str) -> str:
+    """Addresses are UTF-8, whatever the locale says; a file's name is as its folder has it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    raw = os.fsencode(argument)
+    if argument.isascii() or Path(argument).exists():
+        return argument
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{raw!r} is not UTF-8", cure="Write it in UTF-8.") from error
 
 
 def _extra_of(module: str) -> str | None:
     """The extra of this distribution that brings a module; None: it is not one of ours."""
-    root = module.split(".")[0]
-    known = {name.lower().replace("_", "-") for name in packages_distributions().get(root, [root])}
+    from importlib.metadata import packages_distributions, requires
+
+    top = module.split(".")[0]
+    known = {name.lower().replace("_", "-") for name in packages_distributions().get(top, [top])}
     for requirement in requires("jamak") or []:
         name = re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
         extra = re.search(r"""extra == ['"](\w+)['"]""", requirement)

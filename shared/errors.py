@@ -2,6 +2,7 @@
 
     JamakError
     ├── ConfigError            the operator must change something; the process refuses to start
+    │   ├── UsageError                               what was typed: an argument is wrong
     │   ├── NoSuchBucket  NoSuchQueue                what is named is not there
     │   ├── BadCredentials  WrongRegion              S3 or SQS do not know who asks
     │   └── BrokerRefuses                            Redis answers, and does not let us in
@@ -16,6 +17,7 @@
     │       ├── NewerMessage       written by a newer Jamak
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
+    ├── Unfinished             a command did a part of its work
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
@@ -30,6 +32,15 @@
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
 (facts as data). Foreign errors are translated where they enter; unknown ones are left alone.
+
+The branch says with which code a process ends, too, and each code has one meaning:
+
+    0   done
+    1   it was tried and failed, or a part of it did
+    2   an argument is wrong: it cannot be understood, or names what is not there
+    78  something must be configured first: a variable, a bucket, a right (EX_CONFIG of sysexits.h)
+
+A process that a signal ends says 128 and the signal's number: 130 after Ctrl-C.
 """
 
 from typing import Any, ClassVar
@@ -39,6 +50,7 @@ class JamakError(Exception):
     """`str(error)` says what is wrong with which input; `cure` says what to do about it."""
 
     reason: ClassVar[str] = "error"
+    exit_code: int = 1
     cure: str = ""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
@@ -50,6 +62,21 @@ class JamakError(Exception):
 
 class ConfigError(JamakError):
     reason = "config"
+    exit_code = 78
+
+
+class UsageError(ConfigError):
+    """Args:
+    argument: its name, where the value alone does not tell: `--since`.
+    """
+
+    reason = "usage"
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, cure: str | None = None, argument: str = "", **evidence: Any
+    ) -> None:
+        super().__init__(f"{argument}: {message}" if argument else message, cure=cure, **evidence)
 
 
 class NoSuchBucket(ConfigError):
@@ -142,6 +169,20 @@ class Conflict(JamakError):
 class Cancelled(JamakError):
     reason = "cancelled"
     cure = "Nothing to do: send it again if it is still wanted."
+
+
+class Unfinished(JamakError):
+    """Args:
+    told: what was done all the same, as `--json` shows it beside the error.
+    """
+
+    reason = "unfinished"
+
+    def __init__(
+        self, message: str, *, cure: str | None = None, told: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, cure=cure)
+        self.told = told or {}
 
 
 class Reject(JamakError):

@@ -51,18 +51,25 @@ def _listen(heard: int, handler: object, react: Callable[[int], None]) -> None:
     os.close(heard)
 
 
-def end_on_signal(stop: Callable[[], float]) -> None:
-    """For a process that may be killed at any moment: it ends in time, with exit code 0.
+def end_on_signal(stop: Callable[[], float]) -> Callable[[], bool]:
+    """For a process that may be killed at any moment: it ends in time, with exit code 0; after
+    SIGINT, which a person sends, with 130.
 
     Args:
         stop: asks everything to end by itself, and says for how many seconds it may.
+
+    Returns:
+        Whether it was SIGINT, to be asked at the end.
     """
+    heard: list[int] = []
 
     def react(number: int) -> None:
+        heard.append(number)
         time.sleep(stop())
-        os._exit(0)
+        os._exit(128 + number if number == signal.SIGINT else 0)
 
     on_signal(react)
+    return lambda: signal.SIGINT in heard
 
 
 def interrupt_on_signal() -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from shared.errors import ConfigError
+from shared.bucket.keys import place_of
+from shared.console import AsJson, Grid, err, out, print_json
+from shared.errors import Missing, UsageError
 from shared.settings import load_settings
 from workers.jobs.addresses import source_at
 from workers.jobs.decoders import decoders_of
@@ -21,8 +21,6 @@ from workers.video.sampling import Request, Sample
 THUMBNAIL = Shape(180, None)
 EXAMPLE = "video.mp4, s3://bucket/key or https://host/video.mp4"
 
-out, err = Console(), Console(stderr=True)
-
 
 def frames(
     address: Annotated[str, typer.Argument(help=EXAMPLE)],
@@ -33,13 +31,18 @@ def frames(
     sheet: Annotated[
         Path | None, typer.Option("--out", dir_okay=False, help="A contact sheet: sheet.png")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Which frames of a video the model would see, and what it takes to get them."""
     if sheet is not None and not sheet.parent.is_dir():
-        raise ConfigError(f"{sheet.parent} is no folder", cure="Create it first.")
+        raise UsageError(f"{sheet.parent} is no folder", cure="Create it first.", argument="--out")
     settings = load_settings()
-    source = source_at(address, settings)
+    if "://" in address:
+        place_of(address)  # before anything is asked for
+    try:
+        source = source_at(address, settings)
+    except Missing as error:
+        raise UsageError(str(error), cure="Check the address.") from error
     pool = decoders_of(settings, 1, settings.scratch_dir)
     request = Request(count, shape=THUMBNAIL, strategy="adaptive" if adaptive else "uniform")
     try:
@@ -54,7 +57,7 @@ def frames(
         pool.close()
     told = _told(source.name, source.size_bytes, info, sample, fetched, whole)
     if as_json:
-        out.print_json(data=told)
+        print_json(told)
         return
     _show(told)
     if sheet is not None:
@@ -87,7 +90,7 @@ def _told(
 
 
 def _show(told: dict[str, object]) -> None:
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("video", escape(str(told["video"])))
     table.add_row(
         "picture", f"{told['codec']} {told['width']}x{told['height']}, {told['duration_s']} s"

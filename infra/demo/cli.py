@@ -1,6 +1,5 @@
 """`jamak demo`: the whole system on this machine, once, before your eyes."""
 
-import json
 import os
 import shlex
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from infra.demo.budgets import Budgeted, show_budgets
 from infra.demo.lesson import demo_takes
@@ -24,6 +22,7 @@ from infra.local.stack import LocalStack
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.cards import GPU_CLASSES
+from shared.console import AsJson, err, out, print_json
 from shared.settings import load_settings
 
 GpuClass = StrEnum("GpuClass", {name: name for name in GPU_CLASSES})  # typer needs an enum
@@ -46,14 +45,12 @@ def demo(
         typer.Option(help="Caption with this card class's budget, and show the classes below it."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running, until Ctrl-C.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on the last line of stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """All of Jamak on this machine: films in, captions out, an adapter learnt and rolled back."""
     stop_in_order()
     started = time.monotonic()
-    console = Console(stderr=as_json)
+    console = err if as_json else out
     steps = Steps(console)
     with ExitStack() as running:
         with steps.step("starting Redis, S3 and the processes of the Procfile"):
@@ -68,9 +65,10 @@ def demo(
         console.print(captions_table(told))
         failed = sum(one.failed for one in told)
         if failed:
-            if as_json:
-                print_result(told, [], None, started)
-            raise DemoFailed(f"captioning: {failed} films got no caption")
+            raise DemoFailed(
+                f"captioning: {failed} films got no caption",
+                told=as_result(told, [], None, time.monotonic() - started),
+            )
         budgets: list[Budgeted] = []
         if card:
             budgets = show_budgets(steps, stack, screening, card.value)
@@ -83,15 +81,15 @@ def demo(
         if keep:
             env = stack.directory / "env.sh"
             path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-            env.write_text(f"{stack.exports()}\n{path}\n")
-            Console(stderr=True).print(
+            env.write_text(f"{stack.exports()}\n{path}\n", encoding="utf-8")
+            err.print(
                 KEPT.format(env=env, bucket=stack.videos_bucket), highlight=False, soft_wrap=True
             )
         else:
             with steps.step("stopping everything"):
                 running.close()
         if as_json:
-            print_result(told, budgets, lesson, started)
+            print_json(as_result(told, budgets, lesson, time.monotonic() - started))
         if keep:
             stack.wait()
 
@@ -104,13 +102,6 @@ def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int)
         paths = screening.film(takes, folder, step.advance)
     with steps.step("uploading and captioning", n) as step:
         return screening.captions(screening.show(takes, paths, "demo/"), step.advance)
-
-
-def print_result(
-    told: list[Told], budgets: list[Budgeted], lesson: Lesson | None, started: float
-) -> None:
-    result = as_result(told, budgets, lesson, time.monotonic() - started)
-    print(json.dumps(result, ensure_ascii=False), flush=True)
 
 
 def as_result(

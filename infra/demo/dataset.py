@@ -122,7 +122,7 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
-        index = json.loads((folder / "films.json").read_text())
+        index = json.loads((folder / "films.json").read_text(encoding="utf-8"))
         return cls(
             [Film(_scene(one["caption"]), one["first"], one["frames"]) for one in index],
             np.load(folder / "pixels.npy", mmap_mode="r"),
@@ -152,7 +152,7 @@ def make_dataset(curriculum: Curriculum, folder: Path) -> None:
     index = [
         {"caption": caption(one.scene), "first": one.first, "frames": one.frames} for one in films
     ]
-    (folder / "films.json").write_text(json.dumps(index, ensure_ascii=False))
+    (folder / "films.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
 
 
 def normalised(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

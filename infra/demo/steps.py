@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shared.errors import JamakError
+from shared.errors import JamakError, Unfinished
 
 
-class DemoFailed(JamakError):
+class DemoFailed(Unfinished):
     """A step of the demo did not end as it should."""
 
     reason = "demo_failed"

@@ -1,17 +1,18 @@
 """What the demo shows of what it did."""
 
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
 from infra.demo.budgets import Budgeted
 from infra.demo.screening import Told
 from infra.demo.teaching import Lesson, right_share
+from shared.console import Grid
 
 MARK = {True: "[green]✓[/green]", False: "[red]✗[/red]"}
 
 
-def captions_table(told: list[Told]) -> Table:
-    table = Table("video", _text("caption"), _text("reference"), "ok", "seconds", show_lines=True)
+def captions_table(told: list[Told]) -> Grid:
+    table = Grid("video", _text("caption"), _text("reference"), "ok", "seconds", show_lines=True)
     for one in told:
         table.add_row(
             one.key,
@@ -23,8 +24,8 @@ def captions_table(told: list[Told]) -> Table:
     return table
 
 
-def budgets_table(budgets: list[Budgeted]) -> Table:
-    table = Table(
+def budgets_table(budgets: list[Budgeted]) -> Grid:
+    table = Grid(
         "class",
         "frames",
         "visual tokens\n(of a 7B model)",
@@ -47,9 +48,9 @@ def budgets_table(budgets: list[Budgeted]) -> Table:
     return table
 
 
-def lesson_table(lesson: Lesson) -> Table:
+def lesson_table(lesson: Lesson) -> Grid:
     metrics = lesson.outcome.metrics
-    table = Table(
+    table = Grid(
         "video",
         _text("before"),
         _text(f"with adapter {lesson.outcome.version}"),
@@ -71,4 +72,4 @@ def lesson_table(lesson: Lesson) -> Table:
 
 def _text(title: str) -> Column:
     """Sentences of several lines: Korean may be cut between any two syllables."""
-    return Column(title, overflow="fold", ratio=1)
+    return Column(title, ratio=1)

@@ -15,7 +15,7 @@ def read_procfile(path: Path = ROOT / "Procfile") -> dict[str, str]:
         ConfigError: there is none.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no {path}", cure="Run the local stack from a checkout of the repository."

@@ -154,7 +154,7 @@ def read_backlog(
 
 
 def turn(store: ObjectStore, settings: Settings, name: str, state: State) -> None:
-    """Raises ConfigError: there is no such backlog, or it was cancelled."""
+    """Raises UsageError: there is no such backlog, or it was cancelled."""
     backlog = Backlog(store, settings, name)
     backlog.manifest()
     backlog.turn(state)

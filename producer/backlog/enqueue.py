@@ -13,7 +13,7 @@ from shared.bucket.keys import parse_uri
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import ConfigError, Missing
+from shared.errors import Missing, UsageError
 from shared.messages import CaptionJob, Recipe
 from shared.settings import CardName, Settings
 from shared.web.addresses import Addresses
@@ -62,7 +62,7 @@ class Enqueuer:
         """One video is enqueued then; a prefix has become a backlog that is to be scanned.
 
         Raises:
-            ConfigError: nothing is there.
+            UsageError: nothing is there.
             Forbidden: it cannot be read.
         """
         if not uri.startswith("s3://") and "://" in uri:
@@ -74,7 +74,7 @@ class Enqueuer:
             except Missing:
                 pass  # then it is a prefix
         if not self._store.list_page(bucket, key)[0]:
-            raise ConfigError(f"nothing is at {uri}", cure="Check the bucket and the key.")
+            raise UsageError(f"nothing is at {uri}", cure="Check the bucket and the key.")
         if self._dry_run:
             return self._count(uri)
         name = new_name("enqueue")

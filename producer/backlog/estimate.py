@@ -35,7 +35,11 @@ class Prices:
 
 
 def prices() -> Prices:
-    return Prices(**json.loads((resources.files("producer.backlog") / "prices.json").read_text()))
+    return Prices(
+        **json.loads(
+            (resources.files("producer.backlog") / "prices.json").read_text(encoding="utf-8")
+        )
+    )
 
 
 def estimates(jobs: int, workers: list[WorkerSeen], priced: Prices) -> list[Estimate]:

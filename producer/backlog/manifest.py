@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Conflict, Missing
+from shared.errors import Conflict, Missing, UsageError
 from shared.messages import Message, Recipe, Video, decode
 from shared.settings import CardName, Settings
 
@@ -71,23 +71,23 @@ class Backlog:
         self._folder = f"{settings.output_prefix}backlogs/{name}/"
 
     def create(self, manifest: Manifest) -> None:
-        """Raises ConfigError: the name is taken, or is none."""
+        """Raises UsageError: the name is taken, or is none."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", self.name):
-            raise ConfigError(
+            raise UsageError(
                 f"{self.name!r} is no name of a backlog",
                 cure="Use at most 63 lower case letters, digits, dots and hyphens.",
             )
         try:
             self._put("manifest.json", manifest, None)
         except Conflict as error:
-            raise ConfigError(
+            raise UsageError(
                 f"there is a backlog {self.name} already",
                 cure="Take another name; `jamak backlog list` shows them.",
             ) from error
         self.cursor()
 
     def manifest(self) -> tuple[Manifest, str]:
-        """With its ETag. Raises ConfigError: there is no such backlog."""
+        """With its ETag. Raises UsageError: there is no such backlog."""
         try:
             body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}manifest.json")
         except Missing as error:
@@ -102,7 +102,7 @@ class Backlog:
         """With its ETag. A backlog that is just being created has none yet, and gets one.
 
         Raises:
-            ConfigError: there is no such backlog.
+            UsageError: there is no such backlog.
         """
         try:
             body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
@@ -131,11 +131,11 @@ class Backlog:
         return self.move(lambda cursor: _moved(cursor, fed=max(cursor.fed, fed)))
 
     def turn(self, state: State) -> Cursor:
-        """Raises ConfigError: it was cancelled."""
+        """Raises UsageError: it was cancelled."""
 
         def change(cursor: Cursor) -> Cursor:
             if cursor.state == "cancelled" != state:
-                raise ConfigError(
+                raise UsageError(
                     f"{self.name} was cancelled",
                     cure="Start another backlog of the same source: what is captioned is skipped.",
                 )
@@ -177,8 +177,8 @@ class Backlog:
         )
 
 
-def no_backlog(name: str) -> ConfigError:
-    return ConfigError(f"there is no backlog {name}", cure="`jamak backlog list` shows them.")
+def no_backlog(name: str) -> UsageError:
+    return UsageError(f"there is no backlog {name}", cure="`jamak backlog list` shows them.")
 
 
 def backlog_names(store: ObjectStore, settings: Settings) -> Iterator[str]:

@@ -15,7 +15,7 @@ from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Conflict, JamakError, Missing
+from shared.errors import Conflict, JamakError, Missing
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
 
@@ -30,7 +30,7 @@ def create(
     """An empty backlog, to be scanned.
 
     Raises:
-        ConfigError: the source is none, the name is taken.
+        UsageError: the source is none, the name is taken.
     """
     open_source(source, store, settings)
     backlog = Backlog(store, settings, name)
@@ -74,7 +74,7 @@ def scan(
     """Write the shards that are not there yet.
 
     Raises:
-        ConfigError: another process scans it at this moment, or deleted it.
+        Conflict: another process scans it at this moment, or deleted it.
         NoVideos: nothing of the source is a video.
     """
     manifest, etag = backlog.manifest()
@@ -100,7 +100,7 @@ def scan(
         try:
             etag = backlog.save(manifest, etag)
         except (Conflict, Missing) as error:
-            raise ConfigError(
+            raise Conflict(
                 f"{backlog.name} is scanned by another process, too, or was deleted",
                 cure="`jamak backlog status` shows how it goes.",
             ) from error

@@ -17,7 +17,7 @@ from producer.uploads.events import is_video_key
 from shared.bucket.keys import is_output, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import ConfigError, Forbidden, Missing, NoSuchBucket
+from shared.errors import ConfigError, Forbidden, Missing, NoSuchBucket, UsageError
 from shared.messages import Video
 from shared.settings import Settings
 
@@ -51,7 +51,7 @@ def open_source(text: str, store: ObjectStore, settings: Settings) -> Source:
         return Prefix(bucket, key, store, settings)
     if text == "-" or Path(text).is_file():
         return KeyList(text, store, settings)
-    raise ConfigError(
+    raise UsageError(
         f"SOURCE: {text!r} is no source of videos",
         cure="Name s3://bucket/prefix, the manifest.json of an S3 Inventory, a file with an "
         "s3://bucket/key in each line, or - for standard input.",
@@ -104,7 +104,7 @@ class KeyList:
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         if after and self._path == "-":
-            raise ConfigError(
+            raise UsageError(
                 "standard input is gone: it cannot be scanned further",
                 cure="Start a backlog of the same keys again; what is captioned is skipped.",
             )
@@ -122,7 +122,7 @@ class KeyList:
                 try:
                     bucket, key = parse_uri(text)
                 except ConfigError as error:
-                    raise ConfigError(
+                    raise UsageError(
                         f"line {number} of {self._path}: {error}", cure=error.cure
                     ) from error
                 yield number, bucket, key, None, None, unwanted(self._settings, bucket, key)

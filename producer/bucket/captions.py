@@ -7,7 +7,7 @@ from producer.jobs.recipes import recipe_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.bucket.videos import video_of
-from shared.errors import ConfigError, JamakError, Missing
+from shared.errors import JamakError, Missing, UsageError
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
 
@@ -20,7 +20,7 @@ def newest(store: ObjectStore, settings: Settings, bucket: str, key: str) -> Cap
     """What the view shows; without a view, the record or the failure by today's recipe.
 
     Raises:
-        ConfigError: there is no such video.
+        UsageError: there is no such video.
         NoCaption: it has neither.
     """
     records = Records(store, settings)
@@ -33,7 +33,7 @@ def newest(store: ObjectStore, settings: Settings, bucket: str, key: str) -> Cap
     try:
         video = video_of(store.head(bucket, key))
     except Missing as error:
-        raise ConfigError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
+        raise UsageError(f"s3://{bucket}/{key} does not exist", cure="Check the key.") from error
     job = CaptionJob(video=video, recipe=recipe_of(settings))
     found = records.find(job) or records.find_failure(job)
     if found is None:

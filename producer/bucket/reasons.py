@@ -3,7 +3,7 @@
 import difflib
 
 from shared import errors
-from shared.errors import ConfigError, Draining, JamakError, LeaseLost, NotForMe, Reject, Retry
+from shared.errors import Draining, JamakError, LeaseLost, NotForMe, Reject, Retry, UsageError
 
 NEVER_FAILURES = (LeaseLost, Draining, NotForMe)
 """Of these the job goes to somebody else (workers/tasks.py)."""
@@ -27,12 +27,12 @@ def known_reasons() -> list[str]:
 
 
 def check_reason(reason: str) -> str:
-    """Raises ConfigError: no failure ever has it."""
+    """Raises UsageError: no failure ever has it."""
     known = known_reasons()
     if reason in known:
         return reason
     near = difflib.get_close_matches(reason.lower().replace("-", "_"), known, n=1)
-    raise ConfigError(
+    raise UsageError(
         f"--reason: no failure has the reason {reason!r}"
         + (f"; did you mean {near[0]}?" if near else ""),
         cure=f"The reasons are {', '.join(known)}.",

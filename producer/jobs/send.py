@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from shared import telemetry
 from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.transport import rendered
 from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, Recipe
@@ -34,6 +33,8 @@ def messages(jobs: Iterable[CaptionJob]) -> list[str]:
 
     Jobs that share a recipe, the very object, share the work on it.
     """
+    from shared.broker.transport import rendered  # brings kombu: for those who send
+
     recipes: dict[int, tuple[Recipe, str, str]] = {}
     made = []
     for job in jobs:

@@ -11,18 +11,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
-
-from celery import Celery
+from typing import TYPE_CHECKING, Any, Literal
 
 from producer.jobs.in_flight import first_argument, in_flight, remove
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerUnavailable, ConfigError, Conflict, Missing, Reject
+from shared.errors import BrokerUnavailable, Conflict, Reject, UsageError
 from shared.messages import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 READERS = 16
 """Jobs read at once: each is a few small objects."""
@@ -68,14 +69,14 @@ class TrainingJob:
 class Training:
     """The training jobs of one output and one Redis."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, app: Celery) -> None:
+    def __init__(self, settings: Settings, store: ObjectStore, app: "Celery") -> None:
         self._store, self._app, self._queues = store, app, queues_of(app)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
 
     def submit(self, job: TrainJob) -> None:
-        """Raises ConfigError: the data is not there. BrokerUnavailable: Redis does not take it."""
+        """Raises UsageError: the data is not there. BrokerUnavailable: Redis does not take it."""
         if not self._store.exists(*parse_uri(job.data)):
-            raise ConfigError(f"{job.data} does not exist", cure="See docs/training.md.")
+            raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
         self._records.ask(job)
         try:
             with reaching_redis():
@@ -216,8 +217,8 @@ def _job_id(item: bytes) -> str | None:
     return str(found) if found else None
 
 
-def _unknown(job_id: str) -> Missing:
-    return Missing(f"there is no training job {job_id}", cure="`jamak train list` shows them.")
+def _unknown(job_id: str) -> UsageError:
+    return UsageError(f"there is no training job {job_id}", cure="`jamak train list` shows them.")
 
 
 def _ended(outcome: TrainOutcome) -> Reject:

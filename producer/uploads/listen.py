@@ -270,15 +270,18 @@ def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQ
     """Until SIGTERM or SIGINT. Waits for what is not there yet.
 
     Raises:
+        KeyboardInterrupt: after SIGINT, when all is in order.
         ConfigError: it cannot work like this.
     """
     url = queue_url(settings)  # before the region is asked for
     sqs, health = sqs_client(), LoopHealth()
     listener: Listener | None = None
-    end_on_signal(lambda: listener.stop() if listener else 0.0)
+    interrupted = end_on_signal(lambda: listener.stop() if listener else 0.0)
     readings = events_reading(sqs, url, cache(partial(dead_letters_of, sqs, url)))
     registry = registry_of("listener", *readings)
     serve(health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)
     listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues, health))
     listener.run()
+    if interrupted():
+        raise KeyboardInterrupt

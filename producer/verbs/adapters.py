@@ -6,18 +6,22 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from producer.verbs.console import AsJson, out, print_json
+from producer.verbs import completion
+from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.messages import AdapterManifest, Pointer
 from shared.settings import Settings, load_settings
 
 READERS = 16
 """Objects read at once."""
+
+Version = Annotated[
+    str, typer.Argument(help="Or the start of it.", autocompletion=completion.adapters)
+]
 
 adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use.")
 
@@ -49,22 +53,21 @@ def adapters_list(as_json: AsJson = False) -> None:
             }
         )
         return
-    table = Table("version", "use", "held out", "training", "data", "made")
+    table = Grid("version", "use", "held out", "training", "data", "made", wide=("weights",))
     for item in found:
         pointer = pointers[item.base.weights_sha256]
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
         use = _use(item.version, pointer, reasons.get(item.version))
         trained = _training(item)
-        table.add_row(
-            item.version, escape(use), _scores(item.metrics), trained, escape(item.data), made
-        )
+        row = item.version, escape(use), _scores(item.metrics), trained, escape(item.data), made
+        table.add_row(*row, item.base.weights_sha256)
     out.print(table)
     for base, pointer in pointers.items():
         _show_history(f"{bases[base]} ({base[:12]})", pointer)
 
 
 @adapters.command("activate")
-def adapters_activate(version: str, as_json: AsJson = False) -> None:
+def adapters_activate(version: Version, as_json: AsJson = False) -> None:
     """Use this version from the workers' next captions on."""
     registry = _registry(load_settings())
     manifest = registry.find(version)
@@ -86,7 +89,7 @@ def adapters_rollback(
     registry = _registry(load_settings())
     bases = [name for name in registry.bases() if name.startswith(base or "")]
     if len(bases) != 1:
-        raise ConfigError(
+        raise UsageError(
             f"{len(bases)} base models match", cure="Name one with --base: `jamak adapters list`."
         )
     _show_pointer(registry.rollback(bases[0], version), as_json)
@@ -157,7 +160,7 @@ def _training(item: AdapterManifest) -> str:
 def _show_history(base: str, pointer: Pointer) -> None:
     if not pointer.history:
         return
-    table = Table("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
+    table = Grid("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
     for stop in pointer.history:
         since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
         table.add_row(str(stop.generation), since, stop.version or "the base model", stop.how)

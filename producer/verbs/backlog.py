@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from producer.backlog import backlogs
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import create, scan_new
 from producer.verbs.console import (
     AsJson,
+    Grid,
     bars,
     duration,
     out,
@@ -29,7 +29,7 @@ from producer.verbs.options import (
     opened,
     scan_with_bar,
 )
-from shared.errors import ConfigError
+from shared.errors import UsageError
 
 WATCH_S = 1.0
 
@@ -59,7 +59,7 @@ def plan(
 
 
 def show_plan(told: backlogs.Plan) -> None:
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("videos", f"{told.videos:,} ({size(told.size_bytes)})")
     table.add_row("captioned by this recipe", f"{told.captioned:,}")
     for reason, count in sorted(told.failed.items()):
@@ -71,7 +71,7 @@ def show_plan(told: backlogs.Plan) -> None:
     if told.unserved:
         out.print(f"rate not measured: {escape(told.unserved.message)}", highlight=False)
         return
-    classes = Table("class", "workers", "jobs/s each", "takes", "costs on it alone")
+    classes = Grid("class", "workers", "jobs/s each", "takes", "costs on it alone")
     for one in told.classes:
         if one.jobs_per_s is None or one.eta_s is None:
             classes.add_row(one.card, str(one.workers), "rate not measured", "-", "-")
@@ -99,20 +99,26 @@ def start(
 
 
 @backlog.command("pause")
-def pause(name: Name) -> None:
+def pause(name: Name, as_json: AsJson = False) -> None:
     """Feed no more of it. What is in flight goes on."""
     settings, store, _ = opened()
     backlogs.turn(store, settings, name, "paused")
-    out.print(f"{name} is paused; what is in flight goes on")
+    if as_json:
+        print_json({"name": name, "state": "paused"})
+    else:
+        out.print(f"{name} is paused; what is in flight goes on")
 
 
 @backlog.command("resume")
-def resume(name: Name) -> None:
+def resume(name: Name, as_json: AsJson = False) -> None:
     """Feed it again; also, go on listing its source where that was cut."""
     settings, store, queues = opened()
     backlogs.turn(store, settings, name, "running")
     scan_with_bar(settings, store, queues, Backlog(store, settings, name))
-    out.print(f"{name} is running")
+    if as_json:
+        print_json({"name": name, "state": "running"})
+    else:
+        out.print(f"{name} is running")
 
 
 @backlog.command("cancel")
@@ -142,7 +148,7 @@ def delete(
     settings, store, queues = opened()
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
+            raise UsageError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
         typer.confirm(f"Delete the backlog {name}? Its captions stay.", abort=True, err=True)
     backlogs.delete(store, settings, queues, name, force=force)
     if as_json:
@@ -159,7 +165,8 @@ def list_backlogs(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"backlogs": told})
         return
-    table = Table("backlog", "state", "videos", "done", "failed", "left", "per minute", "source")
+    headers = "backlog", "state", "videos", "done", "failed", "left", "per minute", "source"
+    table = Grid(*headers, wide=("queue", "recipe"))
     for one in told:
         if one["state"] == "unreadable":
             table.add_row(one["name"], one["state"], *[""] * 5, escape(one["message"]))
@@ -167,7 +174,8 @@ def list_backlogs(as_json: AsJson = False) -> None:
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
-        table.add_row(one["name"], one["state"], *counts, rate, escape(one["source"]))
+        row = one["name"], one["state"], *counts, rate, escape(one["source"])
+        table.add_row(*row, one["queue"], one["recipe"])
     out.print(table)
 
 
@@ -201,11 +209,11 @@ def _tell(told: dict[str, Any], as_json: bool) -> None:
         out.print(_table(told))
 
 
-def _table(told: dict[str, Any]) -> Table:
+def _table(told: dict[str, Any]) -> Grid:
     ended = told["videos"] - told["left"]
     share = ended / told["videos"] if told["videos"] else 0.0
     filled = round(30 * share)
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row(told["name"], f"{told['state']}  {escape(told['source'])}")
     table.add_row("", f"{'█' * filled}{'░' * (30 - filled)} {share:.0%}")
     table.add_row("videos", f"{told['videos']:,} ({size(told['size_bytes'])})")

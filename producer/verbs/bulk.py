@@ -1,6 +1,5 @@
 """The operator's verbs for many videos: enqueue, feed, reconcile, export."""
 
-import sys
 import threading
 import time
 from dataclasses import asdict
@@ -9,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
@@ -22,8 +20,10 @@ from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
+from producer.verbs import completion
 from producer.verbs.console import (
     AsJson,
+    Grid,
     bars,
     err,
     out,
@@ -41,14 +41,21 @@ from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
-from shared.bucket.keys import parse_uri
+from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, NoSuchBucket, Reject
+from shared.errors import ConfigError, NoSuchBucket, Reject, Unfinished
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+
+What = Annotated[
+    str,
+    typer.Argument(
+        help="The name of a backlog, or s3://bucket/prefix", autocompletion=completion.backlogs
+    ),
+]
 
 
 def feed() -> None:
@@ -78,7 +85,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         stopping.set()
         return GRACE_S  # a cursor that is not saved any more is moved by the next feeder
 
-    end_on_signal(stop)
+    interrupted = end_on_signal(stop)
     training = leased_queues(settings, train_prefix(settings))
     fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
@@ -87,6 +94,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     feeder.run()
+    if interrupted():
+        raise KeyboardInterrupt
 
 
 def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:
@@ -124,6 +133,8 @@ def enqueue(
 
     What has its caption is left alone.
     """
+    for uri in uris:
+        place_of(uri, "URIS")  # all or none: with a word that is no address, nothing is enqueued
     settings, store, queues = opened()
     recipe = asked.recipe(settings)
     enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)
@@ -143,10 +154,11 @@ def enqueue(
             err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
     sent = told.queues if told.enqueued else []
     unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
-    if as_json:
-        rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
-        print_json({**asdict(told), **rest})
-    else:
+    rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
+    done = {**asdict(told), **rest}
+    if as_json and not told.refused:
+        print_json(done)
+    elif not as_json:
         verb = "would be enqueued" if dry_run else "enqueued"
         where = f" on {', '.join(told.queues)}" if told.queues else ""
         out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
@@ -157,12 +169,12 @@ def enqueue(
         for name in told.backlogs:
             out.print(f"how it goes: jamak backlog status {name}")
     if told.refused:
-        sys.exit(1)
+        raise Unfinished(f"{len(told.refused)} of {len(uris)} were refused", told=done)
 
 
 @asks
 def reconcile(
-    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    what: What,
     asked: Asked,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
     as_json: AsJson = False,
@@ -201,16 +213,17 @@ def reconcile(
         feed_here(settings, store, queues, what)
     waiting = wanted > told.done + sum(told.failed.values())
     unserved = warn_of_unserved(queues, [(queue, recipe)] if waiting else [])
-    if as_json:
-        print_json({**asdict(told), "unserved": unserved, "dry_run": dry_run})
-    else:
+    done = {**asdict(told), "unserved": unserved, "dry_run": dry_run}
+    if as_json and not told.unread:
+        print_json(done)
+    elif not as_json:
         show_reconciled(told)
     if told.unread:
-        sys.exit(1)
+        raise Unfinished(f"{len(told.unread)} could not be read", told=done)
 
 
 def show_reconciled(told: Reconciled) -> None:
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("videos", f"{told.videos:,}")
     table.add_row("done", f"{told.done:,}")
     for reason, count in sorted(told.failed.items()):
@@ -225,7 +238,7 @@ def show_reconciled(told: Reconciled) -> None:
 
 
 def export(
-    what: Annotated[str, typer.Argument(help="The name of a backlog, or s3://bucket/prefix")],
+    what: What,
     to: Annotated[str, typer.Option(help="A folder, or s3://bucket/prefix/")],
     form: Annotated[Format, typer.Option("--format", help="jsonl or parquet")] = "jsonl",
     as_json: AsJson = False,
@@ -248,6 +261,6 @@ def export(
         print_json(asdict(told))
     else:
         out.print(
-            f"{told.captions:,} captions of {told.videos:,} videos in {to}: "
+            f"{told.captions:,} captions of {told.videos:,} videos in {escape(to)}: "
             f"{told.parts} parts written, {told.kept} were there"
         )

@@ -1,17 +1,14 @@
 """The operator's verbs for captions: each reads the settings, does one thing, and shows it."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.bucket.captions import newest
-from producer.uploads.listen import listen_until_stopped
-from producer.verbs.console import AsJson, err, out, print_json, warn
+from producer.verbs.console import AsJson, Grid, err, out, print_json, warn
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
@@ -19,7 +16,7 @@ from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
-from shared.errors import ConfigError
+from shared.errors import Unfinished, UsageError
 from shared.messages import Caption, Failure
 from shared.settings import load_settings
 
@@ -43,7 +40,7 @@ def show_cards(as_json: AsJson = False) -> None:
             }
         )
         return
-    table = Table("class", "memory", "frames", "tokens", "weights", "compute", "queue", "here")
+    table = Grid("class", "memory", "frames", "tokens", "weights", "compute", "queue", "here")
     for card in CLASSES.values():
         table.add_row(
             card.name,
@@ -63,6 +60,8 @@ def show_cards(as_json: AsJson = False) -> None:
 
 def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
+    from producer.uploads.listen import listen_until_stopped  # what only this verb needs
+
     with running() as (settings, store, queues):
         listen_until_stopped(settings, store, queues)
 
@@ -74,7 +73,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("queue", "waiting", "to run alone", "workers", "why they wait")
+    table = Grid("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
         why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
         if name in found["sampled"] and queue["looked_at"]:
@@ -90,7 +89,7 @@ def status(as_json: AsJson = False) -> None:
         out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
-        out.print(f"adapter of base {adapter['base'][:12]}: {version}")
+        out.print(f"adapter of base {adapter['base']}: {version}")
     for message in unserved(found):
         warn(message)
 
@@ -100,24 +99,20 @@ VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]
 
 def show(uri: VideoAt, as_json: AsJson = False) -> None:
     """The caption of a video, how it was made and where it lies."""
-    settings, store = load_settings(), ObjectStore()
     bucket, key = video_at(uri)
+    settings, store = load_settings(), ObjectStore()
     found = newest(store, settings, bucket, key)
     if isinstance(found, Failure):
-        if as_json:
-            print_json(found.model_dump(mode="json"))
-        else:
+        if not as_json:
             show_failure(found)
-        sys.exit(1)
+        raise no_caption(found)
     records = Records(store, settings)
     record, views = records.place_of(found), records.places_of_views(bucket, key)
     if as_json:
         print_json({**found.model_dump(mode="json"), "record": record, "views": views})
         return
     out.print(escape(found.text), style="bold", highlight=False)
-    table = Table(show_header=False, box=None)
-    table.add_column()
-    table.add_column(overflow="fold")
+    table = Grid()
     for name, value in _provenance(found):
         table.add_row(name, escape(value))
     table.add_row("views", escape("\n".join(views)))
@@ -125,11 +120,19 @@ def show(uri: VideoAt, as_json: AsJson = False) -> None:
     out.print(table)
 
 
+def no_caption(failure: Failure) -> Unfinished:
+    return Unfinished(
+        f"{failure.video.uri} has no caption: {failure.reason}",
+        cure=failure.cure,
+        told=failure.model_dump(mode="json"),
+    )
+
+
 def video_at(uri: str) -> tuple[str, str]:
-    """Raises ConfigError: it names no video."""
+    """Raises UsageError: it names no video."""
     bucket, key = place_of(uri, "URI")
     if not key:
-        raise ConfigError(f"URI: {uri} is a bucket", cure="Name one video: s3://bucket/key.")
+        raise UsageError(f"URI: {uri} is a bucket", cure="Name one video: s3://bucket/key.")
     return bucket, key
 
 
@@ -149,7 +152,7 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",
     )
     model = caption.model
-    yield "model", f"{model.id}@{model.revision} (weights {model.weights_sha256[:12]})"
+    yield "model", f"{model.id}@{model.revision} (weights {model.weights_sha256})"
     yield "adapter", caption.adapter.version if caption.adapter else "none: the base model"
     yield "card", f"{card.name} on {card.device}, {card.dtype}{', 4-bit' if card.quantized else ''}"
     yield "recipe", f"{caption.recipe_id}, generation {caption.recipe.generation}"
@@ -160,13 +163,17 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
 def upload(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
     to: Annotated[str, typer.Argument(help="s3://bucket/prefix/")],
+    as_json: AsJson = False,
 ) -> None:
     """Put local files into a bucket, for those without another S3 client at hand."""
     store = ObjectStore()
     bucket, prefix = parse_uri(to, "TO")
     if prefix and not prefix.endswith("/"):
-        raise ConfigError(f"TO: {to} is no prefix", cure=f"End it with a slash: {to}/")
+        raise UsageError(f"TO: {to} is no prefix", cure=f"End it with a slash: {to}/")
     for file in files:
-        with err.status(f"uploading {file.name} …"):
+        with err.status(f"uploading {escape(file.name)} …"):
             store.upload(file, bucket, prefix + file.name)
-        out.print(escape(f"s3://{bucket}/{prefix}{file.name}"), highlight=False, soft_wrap=True)
+        if not as_json:
+            out.print(escape(f"s3://{bucket}/{prefix}{file.name}"), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json({"uploaded": [f"s3://{bucket}/{prefix}{file.name}" for file in files]})

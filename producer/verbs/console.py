@@ -1,10 +1,5 @@
-"""What all verbs share: where they print, and how."""
+"""How the verbs speak: see shared/console.py, and what the operator's verbs add to it."""
 
-import json
-from typing import Annotated, Any
-
-import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -15,20 +10,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+from shared.console import AsJson, Grid, err, out, print_json
 
-out = Console()
-err = Console(stderr=True)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+__all__ = [
+    "AsJson",
+    "Grid",
+    "bars",
+    "duration",
+    "err",
+    "out",
+    "print_json",
+    "size",
+    "warn",
+]
 
 
 def bars() -> Progress:
     """Progress bars on stderr; nothing where that is no terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        # What is told may be an address: its brackets are no markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -39,7 +40,7 @@ def bars() -> Progress:
 
 
 def warn(message: str) -> None:
-    err.print(f"[yellow]{escape(message)}[/yellow]", highlight=False, soft_wrap=True)
+    err.print(f"[yellow]{escape(message)}[/yellow]", highlight=False)
 
 
 def duration(seconds: float) -> str:

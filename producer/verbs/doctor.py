@@ -1,18 +1,17 @@
 """`jamak doctor`: is everything there that Jamak needs, and what to do where it is not."""
 
 import os
-import sys
 from dataclasses import asdict
 
+import typer
 from pydantic import ValidationError
 from rich.markup import escape
-from rich.table import Table
 
 from producer.verbs.checks import Found, checks_of, examine
-from producer.verbs.console import AsJson, out, print_json
+from producer.verbs.console import AsJson, Grid, out, print_json
+from shared.errors import ConfigError
 from shared.settings import PREFIX, Settings, unknown_variables, wrong_variables
 
-EX_CONFIG = 78
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
@@ -24,14 +23,31 @@ def doctor(as_json: AsJson = False) -> None:
     found = look()
     failed = [one for one in found if one.status == "failed"]
     if as_json:
-        print_json({"ok": not failed, "checks": [asdict(one) for one in found]})
+        print_json(
+            {
+                "ok": not failed,
+                "checks": [asdict(one) for one in found],
+                **({"error": _error(len(failed))} if failed else {}),
+            }
+        )
     elif out.is_terminal:
         out.print(_table(found))
     else:
         for one in found:
             line = f"{one.status}\t{one.check}\t{one.found}"
             print(f"{line}\t{one.cure}" if one.cure else line)
-    sys.exit(EX_CONFIG if failed else 0)
+    if failed:
+        raise typer.Exit(ConfigError.exit_code)
+
+
+def _error(failed: int) -> dict[str, object]:
+    """As every verb's failure looks to programs."""
+    return {
+        "reason": "not_ready",
+        "message": f"{failed} checks failed",
+        "cure": "Each of them has its own.",
+        "exit_code": ConfigError.exit_code,
+    }
 
 
 def look() -> list[Found]:
@@ -85,8 +101,8 @@ def _without(faults: dict[str, str]) -> tuple[Settings, set[str]]:
     return settings, set().union(*parts)
 
 
-def _table(found: list[Found]) -> Table:
-    table = Table("check", "", "found", "what to do")
+def _table(found: list[Found]) -> Grid:
+    table = Grid("check", "", "found", "what to do")
     for one in found:
         status = f"[{COLOURS[one.status]}]{one.status}[/]"
         table.add_row(escape(one.check), status, escape(one.found), escape(one.cure))

@@ -8,22 +8,25 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.bucket.failures import Wanted, find_failures, redrive
 from producer.bucket.reasons import check_reason
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
-from producer.verbs.console import AsJson, bars, out, print_json
+from producer.verbs import completion
+from producer.verbs.console import AsJson, Grid, bars, out, print_json
 from producer.verbs.options import opened, warn_of_unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.messages import Failure, Recipe
 from shared.settings import load_settings
 
 Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
-Reason = Annotated[str | None, typer.Option(help="Only this one, for example truncated.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(help="Only this one, for example truncated.", autocompletion=completion.reasons),
+]
 Since = Annotated[
     str | None, typer.Option(help="Not older: 2026-11-23, 2026-11-23T10:00, 90m, 24h or 7d.")
 ]
@@ -59,11 +62,13 @@ def list_failures(
         rows = [one.model_dump(mode="json") for one in shown]
         print_json({"count": counted.total(), "by_reason": counted, "failures": rows})
         return
-    table = Table("reason", "video", "message", "tries", "when")
+    headers = "reason", "video", "message", "tries", "when"
+    table = Grid(*headers, wide=("recipe", "etag"))
     for one in shown:
         when = f"{one.created_at:%Y-%m-%d %H:%M}"
         uri, message = escape(one.video.uri), escape(one.message)
-        table.add_row(one.reason, uri, message, str(one.attempts), when)
+        row = one.reason, uri, message, str(one.attempts), when
+        table.add_row(*row, one.recipe_id, one.video.etag)
     out.print(table)
     rest = counted.total() - len(shown)
     told = ", ".join(f"{name} {count}" for name, count in counted.most_common())
@@ -95,7 +100,7 @@ def show_failure(failure: Failure) -> None:
     reason, message = escape(failure.reason), escape(failure.message)
     out.print(f"[red]failed: {reason}[/red]  {message}", highlight=False)
     out.print(escape(failure.cure), highlight=False)
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("recipe", failure.recipe_id)
     table.add_row("tries", str(failure.attempts))
     table.add_row("when", f"{failure.created_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -158,7 +163,7 @@ def wanted(
     until: str | None,
     recipe: str | None,
 ) -> Wanted:
-    """Raises ConfigError: an address, a reason or a time is none."""
+    """Raises UsageError: an address, a reason or a time is none."""
     chosen = Wanted(
         reason=reason and check_reason(reason),
         since=moment("--since", since),
@@ -181,7 +186,7 @@ def moment(option: str, text: str | None) -> datetime | None:
     try:
         told = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(
+        raise UsageError(
             f"{option}: {text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h."
         ) from error
     return told if told.tzinfo else told.replace(tzinfo=UTC)

@@ -18,7 +18,7 @@ from shared.bucket.formats import to_text
 from shared.bucket.keys import place_of
 from shared.bucket.records import VIEWS
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, JamakError
+from shared.errors import JamakError, Unfinished, UsageError
 from shared.messages import Caption, Failure
 from shared.settings import Settings, load_settings
 
@@ -64,7 +64,7 @@ def get(
             written(to, body)
         return
     if to is None:
-        raise ConfigError(
+        raise UsageError(
             "--out: several captions would run into each other on standard output",
             cure="Name a folder for them: --out FOLDER.",
         )
@@ -73,7 +73,7 @@ def get(
         told.take(uri)
     out.print(f"{told.files:,} captions in {escape(str(to))}", highlight=False)
     if told.refused:
-        sys.exit(1)
+        raise Unfinished(f"{told.refused} captions could not be had")
 
 
 def is_prefix(uri: str) -> bool:

@@ -12,6 +12,7 @@ from producer.backlog.manifest import Backlog
 from producer.backlog.scan import scan
 from producer.jobs.recipes import least_class, recipe_of
 from producer.jobs.served import needs_of, why_unserved
+from producer.verbs import completion
 from producer.verbs.console import bars, warn
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
@@ -19,7 +20,7 @@ from shared.bucket.storage import ObjectStore
 from shared.messages import Recipe
 from shared.settings import CardName, Settings, load_settings
 
-Name = Annotated[str, typer.Argument(help="Of the backlog.")]
+Name = Annotated[str, typer.Argument(help="Of the backlog.", autocompletion=completion.backlogs)]
 SourceOf = Annotated[
     str,
     typer.Argument(
@@ -41,7 +42,7 @@ class Asked:
     segments: str | None = None
 
     def recipe(self, settings: Settings) -> Recipe:
-        """Raises ConfigError: the prompt or the segments cannot be understood."""
+        """Raises UsageError: the prompt or the segments cannot be understood."""
         return recipe_of(
             settings,
             prompt=self.prompt,
@@ -53,7 +54,7 @@ class Asked:
 
     @property
     def least(self) -> CardName:
-        """Raises ConfigError: no such class, or it does not take so many frames."""
+        """Raises UsageError: no such class, or it does not take so many frames."""
         return least_class(self.card, self.frames)
 
 

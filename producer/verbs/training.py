@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from producer.jobs.training import Training, TrainingJob, new_job_id
-from producer.verbs.console import AsJson, duration, err, out, print_json
+from producer.verbs import completion
+from producer.verbs.console import AsJson, Grid, duration, err, out, print_json
 from shared.broker.apps import train_app
 from shared.bucket.storage import ObjectStore
+from shared.errors import Unfinished
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings, load_settings
 
@@ -36,7 +37,10 @@ def train_sft(
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
     frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = 4,
     quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
-    start_from: Annotated[str | None, typer.Option(help="Adapter version to go on from.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Adapter version to go on from.", autocompletion=completion.adapters),
+    ] = None,
     activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
@@ -69,12 +73,14 @@ def train_sft(
             out.print(f"queued: training job {job.id}", highlight=False)
         return
     outcome = _wait_for(training, job.id, as_json)
+    if outcome.status != "published":
+        raise Unfinished(
+            _how_it_ended(outcome), cure=outcome.cure, told=outcome.model_dump(mode="json")
+        )
     if as_json:
         print_json(outcome.model_dump(mode="json"))
     else:
         _show_outcome(outcome)
-    if outcome.status != "published":
-        sys.exit(1)
 
 
 def _wait_for(training: Training, job_id: str, as_json: bool) -> TrainOutcome:
@@ -108,7 +114,7 @@ def train_list(
     if as_json:
         print_json({"jobs": [job.dump() for job in jobs], "more": more})
         return
-    table = Table("job", "state", "since", "step", "loss", "worker", "last progress", "result")
+    table = Grid("job", "state", "since", "step", "loss", "worker", "last progress", "result")
     for job in jobs:
         running, progress = job.state in ("running", "cancelling"), job.progress
         table.add_row(
@@ -137,7 +143,7 @@ def train_status(job_id: JobId, as_json: AsJson = False) -> None:
     if as_json:
         print_json(job.dump())
         return
-    table = Table(show_header=False, box=None)
+    table = Grid()
     table.add_row("job", job.id)
     table.add_row("state", f"{job.state}, since {_time(_since(job))}")
     if job.worker:
@@ -180,10 +186,14 @@ def _show_outcome(outcome: TrainOutcome) -> None:
         for name, value in outcome.metrics.items():
             out.print(f"  {name} {value:.3f}", highlight=False)
         return
-    verb = "was cancelled" if outcome.status == "cancelled" else "failed"
-    err.print(f"training {verb}: {outcome.message}", markup=False, highlight=False)
+    err.print(_how_it_ended(outcome), markup=False, highlight=False)
     if outcome.cure:
         err.print(f"  {outcome.cure}", markup=False, highlight=False)
+
+
+def _how_it_ended(outcome: TrainOutcome) -> str:
+    verb = "was cancelled" if outcome.status == "cancelled" else "failed"
+    return f"training {verb}: {outcome.message}"
 
 
 def _result(outcome: TrainOutcome) -> str:

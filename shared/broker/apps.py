@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import kombu
 import redis
-from celery import Celery
 
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.refusals import meaning
-from shared.broker.transport import SCHEME
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.errors import ConfigError
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 CAPTION_TASK = "jamak.caption"
 TRAIN_TASK = "jamak.train"
@@ -24,16 +25,16 @@ CAPTION_QUEUES = [
 ]
 
 
-def caption_app(settings: Settings) -> Celery:
+def caption_app(settings: Settings) -> "Celery":
     return _app(settings, caption_prefix(settings), CAPTION_QUEUES)
 
 
-def train_app(settings: Settings) -> Celery:
+def train_app(settings: Settings) -> "Celery":
     """Under a prefix of its own, so that captions and training can have separate users."""
     return _app(settings, train_prefix(settings), [TRAIN_QUEUE])
 
 
-def queues_of(app: Celery) -> LeasedQueues:
+def queues_of(app: "Celery") -> LeasedQueues:
     """What is under an app of ours."""
     queues: LeasedQueues = app.conf.broker_transport_options["queues"]
     return queues
@@ -52,8 +53,14 @@ def reaching_redis() -> Iterator[None]:
     """Around what talks to the broker. Raises BrokerUnavailable, BrokerRefuses."""
     try:
         yield
-    except (kombu.exceptions.OperationalError, redis.RedisError) as error:
+    except _errors() as error:
         raise meaning(error) from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from kombu.exceptions import OperationalError
+
+    return OperationalError, redis.RedisError
 
 
 def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
@@ -71,7 +78,13 @@ def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
         ) from error
 
 
-def _app(settings: Settings, prefix: str, queues: list[str]) -> Celery:
+def _app(settings: Settings, prefix: str, queues: list[str]) -> "Celery":
+    # Most verbs of `jamak` talk to Redis alone: Celery is imported by those who have an app.
+    import kombu
+    from celery import Celery
+
+    from shared.broker.transport import SCHEME
+
     url = urlsplit(settings.redis_url.get_secret_value())
     # What Celery shows people: without the password.
     app = Celery(

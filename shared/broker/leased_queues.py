@@ -325,4 +325,6 @@ def split_item(item: bytes) -> tuple[int, History, bytes]:
 
 def _source(name: str) -> str:
     folder = resources.files("shared.broker") / "lua"
-    return "\n".join((folder / f"{one}.lua").read_text() for one in ("common", name))
+    return "\n".join(
+        (folder / f"{one}.lua").read_text(encoding="utf-8") for one in ("common", name)
+    )

@@ -17,7 +17,7 @@ import re
 from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.messages import CaptionJob, Video
 from shared.settings import Settings
 from shared.web.signed_query import digest_of_query
@@ -100,7 +100,7 @@ def place_of(address: str, argument: str = "") -> tuple[str, str]:
         argument: what the operator calls it; the error names it.
 
     Raises:
-        ConfigError: it is no address.
+        UsageError: it is no address.
     """
     scheme, sign, rest = address.partition("://")
     if not sign or scheme == "s3":
@@ -111,7 +111,10 @@ def place_of(address: str, argument: str = "") -> tuple[str, str]:
         parts = urlsplit(address)
     except ValueError as error:
         named = f"{argument}: " if argument else ""
-        raise ConfigError(f"{named}this is no address", cure="Write https://host/path.") from error
+        raise UsageError(f"{named}this is no address", cure="Write https://host/path.") from error
+    if parts.scheme not in ("http", "https"):
+        named = f"{argument}: " if argument else ""
+        raise UsageError(f"{named}this is no address", cure="Write https://host/path.")
     host, digest = parts.netloc.rpartition("@")[2].lower(), digest_of_query(parts.query)
     key = unquote(parts.path).lstrip("/")
     return f"{parts.scheme}:{host}", f"{key}~{digest}" if digest else key
@@ -124,14 +127,14 @@ def parse_uri(uri: str, argument: str = "") -> tuple[str, str]:
         argument: what the operator calls it; the error names it.
 
     Raises:
-        ConfigError: it is not such a URI.
+        UsageError: it is not such a URI.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     named = f"{argument}: " if argument else ""
     if not uri.startswith("s3://") or not bucket:
-        raise ConfigError(f"{named}{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
+        raise UsageError(f"{named}{uri!r} is not an S3 address", cure="Write s3://bucket/key.")
     if not BUCKET_NAME.fullmatch(bucket):
-        raise ConfigError(
+        raise UsageError(
             f"{named}{bucket!r} cannot be the name of a bucket",
             cure="A bucket's name has letters, digits, dots, hyphens and underscores only.",
         )

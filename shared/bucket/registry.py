@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, ConfigError, Conflict, Missing, Reject
+from shared.errors import BadAdapter, Conflict, Missing, Reject, UsageError
 from shared.messages import AdapterManifest, Pointer, Stop, decode, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
@@ -103,11 +103,11 @@ class Registry:
         """A version by its name, or the start of it, whatever its base.
 
         Raises:
-            ConfigError: none or several match.
+            UsageError: none or several match.
         """
         found = [item for item in self.manifests() if item.version.startswith(version)]
         if len(found) != 1:
-            raise ConfigError(
+            raise UsageError(
                 f"{len(found)} adapter versions begin with {version!r}",
                 cure="`jamak adapters list` shows them.",
             )

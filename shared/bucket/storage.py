@@ -1,6 +1,7 @@
 """The object store, over boto3. Its errors become ours here; nobody else meets botocore.
 
-Knows nothing of captions: buckets, keys and bytes only.
+Knows nothing of captions: buckets, keys and bytes only. boto3 is imported with the first client: a
+command that says what is wrong with its arguments needs none.
 """
 
 import io
@@ -14,9 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from boto3.exceptions import S3UploadFailedError
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -41,6 +39,7 @@ from shared.unreachable import why_unreachable
 from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -50,7 +49,9 @@ TRIES_UNDER_LEASE = 2
 twice goes back to its queue, and is tried again after a longer pause."""
 
 
-def _network(tries: int, read_timeout_s: float = 10) -> Config:
+def _network(tries: int, read_timeout_s: float = 10) -> "Config":
+    from botocore.config import Config
+
     # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
     return Config(
         connect_timeout=4,
@@ -85,6 +86,8 @@ class ObjectStore:
     """
 
     def __init__(self, tries: int = TRIES) -> None:
+        import boto3
+
         with of_client("S3"):
             self._s3: S3Client = boto3.client("s3", config=_network(tries))
         self._known: set[str] = set()
@@ -194,6 +197,8 @@ class ObjectStore:
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
+        from boto3.exceptions import S3UploadFailedError
+
         with self._translated(bucket, key, writing=True):
             try:
                 self._s3.upload_file(str(path), bucket, key)
@@ -368,6 +373,8 @@ def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
 
 def sqs_client(tries: int = TRIES) -> "SQSClient":
     """Raises ConfigError: the AWS settings are wrong, or say no region."""
+    import boto3
+
     with of_client("SQS"):
         # A long poll of 20 s must fit the read timeout.
         client: SQSClient = boto3.client("sqs", config=_network(tries, read_timeout_s=30))

@@ -110,5 +110,5 @@ def test_what_people_see_has_scores_data_and_history(
 
 
 def test_a_version_that_is_not_there_is_named(world: World, versions: list[str]) -> None:
-    unknown = jamak(world, "adapters", "activate", "unheard-of", code=78)
+    unknown = jamak(world, "adapters", "activate", "unheard-of", code=2)
     assert "jamak adapters list" in unknown.stderr

@@ -132,7 +132,7 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     scene = single("black", "red", "circle", "rightwards")
     uri = "s3://jamak-videos/내 영상.mp4"
     mine = film(scene, Clip(7), tmp_path / "내 영상.mp4")
-    assert jamak("show", uri).returncode == 78
+    assert jamak("show", uri).returncode == 2
     assert jamak("upload", str(mine), "s3://jamak-videos/").returncode == 0
     wait_until(lambda: jamak("show", uri).returncode == 0, 60, "its caption")
     assert caption(scene) in jamak("show", uri).stdout
@@ -152,12 +152,12 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     assert [len(queue["workers"]) for queue in status["queues"].values()][-1] == 1
     assert all(queue["waiting"] == 0 for queue in status["queues"].values())
     assert told("adapters", "list") == {"in_use": [], "versions": []}
-    assert jamak("adapters", "rollback").returncode == 78
+    assert jamak("adapters", "rollback").returncode == 2
     # a training that cannot succeed
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text('{"id": "a", "videos": [{"uri": "a.mp4"}], "complection": "고양이"}')
     nowhere = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl")
-    assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (78, True)
+    assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (2, True)
     jamak("upload", str(manifest), "s3://jamak-output/set/")
     failed = jamak("train", "sft", "--data", "s3://jamak-output/set/manifest.jsonl", "--wait")
     assert (failed.returncode, "line 1: complection" in failed.stderr) == (1, True)

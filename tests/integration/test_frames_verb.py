@@ -39,8 +39,8 @@ def test_what_is_wrong_is_said(world: World, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 240, fps=12)
     damaged = cut(tmp_path / "cut.mp4", faststart(tmp_path / "b.mp4", clip), 0.5)
     assert "the file is cut" in jamak(world, "frames", str(damaged)).stdout
-    assert "no such file" in jamak(world, "frames", str(tmp_path / "absent.mp4"), code=1).stderr
+    assert "no such file" in jamak(world, "frames", str(tmp_path / "absent.mp4"), code=2).stderr
     assert "JAMAK_ADDRESSES" in jamak(world, "frames", "http://127.0.0.1:1/a.mp4", code=1).stderr
-    assert "is a bucket" in jamak(world, "frames", f"s3://{world.videos}", code=78).stderr
+    assert "is a bucket" in jamak(world, "frames", f"s3://{world.videos}", code=2).stderr
     nowhere = str(tmp_path / "no" / "sheet.png")
-    assert "no folder" in jamak(world, "frames", str(clip), "--out", nowhere, code=78).stderr
+    assert "no folder" in jamak(world, "frames", str(clip), "--out", nowhere, code=2).stderr

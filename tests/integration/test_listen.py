@@ -363,8 +363,9 @@ def test_a_mistyped_queue_fails_at_the_sender(world: World) -> None:
         world.captions.send_task("jamak.caption", args=({},), queue="caption.tpu")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_command_listens_and_stops_without_waiting_for_its_poll(
-    world: World, queue_url: str, tmp_path: Path
+    world: World, queue_url: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     port, command = free_port(), [sys.executable, "-m", "producer.cli", "listen"]
     own = {"JAMAK_EVENTS_QUEUE_URL": queue_url, "JAMAK_METRICS_PORT": str(port)}
@@ -385,8 +386,8 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
             assert told["jamak_jobs_enqueued_total"] == 1
             assert told["jamak_event_wait_seconds_count"] >= 1
             assert 0 <= told["jamak_event_wait_seconds_sum"] < 60
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(WAIT_S / 2) == 0
+            process.send_signal(number)
+            assert process.wait(WAIT_S / 2) == code
         finally:
             process.kill()
     assert [said["event"] for said in check_log(tmp_path / "log")] == ["listening"]

@@ -61,7 +61,7 @@ def test_a_backlog_from_its_start_to_its_end(world: World, name: str) -> None:
     assert "rate not measured" in jamak(world, "backlog", "plan", source).stdout
     assert world.waiting(QUEUE) == 0
     assert told(world, "backlog", "start", name, source)["fed"] == 0
-    assert "already" in jamak(world, "backlog", "start", name, source, code=78).stderr
+    assert "already" in jamak(world, "backlog", "start", name, source, code=2).stderr
     jamak(world, "backlog", "pause", name)
     assert told(world, "backlog", "status", name)["state"] == "paused"
     jamak(world, "backlog", "resume", name)
@@ -139,7 +139,7 @@ def test_failures_are_listed_shown_and_sent_again(world: World, name: str) -> No
     assert [one["video"]["key"] for one in only["failures"]] == [videos[3].key]
     assert told(world, "failures", "list", where, "--until", "1h")["count"] == 0
     assert told(world, "failures", "list", where, "--since", "2999-01-01")["count"] == 0
-    assert "no time" in jamak(world, "failures", "list", "--since", "soon", code=78).stderr
+    assert "no time" in jamak(world, "failures", "list", "--since", "soon", code=2).stderr
     shown = jamak(world, "failures", "show", videos[0].uri).stdout
     assert "cut off" in shown
     assert "upload it again" in shown

@@ -30,7 +30,7 @@ from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
 from shared.broker.leased_queues import Delivery
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerUnavailable, Cancelled, Missing, Reject
+from shared.errors import BrokerUnavailable, Cancelled, Reject, UsageError
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from tests.training import make_job
 from tests.waiting import wait_until
@@ -371,7 +371,7 @@ def test_the_list_is_bounded_and_the_newest_come_first(
 
 def test_a_job_that_nobody_sent_is_named(place: World) -> None:
     for verb in ("status", "cancel"):
-        with pytest.raises(Missing, match="there is no training job unheard-of"):
+        with pytest.raises(UsageError, match="there is no training job unheard-of"):
             said(place, verb, "unheard-of")
 
 

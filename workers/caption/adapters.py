@@ -63,7 +63,7 @@ class ModelWithAdapters:
             BadAdapter: naming what is wrong.
         """
         try:
-            config = json.loads((directory / "adapter_config.json").read_text())
+            config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
             tensors = load_file(directory / "adapter_model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise BadAdapter(f"adapter {version} cannot be read: {error}") from error

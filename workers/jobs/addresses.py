@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError
+from shared.errors import UsageError
 from shared.settings import Settings
 from shared.web.addresses import Addresses
 from workers.jobs.fetch import Places
@@ -12,7 +12,7 @@ from workers.video.source import Source, file_source
 
 
 def source_at(address: str, settings: Settings) -> Source:
-    """Raises ConfigError, Missing, EmptyFile, Forbidden, NoRanges, StoreUnavailable."""
+    """Raises UsageError, Missing, EmptyFile, Forbidden, NoRanges, StoreUnavailable."""
     if "://" not in address:
         return file_source(Path(address))
     places = Places(ObjectStore(), Addresses(settings.addresses))
@@ -20,5 +20,5 @@ def source_at(address: str, settings: Settings) -> Source:
         return places.address_source(address, places.addresses.head(address))
     bucket, key = parse_uri(address)
     if not key:
-        raise ConfigError(f"{address} is a bucket", cure="Name one video: s3://bucket/key.")
+        raise UsageError(f"{address} is a bucket", cure="Name one video: s3://bucket/key.")
     return places.object_source(places.store.head(bucket, key))

@@ -74,11 +74,11 @@ class Preprocessor:
 def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         if (directory / name).exists():
-            return cast(dict[str, Any], json.loads((directory / name).read_text()))
+            return cast(dict[str, Any], json.loads((directory / name).read_text(encoding="utf-8")))
     # Newer checkpoints keep all of it in one file.
     combined = directory / "processor_config.json"
     if combined.exists():
-        nested = json.loads(combined.read_text())
+        nested = json.loads(combined.read_text(encoding="utf-8"))
         for part in ("video_processor", "image_processor"):
             if part in nested:
                 return cast(dict[str, Any], nested[part])

@@ -101,7 +101,7 @@ def save_adapter(model: Any, job: TrainJob, directory: Path) -> None:
     # peft notes the directory that the model was loaded from.
     config.update(base_model_name_or_path=job.model, revision=job.revision)
     text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
-    (directory / "adapter_config.json").write_text(text + "\n")
+    (directory / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

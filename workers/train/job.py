@@ -162,7 +162,7 @@ def _check_content(row: Row, path: Path) -> None:
 
 
 def _write_manifest(path: Path, rows: Sequence[Row], local: dict[str, str]) -> None:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for row in rows:
             video = row.video.model_copy(update={"uri": local[row.video.uri]})
             file.write(row.model_copy(update={"videos": (video,)}).model_dump_json() + "\n")
@@ -177,7 +177,7 @@ def _fetch_parent(
     progress.tick("parent")
     found = registry.find(job.start_from)
     manifest = registry.download(found.base.weights_sha256, found.version, workdir / "parent")
-    (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+    (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return manifest.version
 
 
@@ -189,7 +189,7 @@ def _train(
     on_event: Callable[[Event], None],
 ) -> dict[str, Any]:
     """The subprocess's result.json."""
-    (workdir / "job.json").write_text(job.model_dump_json())
+    (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
     with _subprocess(settings, workdir) as process, _watching(process, progress):
         assert process.stdout is not None
@@ -205,9 +205,9 @@ def _train(
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
-        return dict(json.loads(result.read_text()))
+        return dict(json.loads(result.read_text(encoding="utf-8")))
     if result.exists():
-        told = json.loads(result.read_text())["error"]
+        told = json.loads(result.read_text(encoding="utf-8"))["error"]
         kinds = {kind.reason: kind for kind in (BadData, ConfigError)}
         raise kinds.get(told["reason"], Reject)(told["message"], cure=told["cure"])
     last = "\n".join(tail)

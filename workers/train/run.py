@@ -56,7 +56,9 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
         ConfigError: the base model cannot.
     """
     report("load", 0, 1)
-    rows = with_splits(read_rows((workdir / "manifest.jsonl").read_text(), job.stage, job.prompt))
+    rows = with_splits(
+        read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
+    )
     train_rows = [row for row in rows if row.split == "train"]
     eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
@@ -129,7 +131,7 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Path | None:
     """Raises BadData: it was trained on other weights, which loads without a word."""
     if job.start_from is None:
         return None
-    manifest = decode(AdapterManifest, (directory / "manifest.json").read_text())
+    manifest = decode(AdapterManifest, (directory / "manifest.json").read_text(encoding="utf-8"))
     if manifest.base.weights_sha256 != loaded.identity.weights_sha256:
         raise BadData(
             f"adapter {manifest.version} was trained on {manifest.base.id} (revision "
@@ -151,10 +153,10 @@ def main(job_file: Path, workdir: Path) -> int:
     """The exit status: 0 = result.json holds a result, 1 = it holds an error."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        result = train(decode(TrainJob, job_file.read_text()), workdir)
+        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
-        (workdir / "result.json").write_text(json.dumps({"error": told}))
+        (workdir / "result.json").write_text(json.dumps({"error": told}), encoding="utf-8")
         return 1
     (workdir / "result.json").write_text(
         json.dumps(

@@ -1,0 +1,302 @@
+"""What each verb says, wherever it is read: a terminal, a pipe, a program, a terminal of ASCII."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from producer.jobs.training import Training
+from shared.bucket.records import Records
+from shared.messages import ModelIdentity, TrainJob
+from shared.prompts import BASE_PROMPT
+from tests.adapters import publish
+from tests.backlogs import caption_of, failure_of
+from tests.terminal import jamak_here, leaves
+from tests.videos import write_clip
+from tests.waiting import wait_until
+from tests.world import World
+
+pytestmark = pytest.mark.integration
+
+FOLDER = "2026/서울/" + "a-long-name-of-a-camera/" * 4
+BASE = ModelIdentity(id="m", revision="r", weights_sha256="c" * 64)
+
+
+@pytest.fixture(scope="module")
+def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A bucket in which every verb finds something to show, and what a verb is called with."""
+    folder = tmp_path_factory.mktemp("place")
+    records = Records(world.store, world.settings)
+    done, failed, waiting = (
+        world.upload(write_clip(folder / f"{name}.mp4", 12), f"{FOLDER}{name} [/x].mp4")
+        for name in ("done", "failed", "waiting")
+    )
+    records.write(world.job(done), caption_of(world.job(done)))
+    records.render(caption_of(world.job(done)))
+    records.write_failure(world.job(failed), failure_of(world.job(failed)))
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter_config.json").write_bytes(b"{}")
+    version = publish(world.registry, folder, BASE).version
+    world.store.put(world.output, "set/manifest.jsonl", b"")
+    return {
+        "done": done.uri,
+        "failed": failed.uri,
+        "waiting": waiting.uri,
+        "source": f"s3://{world.videos}/{FOLDER}",
+        "version": version,
+        "clip": str(folder / "done.mp4"),
+        "to": str(folder / "set [/x]"),
+        "videos": f"s3://{world.videos}/",
+        "data": f"s3://{world.output}/set/manifest.jsonl",
+    }
+
+
+RAW = "get {done}"
+"""Answers with a file."""
+
+SAID = {
+    "cards": ("cards", "caption.t4"),
+    "upload": ("upload {clip} {videos}up/", "{videos}up/done.mp4"),
+    "show": ("show {done}", "{done}"),
+    "enqueue": ("enqueue {waiting}", "1 enqueued on caption.t4"),
+    "status": ("status", "caption.t4"),
+    "backlog plan": ("backlog plan {source}", "captioned by this recipe"),
+    "backlog start": ("backlog start b-{n} {source}", "{source}"),
+    "backlog list": ("backlog list", "{source}"),
+    "backlog status": ("backlog status b-{n}", "{source}"),
+    "backlog pause": ("backlog pause b-{n}", "b-{n} is paused"),
+    "backlog resume": ("backlog resume b-{n}", "b-{n} is running"),
+    "reconcile": ("reconcile {source} --dry-run", "missing"),
+    "get": (RAW, "의 자막"),
+    "backlog cancel": ("backlog cancel b-{n}", "b-{n} is cancelled"),
+    "backlog delete": ("backlog delete b-{n} --yes", "b-{n} is deleted"),
+    "export": ("export {source} --to {to}{n}", "{to}{n}"),
+    "failures list": ("failures list", "{failed}"),
+    "failures show": ("failures show {failed}", "upload it again"),
+    "failures redrive": ("failures redrive", "would be sent again: truncated 1"),
+    "adapters list": ("adapters list", "{version}"),
+    "adapters activate": ("adapters activate {version}", "in use: {version}"),
+    "adapters rollback": ("adapters rollback --base c", "in use: "),
+    "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
+    "train sft": ("train sft --data {data}", "queued: training job"),
+    "train list": ("train list", "queued"),
+    "train status": ("train status {job}", "{job}"),
+    "train cancel": ("train cancel {job}", "{job}"),
+}
+"""What a verb is called with, and what it says in a pipe; in an order in which it can."""
+
+ELSEWHERE = {"demo", "doctor", "feed", "listen"}
+"""The first two have tests of their own; the others log."""
+
+
+@pytest.fixture
+def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[pytest.MonkeyPatch]:
+    for name, value in world.env.items():
+        monkeypatch.setenv(name, value)
+    yield monkeypatch
+
+
+def values(world: World, place: dict[str, str], n: str) -> dict[str, str]:
+    """Of one round, with a training job of its own."""
+    job = TrainJob(id=f"job-{n}", data=place["data"], model="m", revision="1", prompt=BASE_PROMPT)
+    Training(world.settings, world.store, world.training).submit(job)
+    return {**place, "n": n, "job": job.id}
+
+
+def call(words: str, told: dict[str, str]) -> list[str]:
+    return [word.format_map(told) for word in words.split()]
+
+
+def test_every_verb_is_here() -> None:
+    assert {" ".join(words) for words, _ in leaves()} == set(SAID) | ELSEWHERE
+
+
+def test_in_a_pipe_what_identifies_is_whole(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    told = values(world, place, "pipe")
+    for words, said in SAID.values():
+        done = jamak_here(patch, *call(words, told))
+        assert done.code == 0, (words, done.err)
+        expected = said.format_map(told)
+        assert any(expected in line for line in done.out.splitlines()), (words, done.out)
+
+
+def test_programs_get_one_line_of_json_from_every_verb(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    told = values(world, place, "json")
+    for words in [words for words, _ in SAID.values() if words != RAW]:
+        done = jamak_here(patch, *call(words, told), "-o", "json")
+        assert done.code == 0, (words, done.err)
+        (line,) = done.out.splitlines()
+        assert isinstance(json.loads(line), dict)
+
+
+@pytest.mark.parametrize("columns", [60, None])
+def test_ascii_breaks_no_verb(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str], columns: int | None
+) -> None:
+    told = values(world, place, f"ascii-{columns or 0}")
+    for words in [words for words, _ in SAID.values() if words != RAW]:
+        done = jamak_here(patch, *call(words, told), encoding="ascii", columns=columns)
+        assert done.code == 0, (words, done.err)
+        assert done.out.isascii(), words
+    told = jamak_here(patch, "show", place["done"], "--json", encoding="ascii")
+    assert told.out.isascii()
+    assert json.loads(told.out)["video"]["key"].startswith("2026/서울/")
+
+
+def test_the_posix_locale_breaks_no_verb(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    told = values(world, place, "posix")
+    calls = [call(words, told) for words, _ in SAID.values() if words != RAW]
+    code = (
+        "import json, os, sys\n"
+        "from producer.cli import run\n"
+        "from shared.console import speak_in_any_encoding\n"
+        "speak_in_any_encoding()\n"
+        "for words in json.load(sys.stdin):\n"
+        "    assert run([os.fsdecode(word.encode()) for word in words]) == 0, words  # as argv is"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "TERM": "dumb"},
+        input=json.dumps(calls).encode(),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.isascii()
+
+
+def test_on_a_terminal_keys_are_folded_and_whole(
+    patch: pytest.MonkeyPatch, place: dict[str, str]
+) -> None:
+    done = jamak_here(patch, "failures", "list", columns=80)
+    cells = [line.split("│")[2].strip() for line in done.out.splitlines() if "│" in line]
+    joined = "".join(cells)
+    # A terminal folds at spaces, too, and these are not shown at the end of a line.
+    assert place["failed"].replace(" ", "") in joined.replace(" ", "")
+
+
+def test_wide_has_columns_that_are_not_shown_otherwise(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    assert world.recipe.id not in jamak_here(patch, "failures", "list").out
+    wide = jamak_here(patch, "failures", "list", "-o", "wide", columns=80).out
+    (row,) = (line for line in wide.splitlines() if place["failed"] in line)
+    assert world.recipe.id in row
+
+
+def test_a_part_that_was_refused_is_told_beside_the_error(
+    patch: pytest.MonkeyPatch, place: dict[str, str]
+) -> None:
+    nowhere = f"{place['videos']}nowhere"
+    done = jamak_here(patch, "enqueue", nowhere, place["done"], "--json")
+    assert done.code == 1
+    (line,) = done.out.splitlines()
+    told = json.loads(line)
+    assert (told["already"], list(told["refused"])) == (1, [nowhere])
+    assert (told["error"]["reason"], told["error"]["exit_code"]) == ("unfinished", 1)
+    done = jamak_here(patch, "show", place["failed"], "--json")
+    assert done.code == 1
+    told = json.loads(done.out)
+    assert (told["reason"], told["error"]["exit_code"]) == ("truncated", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("show {videos}nowhere.mp4", 2, "does not exist"),
+        ("show s3://no-such-bucket-of-ours/a.mp4", 2, "named by the argument s3://no-such-"),
+        ("upload {clip} s3://no-such-bucket-of-ours/", 2, "named by the argument s3://no-such-"),
+        ("show {waiting}", 1, "has no caption yet"),
+        ("get {waiting}", 1, "has no caption yet"),
+        ("train status nowhere", 2, "there is no training job nowhere"),
+        ("backlog delete nowhere --yes", 2, "there is no backlog nowhere"),
+        ("frames {videos}nowhere.mp4", 2, "does not exist"),
+        ("enqueue {videos}nowhere", 1, "nothing is at"),
+        ("backlog status nowhere", 2, "there is no backlog nowhere"),
+        ("backlog pause nowhere", 2, "there is no backlog nowhere"),
+        ("backlog resume nowhere", 2, "there is no backlog nowhere"),
+        ("backlog cancel nowhere", 2, "there is no backlog nowhere"),
+        ("reconcile nowhere", 2, "there is no backlog nowhere"),
+        ("export nowhere --to {to}", 2, "there is no backlog nowhere"),
+        ("export {source} --to /proc/nowhere", 1, "/proc/nowhere"),
+        ("adapters activate nowhere", 2, "begin with 'nowhere'"),
+        ("train sft --data {videos}nowhere", 2, "does not exist"),
+    ],
+)
+def test_what_is_not_there(
+    patch: pytest.MonkeyPatch, place: dict[str, str], words: str, code: int, said: str
+) -> None:
+    as_json = [] if words.startswith("get") else ["--json"]
+    done = jamak_here(patch, *call(words, place), *as_json)
+    assert done.code == code, done.err
+    for line in done.out.splitlines() if as_json else []:
+        assert json.loads(line)["error"]["exit_code"] == code
+    assert len(done.out.splitlines()) == len(as_json)
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_names_that_only_the_bucket_knows_are_completed(
+    patch: pytest.MonkeyPatch, world: World, place: dict[str, str]
+) -> None:
+    jamak_here(patch, "backlog", "start", "completed-one", place["source"])
+    for words, expected in (
+        ("backlog status comp", "completed-one"),
+        ("reconcile comp", "completed-one"),
+        (f"adapters activate {place['version'][:3]}", place["version"]),
+        (f"train sft --start-from {place['version'][:3]}", place["version"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "producer.cli"],
+            env={
+                **os.environ,
+                "_JAMAK_COMPLETE": "complete_bash",
+                "COMP_WORDS": f"jamak {words}",
+                "COMP_CWORD": str(len(words.split())),
+            },
+            capture_output=True,
+            text=True,
+        )
+        assert (done.stdout.split(), done.stderr) == ([expected], "")
+
+
+def test_keys_on_standard_input_are_utf_8_whatever_the_locale_says(
+    patch: pytest.MonkeyPatch, place: dict[str, str]
+) -> None:
+    def plan(keys: bytes) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [sys.executable, "-m", "producer.cli", "backlog", "plan", "-", "--json"],
+            env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
+            input=keys,
+            capture_output=True,
+        )
+
+    assert json.loads(plan(place["done"].encode()).stdout)["videos"] == 1
+    wrong = plan(b"s3://bucket/\xff.mp4")
+    assert wrong.returncode == 2
+    assert "is not UTF-8" in json.loads(wrong.stdout)["error"]["message"]
+
+
+def test_ctrl_c_ends_a_feeder_in_order(patch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen([sys.executable, "-m", "producer.cli", "feed"], stderr=stderr) as feeder,
+    ):
+        try:
+            wait_until(lambda: '"feeding"' in log.read_text(), 60, "the feeder")
+            feeder.send_signal(signal.SIGINT)
+            assert feeder.wait(60) == 128 + signal.SIGINT
+        finally:
+            feeder.kill()
+    assert "Traceback" not in log.read_text()
