@@ -73,7 +73,7 @@ def get(
         told.take(uri)
     out.print(f"{told.files:,} captions in {escape(str(to))}", highlight=False)
     if told.refused:
-        raise Unfinished(f"{len(told.refused)} captions could not be had")
+        raise Unfinished(f"{told.refused} captions could not be had")
 
 
 def is_prefix(uri: str) -> bool:
