@@ -50,7 +50,10 @@ class Silent:
 def silent_server(target: int | None = None, answer: bytes = b"") -> Iterator[Silent]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made = Silent(listener, target, answer)
-        threading.Thread(target=made.serve, daemon=True).start()
+        serving = threading.Thread(target=made.serve, daemon=True)
+        serving.start()
         yield made
+        listener.shutdown(socket.SHUT_RDWR)  # who is just being accepted is closed, too
+        serving.join()
     for one in made.connections:
         one.close()
