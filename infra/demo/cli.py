@@ -63,6 +63,11 @@ def demo(
         screening = Screening(stack, settings, store)
         told = caption_films(steps, stack, screening, videos)
         console.print(captions_table(told))
+        lie_at = f"{stack.output}captions/{stack.videos_bucket}/"
+        console.print(
+            f"Each lies in the bucket, for example {lie_at}{told[0].key}.json, .vtt and .srt",
+            highlight=False,
+        )
         failed = sum(one.failed for one in told)
         if failed:
             raise DemoFailed(
