@@ -65,3 +65,26 @@ def test_architecture_shows_the_import_contracts(package: str) -> None:
         for layer in layers
     )
     assert f"    {drawn}\n" in (ROOT / "docs/architecture.md").read_text()
+
+
+VARIABLES_AND_COMMANDS = re.compile(r"`((?:jamak |JAMAK_|s3:|sqs:|--|/)[^`]*)`")
+
+
+def test_both_readmes_say_the_same() -> None:
+    """The same commands, variables, rights, links and files, in the same order."""
+    english, korean = ((ROOT / name).read_text() for name in ("README.md", "README.ko.md"))
+
+    def skeleton(text: str) -> dict[str, list[str]]:
+        code = re.findall(r"```(?:console|mermaid)\n.*?```", text, re.DOTALL)
+        links = [link or image for link, image in LINK.findall(text)]
+        tree = re.findall(
+            r"^ {0,2}([\w.-]+(?:/|\.py|\.\w+)?(?:, [\w.-]+)*)  +\S", text, re.MULTILINE
+        )
+        return {
+            "code": code,
+            "links": sorted(set(links) - {"README.md", "README.ko.md"}),
+            "named": sorted(set(VARIABLES_AND_COMMANDS.findall(text))),
+            "tree": tree,
+        }
+
+    assert skeleton(english) == skeleton(korean)
