@@ -30,14 +30,11 @@ from shared.errors import BadData, JamakError
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob, decode
 from workers.model.loading import LoadedModel, find_checkpoint, load_model
 from workers.model.selfcheck import check_model
-from workers.train.adapter import save_adapter, with_adapter
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import Row, read_rows, with_splits
-from workers.train.dpo import train_dpo
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
-from workers.train.sft import train_sft
 
 LIBRARIES = ("bitsandbytes", "peft", "torch", "transformers", "trl")
 
@@ -76,6 +73,9 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     )
     encoder = Encoder(loaded, clips)
     encoder.check_lengths(rows)
+
+    # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
+    from workers.train.adapter import save_adapter, with_adapter
 
     set_seed(job.seed)
     model = with_adapter(loaded, job, parent)
@@ -145,8 +145,13 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Path | None:
 def _train_stage(
     model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, workdir: Path
 ) -> list[float]:
-    stages = {"sft": train_sft, "dpo": train_dpo}
-    return stages[job.stage](model, encoder, rows, job, workdir)
+    if job.stage == "dpo":
+        from workers.train.dpo import train_dpo
+
+        return train_dpo(model, encoder, rows, job, workdir)
+    from workers.train.sft import train_sft
+
+    return train_sft(model, encoder, rows, job, workdir)
 
 
 def main(job_file: Path, workdir: Path) -> int:
