@@ -26,6 +26,7 @@ def jamak() -> Any:
 
     from shared.broker.apps import caption_app
     from shared.settings import Settings
+    from workers.delivery.health import WorkerHealth
     from workers.delivery.lifecycle import Lifecycle
 
     settings = Settings(redis_url=SecretStr(URL), redis_prefix=PREFIX)
@@ -36,7 +37,7 @@ def jamak() -> Any:
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: Any) -> None:
-            Lifecycle(worker, settings, [QUEUE]).start()
+            Lifecycle(worker, settings, [QUEUE], WorkerHealth()).start()
 
     app.steps["worker"].add(Runtime)
     app.task(noop, name="noop")

@@ -11,6 +11,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
+from shared.errors import Unfinished
 from tests.warm import run_warm
 from tests.world import World
 
@@ -26,7 +27,8 @@ def jamak(world: World, *arguments: str, code: int = 0) -> "subprocess.Completed
 
 
 def inside(world: World, verb: Callable[..., Any] | typer.Typer, *arguments: str) -> Result:
-    """A verb in this process, which is much faster. What it raises is raised."""
+    """A verb in this process, which is much faster. What it raises is raised, unless it has told a
+    part of what it did."""
     app = verb
     if not isinstance(app, typer.Typer):
         app = typer.Typer()
@@ -34,4 +36,7 @@ def inside(world: World, verb: Callable[..., Any] | typer.Typer, *arguments: str
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.env.items():
             patch.setenv(name, value)
-        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        done = CliRunner().invoke(app, list(arguments))
+    if isinstance(done.exception, (SystemExit, Unfinished)) or done.exception is None:
+        return done
+    raise done.exception

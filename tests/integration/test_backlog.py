@@ -34,7 +34,7 @@ from producer.jobs.send import messages
 from shared.broker.backlog_progress import BacklogProgress, fed_of
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import ConfigError, Missing
+from shared.errors import ConfigError, Conflict, NoSuchBucket
 from shared.messages import Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
@@ -291,7 +291,7 @@ def test_two_scans_at_once_are_noticed(world: World, name: str) -> None:
         if told.shards == 1:
             scan.scan(world.store, world.settings, world.queues, made)
 
-    with pytest.raises(ConfigError, match="another process"):
+    with pytest.raises(Conflict, match="another process"):
         scan.scan(world.store, world.settings, world.queues, made, also)
     assert status(world, name)["videos"] == 40
 
@@ -508,7 +508,7 @@ def test_a_backlog_of_no_video_says_so_and_its_name_stays_free(
     (tmp_path / "keys").write_text(f"s3://{world.videos}/a.mp4\nvideos/b.mp4\n")
     with pytest.raises(ConfigError, match="line 2 of"):
         scan_new(world, name, str(tmp_path / "keys"))
-    with pytest.raises(Missing):
+    with pytest.raises(NoSuchBucket):
         scan_new(world, name, "s3://no-such-bucket-of-ours/films/")
     assert files(world, name) == []
     fill(world, name, 2)
