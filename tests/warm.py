@@ -14,6 +14,7 @@ The parent has one thread, no GPU and no settings: what reads the environment wh
 import atexit
 import ctypes
 import functools
+import gc
 import json
 import os
 import runpy
@@ -23,12 +24,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from infra.local.processes import Process
 from infra.local.procfile import ROOT
@@ -232,7 +234,30 @@ def _become(wanted: dict[str, Any]) -> Callable[[], Any]:
     return script.load()
 
 
+def end_with(run: Callable[[], Any]) -> NoReturn:
+    """What an interpreter does at its end, in its order; but it does not take torch apart, which
+    takes longer than most commands."""
+    code: Any = None
+    try:
+        code = run()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code or 0)
+
+
 if __name__ == "__main__":
     for module in IMPORTED:
         import_module(module)
-    sys.exit(serve(sys.argv[1])())
+    gc.freeze()  # or each child would copy all of it when it looks for garbage
+    end_with(lambda: serve(sys.argv[1])())
