@@ -27,6 +27,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -228,10 +229,14 @@ def _become(wanted: dict[str, Any]) -> Callable[[], Any]:
     first, *rest = wanted["command"]
     if rest[:1] == ["-m"]:
         sys.argv = rest[1:]
-        return lambda: runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
+        return partial(_run_module, rest[1])
     (script,) = entry_points(group="console_scripts", name=first)
     sys.argv = wanted["command"]
     return script.load()
+
+
+def _run_module(name: str) -> None:
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def end_with(run: Callable[[], Any]) -> NoReturn:

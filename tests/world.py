@@ -1,6 +1,8 @@
 """What an integration test has to itself: two buckets, a Redis prefix, and readers of both."""
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import boto3
@@ -52,26 +54,26 @@ class World:
             "JAMAK_ADAPTER_POLL_S": "0.5",
         }
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.env.items():
                 patch.setenv(name, value)
             return Settings()
 
-    @property
+    @cached_property
     def store(self) -> ObjectStore:
         return ObjectStore()
 
-    @property
+    @cached_property
     def registry(self) -> Registry:
         return Registry(self.store, self.output, self.prefix)
 
-    @property
+    @cached_property
     def captions(self) -> Celery:
         return caption_app(self.settings)
 
-    @property
+    @cached_property
     def queues(self) -> LeasedQueues:
         return queues_of(self.captions)
 
@@ -80,11 +82,11 @@ class World:
         for job in jobs:
             send(self.queues, queue_of(job.card, bulk=False), [job])
 
-    @property
+    @cached_property
     def training(self) -> Celery:
         return train_app(self.settings)
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         return Recipe(
             prompt=BASE_PROMPT,
@@ -115,6 +117,11 @@ class World:
         wait_until(lambda: self.store.exists(self.output, key), within_s, f"the failure {key}")
         return decode(Failure, self.store.get(self.output, key))
 
-    def times_written(self, key: str) -> int:
-        found = boto3.client("s3").list_object_versions(Bucket=self.output, Prefix=key)
-        return len(found.get("Versions", []))
+    def times_written(self, prefix: str) -> Counter[str]:
+        """Of all keys that begin like that; one listing costs as much as many."""
+        pages = boto3.client("s3").get_paginator("list_object_versions")
+        return Counter(
+            version["Key"]
+            for page in pages.paginate(Bucket=self.output, Prefix=prefix)
+            for version in page.get("Versions", [])
+        )

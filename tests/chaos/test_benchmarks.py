@@ -1,6 +1,7 @@
 """The programs that show what we claim still run, and say before they start how long they take."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from benchmarks import mutants
 from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
+from tests.warm import run_warm
 
 pytestmark = pytest.mark.integration
 
@@ -21,12 +23,8 @@ MOST_QUICK_S = 12
 
 
 def run(name: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"]
+    done = run_warm(command, os.environ, ROOT, 600)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"{name}: {how_long(name, quick=True)}")
     return dict(json.loads(done.stdout.splitlines()[-1]))

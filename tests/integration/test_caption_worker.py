@@ -161,7 +161,7 @@ def test_a_job_that_comes_twice_has_one_record(
         )
     world.caption(job)
     wait_until(lambda: captioner.metric("jamak_caption_duplicates_total") == 5, 30, "5 duplicates")
-    assert world.times_written(record_key(world.prefix, job)) == 1
+    assert world.times_written(record_key(world.prefix, job)).total() == 1
     # With the record there, not even the model is asked.
     before = captioner.metric("jamak_caption_stage_seconds_count", stage="generate")
     world.captions.send_task(CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.t4")

@@ -16,9 +16,11 @@ from infra.demo.captions import caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
 from infra.local.metrics import read_metrics
+from infra.local.procfile import ROOT
 from shared.telemetry.metrics import ALL
 from tests.telemetry import check_log, check_scrape, ports_below
 from tests.waiting import wait_until
+from tests.warm import run_warm
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -115,13 +117,18 @@ def kept(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 
 def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
-    def jamak(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            ["bash", "-c", f'{kept}; exec jamak "$@"', "-", *arguments],
-            env={"PATH": os.defpath},
-            capture_output=True,
-            text=True,
+    def in_a_shell(command: str) -> str:
+        bash = ["bash", "-c", f"{kept}; {command}"]
+        done = subprocess.run(
+            bash, env={"PATH": os.defpath}, capture_output=True, text=True, check=True
         )
+        return done.stdout
+
+    assert "demo/film-1.mp4" in in_a_shell("jamak show s3://jamak-videos/demo/film-1.mp4")
+    environ = dict(line.split("=", 1) for line in in_a_shell("env -0").split("\0") if line)
+
+    def jamak(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return run_warm(["jamak", *arguments], environ, ROOT, 120)
 
     def told(*arguments: str) -> Any:
         done = jamak(*arguments, "--json")

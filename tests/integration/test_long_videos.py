@@ -119,7 +119,7 @@ def test_real_workers_caption_part_by_part_and_one_that_is_killed_is_gone_on_fro
     stop([second.process], patience_s=20)
     assert len(caption.segments) == MANY
     assert all(one.text for one in caption.segments)
-    assert world.times_written(folder) == MANY + 1
+    assert world.times_written(folder).total() == MANY + 1
     lines = second.process.log.read_text().splitlines()
     told = [json.loads(line) for line in lines if '"event":"segment"' in line.replace(" ", "")]
     assert [line["number"] for line in told] == [*range(done, MANY)]
@@ -159,7 +159,7 @@ def test_a_worker_that_died_is_gone_on_from(
     assert caption.text == "모두 모아 보면 이렇습니다."
     assert all(text in second.questions[0] for text in said)
     for name in ("cuts", "0000", "0001", "0002"):
-        assert world.times_written(part_key(world.prefix, job, name)) == 1
+        assert world.times_written(part_key(world.prefix, job, name)).total() == 1
     cuts = decode(Cuts, world.store.get(world.output, part_key(world.prefix, job, "cuts")))
     assert len(cuts.segments_s) == 3
 
@@ -242,8 +242,8 @@ def test_a_video_that_stops_its_decoders_again_and_again_is_rejected(
     monkeypatch.setattr(OpenVideo, "_reopen", stalling)
     with pytest.raises(TooSlow, match="killed"):
         work_with(world, Counting(), pool).run(job, taken(world, job))
-    assert world.times_written(part_key(world.prefix, job, "0001")) == 1
-    assert world.times_written(part_key(world.prefix, job, "0002")) == 0
+    assert world.times_written(part_key(world.prefix, job, "0001")).total() == 1
+    assert world.times_written(part_key(world.prefix, job, "0002")).total() == 0
     pool.close()
 
 
@@ -263,7 +263,7 @@ def test_a_job_that_is_out_of_time_writes_no_segment_for_it(
     progress = lease.progress
     with pytest.raises(TooSlow, match="not done in time"):
         work_with(world, Slow(), decoders).run(job, lease)
-    assert world.times_written(part_key(world.prefix, job, "0001")) == 0
+    assert world.times_written(part_key(world.prefix, job, "0001")).total() == 0
 
 
 def test_a_video_of_which_nothing_can_be_seen_is_not_a_video(
