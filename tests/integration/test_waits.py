@@ -79,7 +79,7 @@ def waiting(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     queue = f"{world.aws['AWS_ENDPOINT_URL']}/123456789012/none"
     jamak = [sys.executable, "-m", "producer.cli"]
     with ExitStack() as servers:
-        silent = [servers.enter_context(silent_server()) for _ in range(4)]
+        silent = [servers.enter_context(silent_server()) for _ in range(3)]
         url = [f"redis://127.0.0.1:{one.port}/0" for one in silent]
         there = urlsplit(world.redis_url)
         hushing = servers.enter_context(silent_server(there.port))
@@ -98,7 +98,6 @@ def waiting(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             s3 = f"http://127.0.0.1:{silent[2].port}"
             enqueue = [*jamak, "enqueue", "s3://bucket/prefix/"]
             start("enqueue", enqueue, asked(silent[2]), AWS_ENDPOINT_URL=s3)
-            start("status", [*jamak, "status"], asked(silent[3]), JAMAK_REDIS_URL=url[3])
 
             def taking(process: Process) -> bool:
                 if not hushing.hushed.is_set() and said("taking work")(process):
@@ -124,11 +123,27 @@ def test_an_idle_worker_ends_although_redis_fell_silent(
     assert not list(trainer.process.log.parent.glob("jamak-*"))  # no scratch is left
 
 
-@pytest.mark.parametrize("name", ["enqueue", "status"])
-def test_a_command_that_waits_for_a_server_ends(waiting: dict[str, Waiting], name: str) -> None:
-    number = signal.SIGTERM if name == "enqueue" else signal.SIGINT
-    assert waiting[name].end(number) == 128 + number
-    assert "Traceback" not in waiting[name].process.log.read_text()
+def test_a_command_that_waits_for_s3_ends(waiting: dict[str, Waiting]) -> None:
+    assert waiting["enqueue"].end() == 143
+    assert "Traceback" not in waiting["enqueue"].process.log.read_text()
+
+
+def test_a_command_that_waits_for_redis_ends(world: World, tmp_path: Path) -> None:
+    with silent_server() as silent:
+        # It gives up by itself after some seconds, so it gets its signal at once.
+        process = Process(
+            "status",
+            [sys.executable, "-m", "producer.cli", "status"],
+            log=tmp_path / "log",
+            env={
+                **os.environ,
+                **world.env,
+                "JAMAK_REDIS_URL": f"redis://127.0.0.1:{silent.port}/0",
+            },
+            cwd=ROOT,
+        )
+        assert Waiting(process, lambda: silent.connections).end(signal.SIGINT) == 130
+    assert "Traceback" not in process.log.read_text()
 
 
 def test_a_command_that_waits_for_an_outcome_ends(world: World, tmp_path: Path) -> None:

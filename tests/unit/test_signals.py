@@ -26,10 +26,10 @@ def ended(program: str, *numbers: signal.Signals) -> int:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_ends_although_its_main_thread_is_deaf(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_process_ends_although_its_main_thread_is_deaf(number: signal.Signals, code: int) -> None:
     start = "from shared.signals import end_on_signal; end_on_signal(lambda: 0.1)\n"
-    assert ended(start + DEAF, number) == 0
+    assert ended(start + DEAF, number) == code
 
 
 @pytest.mark.parametrize(
