@@ -7,10 +7,11 @@ nothing of who speaks.
 """
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from itertools import count, islice
 from pathlib import Path
 from string import Formatter
 from typing import NamedTuple
@@ -21,8 +22,10 @@ LANGUAGE = "JAMAK_LANG"
 LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 """The first that is set counts, as in the C library."""
 CATALOGUE = Path(__file__).with_name("korean.toml")
-SPLITS = 64
+SPLITS = 16
 """Ways to read one message that are tried."""
+DEPTH = 3
+"""Messages in messages."""
 
 
 def is_korean(environ: Mapping[str, str] = os.environ) -> bool:
@@ -30,7 +33,8 @@ def is_korean(environ: Mapping[str, str] = os.environ) -> bool:
     asked = environ.get(LANGUAGE)
     if asked in ("ko", "en"):
         return asked == "ko"
-    return next((environ[name] for name in LOCALE if environ.get(name)), "").startswith("ko")
+    locale = next((environ[name] for name in LOCALE if environ.get(name)), "")
+    return re.match(r"ko(?![a-z])", locale) is not None
 
 
 def spoken(message: str) -> str:
@@ -58,30 +62,35 @@ class Phrase(NamedTuple):
         return sum(map(str.isalpha, "".join(self.english)))
 
 
-def in_korean(message: str) -> str | None:
+@lru_cache(1024)
+def in_korean(message: str, depth: int = DEPTH) -> str | None:
     """None: it is no phrase of the catalogue."""
     for phrase, fits in phrases():
         for values in islice(_splits(phrase.english, message), SPLITS):
-            if fits(in_korean(values[at]) for at in phrase.nested):
-                return _filled(phrase, values)
+            ours = {at: in_korean(values[at], depth - 1) if depth else None for at in phrase.nested}
+            if fits(ours.values()):
+                return phrase.korean.format(*map(Value, values, map(ours.get, count())))
     return None
 
 
-def _filled(phrase: Phrase, values: list[str]) -> str:
-    return phrase.korean.format(*map(_Value, values))
+class Value(str):
+    """Of a message; `{:ours}` is what it is in Korean, if it is a message itself."""
 
+    ours: str | None
 
-class _Value(str):
-    __slots__ = ()
+    def __new__(cls, text: str, ours: str | None = None) -> "Value":
+        value = super().__new__(cls, text)
+        value.ours = ours
+        return value
 
     def __format__(self, spec: str) -> str:
-        return (in_korean(self) if spec == "ours" else None) or str(self)
+        return (self.ours if spec == "ours" else None) or str(self)
 
 
 def _splits(parts: tuple[str, ...], message: str) -> Iterator[list[str]]:
     """The values of each way to read a message as these parts with something between them."""
     head, *rest = parts
-    if not message.startswith(head):
+    if not message.startswith(head) or not message.endswith(parts[-1]):
         return
     if not rest:
         if message == head:
@@ -97,19 +106,23 @@ def _between(parts: list[str], message: str) -> Iterator[list[str]]:
             yield [message.removesuffix(head)]
         return
     at = message.find(head)
-    while at >= 0:
+    found = True
+    while at >= 0 and found:
+        found = False  # then there is nothing further on, either
         for values in _between(rest, message[at + len(head) :]):
+            found = True
             yield [message[:at], *values]
         at = message.find(head, at + 1)
 
 
 @cache
-def phrases() -> list[tuple[Phrase, Callable[[Iterator[str | None]], bool]]]:
+def phrases() -> list[tuple[Phrase, Callable[[Iterable[str | None]], bool]]]:
     """In the order in which they are tried, and which of the nested values have to be ours.
 
     A value that is a message of ours tells where it begins and ends.
 
-    First what is around other messages; most words of its own first, for it means one thing. Last
+    First what has no values, then what is around other messages; most words of its own first, for
+    it means one thing. Last
     what hardly has words of its own, such as `{}: {}`: there one value has to be a message.
     """
     groups = tomllib.loads(CATALOGUE.read_text(encoding="utf-8")).values()
@@ -120,6 +133,7 @@ def phrases() -> list[tuple[Phrase, Callable[[Iterator[str | None]], bool]]]:
     ]
     found.sort(key=lambda phrase: -sum(map(len, phrase.english)))
     return [
+        *((one, lambda _: True) for one in found if len(one.english) == 1),
         *((one, all) for one in found if one.nested and one.letters),
         *((one, lambda _: True) for one in found if one.letters >= 6 or not one.nested),
         *((one, any) for one in found if one.letters < 6 and one.nested),

@@ -272,7 +272,7 @@ def _shown(value: ast.expr) -> Iterator[ast.expr]:
     match value:
         case ast.Dict(values=values):
             yield from values
-        case ast.Tuple(elts=[_, _, what, cure]):
+        case ast.Tuple(elts=[ast.Name() | ast.Attribute(), _, what, cure]):
             yield from (what, cure)
         case ast.Tuple(elts=parts):
             for part in parts:

@@ -194,7 +194,7 @@ def delete(
     if state not in OVER:
         if not force:
             raise StillGoing(
-                f"the backlog {name} is {state}",
+                f"the backlog {name} is not over: it is {state}",
                 cure=f"`jamak backlog cancel {name}` first, or add --force.",
             )
         if state != "unreadable":
