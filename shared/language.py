@@ -8,7 +8,6 @@ nothing of who speaks.
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import count, islice
@@ -125,6 +124,8 @@ def phrases() -> list[tuple[Phrase, Callable[[Iterable[str | None]], bool]]]:
     it means one thing. Last
     what hardly has words of its own, such as `{}: {}`: there one value has to be a message.
     """
+    import tomllib  # in English nobody waits for it
+
     groups = tomllib.loads(CATALOGUE.read_text(encoding="utf-8")).values()
     found = [
         Phrase(around(english), korean, _nested(korean))
