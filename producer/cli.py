@@ -113,6 +113,8 @@ def _understood(error: Exception, arguments: list[str]) -> JamakError:
 def _as_ours(error: Any) -> UsageError:
     """A command line that Typer does not understand."""
     context = error.ctx
+    if context is None:  # what its parser says knows no command
+        return UsageError(error.format_message(), cure="See `jamak --help`, or -h after the verb.")
     usage = " ".join(context.get_usage().split())
     return UsageError(
         error.format_message(), cure=f"{usage}  (more: {context.command_path} --help)"
@@ -123,19 +125,19 @@ def _explain(error: JamakError, as_json: bool) -> int:
     from rich.markup import escape
 
     from shared.console import err, print_json
+    from shared.language import spoken, spoken_error
 
-    message = str(error)
     if as_json:
         told = {
             "reason": error.reason,
-            "message": message,
+            "message": str(error),
             "cure": error.cure,
             "exit_code": error.exit_code,
         }
         print_json({**(error.told if isinstance(error, Unfinished) else {}), "error": told})
-    err.print("[red]jamak:[/red]", escape(message), highlight=False)
+    err.print("[red]jamak:[/red]", escape(spoken_error(error)), highlight=False)
     if error.cure:
-        err.print(f"  {escape(error.cure)}", highlight=False)
+        err.print(f"  {escape(spoken(error.cure))}", highlight=False)
     return error.exit_code
 
 

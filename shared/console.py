@@ -20,6 +20,8 @@ from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderResul
 from rich.table import Column, Table
 from rich.text import Text
 
+from shared.language import spoken
+
 ENDLESS = 100_000
 """Columns of what is no terminal."""
 GAP = "  "
@@ -84,13 +86,20 @@ class Grid(Table):
     """
 
     def __init__(self, *headers: str | Column, wide: Sequence[str] = (), **look: Any) -> None:
-        shown = [*headers, *(wide if out.wide else ())]
+        shown = [
+            spoken(one) if isinstance(one, str) else one
+            for one in (*headers, *(wide if out.wide else ()))
+        ]
         if not headers:
             look = {"show_header": False, "box": None, **look}
+        if "title" in look:
+            look["title"] = spoken(look["title"])
         super().__init__(*shown, **look)
         self._most = len(shown) or None
 
     def add_row(self, *cells: Any, **how: Any) -> None:
+        if not self.show_header and isinstance(cells[0], str):  # the name of a value
+            cells = spoken(cells[0]), *cells[1:]
         super().add_row(*cells[: self._most], **how)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

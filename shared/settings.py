@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.allowed import Allowed
 from shared.errors import ConfigError
+from shared.language import spoken
 from shared.prompts import BASE_PROMPT, check_prompt
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
         hide_input_in_errors=True,  # it may hold a password
+    )
+
+    lang: Literal["ko", "en"] | None = Field(
+        None,
+        description="Language of messages, cures, tables and help: `ko` or `en`. Without it that "
+        "of the locale, where it is Korean. Records, logs and `--json` are English.",
     )
 
     # The broker
@@ -383,7 +390,7 @@ def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
         if on_unknown:
             on_unknown(warning)
         else:
-            print(f"jamak: {warning}", file=sys.stderr)
+            print(f"jamak: {spoken(warning)}", file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from shared.bucket.keys import place_of
 from shared.console import AsJson, Grid, err, out, print_json
 from shared.errors import Missing, UsageError
+from shared.language import spoken
 from shared.settings import load_settings
 from workers.jobs.addresses import source_at
 from workers.jobs.decoders import decoders_of
@@ -46,7 +47,7 @@ def frames(
     pool = decoders_of(settings, 1, settings.scratch_dir)
     request = Request(count, shape=THUMBNAIL, strategy="adaptive" if adaptive else "uniform")
     try:
-        with err.status("looking into it …"), pool.open(source, Progress(), count) as video:
+        with err.status(spoken("looking into it …")), pool.open(source, Progress(), count) as video:
             sample = video.sample(request)
             fetched, whole = video.fetched_bytes, video.whole
             if sheet is not None:
@@ -61,7 +62,7 @@ def frames(
         return
     _show(told)
     if sheet is not None:
-        out.print(f"contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
+        out.print(spoken(f"contact sheet: {escape(str(sheet))}"), highlight=False, soft_wrap=True)
 
 
 def _told(

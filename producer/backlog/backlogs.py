@@ -194,7 +194,8 @@ def delete(
     if state not in OVER:
         if not force:
             raise StillGoing(
-                f"{name} is {state}", cure=f"`jamak backlog cancel {name}` first, or add --force."
+                f"the backlog {name} is not over: it is {state}",
+                cure=f"`jamak backlog cancel {name}` first, or add --force.",
             )
         if state != "unreadable":
             cancel(store, settings, queues, name)

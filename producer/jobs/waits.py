@@ -161,7 +161,8 @@ def _later(workers: Sequence[WorkerSeen], queue: str, delayed: Iterable[_Delayed
     for (reason, told), some in groups.items():
         due = _span(round(one.due_s) for one in some)
         if reason == "retry":
-            told += f", attempt {_span(_history(one.item).attempt for one in some)}"
+            tries = _span(_history(one.item).attempt for one in some)
+            told = f"{told}, attempt {tries}"
         waits.append(Wait(reason, len(some), f"{told}; due in {due} s"))
     return waits
 

@@ -13,6 +13,7 @@ from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
 from shared.errors import UsageError
+from shared.language import spoken
 from shared.messages import AdapterManifest, Pointer
 from shared.settings import Settings, load_settings
 
@@ -59,7 +60,14 @@ def adapters_list(as_json: AsJson = False) -> None:
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
         use = _use(item.version, pointer, reasons.get(item.version))
         trained = _training(item)
-        row = item.version, escape(use), _scores(item.metrics), trained, escape(item.data), made
+        row = (
+            item.version,
+            escape(spoken(use)),
+            _scores(item.metrics),
+            trained,
+            escape(item.data),
+            made,
+        )
         table.add_row(*row, item.base.weights_sha256)
     out.print(table)
     for base, pointer in pointers.items():
@@ -99,7 +107,9 @@ def _show_pointer(pointer: Pointer, as_json: bool) -> None:
     if as_json:
         print_json(pointer.model_dump(mode="json"))
     else:
-        out.print(f"in use: {pointer.version or 'the base model'}; workers follow in seconds")
+        out.print(
+            spoken(f"in use: {pointer.version or 'the base model'}; workers follow in seconds")
+        )
 
 
 def _why_not_in_use(
@@ -142,7 +152,7 @@ def _scores(metrics: dict[str, float]) -> str:
         lines.append(f"{metrics['n_eval']:.0f} rows{videos}")
     if "n_better" in metrics:
         lines.append(f"{metrics['n_better']:.0f} better, {metrics['n_worse']:.0f} worse")
-    return "\n".join(lines)
+    return "\n".join(map(spoken, lines))
 
 
 def _training(item: AdapterManifest) -> str:
@@ -154,7 +164,7 @@ def _training(item: AdapterManifest) -> str:
         lines.append(f"{metrics['n_train']:.0f} rows")
     if "loss_first" in metrics:
         lines.append(f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f}")
-    return "\n".join(lines)
+    return "\n".join(map(spoken, lines))
 
 
 def _show_history(base: str, pointer: Pointer) -> None:
@@ -163,5 +173,7 @@ def _show_history(base: str, pointer: Pointer) -> None:
     table = Grid("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
     for stop in pointer.history:
         since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(stop.generation), since, stop.version or "the base model", stop.how)
+        table.add_row(
+            str(stop.generation), since, stop.version or spoken("the base model"), spoken(stop.how)
+        )
     out.print(table)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 from rich.markup import escape
+from rich.text import Text
 
 from producer.backlog import backlogs
 from producer.backlog.manifest import Backlog
@@ -30,6 +31,7 @@ from producer.verbs.options import (
     scan_with_bar,
 )
 from shared.errors import UsageError
+from shared.language import spoken
 
 WATCH_S = 1.0
 
@@ -47,7 +49,7 @@ def plan(
     settings, store, queues = opened()
     recipe = asked.recipe(settings)
     with bars() as shown:
-        bar = shown.add_task("looking", total=None)
+        bar = shown.add_task(spoken("looking"), total=None)
         least = asked.least
         told = backlogs.plan(
             store, settings, queues, source, recipe, least, partial(shown.advance, bar)
@@ -69,17 +71,18 @@ def show_plan(told: backlogs.Plan) -> None:
     table.add_row("to do", f"[bold]{told.left:,}[/bold] on {told.queue}")
     out.print(table)
     if told.unserved:
-        out.print(f"rate not measured: {escape(told.unserved.message)}", highlight=False)
+        why = escape(spoken(told.unserved.message))
+        out.print(spoken("rate not measured") + f": {why}", highlight=False)
         return
     classes = Grid("class", "workers", "jobs/s each", "takes", "costs on it alone")
     for one in told.classes:
         if one.jobs_per_s is None or one.eta_s is None:
-            classes.add_row(one.card, str(one.workers), "rate not measured", "-", "-")
+            classes.add_row(one.card, str(one.workers), spoken("rate not measured"), "-", "-")
             continue
         usd = "-" if one.usd is None else f"${one.usd:,.2f}"
         classes.add_row(one.card, str(one.workers), f"{one.jobs_per_s:g}", duration(one.eta_s), usd)
     out.print(classes)
-    out.print(f"Prices: {told.prices}")
+    out.print(spoken(f"Prices: {told.prices}"))
 
 
 @backlog.command("start")
@@ -106,7 +109,7 @@ def pause(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"name": name, "state": "paused"})
     else:
-        out.print(f"{name} is paused; what is in flight goes on")
+        out.print(spoken(f"{name} is paused; what is in flight goes on"))
 
 
 @backlog.command("resume")
@@ -118,7 +121,7 @@ def resume(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"name": name, "state": "running"})
     else:
-        out.print(f"{name} is running")
+        out.print(spoken(f"{name} is running"))
 
 
 @backlog.command("cancel")
@@ -129,7 +132,7 @@ def cancel(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"name": name, "withdrawn": withdrawn})
     else:
-        out.print(f"{name} is cancelled; {withdrawn} jobs were removed from the queues")
+        out.print(spoken(f"{name} is cancelled; {withdrawn} jobs were removed from the queues"))
 
 
 @backlog.command("delete")
@@ -149,12 +152,13 @@ def delete(
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
-        typer.confirm(f"Delete the backlog {name}? Its captions stay.", abort=True, err=True)
+        question = spoken(f"Delete the backlog {name}? Its captions stay.")
+        typer.confirm(question, abort=True, err=True)
     backlogs.delete(store, settings, queues, name, force=force)
     if as_json:
         print_json({"name": name, "deleted": True})
     else:
-        out.print(f"{name} is deleted; its captions stay")
+        out.print(spoken(f"{name} is deleted; its captions stay"))
 
 
 @backlog.command("list")
@@ -169,12 +173,14 @@ def list_backlogs(as_json: AsJson = False) -> None:
     table = Grid(*headers, wide=("queue", "recipe"))
     for one in told:
         if one["state"] == "unreadable":
-            table.add_row(one["name"], one["state"], *[""] * 5, escape(one["message"]))
+            table.add_row(
+                one["name"], spoken(one["state"]), *[""] * 5, escape(spoken(one["message"]))
+            )
             continue
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
-        row = one["name"], one["state"], *counts, rate, escape(one["source"])
+        row = one["name"], spoken(one["state"]), *counts, rate, escape(one["source"])
         table.add_row(*row, one["queue"], one["recipe"])
     out.print(table)
 
@@ -214,7 +220,7 @@ def _table(told: dict[str, Any]) -> Grid:
     share = ended / told["videos"] if told["videos"] else 0.0
     filled = round(30 * share)
     table = Grid()
-    table.add_row(told["name"], f"{told['state']}  {escape(told['source'])}")
+    table.add_row(Text(told["name"]), f"{spoken(told['state'])}  {escape(told['source'])}")
     table.add_row("", f"{'█' * filled}{'░' * (30 - filled)} {share:.0%}")
     table.add_row("videos", f"{told['videos']:,} ({size(told['size_bytes'])})")
     table.add_row("enqueued so far", f"{told['fed']:,}")
@@ -224,7 +230,7 @@ def _table(told: dict[str, Any]) -> Grid:
     for reason, count in told["skipped"].items():
         table.add_row(f"skipped: {reason}", f"{count:,}")
     eta = "rate not measured" if told["eta_s"] is None else f"{duration(told['eta_s'])} left"
-    table.add_row("rate", f"{told['per_minute']:g} a minute, {eta}")
+    table.add_row("rate", spoken(f"{told['per_minute']:g} a minute, {eta}"))
     for wait in told["why"]:
-        table.add_row("waiting", f"{wait['jobs']:,}: {escape(wait['message'])}")
+        table.add_row("waiting", f"{wait['jobs']:,}: {escape(spoken(wait['message']))}")
     return table

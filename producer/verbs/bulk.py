@@ -44,6 +44,7 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, NoSuchBucket, Reject, Unfinished
+from shared.language import spoken
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
@@ -103,7 +104,7 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
     one = Feed(Backlog(store, settings, name), queues)
     room = HighWaterMarks(queues).room
     with bars() as shown:
-        bar = shown.add_task(f"feeding {name}", total=one.manifest.lines)
+        bar = shown.add_task(spoken(f"feeding {name}"), total=one.manifest.lines)
         try:
             while one.running and one.waits:
                 if not feed_round([one], room):
@@ -111,7 +112,7 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
                     one.look()
                 shown.update(bar, completed=one.fed)
         except KeyboardInterrupt:
-            err.print(f"stopped after {one.fed:,} videos; `jamak feed` goes on with {name}")
+            err.print(spoken(f"stopped after {one.fed:,} videos; `jamak feed` goes on with {name}"))
             raise
         finally:
             one.save()
@@ -151,7 +152,8 @@ def enqueue(
             if isinstance(error, NoSuchBucket) and error.bucket != uri[5:].split("/", 1)[0]:
                 raise  # not this one is the matter, but where its captions go
             told.refused[uri] = str(error)
-            err.print(f"[red]{escape(uri)}: {escape(str(error))}[/red]\n  {escape(error.cure)}")
+            message, cure = escape(spoken(str(error))), escape(spoken(error.cure))
+            err.print(f"[red]{escape(uri)}: {message}[/red]\n  {cure}")
     sent = told.queues if told.enqueued else []
     unserved = warn_of_unserved(queues, ((queue, recipe) for queue in sent))
     rest = {"unserved": unserved, "recipe": recipe.id, "dry_run": dry_run}
@@ -161,13 +163,15 @@ def enqueue(
     elif not as_json:
         verb = "would be enqueued" if dry_run else "enqueued"
         where = f" on {', '.join(told.queues)}" if told.queues else ""
-        out.print(f"{told.enqueued} {verb}{where}, {told.already} captioned already")
+        out.print(spoken(f"{told.enqueued} {verb}{where}, {told.already} captioned already"))
         if told.failed:
-            out.print(f"{told.failed} failed before: `jamak failures list`, `… redrive`")
+            out.print(spoken(f"{told.failed} failed before: `jamak failures list`, `… redrive`"))
         if told.skipped:
-            out.print(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
+            out.print(
+                spoken(f"{told.skipped} keys are no videos by their ending (JAMAK_VIDEO_SUFFIXES)")
+            )
         for name in told.backlogs:
-            out.print(f"how it goes: jamak backlog status {name}")
+            out.print(spoken(f"how it goes: jamak backlog status {name}"))
     if told.refused:
         raise Unfinished(f"{len(told.refused)} of {len(uris)} were refused", told=done)
 
@@ -186,7 +190,7 @@ def reconcile(
     """
     settings, store, queues = opened()
     with bars() as shown:
-        bar = shown.add_task(f"reconciling {what}", total=None)
+        bar = shown.add_task(spoken(f"reconciling {what}"), total=None)
         one = Reconciler(
             settings,
             store,
@@ -227,7 +231,7 @@ def show_reconciled(told: Reconciled) -> None:
     table.add_row("videos", f"{told.videos:,}")
     table.add_row("done", f"{told.done:,}")
     for reason, count in sorted(told.failed.items()):
-        table.add_row(f"failed: {reason}", f"{count:,}")
+        table.add_row(spoken(f"failed: {reason}"), f"{count:,}")
     table.add_row("in flight", f"{told.in_flight:,}")
     table.add_row("missing", f"[bold]{told.missing:,}[/bold]")
     table.add_row("of them enqueued", f"[bold]{told.enqueued:,}[/bold]")
@@ -250,7 +254,7 @@ def export(
     else:
         parts = backlog_parts(store, settings, what)
     with bars() as shown:
-        bar = shown.add_task(f"exporting {what}", total=None)
+        bar = shown.add_task(spoken(f"exporting {what}"), total=None)
         told = export_parts(
             parts,
             target_of(to, store),
@@ -261,6 +265,8 @@ def export(
         print_json(asdict(told))
     else:
         out.print(
-            f"{told.captions:,} captions of {told.videos:,} videos in {escape(to)}: "
-            f"{told.parts} parts written, {told.kept} were there"
+            spoken(
+                f"{told.captions:,} captions of {told.videos:,} videos in {escape(to)}: "
+                f"{told.parts} parts written, {told.kept} were there"
+            )
         )

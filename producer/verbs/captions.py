@@ -17,6 +17,7 @@ from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, choose_card, detect_gpu, served_queues
 from shared.errors import Unfinished, UsageError
+from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import load_settings
 
@@ -54,8 +55,9 @@ def show_cards(as_json: AsJson = False) -> None:
         )
     out.print(table)
     where = f"{choice.card.name} on {choice.device} with {choice.dtype}"
-    out.print(f"This machine: {where}{' (emulated)' if choice.emulated else ''}: {choice.reason}")
-    out.print(f"It would serve: {', '.join(served_queues(choice.card))}")
+    emulated = " (emulated)" if choice.emulated else ""
+    out.print(spoken(f"This machine: {where}{emulated}: {choice.reason}"))
+    out.print(spoken(f"It would serve: {', '.join(served_queues(choice.card))}"))
 
 
 def listen() -> None:
@@ -75,9 +77,9 @@ def status(as_json: AsJson = False) -> None:
         return
     table = Grid("queue", "waiting", "to run alone", "workers", "why they wait")
     for name, queue in found["queues"].items():
-        why = [f"{wait['jobs']:,}: {wait['message']}" for wait in queue["why"]]
+        why = [f"{wait['jobs']:,}: {spoken(wait['message'])}" for wait in queue["why"]]
         if name in found["sampled"] and queue["looked_at"]:
-            why.insert(0, f"of the first {queue['looked_at']:,}:")
+            why.insert(0, spoken(f"of the first {queue['looked_at']:,}:"))
         counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
         table.add_row(name, *counts, escape("\n".join(why)))
     out.print(table)
@@ -86,10 +88,12 @@ def status(as_json: AsJson = False) -> None:
         ("waiting for another try, or handed on", found["delayed"]),
         ("set aside as no message of ours", found["poison"]),
     ):
-        out.print(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
+        out.print(
+            spoken(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
+        )
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
-        out.print(f"adapter of base {adapter['base']}: {version}")
+        out.print(spoken(f"adapter of base {adapter['base']}: {version}"))
     for message in unserved(found):
         warn(message)
 
@@ -171,7 +175,7 @@ def upload(
     if prefix and not prefix.endswith("/"):
         raise UsageError(f"TO: {to} is no prefix", cure=f"End it with a slash: {to}/")
     for file in files:
-        with err.status(f"uploading {escape(file.name)} …"):
+        with err.status(spoken(f"uploading {escape(file.name)} …")):
             store.upload(file, bucket, prefix + file.name)
         if not as_json:
             out.print(escape(f"s3://{bucket}/{prefix}{file.name}"), highlight=False, soft_wrap=True)

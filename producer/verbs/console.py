@@ -11,6 +11,7 @@ from rich.progress import (
 )
 
 from shared.console import AsJson, Grid, err, out, print_json
+from shared.language import spoken
 
 __all__ = [
     "AsJson",
@@ -40,7 +41,7 @@ def bars() -> Progress:
 
 
 def warn(message: str) -> None:
-    err.print(f"[yellow]{escape(message)}[/yellow]", highlight=False)
+    err.print(f"[yellow]{escape(spoken(message))}[/yellow]", highlight=False)
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from producer.verbs.checks import Found, checks_of, examine
 from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.errors import ConfigError
+from shared.language import spoken
 from shared.settings import PREFIX, Settings, unknown_variables, wrong_variables
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -34,8 +35,8 @@ def doctor(as_json: AsJson = False) -> None:
         out.print(_table(found))
     else:
         for one in found:
-            line = f"{one.status}\t{one.check}\t{one.found}"
-            print(f"{line}\t{one.cure}" if one.cure else line)
+            line = f"{one.status}\t{one.check}\t{spoken(one.found)}"
+            print(f"{line}\t{spoken(one.cure)}" if one.cure else line)
     if failed:
         raise typer.Exit(ConfigError.exit_code)
 
@@ -105,5 +106,7 @@ def _table(found: list[Found]) -> Grid:
     table = Grid("check", "", "found", "what to do")
     for one in found:
         status = f"[{COLOURS[one.status]}]{one.status}[/]"
-        table.add_row(escape(one.check), status, escape(one.found), escape(one.cure))
+        table.add_row(
+            escape(one.check), status, escape(spoken(one.found)), escape(spoken(one.cure))
+        )
     return table

@@ -19,6 +19,7 @@ from producer.verbs.options import opened, warn_of_unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import UsageError
+from shared.language import spoken
 from shared.messages import Failure, Recipe
 from shared.settings import load_settings
 
@@ -66,13 +67,18 @@ def list_failures(
     table = Grid(*headers, wide=("recipe", "etag"))
     for one in shown:
         when = f"{one.created_at:%Y-%m-%d %H:%M}"
-        uri, message = escape(one.video.uri), escape(one.message)
+        uri, message = escape(one.video.uri), escape(spoken(one.message))
         row = one.reason, uri, message, str(one.attempts), when
         table.add_row(*row, one.recipe_id, one.video.etag)
     out.print(table)
     rest = counted.total() - len(shown)
-    told = ", ".join(f"{name} {count}" for name, count in counted.most_common())
-    out.print(f"{told or 'no failures'}{f'; {rest} more are not shown' if rest > 0 else ''}")
+    by_reason = ", ".join(f"{name} {count}" for name, count in counted.most_common())
+    if not by_reason:
+        out.print(spoken("no failures"))
+    elif rest > 0:
+        out.print(spoken(f"{by_reason}; {rest} more are not shown"))
+    else:
+        out.print(by_reason)
 
 
 @failures.command("show")
@@ -93,13 +99,13 @@ def show(
     for one in found:
         show_failure(one)
     if not found:
-        out.print(f"{escape(uri)} has no failure without a caption", highlight=False)
+        out.print(spoken(f"{escape(uri)} has no failure without a caption"), highlight=False)
 
 
 def show_failure(failure: Failure) -> None:
-    reason, message = escape(failure.reason), escape(failure.message)
-    out.print(f"[red]failed: {reason}[/red]  {message}", highlight=False)
-    out.print(escape(failure.cure), highlight=False)
+    reason, message = escape(failure.reason), escape(spoken(failure.message))
+    out.print(f"[red]{spoken(f'failed: {reason}')}[/red]  {message}", highlight=False)
+    out.print(escape(spoken(failure.cure)), highlight=False)
     table = Grid()
     table.add_row("recipe", failure.recipe_id)
     table.add_row("tries", str(failure.attempts))
@@ -129,7 +135,7 @@ def redrive_failures(
     found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
     room = HighWaterMarks(queues).room
     with bars() as shown:
-        bar = shown.add_task("sending again" if go else "counting", total=None)
+        bar = shown.add_task(spoken("sending again" if go else "counting"), total=None)
         while some := list(islice(found, REDRIVEN_AT_ONCE)):
             elsewhere += sum(not one.video.in_bucket for one in some)
             some = [one for one in some if one.video.in_bucket]
@@ -151,9 +157,10 @@ def redrive_failures(
         )
         return
     if elsewhere:
-        out.print(f"left alone: {elsewhere} in no bucket; enqueue their addresses again")
-    told = ", ".join(f"{name} {count}" for name, count in counted.most_common()) or "nothing"
-    out.print(f"sent again: {told}" if go else f"would be sent again: {told}  (--go does it)")
+        out.print(spoken(f"left alone: {elsewhere} in no bucket; enqueue their addresses again"))
+    by_reason = ", ".join(f"{name} {count}" for name, count in counted.most_common()) or "nothing"
+    done, would = f"sent again: {by_reason}", f"would be sent again: {by_reason}  (--go does it)"
+    out.print(spoken(done if go else would))
 
 
 def wanted(

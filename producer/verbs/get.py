@@ -19,6 +19,7 @@ from shared.bucket.keys import place_of
 from shared.bucket.records import VIEWS
 from shared.bucket.storage import ObjectStore
 from shared.errors import JamakError, Unfinished, UsageError
+from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import Settings, load_settings
 
@@ -71,7 +72,7 @@ def get(
     told = Mirror(store, settings, form, to)
     for uri in uris:
         told.take(uri)
-    out.print(f"{told.files:,} captions in {escape(str(to))}", highlight=False)
+    out.print(spoken(f"{told.files:,} captions in {escape(str(to))}"), highlight=False)
     if told.refused:
         raise Unfinished(f"{told.refused} captions could not be had")
 
@@ -152,7 +153,8 @@ class Mirror:
 
     def _refuse(self, error: JamakError) -> None:
         self.refused += 1
-        err.print(f"[red]{escape(str(error))}[/red]\n  {escape(error.cure)}", soft_wrap=True)
+        message, cure = escape(spoken(str(error))), escape(spoken(error.cure))
+        err.print(f"[red]{message}[/red]\n  {cure}", soft_wrap=True)
 
 
 def harmless(name: str) -> str:

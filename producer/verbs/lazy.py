@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shared.console import form_option
+from shared.language import is_korean, spoken
 
 SUMMARIES = {
     "adapters": "Which adapter the workers use.",
@@ -65,7 +66,7 @@ class Verbs(TyperGroup):
         extra = EXTRAS.get(cmd_name)
         if extra and find_spec(PROBES[extra]) is None:
             summary = f"{summary} (needs the extra '{extra}')"
-        return TyperCommand(name=cmd_name, help=summary)
+        return TyperCommand(name=cmd_name, help=spoken(summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in self._entries:
@@ -91,12 +92,26 @@ def command_of(name: str, verb: Any) -> Any:
 
 
 def _shown(command: Any) -> Any:
-    """Every verb that has `--json` has `-o`, too."""
+    """Every verb that has `--json` has `-o`, too; and its help is in the reader's language."""
     for one in getattr(command, "commands", {}).values():
         _shown(one)
     if any("--json" in option.opts for option in command.params):
         command.params.append(form_option())
+    if is_korean():
+        _in_korean(command)
     return command
+
+
+def _in_korean(command: Any) -> None:
+    from typer import rich_utils
+
+    for title in ("ARGUMENTS_PANEL_TITLE", "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE"):
+        setattr(rich_utils, title, spoken(getattr(rich_utils, title)))
+    own_help = command.get_help_option(typer.Context(command))
+    for one in (*command.params, *([own_help] if own_help else [])):
+        one.help = one.help and spoken(one.help)
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(spoken(" ".join(one.split())) for one in paragraphs)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -125,4 +140,4 @@ def root() -> Any:
     ) -> None:
         """An S3 bucket of videos in, Korean captions out."""
 
-    return typer.main.get_command(app)
+    return _shown(typer.main.get_command(app))

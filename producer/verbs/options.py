@@ -17,6 +17,7 @@ from producer.verbs.console import bars, warn
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
+from shared.language import spoken
 from shared.messages import Recipe
 from shared.settings import CardName, Settings, load_settings
 
@@ -130,7 +131,7 @@ def scan_with_bar(
     scan: Callable[..., object] = scan,
 ) -> None:
     with bars() as shown:
-        bar = shown.add_task(f"listing {made.name}", total=None)
+        bar = shown.add_task(spoken(f"listing {made.name}"), total=None)
         scan(
             store,
             settings,

@@ -13,6 +13,7 @@ from producer.verbs.console import AsJson, Grid, duration, err, out, print_json
 from shared.broker.apps import train_app
 from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished
+from shared.language import spoken
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings, load_settings
 
@@ -70,7 +71,7 @@ def train_sft(
         if as_json:
             print_json({"job_id": job.id, "status": "queued"})
         else:
-            out.print(f"queued: training job {job.id}", highlight=False)
+            out.print(spoken(f"queued: training job {job.id}"), highlight=False)
         return
     outcome = _wait_for(training, job.id, as_json)
     if outcome.status != "published":
@@ -86,18 +87,20 @@ def train_sft(
 def _wait_for(training: Training, job_id: str, as_json: bool) -> TrainOutcome:
     """Ends the process on Ctrl-C, and the job goes on."""
     try:
-        with err.status(f"training job {job_id} …") as line:
+        with err.status(spoken(f"training job {job_id} …")) as line:
             return training.wait_for(
                 job_id,
-                lambda progress: line.update(f"training job {job_id}: {_step(progress)}"),
+                lambda progress: line.update(spoken(f"training job {job_id}: {_step(progress)}")),
             )
     except KeyboardInterrupt:
         if as_json:
             print_json({"job_id": job_id, "status": "goes on"})
         err.print(
-            f"training job {job_id} goes on without you.\n"
-            f"  jamak train status {job_id}   shows how far it is\n"
-            f"  jamak train cancel {job_id}   ends it",
+            spoken(
+                f"training job {job_id} goes on without you.\n"
+                f"  jamak train status {job_id}   shows how far it is\n"
+                f"  jamak train cancel {job_id}   ends it"
+            ),
             highlight=False,
             soft_wrap=True,
         )
@@ -119,21 +122,21 @@ def train_list(
         running, progress = job.state in ("running", "cancelling"), job.progress
         table.add_row(
             job.id,
-            job.state,
+            spoken(job.state),
             _time(_since(job)),
             _step(progress) if running and progress else "",
             _loss(progress) if running and progress else "",
             escape(job.worker or ""),
             _ago(progress.updated_at) if running and progress else "",
-            escape(_result(job.outcome)) if job.outcome else "",
+            escape(spoken(_result(job.outcome))) if job.outcome else "",
         )
     out.print(table)
     if more:
-        out.print(f"{more} more have ended: --limit shows more of them")
+        out.print(spoken(f"{more} more have ended: --limit shows more of them"))
     if any(job.state == "open" for job in jobs):
-        err.print("Redis does not answer: whether open jobs wait or run is not known")
+        err.print(spoken("Redis does not answer: whether open jobs wait or run is not known"))
     if any(job.state == "not in Redis" for job in jobs):
-        err.print("what is not in Redis any more does not run: send it again, or cancel it")
+        err.print(spoken("what is not in Redis any more does not run: send it again, or cancel it"))
 
 
 @train.command("status")
@@ -145,7 +148,7 @@ def train_status(job_id: JobId, as_json: AsJson = False) -> None:
         return
     table = Grid()
     table.add_row("job", job.id)
-    table.add_row("state", f"{job.state}, since {_time(_since(job))}")
+    table.add_row("state", spoken(f"{job.state}, since {_time(_since(job))}"))
     if job.worker:
         table.add_row("worker", escape(job.worker))
     if job.progress:
@@ -153,7 +156,7 @@ def train_status(job_id: JobId, as_json: AsJson = False) -> None:
         table.add_row("progress", told)
         if job.progress.loss is not None:
             table.add_row("loss", _loss(job.progress))
-        table.add_row("try", f"{job.progress.attempt}, since {_time(job.progress.since)}")
+        table.add_row("try", spoken(f"{job.progress.attempt}, since {_time(job.progress.since)}"))
     if job.asked:
         table.add_row("asked for", _time(job.asked.asked_at))
         for name, value in job.asked.job.model_dump(mode="json", exclude={"v", "id"}).items():
@@ -170,11 +173,13 @@ def train_cancel(job_id: JobId, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"job_id": job_id, "state": state})
     elif state == "cancelled":
-        out.print(f"cancelled: training job {job_id} had not begun", highlight=False)
+        out.print(spoken(f"cancelled: training job {job_id} had not begun"), highlight=False)
     else:
         out.print(
-            f"cancelling: whoever has training job {job_id} ends it in seconds; nothing of it is "
-            "published any more",
+            spoken(
+                f"cancelling: whoever has training job {job_id} ends it in seconds; nothing of it "
+                "is published any more"
+            ),
             highlight=False,
         )
 
@@ -182,13 +187,14 @@ def train_cancel(job_id: JobId, as_json: AsJson = False) -> None:
 def _show_outcome(outcome: TrainOutcome) -> None:
     """What ended well on stdout, what did not on stderr."""
     if outcome.status == "published":
-        out.print(escape(_result(outcome)), f"after {duration(outcome.seconds)}", highlight=False)
+        after = spoken(f"after {duration(outcome.seconds)}")
+        out.print(escape(spoken(_result(outcome))), after, highlight=False)
         for name, value in outcome.metrics.items():
             out.print(f"  {name} {value:.3f}", highlight=False)
         return
-    err.print(_how_it_ended(outcome), markup=False, highlight=False)
+    err.print(spoken(_how_it_ended(outcome)), markup=False, highlight=False)
     if outcome.cure:
-        err.print(f"  {outcome.cure}", markup=False, highlight=False)
+        err.print(f"  {spoken(outcome.cure)}", markup=False, highlight=False)
 
 
 def _how_it_ended(outcome: TrainOutcome) -> str:
