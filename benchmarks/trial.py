@@ -5,7 +5,7 @@ import signal
 import statistics
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +177,24 @@ class Trial:
         alive = [worker for worker in self.fleet.workers if worker.poll() is None]
         return self.random.choice([worker for worker in alive if worker not in self.drains])
 
+    def _someone_who_works(self) -> Process:
+        """On a slow machine the one that replaced the last one may be starting still."""
+        until = time.monotonic() + self.timeout_s * 3  # or there is nothing to do
+        while time.monotonic() < until:
+            holding: dict[int, set[str]] = defaultdict(set)
+            for note in self.fleet.notes():
+                if note.what == "take":
+                    holding[note.pid].add(note.job)
+                elif note.what in ENDS:
+                    holding[note.pid].discard(note.job)
+            alive = [one for one in self.fleet.workers if one.poll() is None]
+            working = [one for one in alive if holding[one.pid] and one not in self.drains]
+            if working:
+                return self.random.choice(working)
+            time.sleep(0.1)
+            self._replace()
+        return self._anyone()
+
     def _kill(self) -> None:
         crash = ""
         if self.random.random() < 0.5 or self.name == "control":
@@ -184,7 +202,7 @@ class Trial:
             point = self.random.choice(CRASHES[self.name])
             few = point == "in_beat" or self.name == "control"
             crash = f"{point}:{self.random.randint(1, 3 if few else 12)}"
-        victim = self._anyone()
+        victim = self._someone_who_works()
         victim.kill()
         self._replace(crash)
 

@@ -16,6 +16,8 @@ from typer.core import TyperCommand, TyperGroup
 from shared.console import form_option
 from shared.language import is_korean, spoken
 
+HELP = ["-h", "--help"]
+
 SUMMARIES = {
     "adapters": "Which adapter the workers use.",
     "backlog": "Caption what is in a bucket already.",
@@ -107,7 +109,7 @@ def _in_korean(command: Any) -> None:
 
     for title in ("ARGUMENTS_PANEL_TITLE", "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE"):
         setattr(rich_utils, title, spoken(getattr(rich_utils, title)))
-    own_help = command.get_help_option(typer.Context(command))
+    own_help = command.get_help_option(typer.Context(command, help_option_names=HELP))
     for one in (*command.params, *([own_help] if own_help else [])):
         one.help = one.help and spoken(one.help)
     paragraphs = (command.help or "").split("\n\n")
@@ -125,7 +127,7 @@ def root() -> Any:
     app = typer.Typer(
         cls=Verbs,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP},
         pretty_exceptions_enable=False,
     )
 

@@ -133,7 +133,9 @@ def test_it_tells_its_version(alone: pytest.MonkeyPatch) -> None:
     assert (said.code, said.out) == (0, f"jamak {version('jamak')}\n")
 
 
-def test_h_is_help_everywhere(alone: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_h_is_help_everywhere(alone: pytest.MonkeyPatch, language: str) -> None:
+    alone.setenv("JAMAK_LANG", language)
     paths = {words[:n] for words, _ in leaves() for n in range(len(words) + 1)}
     for words in paths:
         said = jamak_here(alone, *words, "-h")
