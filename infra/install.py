@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+INDEXES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX"}
+"""Variables and not arguments, which others on the machine see: an address may hold a password."""
 SETTINGS = {
-    "index-url": "--default-index",
-    "extra-index-url": "--index",
     "find-links": "--find-links",
     "constraint": "--constraint",
     "trusted-host": "--allow-insecure-host",
@@ -69,7 +69,9 @@ def for_uv(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]] | No
     # As pip does it: of all indexes the best version, not the first index that knows a name.
     arguments, environment = ["--index-strategy", "unsafe-best-match"], {}
     for name, value in settings.items():
-        if name in SETTINGS:
+        if name in INDEXES:
+            environment[INDEXES[name]] = " ".join(value.split())
+        elif name in SETTINGS:
             for one in value.split():
                 arguments += [SETTINGS[name], one]
         elif name in NUMBERS_OF_PIP:
@@ -183,7 +185,7 @@ def by_uv(teller: Teller, extras: str, environment: Mapping[str, str]) -> int:
         teller,
         [*command, *arguments, *wanted(extras)],
         {**environment, **more},
-        (" ",),  # the list of all packages
+        (" + ", " - ", " ~ "),  # the list of all packages
     )
 
 

@@ -319,10 +319,13 @@ def _address(value: str) -> str:
 def parse_list(text: str) -> tuple[str, ...]:
     """`a,b` or `["a", "b"]`. Raises ValueError."""
     if not text.lstrip().startswith("["):
-        return tuple(one.strip() for one in text.split(",") if one.strip())
+        given = tuple(one.strip() for one in text.split(",") if one.strip())
+        if not given:
+            raise ValueError("it lists nothing")
+        return given
     try:
         told = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it begins like a JSON list and is none ({error})") from error
     if not all(isinstance(one, str) for one in told):
         raise ValueError("its JSON list holds what is no text")
@@ -334,7 +337,7 @@ def parse_pairs(text: str) -> dict[str, str]:
     if text.lstrip().startswith("{"):
         try:
             told = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"it begins like a JSON object and is none ({error})") from error
         if not all(isinstance(to, str) for to in told.values()):
             raise ValueError("its JSON object holds what is no text")

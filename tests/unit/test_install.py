@@ -15,7 +15,7 @@ from infra import install
 from infra.install import IMPORTED, PIP, Teller, for_uv, run, settings_of
 
 LISTING = """\
-:env:.extra-index-url='https://download.pytorch.org/whl/cpu'
+:env:.extra-index-url='https://cpu.example/whl'
 :env:.no-cache-dir='1'
 global.cert='/etc/ssl/ca.pem'
 global.extra-index-url='https://a.example/ https://b.example/'
@@ -26,18 +26,21 @@ install.find-links='/wheels'
 
 
 def test_the_environment_goes_before_files() -> None:
-    assert settings_of(LISTING)["extra-index-url"] == "https://download.pytorch.org/whl/cpu"
+    assert settings_of(LISTING)["extra-index-url"] == "https://cpu.example/whl"
     files = "\n".join(LISTING.splitlines()[2:])
     told = for_uv(settings_of(files))
     assert told is not None
     arguments, environment = told
     assert arguments == [
         *("--index-strategy", "unsafe-best-match"),
-        *("--index", "https://a.example/", "--index", "https://b.example/"),
-        *("--default-index", "https://pypi.example/simple"),
         *("--find-links", "/wheels"),
     ]
-    assert environment == {"SSL_CERT_FILE": "/etc/ssl/ca.pem", "UV_HTTP_TIMEOUT": "60"}
+    assert environment == {
+        "SSL_CERT_FILE": "/etc/ssl/ca.pem",
+        "UV_HTTP_TIMEOUT": "60",
+        "UV_DEFAULT_INDEX": "https://pypi.example/simple",
+        "UV_INDEX": "https://a.example/ https://b.example/",
+    }
 
 
 @pytest.mark.parametrize("setting", ["proxy", "client-cert", "no-binary", "what-comes-next-year"])
@@ -61,10 +64,8 @@ def test_pip_says_what_it_is_configured_to_do(tmp_path: Path) -> None:
     assert settings["find-links"] == "/a /b"
     told = for_uv({name: settings[name] for name in ("index-url", "find-links", "retries")})
     assert told is not None
-    assert told[0][2:] == [
-        *("--default-index", "https://pypi.example/simple"),
-        *("--find-links", "/a", "--find-links", "/b"),
-    ]
+    assert told[0][2:] == ["--find-links", "/a", "--find-links", "/b"]
+    assert told[1] == {"UV_DEFAULT_INDEX": "https://pypi.example/simple"}
 
 
 def test_it_is_never_silent_for_long_and_says_what_matters() -> None:
@@ -74,8 +75,10 @@ def test_it_is_never_silent_for_long_and_says_what_matters() -> None:
         deadline = time.monotonic() + 30
         while "still fetching" not in said.getvalue() and time.monotonic() < deadline:
             time.sleep(0.01)
-        program = "print('Downloading torch (180.0MiB)\\n + torch==2.13.0\\n'); raise SystemExit(3)"
-        assert run(teller, [sys.executable, "-c", program], os.environ, (" ",)) == 3
+        said_by_uv = "Downloading torch (180.0MiB)\\n + torch==2.13.0\\n  because: why\\n"
+        program = f"print('{said_by_uv}'); raise SystemExit(3)"
+        assert run(teller, [sys.executable, "-c", program], os.environ, (" + ",)) == 3
+    assert "s  because: why" in said.getvalue()
     assert "s  still fetching" in said.getvalue()
     assert "s  Downloading torch (180.0MiB)" in said.getvalue()
     assert "torch==2.13.0" not in said.getvalue()

@@ -158,3 +158,14 @@ def test_what_the_page_shows_as_a_default_can_be_typed(monkeypatch: pytest.Monke
         monkeypatch.setenv(f"JAMAK_{name.upper()}", as_typed(field.default))
     assert load_settings().model_dump() == Settings.model_construct().model_dump()
     assert as_typed(Settings.model_fields["video_suffixes"].default).startswith(".mp4,.mov")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(",", "it lists nothing"), ("[" * 100_000, "it begins like a JSON list")]
+)
+def test_a_list_of_nothing_and_a_bottomless_one_are_told(
+    monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    monkeypatch.setenv("JAMAK_SOURCES", value)
+    with pytest.raises(ConfigError, match=rf"JAMAK_SOURCES.*{said}"):
+        load_settings()
