@@ -4,7 +4,6 @@ Credentials, region and endpoint of S3 and SQS are boto3's own: AWS_ACCESS_KEY_I
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE and so on.
 """
 
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.allowed import Allowed
 from shared.errors import ConfigError
 from shared.language import spoken
+from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prompts import BASE_PROMPT, check_prompt
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
@@ -316,42 +316,6 @@ def _address(value: str) -> str:
     return value
 
 
-def parse_list(text: str) -> tuple[str, ...]:
-    """`a,b` or `["a", "b"]`. Raises ValueError."""
-    if not text.lstrip().startswith("["):
-        given = tuple(one.strip() for one in text.split(",") if one.strip())
-        if not given:
-            raise ValueError("it lists nothing")
-        return given
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"it begins like a JSON list and is none ({error})") from error
-    if not all(isinstance(one, str) for one in told):
-        raise ValueError("its JSON list holds what is no text")
-    return tuple(told)
-
-
-def parse_pairs(text: str) -> dict[str, str]:
-    """`s3://a/=s3://b/,…` or a JSON object. Raises ValueError."""
-    if text.lstrip().startswith("{"):
-        try:
-            told = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"it begins like a JSON object and is none ({error})") from error
-        if not all(isinstance(to, str) for to in told.values()):
-            raise ValueError("its JSON object holds what is no text")
-        return dict(told)
-    pairs = {}
-    for one in parse_list(text):
-        # A prefix may hold an equals sign: s3://bucket/day=1/
-        source, equals, to = one.rpartition("=s3://")
-        if not equals:
-            raise ValueError(f"{one!r} is no s3://bucket/prefix/=s3://other/")
-        pairs[source] = f"s3://{to}"
-    return pairs
-
-
 def _check_redis_url(text: Any) -> None:
     """Raises ValueError, without the password."""
     try:
@@ -466,19 +430,6 @@ def configuration_markdown() -> str:
             f"| `{PREFIX}{name.upper()}` | {shown and f'`{shown}`'} | {field.description} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def as_typed(value: Any) -> str:
-    """A setting's value as one writes it into the environment."""
-    if value is None:
-        return ""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, dict):
-        return ",".join(f"{source}={to}" for source, to in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Lists and pairs as people type them into an environment variable: with commas, or as JSON."""
+
+import json
+from typing import Any
+
+from pydantic import SecretStr
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """`a,b` or `["a", "b"]`. Raises ValueError."""
+    if not text.lstrip().startswith("["):
+        given = tuple(one.strip() for one in text.split(",") if one.strip())
+        if not given:
+            raise ValueError("it lists nothing")
+        return given
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it begins like a JSON list and is none ({error})") from error
+    if not all(isinstance(one, str) for one in told):
+        raise ValueError("its JSON list holds what is no text")
+    return tuple(told)
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`s3://a/=s3://b/,…` or a JSON object. Raises ValueError."""
+    if text.lstrip().startswith("{"):
+        try:
+            told = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it begins like a JSON object and is none ({error})") from error
+        if not all(isinstance(to, str) for to in told.values()):
+            raise ValueError("its JSON object holds what is no text")
+        return dict(told)
+    pairs = {}
+    for one in parse_list(text):
+        # A prefix may hold an equals sign: s3://bucket/day=1/
+        source, equals, to = one.rpartition("=s3://")
+        if not equals:
+            raise ValueError(f"{one!r} is no s3://bucket/prefix/=s3://other/")
+        pairs[source] = f"s3://{to}"
+    return pairs
+
+
+def as_typed(value: Any) -> str:
+    """A setting's value as one writes it into the environment."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, dict):
+        return ",".join(f"{source}={to}" for source, to in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
