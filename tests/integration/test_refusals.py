@@ -17,11 +17,13 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from redis._parsers.base import BaseParser
 
 from infra.local.redis import RedisServer, start_redis
 from producer.uploads.listen import dead_letters_of
 from shared.broker.apps import leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.refusals import meaning
 from shared.bucket.refusals import of_client
 from shared.bucket.storage import ObjectStore, prove_conditional_put, region_of_queue, sqs_client
 from shared.errors import (
@@ -152,6 +154,34 @@ def test_a_redis_that_takes_nothing_says_so(server: RedisServer) -> None:
                 queues.put("q", ["m"])
         finally:
             admin.execute_command("REPLICAOF", "NO", "ONE")
+
+
+def test_a_redis_that_answers_can_be_reached(server: RedisServer) -> None:
+    queues = LeasedQueues(server.url, "wrong:", 30)
+    queues.redis.set("wrong:q", "no list")
+    with pytest.raises(BrokerRefuses, match="is asked: WRONGTYPE"), reaching_redis():
+        queues.waiting("q")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        ("ERR unknown command 'EVALSHA', with args beginning with:", BrokerRefuses, "is asked"),
+        ("MOVED 3999 127.0.0.1:6381", BrokerRefuses, "is a cluster"),
+        ("CLUSTERDOWN The cluster is down", BrokerUnavailable, "primary is away"),
+        ("MASTERDOWN Link with MASTER is down", BrokerUnavailable, "primary is away"),
+        ("TRYAGAIN Multiple keys request during rehashing", BrokerUnavailable, "primary is away"),
+        ("NOREPLICAS Not enough good replicas to write.", BrokerUnavailable, "too few replicas"),
+        ("BUSY Redis is busy running a script.", BrokerUnavailable, "busy with a script"),
+        ("LOADING Redis is loading the dataset", BrokerUnavailable, "loading its data"),
+    ],
+)
+def test_what_passes_is_told_from_what_somebody_must_change(
+    answer: str, kind: type[JamakError], said: str
+) -> None:
+    error = meaning(BaseParser.parse_error(answer))
+    assert isinstance(error, kind)
+    assert said in str(error)
 
 
 def test_verbs_say_the_same_as_processes(server: RedisServer) -> None:
