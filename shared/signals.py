@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 
 ASKED = (signal.SIGTERM, signal.SIGINT)
@@ -22,33 +23,46 @@ def on_signal(
 ) -> None:
     """From now on, in place of what was to be done before. Called in the main thread.
 
+    A signal that comes at the same time is told to the one or to the other, and never to nobody.
+
     Args:
         react: called in a thread of its own, for each signal after the other.
         interrupt: called in the main thread, as soon as that gets to it; may raise.
     """
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        interrupt(number)
-
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    for number in ASKED:
-        signal.signal(number, handler)
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    if before != -1:
-        os.close(before)  # whoever listened there may end
-    threading.Thread(
-        target=_listen, args=(heard, handler, react), name="signals", daemon=True
-    ).start()
+    listener = _listener()
+    listener.react, listener.interrupt = react, interrupt
+    listener.take_over()
 
 
-def _listen(heard: int, handler: object, react: Callable[[int], None]) -> None:
-    while numbers := os.read(heard, 64):
-        for number in numbers:
-            # Somebody else may have taken this signal over since.
-            if number in ASKED and signal.getsignal(number) is handler:
-                react(number)
-    os.close(heard)
+class _Listener:
+    """One pipe and one thread, for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self.react: Callable[[int], None] = lambda number: None
+        self.interrupt: Callable[[int], None] = lambda number: None
+        heard, self._told = os.pipe()
+        os.set_blocking(self._told, False)
+        threading.Thread(target=self._listen, args=(heard,), name="signals", daemon=True).start()
+
+    def take_over(self) -> None:
+        for number in ASKED:
+            signal.signal(number, self._handle)
+        signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.interrupt(number)
+
+    def _listen(self, heard: int) -> None:
+        while numbers := os.read(heard, 64):
+            for number in numbers:
+                # Somebody else may have taken this signal over since.
+                if number in ASKED and signal.getsignal(number) == self._handle:
+                    self.react(number)
+
+
+@cache
+def _listener() -> _Listener:
+    return _Listener()
 
 
 def end_on_signal(stop: Callable[[], float]) -> Callable[[], bool]:

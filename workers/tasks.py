@@ -16,7 +16,9 @@ from shared.broker.apps import CAPTION_TASK, TRAIN_TASK
 from shared.broker.backlog_progress import DONE, FAILED
 from shared.broker.leased_queues import History
 from shared.errors import (
+    BadCredentials,
     BadMessage,
+    BrokerRefuses,
     Draining,
     Hangs,
     InternalError,
@@ -25,6 +27,7 @@ from shared.errors import (
     LeaseLost,
     NotForMe,
     Retry,
+    WrongRegion,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
 
@@ -41,6 +44,9 @@ DEADLY_ALONE = 2
 LONGEST_BACKOFF_S = 30.0
 HAND_ON_S = 10.0
 """A job for another worker waits so long, lest it goes round in circles."""
+
+NOT_LET_IN = (BadCredentials, WrongRegion, BrokerRefuses)
+"""This machine is not let in, which is no fault of the job: with another, or later, it goes on."""
 
 log = telemetry.get_logger("jamak.tasks")
 
@@ -97,7 +103,7 @@ def _register(
         except Draining as error:
             log.info("handed back", task=name, message=str(error))
             leases().release(lease, tried=False)
-        except NotForMe as error:
+        except (NotForMe, *NOT_LET_IN) as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("left to another worker", task=name, message=str(error), cure=error.cure)
             leases().release(lease, HAND_ON_S, tried=False)
@@ -134,7 +140,7 @@ def _do(
         _refuse_dangerous(history)
         run(job, lease)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe):
+    except (LeaseLost, Draining, NotForMe, *NOT_LET_IN):
         raise
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS or lease.advanced:

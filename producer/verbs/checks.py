@@ -1,7 +1,9 @@
 """What `jamak doctor` looks at: each check asks one thing, as the processes do when they start.
 
-A check returns what it found, or raises: a JamakError is a failure and its cure. It changes
-nothing but the probe object that proves conditional writes.
+A check returns what it found, or raises: a JamakError is a failure and its cure. It
+changes no job and no caption, and leaves what every process leaves that starts: the probe object
+that proves conditional writes, and in Redis the keys `run` and `swept`. For a moment it counts
+there as a worker, one that serves no queue.
 """
 
 import json

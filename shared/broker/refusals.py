@@ -58,8 +58,8 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Check the number at the end of JAMAK_REDIS_URL: redis://host:port/0.",
     ),
     (
-        redis.ResponseError,
-        "MOVED",
+        redis.exceptions.AskError,  # MOVED, too
+        "",
         "this Redis is a cluster, and Jamak's keys must lie together",
         "Use a Redis without cluster mode.",
     ),
@@ -86,6 +86,15 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Redis cannot save what it is given, and so takes nothing",
         "Look at its log, and at its disk.",
     ),
+    (
+        redis.ResponseError,
+        "NOREPLICAS",
+        "Redis has too few replicas, and so takes nothing",
+        "Look at its replicas, and at its `min-replicas-to-write`.",
+    ),
+    (redis.ResponseError, "BUSY Redis", "Redis is busy with a script", "Wait for it."),
+    (redis.exceptions.ClusterDownError, "", "Redis's primary is away", "Wait for it."),
+    (redis.exceptions.TryAgainError, "", "Redis's primary is away", "Wait for it."),
 )
 
 
@@ -101,6 +110,8 @@ def meaning(error: BaseException, url: str | None = None) -> BrokerRefuses | Bro
     for kind, part, what, cure in _FOR_NOW:
         if isinstance(bottom, kind) and part in str(bottom):
             return BrokerUnavailable(f"{what}: {bottom}", cure=cure)
+    if isinstance(bottom, redis.ResponseError):  # it answers, so it can be reached
+        return BrokerRefuses(f"Redis does not do what it is asked: {bottom}")
     return _unreachable(bottom, url)
 
 

@@ -27,6 +27,9 @@ from botocore.exceptions import (
 
 from shared.errors import BadCredentials, ConfigError, WrongRegion
 
+NO_ANSWER = (CredentialRetrievalError, TokenRetrievalError, SSOError)
+"""Who hands out credentials does not, for now: each request asks there again."""
+
 _CODES = {
     # An S3 or SQS code, or both of them, and what it means.
     "InvalidAccessKeyId": "its access key is unknown there",
@@ -90,9 +93,7 @@ def _of_client(where: str, error: BotoCoreError) -> ConfigError | None:
             f"{where}: no AWS credentials",
             cure="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role.",
         )
-    if isinstance(
-        error, PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError | SSOError
-    ):
+    if isinstance(error, PartialCredentialsError):
         return BadCredentials(f"{where}: {error}")
     if isinstance(error, ProfileNotFound | ConfigNotFound | ConfigParseError):
         return ConfigError(
@@ -106,6 +107,8 @@ def of_client(service: str) -> Iterator[None]:
     """Around the making of a client. Raises ConfigError: with these settings there can be none."""
     try:
         yield
+    except NO_ANSWER as error:
+        raise BadCredentials(f"{service}: {error}") from error
     except BotoCoreError as error:
         refused = refusal(service, error)
         if refused is None:

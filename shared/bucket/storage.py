@@ -22,8 +22,9 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from shared.bucket.refusals import code_of, date_of, of_client, refusal, status_of
+from shared.bucket.refusals import NO_ANSWER, code_of, date_of, of_client, refusal, status_of
 from shared.errors import (
+    BadCredentials,
     ConfigError,
     Conflict,
     Forbidden,
@@ -421,6 +422,8 @@ def _away(
     kind: type[StoreUnavailable] | type[QueueUnavailable], where: str, error: BotoCoreError
 ) -> JamakError:
     """Where it is no matter of the connection, the error as it is."""
+    if isinstance(error, NO_ANSWER):
+        return kind(f"{where}: {error}", cure=BadCredentials.cure)
     known = why_unreachable(error)
     # Streams end with errors of their own when the connection breaks in the middle.
     cut = type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError")

@@ -1,5 +1,6 @@
 """What one worker holds: which leases it keeps alive, and what it does when Redis is away."""
 
+import os
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from infra.local.redis import RedisServer, start_redis
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
 from tests.waiting import SLOWEST, wait_until
+from workers.delivery.drain import Drain
 from workers.delivery.leases import Lease, Leases
 from workers.delivery.watchdog import Watchdog
 
@@ -134,6 +136,29 @@ def test_handing_back_blames_nobody_and_ends_everything(leases: Leases) -> None:
     taker = leases.queues
     found = [taker.take(taker.new_lease(), ["q"]) for _ in range(3)]
     assert all(one is not None and one.history == History() for one in found)
+
+
+def test_an_idle_worker_does_not_end_before_what_it_did_is_acknowledged(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, in_flight = threading.Event(), []
+    ack = LeasedQueues.ack
+
+    def slow(self: LeasedQueues, names: list[str]) -> object:
+        answers.wait(5)
+        return ack(self, names)
+
+    monkeypatch.setattr(LeasedQueues, "ack", slow)
+    monkeypatch.setattr(
+        os, "_exit", lambda code: in_flight.append(leases.queues.counts()["in_flight"])
+    )
+    leases.queues.put("q", ["1"])
+    leases.finished(receive(leases).delivery.lease)
+    assert leases.in_hand() == []
+    ends = in_background(Drain(leases, 20.0, lambda: None)._end_if_idle)
+    threading.Timer(0.3, answers.set).start()
+    ends.join(5)
+    assert in_flight == [0]
 
 
 # While Redis is away.

@@ -1,6 +1,7 @@
 """A server that is there and lets us not do our work: each fault has its own error and cure."""
 
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,20 @@ import boto3
 import pytest
 import redis
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import (
+    BotoCoreError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from redis._parsers.base import BaseParser
 
 from infra.local.redis import RedisServer, start_redis
 from producer.uploads.listen import dead_letters_of
 from shared.broker.apps import leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.refusals import meaning
+from shared.bucket.refusals import of_client
 from shared.bucket.storage import ObjectStore, prove_conditional_put, region_of_queue, sqs_client
 from shared.errors import (
     BadCredentials,
@@ -144,6 +154,34 @@ def test_a_redis_that_takes_nothing_says_so(server: RedisServer) -> None:
                 queues.put("q", ["m"])
         finally:
             admin.execute_command("REPLICAOF", "NO", "ONE")
+
+
+def test_a_redis_that_answers_can_be_reached(server: RedisServer) -> None:
+    queues = LeasedQueues(server.url, "wrong:", 30)
+    queues.redis.set("wrong:q", "no list")
+    with pytest.raises(BrokerRefuses, match="is asked: WRONGTYPE"), reaching_redis():
+        queues.waiting("q")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        ("ERR unknown command 'EVALSHA', with args beginning with:", BrokerRefuses, "is asked"),
+        ("MOVED 3999 127.0.0.1:6381", BrokerRefuses, "is a cluster"),
+        ("CLUSTERDOWN The cluster is down", BrokerUnavailable, "primary is away"),
+        ("MASTERDOWN Link with MASTER is down", BrokerUnavailable, "primary is away"),
+        ("TRYAGAIN Multiple keys request during rehashing", BrokerUnavailable, "primary is away"),
+        ("NOREPLICAS Not enough good replicas to write.", BrokerUnavailable, "too few replicas"),
+        ("BUSY Redis is busy running a script.", BrokerUnavailable, "busy with a script"),
+        ("LOADING Redis is loading the dataset", BrokerUnavailable, "loading its data"),
+    ],
+)
+def test_what_passes_is_told_from_what_somebody_must_change(
+    answer: str, kind: type[JamakError], said: str
+) -> None:
+    error = meaning(BaseParser.parse_error(answer))
+    assert isinstance(error, kind)
+    assert said in str(error)
 
 
 def test_verbs_say_the_same_as_processes(server: RedisServer) -> None:
@@ -288,6 +326,33 @@ class RawBody:
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self._body
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CredentialRetrievalError(provider="iam-role", error_msg="timeout"),
+        TokenRetrievalError(provider="sso", error_msg="timeout"),
+        UnauthorizedSSOTokenError(),
+    ],
+)
+def test_who_hands_out_credentials_may_be_away_for_now(
+    aws: dict[str, str], error: BotoCoreError
+) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    store, sqs = ObjectStore(tries=1), sqs_client(tries=1)
+    for client in (store._s3, sqs):
+        client.meta.events.register("before-send", fail)
+    with pytest.raises(StoreUnavailable, match=re.escape(str(error))) as caught:
+        store.get("b", "k")
+    assert "role" in caught.value.cure
+    with pytest.raises(QueueUnavailable, match=re.escape(str(error))):
+        dead_letters_of(sqs, f"{aws['AWS_ENDPOINT_URL']}/1/queue")
+    # A process that starts says so and ends: it does not wait for what may never come.
+    with pytest.raises(BadCredentials, match=re.escape(str(error))), of_client("S3"):
+        raise error
 
 
 @pytest.mark.parametrize(

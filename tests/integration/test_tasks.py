@@ -14,11 +14,14 @@ from celery import Celery
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
+    BadCredentials,
+    BrokerRefuses,
     Forbidden,
     JamakError,
     NotAVideo,
     StoreUnavailable,
     WrongModel,
+    WrongRegion,
 )
 from shared.messages import CaptionJob, Recipe, Video
 from workers import tasks
@@ -136,15 +139,22 @@ def test_a_failure_that_cannot_be_written_is_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("error", "payload"), [(None, {**PAYLOAD, "v": 99}), (WrongModel("another one"), PAYLOAD)]
+    ("error", "payload"),
+    [
+        (None, {**PAYLOAD, "v": 99}),
+        (WrongModel("another one"), PAYLOAD),
+        (BadCredentials("this machine has none"), PAYLOAD),
+        (WrongRegion("of this machine"), PAYLOAD),
+        (BrokerRefuses("this machine"), PAYLOAD),
+    ],
 )
 def test_what_is_for_another_worker_goes_on_however_often(
     leases: Leases, error: Exception | None, payload: Any
 ) -> None:
     work = Work(error)
-    assert run(leases, work, payload, history=History(attempt=3)) == LATER
+    assert run(leases, work, payload, history=History(attempt=MAX_ATTEMPTS)) == LATER
     assert work.failures == []
-    assert delayed(leases) == History(attempt=3)
+    assert delayed(leases) == History(attempt=MAX_ATTEMPTS)
 
 
 @pytest.mark.parametrize("payload", [{"nonsense": 1}, None, [], "text", {**PAYLOAD, "x": 1}])

@@ -71,3 +71,18 @@ def test_what_is_set_last_counts() -> None:
         "time.sleep(99)",
     )
     assert ended("\n".join(again), signal.SIGTERM) == 40 + signal.SIGTERM
+
+
+def test_a_signal_is_heard_while_another_takes_over() -> None:
+    handover: Sequence[str] = (
+        "import os, signal, sys, time",
+        "from shared.signals import on_signal",
+        "def end(number): os._exit(40 + number)",
+        "on_signal(end)",
+        "print('up', flush=True)",
+        "sys.setswitchinterval(10)  # the listener's thread comes after what follows",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "on_signal(end)",
+        "time.sleep(9)",
+    )
+    assert ended("\n".join(handover)) == 40 + signal.SIGTERM

@@ -82,7 +82,11 @@ class Drain:
             os._exit(code)
 
     def _end_if_idle(self) -> None:
-        """Redis should have answered long ago: there is nobody to say goodbye to."""
+        """Redis should have answered long ago: there is nobody to say goodbye to.
+
+        But acknowledgements may still wait for it: else what has ended would run once more.
+        """
+        self._leases.flush(LONGEST_FINISH_S - GOODBYE_S)
         if not self._leases.in_hand():
             self._clean_up()
             os._exit(0)
