@@ -1,4 +1,4 @@
-"""The two tasks: thin. What becomes of each kind of error is decided here and nowhere else.
+"""The two tasks: thin. How each kind of error ends is decided here and nowhere else.
 
 A message is acknowledged when its effect or its failure is in the bucket; for another try it goes
 back to its queue, later. Whatever happens, exactly one of these.

@@ -18,7 +18,7 @@ from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redi
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerUnavailable, Conflict, Reject, UsageError
+from shared.errors import BrokerRefuses, BrokerUnavailable, Conflict, Reject, UsageError
 from shared.messages import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings
 
@@ -74,7 +74,12 @@ class Training:
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
 
     def submit(self, job: TrainJob) -> None:
-        """Raises UsageError: the data is not there. BrokerUnavailable: Redis does not take it."""
+        """Send a job.
+
+        Raises:
+            UsageError: the data is not there.
+            BrokerUnavailable, BrokerRefuses: Redis does not take it.
+        """
         if not self._store.exists(*parse_uri(job.data)):
             raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
         self._records.ask(job)
@@ -86,7 +91,7 @@ class Training:
                     queue=TRAIN_QUEUE,
                     task_id=job.id,
                 )
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, BrokerRefuses) as error:
             # It may have arrived all the same: what has ended is not begun.
             self._end(job.id, "failed", error.reason, f"it was not sent: {error}", error.cure)
             raise
@@ -141,7 +146,7 @@ class Training:
         # From here on it cannot be published; what is left is to end it soon.
         try:
             remove(self._queues, [TRAIN_QUEUE], lambda item: _job_id(item) == job_id)
-        except BrokerUnavailable:
+        except (BrokerUnavailable, BrokerRefuses):
             return "cancelling"
         whereabouts = self._whereabouts()
         if whereabouts is None or job_id in whereabouts:

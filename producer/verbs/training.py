@@ -1,5 +1,6 @@
 """The operator's verbs for training jobs: send one, see how far it is, cancel it."""
 
+import signal
 import sys
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,9 +17,6 @@ from shared.errors import Unfinished
 from shared.language import spoken
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings, load_settings
-
-INTERRUPTED = 130
-"""128 + SIGINT, as shells do it."""
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `jamak train list` shows it.")]
 
@@ -104,7 +102,7 @@ def _wait_for(training: Training, job_id: str, as_json: bool) -> TrainOutcome:
             highlight=False,
             soft_wrap=True,
         )
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + signal.SIGINT)
 
 
 @train.command("list")

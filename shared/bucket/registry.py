@@ -121,15 +121,24 @@ class Registry:
         """Generation 0 with no version, before anything was ever activated."""
         return self._read_pointer(base_sha256)[0]
 
-    def activate(self, base_sha256: str, version: str) -> Pointer:
+    def activate(self, base_sha256: str, version: str, over: Pointer | None = None) -> Pointer:
         """Make a published version the one in use.
+
+        Args:
+            over: only while that version is in use which was by this pointer; None = whatever is.
 
         Raises:
             Missing: it is not published for this base.
+            Conflict: something else than what was in use by `over` is now.
         """
         self.manifest(base_sha256, version)
         while True:
             now, etag = self._read_history(base_sha256)
+            if over is not None and now.version != over.version:
+                raise Conflict(
+                    f"what is in use has changed: {now.version or 'the base model'}, and no longer "
+                    f"{over.version or 'the base model'}; nothing was done"
+                )
             try:
                 return self._move(base_sha256, now, etag, version, "activated", now.generation)
             except Conflict:

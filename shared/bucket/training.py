@@ -8,7 +8,7 @@
 Knows nothing of queues: where a job waits or runs is what Redis says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -72,7 +72,7 @@ class TrainingRecords:
         Raises:
             Reject: it is being published.
         """
-        if self._decide(job_id, "cancel", over="train") == "publish":
+        if self._decide(job_id, "cancel", over=("train",)) == "publish":
             raise Reject(
                 f"training job {job_id} is trained, and is being published: too late to cancel it",
                 cure="`jamak adapters rollback` puts its adapter down again, if it is in use.",
@@ -82,22 +82,30 @@ class TrainingRecords:
         decision, _ = self._decision(job_id)
         return decision == "cancel"
 
-    def begin(self, job_id: str) -> None:
+    def begin(self, job_id: str, check: Callable[[], None]) -> None:
         """It is trained from the start: whoever was about to publish it is gone.
 
+        It is always written, so that a worker which lost the job sees that it was begun again.
+
+        Args:
+            check: raises if the job is not ours any more; asked between the look and the write.
+
         Raises:
             Cancelled: it is not wanted any more.
         """
-        if self._decide(job_id, "train", over="publish") == "cancel":
+        if self._decide(job_id, "train", ("train", "publish"), check) == "cancel":
             raise _cancelled(job_id)
 
-    def about_to_publish(self, job_id: str) -> None:
+    def about_to_publish(self, job_id: str, check: Callable[[], None]) -> None:
         """From here on it can no longer be cancelled. Again is harmless.
+
+        Args:
+            check: as that of `begin`.
 
         Raises:
             Cancelled: it is not wanted any more.
         """
-        if self._decide(job_id, "publish", over="train") == "cancel":
+        if self._decide(job_id, "publish", ("train",), check) == "cancel":
             raise _cancelled(job_id)
 
     def ids(self) -> Iterator[tuple[str, bool]]:
@@ -113,11 +121,19 @@ class TrainingRecords:
         if last:
             yield last, ended
 
-    def _decide(self, job_id: str, wanted: Decision, over: Decision) -> Decision:
+    def _decide(
+        self,
+        job_id: str,
+        wanted: Decision,
+        over: tuple[Decision, ...],
+        check: Callable[[], None] = lambda: None,
+    ) -> Decision:
         """What is decided afterwards: `wanted`, unless somebody decided otherwise before."""
         while True:
             decision, etag = self._decision(job_id)
-            if decision != over:
+            # Whoever gets the job after this writes, and then what was read here is outdated.
+            check()
+            if decision not in over:
                 return decision
             try:
                 self._write_decision(job_id, wanted, etag)

@@ -21,7 +21,7 @@ from structlog.typing import EventDict, Processor
 
 from shared.errors import ConfigError, JamakError
 
-EX_CONFIG = 78
+EX_CONFIG = ConfigError.exit_code
 """sysexits.h: starting again without changing something cannot help."""
 LONGEST_LINE = 8192
 """Of what others print, in characters; the rest is on the next line."""
@@ -93,7 +93,7 @@ def refusing() -> Iterator[None]:
     """Around a process that logs: what it cannot go on with is its last line.
 
     Raises:
-        SystemExit: with 78, something must be configured first; or 1.
+        SystemExit: with the code of the error: 78, something must be configured first.
     """
     try:
         yield
@@ -105,7 +105,7 @@ def refusing() -> Iterator[None]:
             cure=error.cure,
             reason=error.reason,
         )
-        sys.exit(EX_CONFIG if config else 1)
+        sys.exit(error.exit_code)
 
 
 class _Lines(io.TextIOBase):

@@ -151,6 +151,27 @@ def test_a_move_that_is_sent_twice_is_one_move(
     assert registry_of(world, Repeats()).activate(BASE, versions[3]).generation == 5
 
 
+@pytest.mark.parametrize("before", ["", "A"])
+def test_what_was_chosen_over_one_version_never_replaces_another(
+    walk: Walk, world: World, registry: Registry, versions: list[str], before: str
+) -> None:
+    """Also when the other one comes between the look and the write."""
+    walk(before)
+    over = registry.pointer(BASE)
+
+    class Late(ObjectStore):
+        def put(self, *args: Any, **options: Any) -> str:
+            if registry.pointer(BASE) == over:
+                walk("B")
+            return super().put(*args, **options)
+
+    with pytest.raises(Conflict, match=f"has changed: {versions[1]}, and no longer"):
+        registry_of(world, Late()).activate(BASE, versions[2], over)
+    with pytest.raises(Conflict, match="nothing was done"):
+        registry.activate(BASE, versions[2], over)
+    assert registry.activate(BASE, versions[2], registry.pointer(BASE)).version == versions[2]
+
+
 def test_a_long_history_is_cut_and_says_so(
     walk: Walk, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, Reject, Retry
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
 from tests.training import fill, make_job, make_videos, sft_rows
 from tests.world import World
@@ -289,6 +289,28 @@ def test_what_was_put_to_use_meanwhile_is_not_replaced_unseen(
     assert bucket.registry.pointer(base).version == other.version
     # Run again, a job finds itself in use.
     assert _run(make_job(id="t1"), settings, bucket)[1] is None
+
+
+def test_what_is_put_to_use_at_the_last_moment_is_not_replaced_either(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the gate's look at the pointer and the move."""
+    contents = iter(("ours", "another training"))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, next(contents)))
+    others: list[AdapterManifest] = []
+
+    class Late(Registry):
+        def pointer(self, base_sha256: str) -> Pointer:
+            seen = super().pointer(base_sha256)
+            if not others:
+                others.append(_run(make_job(id="t2"), settings, bucket)[0])
+            return seen
+
+    job = make_job(data=f"{bucket.uri}set/manifest.jsonl")
+    late = Late(bucket.store, bucket.name, bucket.folder)
+    mine, why_not = run_train_job(job, settings, bucket.store, late, Progress(), lambda: None)
+    assert f"but {others[0].version} is in use" in str(why_not)
+    assert late.pointer(mine.base.weights_sha256).version == others[0].version
 
 
 @pytest.mark.parametrize(

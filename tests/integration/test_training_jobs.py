@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
 from celery import Celery
 from typer.testing import CliRunner
 
@@ -30,7 +31,7 @@ from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
 from shared.broker.leased_queues import Delivery
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerUnavailable, Cancelled, Reject, UsageError
+from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from tests.training import make_job
 from tests.waiting import wait_until
@@ -117,6 +118,10 @@ def job_for(place: World, **fields: Any) -> TrainJob:
     data = f"s3://{place.output}/{place.prefix}set/manifest.jsonl"
     wanted = {"id": new_job_id(), "data": data, "model": "tests/tiny", "revision": "1", **fields}
     return make_job(**wanted)
+
+
+def held() -> None:
+    """The lease is still ours."""
 
 
 def said(place: World, *arguments: str) -> Any:
@@ -271,17 +276,36 @@ def test_without_redis_the_bucket_still_tells_and_still_cancels(
     assert training.job(job.id).state == "cancelled"
 
 
-def test_a_job_that_cannot_be_sent_has_failed(
-    place: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away = replace(place, redis_url="redis://127.0.0.1:1/0")
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_job_that_cannot_be_sent_has_failed(place: World, refused: bool) -> None:
+    stranger = place.redis_url.replace("://", "://stranger:wrong@")
+    away = replace(place, redis_url=stranger if refused else "redis://127.0.0.1:1/0")
     app = away.training
     app.conf.task_publish_retry_policy = {"max_retries": 0}
     job = job_for(place)
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerRefuses if refused else BrokerUnavailable):
         Training(away.settings, away.store, app).submit(job)
     found = Training(place.settings, place.store, place.training).job(job.id)
     assert found.state == "failed"
+
+
+def test_a_job_is_cancelled_also_where_redis_lets_nobody_remove_it(
+    place: World, training: Training, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    with redis.Redis.from_url(place.redis_url) as client:
+        client.acl_setuser(
+            "reader", enabled=True, nopass=True, keys=["*"], categories=["+@read", "+@connection"]
+        )
+        reader = replace(place, redis_url=place.redis_url.replace("://", "://reader:any@"))
+        asker = Training(reader.settings, reader.store, reader.training)
+        try:
+            assert asker.cancel(job.id) == "cancelling"
+        finally:
+            client.acl_deluser("reader")
+    trainer.run()
+    assert training.job(job.id).state == "cancelled"
 
 
 def test_a_job_is_cancelled_or_published_but_never_both(
@@ -296,7 +320,7 @@ def test_a_job_is_cancelled_or_published_but_never_both(
 
     with ThreadPoolExecutor(2) as pool:
         for number in range(5):
-            asks = (records.cancel, records.about_to_publish)
+            asks = (records.cancel, lambda job_id: records.about_to_publish(job_id, held))
             wins = list(pool.map(won, asks, (f"race-{number}",) * 2))
             assert sum(wins) == 1
             assert records.cancelled(f"race-{number}") == wins[0]
@@ -305,17 +329,42 @@ def test_a_job_is_cancelled_or_published_but_never_both(
 def test_what_is_being_published_is_too_late_to_cancel_unless_it_is_begun_again(
     records: TrainingRecords,
 ) -> None:
-    records.begin("j")
-    records.about_to_publish("j")
-    records.about_to_publish("j")  # before the pointer moves
+    records.begin("j", held)
+    records.about_to_publish("j", held)
+    records.about_to_publish("j", held)  # before the pointer moves
     with pytest.raises(Reject, match="too late to cancel"):
         records.cancel("j")
-    records.begin("j")  # that worker died
+    records.begin("j", held)  # that worker died
     records.cancel("j")
     records.cancel("j")
     for refused in (records.begin, records.about_to_publish):
         with pytest.raises(Cancelled):
-            refused("j")
+            refused("j", held)
+
+
+@pytest.mark.parametrize("late", ["begin", "about_to_publish"])
+def test_a_worker_that_lost_the_job_decides_nothing_for_the_next_one(
+    records: TrainingRecords, late: str
+) -> None:
+    """Its lease ends between its last look and its write."""
+    begun_again = []
+
+    def lost() -> None:
+        if begun_again:
+            raise LeaseLost("somebody else has it")
+        records.begin("j", held)
+        if late == "begin":
+            records.about_to_publish("j", held)
+        begun_again.append(True)
+
+    records.begin("j", held)
+    with pytest.raises(LeaseLost):
+        getattr(records, late)("j", lost)
+    if late == "about_to_publish":
+        records.cancel("j")
+    else:
+        with pytest.raises(Reject, match="too late to cancel"):
+            records.cancel("j")
 
 
 def test_a_cancel_at_the_last_moment_keeps_everything_out_of_the_bucket(

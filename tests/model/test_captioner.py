@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -234,6 +235,14 @@ def test_adapters_come_and_go_and_the_base_stays_itself(
     assert answers(captioner) == one
     captioner.use_adapter(None, None)
     assert answers(captioner) == base
+
+
+def test_peft_is_imported_before_captions_have_to_wait_for_the_adapter(
+    captioner: GenerateCaptioner, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "peft", raising=False)
+    captioner.validate_adapter("one", adapter)
+    assert "peft" in sys.modules
 
 
 def test_a_hot_adapter_answers_as_a_fresh_one(

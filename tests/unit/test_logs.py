@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.telemetry.logs import LONGEST_LINE
+from shared.errors import ConfigError, JamakError, Retry, UsageError
+from shared.telemetry.logs import LONGEST_LINE, refusing
 from tests.telemetry import check_log
 
 PROGRAM = """
@@ -121,6 +122,15 @@ def test_what_must_be_configured_first_is_a_log_line(process: list[str], tmp_pat
     assert (code, said["level"], said["event"]) == (78, "critical", "refusing to start")
     assert "JAMAK_OUTPUT" in str(said["message"])
     assert said["cure"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ConfigError("c"), 78), (UsageError("u"), 2), (Retry("r"), 1)]
+)
+def test_a_process_ends_with_the_code_of_its_error(error: JamakError, code: int) -> None:
+    with pytest.raises(SystemExit) as ended, refusing():
+        raise error
+    assert ended.value.code == code
 
 
 def test_how_a_decoder_dies_is_a_log_line(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ class ModelWithAdapters:
                 f"adapter {version}: its other tensors are not this base's projector",
                 found=sorted(projector)[:4],
             )
+        # Before `use`, for which the captions wait, and not at the start: it takes more than a
+        # second, and without an adapter nothing of it is needed.
+        import peft  # noqa: F401
 
     def _check_lora(
         self, version: str, config: dict[str, Any], halves: dict[str, dict[str, torch.Tensor]]
@@ -136,9 +139,7 @@ class ModelWithAdapters:
             self._drop(old)
 
     def _load(self, version: str, directory: Path | None) -> None:
-        # Here, and not at the start: peft takes as long to import as all the rest of a worker, and
-        # without an adapter nothing of it is needed.
-        from peft import PeftModel
+        from peft import PeftModel  # `validate` has imported it
 
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(

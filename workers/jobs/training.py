@@ -37,11 +37,10 @@ class TrainWork:
         if self._records.outcome(job.id) is not None:
             log.info("it has ended already", job=job.id)
             return
-        self._records.begin(job.id)
+        self._records.begin(job.id, lease.check)
 
         def check() -> None:
-            lease.check()
-            self._records.about_to_publish(job.id)
+            self._records.about_to_publish(job.id, lease.check)
 
         with watched(job, self._records, lease) as on_event:
             manifest, why_not_activated = run_train_job(

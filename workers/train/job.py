@@ -25,7 +25,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, ConfigError, Missing, Reject, Retry
+from shared.errors import BadData, ConfigError, Conflict, Missing, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.settings import Settings
 from shared.telemetry import get_logger
@@ -337,15 +337,19 @@ def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Regi
     """Why it was not activated; None = it was."""
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
-    reason: str | None = "the job does not ask for it"
-    if job.activate:
-        in_use = registry.pointer(base).version
-        reason = why_not(manifest.metrics) or why_not_comparable(
-            manifest.version, manifest.parent, in_use
-        )
-    if reason is not None:
-        log.warning("adapter published, not activated", reason=reason, **facts)
-        return reason
-    pointer = registry.activate(base, manifest.version)
-    log.info("adapter published and activated", generation=pointer.generation, **facts)
-    return None
+    while True:
+        reason: str | None = "the job does not ask for it"
+        if job.activate:
+            in_use = registry.pointer(base)
+            reason = why_not(manifest.metrics) or why_not_comparable(
+                manifest.version, manifest.parent, in_use.version
+            )
+        if reason is not None:
+            log.warning("adapter published, not activated", reason=reason, **facts)
+            return reason
+        try:
+            pointer = registry.activate(base, manifest.version, over=in_use)
+        except Conflict:
+            continue  # something else was put to use meanwhile: was it compared with that?
+        log.info("adapter published and activated", generation=pointer.generation, **facts)
+        return None
