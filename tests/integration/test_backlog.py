@@ -521,6 +521,24 @@ def test_a_backlog_of_no_video_says_so_and_its_name_stays_free(
     assert scan_new(world, name, source).manifest()[0].lines == 2
 
 
+def test_a_scan_that_fails_leaves_another_backlog_of_its_name(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 2)
+    source, other = f"s3://{world.videos}/{name}/", f"s3://{world.videos}/{name}-other/"
+    skip_what_ended = scan.skip_what_ended
+
+    def meanwhile(*arguments: Any) -> None:
+        remove(world, name, force=True)
+        create(world.store, world.settings, name, other, world.recipe, "t4")
+        skip_what_ended(*arguments)
+
+    monkeypatch.setattr(scan, "skip_what_ended", meanwhile)
+    with pytest.raises(Conflict, match="was deleted"):
+        scan_new(world, name, source)
+    assert Backlog(world.store, world.settings, name).manifest()[0].source == other
+
+
 def test_a_scan_that_is_stopped_keeps_what_it_has(world: World, name: str) -> None:
     fill(world, name, 40)
     source = f"s3://{world.videos}/{name}/"
