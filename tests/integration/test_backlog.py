@@ -314,6 +314,17 @@ def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> 
     assert progress.ended(8, 16) == {9}
 
 
+def test_a_look_whether_redis_lets_us_touches_no_backlog(world: World) -> None:
+    progress = BacklogProgress(world.queues, "prove")
+    progress.note(1, "done")
+    progress.feed(QUEUE, 0, 2, [])
+    with redis.Redis.from_url(world.redis_url) as client:
+        kept = [f"{world.redis_prefix}:backlog:prove:{key}" for key in ("fed", "outcomes")]
+        world.queues.prove_sending()
+        assert all(client.ttl(key) > 60 for key in kept)
+    progress.forget()
+
+
 def test_after_a_loss_of_redis_reconcile_alone_completes_a_backlog(world: World, name: str) -> None:
     videos = fill(world, name, 60)
     backlog = start(world, name)
