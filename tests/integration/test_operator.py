@@ -277,6 +277,23 @@ def test_captions_of_a_prefix_are_mirrored(world: World, name: str, tmp_path: Pa
     assert (nothing.exit_code, "there is no caption under" in nothing.stderr) == (1, True)
 
 
+def test_a_view_that_cannot_be_read_does_not_keep_the_others(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    videos = fill(world, name, 4)
+    for video in videos:
+        captioned(world, video)
+    folder = f"{world.prefix}captions/"
+    views = [f"{folder}{video.bucket}/{video.key}.json" for video in videos[:2]]
+    for view, body in zip(views, (b"{", b'{"v": 99}'), strict=True):
+        world.store.put(world.output, view, body)
+    done = inside(world, get, f"s3://{world.videos}/{name}/", "--out", str(tmp_path))
+    assert (done.exit_code, len(list(tmp_path.rglob("*.txt")))) == (1, 2)
+    said = "".join(done.stderr.split())
+    assert all(f"s3://{world.output}/{view}:" in said for view in views)
+    assert "there is no caption" not in done.stderr
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_captions_are_exported_and_an_export_goes_on(
     world: World, name: str, form: str, tmp_path: Path
