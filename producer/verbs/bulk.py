@@ -43,7 +43,7 @@ from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, Conflict, NoSuchBucket, Reject, Unfinished
+from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
@@ -157,7 +157,7 @@ def enqueue(
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError, Conflict, NoVideos) as error:
+        except (Reject, UsageError, NoSuchBucket, Conflict, NoVideos) as error:
             if isinstance(error, NoSuchBucket) and error.bucket != uri[5:].split("/", 1)[0]:
                 raise  # not this one is the matter, but where its captions go
             told.refused[uri] = str(error)

@@ -17,7 +17,15 @@ from shared.bucket.formats import to_text
 from shared.bucket.keys import place_of
 from shared.bucket.records import VIEWS
 from shared.bucket.storage import ObjectInfo, ObjectStore
-from shared.errors import JamakError, NewerMessage, Reject, Unfinished, UsageError
+from shared.errors import (
+    ConfigError,
+    JamakError,
+    NewerMessage,
+    NoSuchBucket,
+    Reject,
+    Unfinished,
+    UsageError,
+)
 from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import Settings, load_settings
@@ -116,7 +124,11 @@ class Mirror:
     refused: int = 0
 
     def take(self, uri: str) -> None:
-        """A video, or all that have a caption under a prefix."""
+        """A video, or all that have a caption under a prefix.
+
+        Raises:
+            ConfigError: none can be had before that is put right.
+        """
         try:
             if not is_prefix(uri):
                 self._write(caption_at(self.store, self.settings, uri))
@@ -130,6 +142,11 @@ class Mirror:
                     cure="Check the prefix, or look how it goes: `jamak status`.",
                 )
         except JamakError as error:
+            of_this_one = isinstance(error, UsageError) or (
+                isinstance(error, NoSuchBucket) and error.bucket == place_of(uri)[0]
+            )
+            if isinstance(error, ConfigError) and not of_this_one:
+                raise
             self._refuse(error)
 
     def _under(self, bucket: str, prefix: str) -> Iterator[Caption]:

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -22,12 +24,13 @@ from producer.backlog.manifest import SHARD_LINES
 from producer.backlog.scan import NoVideos
 from producer.bucket.captions import NoCaption
 from producer.verbs.backlog import backlog
+from producer.verbs.bulk import enqueue
 from producer.verbs.captions import show, upload
 from producer.verbs.failures import failures
 from producer.verbs.get import get
 from shared.bucket.keys import failure_key, parse_uri
 from shared.bucket.records import Records
-from shared.errors import ConfigError
+from shared.errors import BrokerRefuses, ConfigError, NoSuchBucket, Unfinished
 from shared.messages import Caption, Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
 from tests.telemetry import check_log, check_scrape
@@ -275,6 +278,24 @@ def test_captions_of_a_prefix_are_mirrored(world: World, name: str, tmp_path: Pa
     assert (tmp_path / world.videos / f"{videos[0].key}.txt").exists()
     nothing = inside(world, get, f"{prefix}nowhere/", "--out", str(tmp_path))
     assert (nothing.exit_code, "there is no caption under" in nothing.stderr) == (1, True)
+
+
+def test_what_must_be_configured_first_is_no_matter_of_one_address(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    (video,) = fill(world, name, 1)
+    host = urlsplit(world.redis_url).netloc.rpartition("@")[2]
+    stranger = urlsplit(world.redis_url)._replace(netloc=f"nobody:pw@{host}").geturl()
+    with pytest.raises(BrokerRefuses):
+        inside(replace(world, redis_url=stranger), enqueue, video.uri)
+    nowhere = replace(world, output="no-such-bucket-of-ours")
+    for uri in (video.uri, f"s3://{world.videos}/{name}/"):
+        with pytest.raises(NoSuchBucket):
+            inside(nowhere, get, uri, video.uri, "--out", str(tmp_path))
+    # One of a bucket that is not there does not keep the others.
+    done = inside(world, enqueue, "s3://no-such-bucket-of-ours/a.mp4", video.uri, "--json")
+    assert isinstance(done.exception, Unfinished)
+    assert done.exception.told["enqueued"] == 1
 
 
 def test_a_view_that_cannot_be_read_does_not_keep_the_others(
