@@ -42,7 +42,7 @@ from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
-from shared.bucket.storage import ObjectStore
+from shared.bucket.storage import ObjectStore, naming
 from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings
@@ -92,7 +92,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)
-    wait_for("S3", find)
+    with naming("JAMAK_OUTPUT"):
+        wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     feeder.run()
     if interrupted():

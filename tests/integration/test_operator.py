@@ -113,6 +113,14 @@ def test_the_feeder_runs_until_it_is_stopped(world: World, name: str, tmp_path: 
     assert told(world, "backlog", "status", name)["fed"] == 5
 
 
+def test_a_feeder_names_the_variable_of_a_bucket_that_is_not_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAMAK_METRICS_PORT", str(free_port()))
+    done = jamak(replace(world, output="no-such-bucket-of-ours"), "feed", code=78)
+    assert "no-such-bucket-of-ours does not exist (named by JAMAK_OUTPUT)" in done.stderr
+
+
 def test_enqueueing_a_prefix_is_a_backlog_with_a_name_of_its_own(world: World, name: str) -> None:
     videos = fill(world, name, 4)
     source = f"s3://{world.videos}/{name}/"
