@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as ended:
         return ended.exit_code
     except typer.Abort:  # a question was answered with no
-        return JamakError.exit_code
+        return _explain(JamakError("nothing was done"), asks_for_json(arguments))
     except usage_errors as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
             return UsageError.exit_code

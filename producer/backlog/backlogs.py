@@ -22,7 +22,7 @@ from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, JamakError, NewerMessage, Reject
+from shared.errors import JamakError, NewerMessage, Reject, UsageError
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
 
@@ -185,7 +185,7 @@ def delete(
         force: cancel it first, if it is not over; also one that cannot be read.
 
     Raises:
-        ConfigError: there is no such backlog.
+        UsageError: there is no such backlog.
         StillGoing: it is not over, or jobs of it are in flight. These would be counted for the
             next backlog of the name.
     """
@@ -214,7 +214,7 @@ def delete(
 def _state(store: ObjectStore, settings: Settings, queues: LeasedQueues, backlog: Backlog) -> str:
     try:
         return str(read_backlog(store, settings, queues, backlog.name)["state"])
-    except ConfigError:
+    except UsageError:
         return "cancelled"  # if there is anything of it, somebody stopped deleting it
     except (Reject, NewerMessage):
         return "unreadable"
@@ -227,7 +227,7 @@ def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> li
     def read(name: str) -> dict[str, Any] | None:
         try:
             return read_backlog(store, settings, queues, name, workers)
-        except ConfigError:
+        except UsageError:
             return None  # deleted meanwhile
         except (Reject, NewerMessage) as error:
             return {"name": name, "state": "unreadable", "message": str(error)}
@@ -249,7 +249,7 @@ def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int,
             if cursor.state != "paused":
                 return None
             manifest, _ = backlog.manifest()
-        except (ConfigError, Reject, NewerMessage):
+        except (UsageError, Reject, NewerMessage):
             return None  # `jamak backlog list` tells it
         return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
 

@@ -17,7 +17,7 @@ from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
-from shared.errors import ConfigError, JamakError, NewerMessage, Reject
+from shared.errors import JamakError, NewerMessage, Reject, UsageError
 from shared.messages import BacklogLine, CaptionJob, Video
 from shared.telemetry.health import LoopHealth
 
@@ -54,7 +54,7 @@ class Feed:
         try:
             manifest, _ = self.backlog.manifest()
             self.cursor, _ = self.backlog.cursor()
-        except ConfigError:
+        except UsageError:
             self.gone = True
             return
         except (Reject, NewerMessage) as error:
@@ -113,7 +113,7 @@ class Feed:
         if self.fed > self.cursor.fed and not self.gone:
             try:
                 self.cursor = self.backlog.advance(self.fed)
-            except ConfigError:
+            except UsageError:
                 self.gone = True
         self._saved_at = time.monotonic()
 
@@ -252,7 +252,7 @@ class Feeder:
             self.health.moved()  # there may be thousands of them
             try:
                 self._feeds[name] = self._open(name)
-            except ConfigError as error:
+            except UsageError as error:
                 log.debug("not there", backlog=name, message=str(error))  # deleted by half
             except (Reject, NewerMessage) as error:
                 log.error("cannot open", backlog=name, message=str(error))

@@ -67,6 +67,8 @@ class Backlog:
 
     def __init__(self, store: ObjectStore, settings: Settings, name: str) -> None:
         self.name = name
+        self.created_at: datetime | None = None
+        """Set where this process created it: there may be another one of the name by now."""
         self._store, self._bucket = store, settings.output_bucket
         self._folder = f"{settings.output_prefix}backlogs/{name}/"
 
@@ -84,6 +86,7 @@ class Backlog:
                 f"there is a backlog {self.name} already",
                 cure="Take another name; `jamak backlog list` shows them.",
             ) from error
+        self.created_at = manifest.created_at
         self.cursor()
 
     def manifest(self) -> tuple[Manifest, str]:

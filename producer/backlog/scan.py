@@ -59,7 +59,8 @@ def scan_new(
     except BaseException:
         # With a shard it is kept: `jamak backlog resume` goes on from there.
         with suppress(JamakError):
-            if not backlog.manifest()[0].lines:
+            manifest, _ = backlog.manifest()
+            if not manifest.lines and manifest.created_at == backlog.created_at:
                 backlog.delete()
         raise
 

@@ -3,10 +3,21 @@
 import difflib
 
 from shared import errors
-from shared.errors import Draining, JamakError, LeaseLost, NotForMe, Reject, Retry, UsageError
+from shared.errors import (
+    Conflict,
+    Draining,
+    JamakError,
+    LeaseLost,
+    NotForMe,
+    Reject,
+    Retry,
+    Unfinished,
+    UsageError,
+)
 
-NEVER_FAILURES = (LeaseLost, Draining, NotForMe)
-"""Of these the job goes to somebody else (workers/tasks.py)."""
+NEVER_FAILURES = (LeaseLost, Draining, NotForMe, UsageError, Unfinished, Conflict)
+"""Of the first three the job goes to somebody else (workers/tasks.py); the others are told to
+whoever types a command, or are settled where they come up."""
 
 
 def known_reasons() -> list[str]:

@@ -42,8 +42,8 @@ from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import parse_uri, place_of
-from shared.bucket.storage import ObjectStore
-from shared.errors import ConfigError, NoSuchBucket, Reject, Unfinished
+from shared.bucket.storage import ObjectStore, naming
+from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
@@ -92,7 +92,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
     wait_for("Redis", queues.prove_sending)
-    wait_for("S3", find)
+    with naming("JAMAK_OUTPUT"):
+        wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     feeder.run()
     if interrupted():
@@ -100,7 +101,11 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
 
 
 def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name: str) -> None:
-    """One backlog to its end, as `jamak feed` would; with a bar."""
+    """One backlog to its end, as `jamak feed` would; with a bar.
+
+    Raises:
+        Conflict: somebody cancelled or deleted it meanwhile.
+    """
     one = Feed(Backlog(store, settings, name), queues)
     room = HighWaterMarks(queues).room
     with bars() as shown:
@@ -118,6 +123,11 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
             one.save()
     if one.broken:
         raise one.broken
+    if one.gone:
+        raise Conflict(
+            f"the backlog {name} was cancelled or deleted after {one.fed:,} videos",
+            cure="`jamak backlog list` shows what there is.",
+        )
 
 
 @asks
@@ -148,7 +158,7 @@ def enqueue(
                 made = enqueuer.scanned(made)
                 feed_here(settings, store, queues, made.backlogs[0])
             told += made
-        except (Reject, ConfigError, NoVideos) as error:
+        except (Reject, UsageError, NoSuchBucket, Conflict, NoVideos) as error:
             if isinstance(error, NoSuchBucket) and error.bucket != uri[5:].split("/", 1)[0]:
                 raise  # not this one is the matter, but where its captions go
             told.refused[uri] = str(error)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from shared.errors import JamakError, Reject, Retry
+from producer.bucket.reasons import known_reasons
 
 PATIENCE_S = 1.0
 
@@ -53,14 +53,7 @@ def adapters(incomplete: str) -> list[str]:
 
 def reasons(incomplete: str) -> list[str]:
     """Those that a failure may have."""
-    return _beginning(incomplete, lambda: {kind.reason for kind in _kinds(Reject, Retry)})
-
-
-def _kinds(*tops: type[JamakError]) -> Iterable[type[JamakError]]:
-    for top in tops:
-        yield from _kinds(*top.__subclasses__())
-        if top not in (Reject, Retry):
-            yield top
+    return _beginning(incomplete, known_reasons)
 
 
 def _beginning(start: str, find: Callable[[], Iterable[str]]) -> list[str]:

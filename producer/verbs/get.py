@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +16,16 @@ from producer.verbs.console import err, out
 from shared.bucket.formats import to_text
 from shared.bucket.keys import place_of
 from shared.bucket.records import VIEWS
-from shared.bucket.storage import ObjectStore
-from shared.errors import JamakError, Unfinished, UsageError
+from shared.bucket.storage import ObjectInfo, ObjectStore
+from shared.errors import (
+    ConfigError,
+    JamakError,
+    NewerMessage,
+    NoSuchBucket,
+    Reject,
+    Unfinished,
+    UsageError,
+)
 from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import Settings, load_settings
@@ -117,27 +124,47 @@ class Mirror:
     refused: int = 0
 
     def take(self, uri: str) -> None:
-        """A video, or all that have a caption under a prefix."""
+        """A video, or all that have a caption under a prefix.
+
+        Raises:
+            ConfigError: none can be had before that is put right.
+        """
         try:
             if not is_prefix(uri):
                 self._write(caption_at(self.store, self.settings, uri))
                 return
-            before = self.files
+            before = self.files + self.refused
             for caption in self._under(*place_of(uri)):
                 self._try(caption)
-            if self.files == before:
+            if self.files + self.refused == before:
                 raise NoCaption(
                     f"there is no caption under {uri}",
                     cure="Check the prefix, or look how it goes: `jamak status`.",
                 )
         except JamakError as error:
+            of_this_one = isinstance(error, UsageError) or (
+                isinstance(error, NoSuchBucket) and error.bucket == place_of(uri)[0]
+            )
+            if isinstance(error, ConfigError) and not of_this_one:
+                raise
             self._refuse(error)
 
     def _under(self, bucket: str, prefix: str) -> Iterator[Caption]:
         views = views_under(self.store, self.settings, bucket, prefix)
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="get") as pool:
             while some := list(islice(views, READS_AT_ONCE * 8)):
-                yield from filter(None, pool.map(partial(read_view, self.store), some))
+                for view, found in zip(some, pool.map(self._read, some), strict=True):
+                    if isinstance(found, JamakError):
+                        self._refuse(found, escape(f"s3://{view.bucket}/{view.key}: "))
+                    elif found:
+                        yield found
+
+    def _read(self, view: ObjectInfo) -> Caption | Reject | NewerMessage | None:
+        """Of one that cannot be read, why: it does not keep the others."""
+        try:
+            return read_view(self.store, view)
+        except (Reject, NewerMessage) as error:
+            return error
 
     def _try(self, caption: Caption) -> None:
         try:
@@ -151,9 +178,9 @@ class Mirror:
         written(path.with_name(f"{path.name}.{self.form}"), RENDER[self.form](caption))
         self.files += 1
 
-    def _refuse(self, error: JamakError) -> None:
+    def _refuse(self, error: JamakError, where: str = "") -> None:
         self.refused += 1
-        message, cure = escape(spoken(str(error))), escape(spoken(error.cure))
+        message, cure = where + escape(spoken(str(error))), escape(spoken(error.cure))
         err.print(f"[red]{message}[/red]\n  {cure}", soft_wrap=True)
 
 

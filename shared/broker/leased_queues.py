@@ -162,8 +162,8 @@ class LeasedQueues:
         """Go through what a producer does, with nothing in it. Raises as `prove`."""
         try:
             self.put("prove", [])
-            self.run("feed", "prove", "prove", 0, 0, 1)
-            self.run("merge", "prove", 1, 0)
+            self.run("feed", "prove", "~", 0, 0, 1)  # no backlog can have this name
+            self.run("merge", "~", 1, 0)
             self.redis.lrem(f"{self.prefix}prove:wake", 0, "1")
         except redis.RedisError as error:
             raise meaning(error, self._url) from error

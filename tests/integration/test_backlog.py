@@ -7,6 +7,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from producer.backlog.backlogs import (
     StillGoing,
     cancel,
     delete,
+    paused,
     plan,
     read_all,
     read_backlog,
@@ -31,11 +33,13 @@ from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
+from producer.verbs import bulk
 from shared.broker.apps import caption_app, queues_of
 from shared.broker.backlog_progress import BacklogProgress, fed_of
+from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import ConfigError, Conflict, NoSuchBucket
+from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket
 from shared.messages import Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
@@ -310,6 +314,17 @@ def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> 
     assert progress.ended(8, 16) == {9}
 
 
+def test_a_look_whether_redis_lets_us_touches_no_backlog(world: World) -> None:
+    progress = BacklogProgress(world.queues, "prove")
+    progress.note(1, "done")
+    progress.feed(QUEUE, 0, 2, [])
+    with redis.Redis.from_url(world.redis_url) as client:
+        kept = [f"{world.redis_prefix}:backlog:prove:{key}" for key in ("fed", "outcomes")]
+        world.queues.prove_sending()
+        assert all(client.ttl(key) > 60 for key in kept)
+    progress.forget()
+
+
 def test_after_a_loss_of_redis_reconcile_alone_completes_a_backlog(world: World, name: str) -> None:
     videos = fill(world, name, 60)
     backlog = start(world, name)
@@ -517,6 +532,24 @@ def test_a_backlog_of_no_video_says_so_and_its_name_stays_free(
     assert scan_new(world, name, source).manifest()[0].lines == 2
 
 
+def test_a_scan_that_fails_leaves_another_backlog_of_its_name(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 2)
+    source, other = f"s3://{world.videos}/{name}/", f"s3://{world.videos}/{name}-other/"
+    skip_what_ended = scan.skip_what_ended
+
+    def meanwhile(*arguments: Any) -> None:
+        remove(world, name, force=True)
+        create(world.store, world.settings, name, other, world.recipe, "t4")
+        skip_what_ended(*arguments)
+
+    monkeypatch.setattr(scan, "skip_what_ended", meanwhile)
+    with pytest.raises(Conflict, match="was deleted"):
+        scan_new(world, name, source)
+    assert Backlog(world.store, world.settings, name).manifest()[0].source == other
+
+
 def test_a_scan_that_is_stopped_keeps_what_it_has(world: World, name: str) -> None:
     fill(world, name, 40)
     source = f"s3://{world.videos}/{name}/"
@@ -679,6 +712,77 @@ def test_many_backlogs_are_listed_and_one_that_cannot_be_read_is_told(
     states = {one["name"]: one["state"] for one in told if one["name"] in names}
     assert list(states) == [one for one in names if one != names[8]]
     assert Counter(states.values()) == {"scanning": 18, "unreadable": 1}
+
+
+NO_BUCKET = "no-such-bucket-of-ours"
+
+
+def test_a_backlog_that_cannot_be_had_now_is_not_gone(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 20)
+    one = Feed(start(world, name), world.queues)
+    one.step(4)
+    with monkeypatch.context() as within:
+        within.setattr(one.backlog, "_bucket", NO_BUCKET)
+        for ask in (one.look, one.save):
+            with pytest.raises(NoSuchBucket):
+                ask()
+    one.look()
+    assert one.running and not one.finished
+    elsewhere = world.settings.model_copy(update={"output": f"s3://{NO_BUCKET}/"})
+    lost = Feeder(
+        lambda: [name],
+        lambda names: [],
+        lambda one: Feed(Backlog(world.store, elsewhere, one), world.queues),
+        lambda queue: 10,
+        lambda pause_s: True,
+    )
+    with pytest.raises(NoSuchBucket):
+        lost.round()
+    monkeypatch.setattr(backlogs, "backlog_names", lambda *_: [name])
+    with pytest.raises(NoSuchBucket):
+        paused(world.store, elsewhere)
+
+
+@pytest.fixture
+def refused(world: World) -> Iterator[LeasedQueues]:
+    """As a user of Redis that may not read how far a backlog is."""
+    address = urlsplit(world.redis_url)
+    user = f"{world.redis_prefix}-limited"
+    with redis.Redis.from_url(world.redis_url) as client:
+        client.execute_command("ACL", "SETUSER", user, "on", ">pw", "~*", "&*", "+@all", "-get")
+        place = address.netloc.rpartition("@")[2]
+        url = address._replace(netloc=f"{user}:pw@{place}").geturl()
+        yield LeasedQueues(url, f"{world.redis_prefix}:", 30)
+        client.execute_command("ACL", "DELUSER", user)
+
+
+def test_a_backlog_of_which_redis_says_nothing_is_not_over(
+    world: World, name: str, refused: LeasedQueues
+) -> None:
+    fill(world, name, 2)
+    start(world, name)
+    with pytest.raises(BrokerRefuses):
+        delete(world.store, world.settings, refused, name)
+    with pytest.raises(BrokerRefuses):
+        read_all(world.store, world.settings, refused)
+    assert status(world, name)["state"] == "running"
+
+
+def test_feeding_says_so_if_its_backlog_is_cancelled_or_deleted(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 20)
+    start(world, name)
+
+    def meanwhile(*arguments: Any) -> int:
+        cancel(world.store, world.settings, world.queues, name)
+        return feed_round(*arguments)
+
+    monkeypatch.setattr(bulk, "feed_round", meanwhile)
+    with pytest.raises(Conflict, match="cancelled or deleted after 0 videos"):
+        bulk.feed_here(world.settings, world.store, world.queues, name)
 
 
 def test_long_keys_and_keys_that_begin_alike_are_told_apart(world: World, name: str) -> None:

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -22,12 +24,13 @@ from producer.backlog.manifest import SHARD_LINES
 from producer.backlog.scan import NoVideos
 from producer.bucket.captions import NoCaption
 from producer.verbs.backlog import backlog
+from producer.verbs.bulk import enqueue
 from producer.verbs.captions import show, upload
 from producer.verbs.failures import failures
 from producer.verbs.get import get
 from shared.bucket.keys import failure_key, parse_uri
 from shared.bucket.records import Records
-from shared.errors import ConfigError
+from shared.errors import BrokerRefuses, ConfigError, NoSuchBucket, Unfinished
 from shared.messages import Caption, Video
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, work
 from tests.telemetry import check_log, check_scrape
@@ -108,6 +111,14 @@ def test_the_feeder_runs_until_it_is_stopped(world: World, name: str, tmp_path: 
             feeder.kill()
     assert {said["event"] for said in check_log(tmp_path / "log")} == {"feeding", "fed"}
     assert told(world, "backlog", "status", name)["fed"] == 5
+
+
+def test_a_feeder_names_the_variable_of_a_bucket_that_is_not_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAMAK_METRICS_PORT", str(free_port()))
+    done = jamak(replace(world, output="no-such-bucket-of-ours"), "feed", code=78)
+    assert "no-such-bucket-of-ours does not exist (named by JAMAK_OUTPUT)" in done.stderr
 
 
 def test_enqueueing_a_prefix_is_a_backlog_with_a_name_of_its_own(world: World, name: str) -> None:
@@ -275,6 +286,41 @@ def test_captions_of_a_prefix_are_mirrored(world: World, name: str, tmp_path: Pa
     assert (tmp_path / world.videos / f"{videos[0].key}.txt").exists()
     nothing = inside(world, get, f"{prefix}nowhere/", "--out", str(tmp_path))
     assert (nothing.exit_code, "there is no caption under" in nothing.stderr) == (1, True)
+
+
+def test_what_must_be_configured_first_is_no_matter_of_one_address(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    (video,) = fill(world, name, 1)
+    host = urlsplit(world.redis_url).netloc.rpartition("@")[2]
+    stranger = urlsplit(world.redis_url)._replace(netloc=f"nobody:pw@{host}").geturl()
+    with pytest.raises(BrokerRefuses):
+        inside(replace(world, redis_url=stranger), enqueue, video.uri)
+    nowhere = replace(world, output="no-such-bucket-of-ours")
+    for uri in (video.uri, f"s3://{world.videos}/{name}/"):
+        with pytest.raises(NoSuchBucket):
+            inside(nowhere, get, uri, video.uri, "--out", str(tmp_path))
+    # One of a bucket that is not there does not keep the others.
+    done = inside(world, enqueue, "s3://no-such-bucket-of-ours/a.mp4", video.uri, "--json")
+    assert isinstance(done.exception, Unfinished)
+    assert done.exception.told["enqueued"] == 1
+
+
+def test_a_view_that_cannot_be_read_does_not_keep_the_others(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    videos = fill(world, name, 4)
+    for video in videos:
+        captioned(world, video)
+    folder = f"{world.prefix}captions/"
+    views = [f"{folder}{video.bucket}/{video.key}.json" for video in videos[:2]]
+    for view, body in zip(views, (b"{", b'{"v": 99}'), strict=True):
+        world.store.put(world.output, view, body)
+    done = inside(world, get, f"s3://{world.videos}/{name}/", "--out", str(tmp_path))
+    assert (done.exit_code, len(list(tmp_path.rglob("*.txt")))) == (1, 2)
+    said = "".join(done.stderr.split())
+    assert all(f"s3://{world.output}/{view}:" in said for view in views)
+    assert "there is no caption" not in done.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

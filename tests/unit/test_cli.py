@@ -17,7 +17,7 @@ import typer
 
 from producer.verbs.lazy import EXTRAS, SUMMARIES
 from shared.console import Grid, Whole, asks_for_json, visible
-from tests.terminal import jamak_here, leaves, speaking
+from tests.terminal import Screen, jamak_here, leaves, speaking
 
 HEAVY = ["torch", "transformers", "peft", "trl", "bitsandbytes", "av"]
 
@@ -365,6 +365,17 @@ def test_what_the_machine_does_not_let_us_do_is_no_traceback(
 )
 def test_json_is_asked_for_in_any_of_its_ways(line: str, wanted: bool) -> None:
     assert asks_for_json(line.split()) is wanted
+
+
+def test_an_answer_of_no_is_told_as_json_too(alone: pytest.MonkeyPatch) -> None:
+    answer = Screen("utf-8", True)
+    answer.write("n\n")
+    answer.seek(0)
+    alone.setattr(sys, "stdin", answer)
+    done = jamak_here(alone, "backlog", "delete", "films", "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["error"]["message"] == "nothing was done"
+    assert "nothing was done" in done.err
 
 
 @pytest.mark.parametrize("line", ["--help", "cards", "cards --json", "cards -o wide"])

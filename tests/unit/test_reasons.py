@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from producer.bucket.reasons import check_reason, known_reasons
+from producer.verbs.completion import reasons
 from shared.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +27,15 @@ def reasons_in(folder: str) -> Iterator[tuple[str, str]]:
 
 def test_every_error_that_a_worker_can_end_a_job_with_is_known() -> None:
     never = {"Retry", "Reject", "LeaseLost", "Draining", "NotForMe", "NewerMessage", "WrongModel"}
+    never |= {"UsageError", "Unfinished", "Conflict"}
     found = {**dict(reasons_in("shared")), **dict(reasons_in("workers"))}
     assert {"InternalError", "Truncated", "StoreUnavailable"} <= found.keys()
     assert set(known_reasons()) == {reason for name, reason in found.items() if name not in never}
+
+
+def test_what_is_offered_is_what_is_accepted() -> None:
+    assert reasons("") == known_reasons()
+    assert reasons("trunc") == ["truncated"]
 
 
 def test_an_unknown_reason_names_the_nearest_and_all() -> None:
