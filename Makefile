@@ -15,7 +15,7 @@ help: ## this list
 demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
 	@$(BIN)/jamak demo $(ARGS)
 
-test: lint ## all that CI runs; on more than two cores faster: make test ARGS='-n 4 --dist loadfile'
+test: lint ## all that CI runs; in parallel: make test ARGS='-n 2 --dist loadfile'
 	$(BIN)/pytest $(ARGS)
 
 bench: $(VENV)/.bench ## what we claim, each shortly; one in full: make bench ARGS='dispatch --json'
