@@ -29,7 +29,7 @@ PROGRAMME: tuple[Kind, ...] = (
 
 SHOWN = 5
 """Purple films that are captioned before the lesson, after it and after the rollback."""
-NEW_FILMS, REPLAYED, REPLAYED_EMPTY = 90, 100, 10
+NEW_FILMS, REPLAYED, REPLAYED_EMPTY = 60, 70, 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Take:
 class Training:
     """The settings with which the lesson works, measured on one CPU thread."""
 
-    steps: int = 100
+    steps: int = 70
     batch_size: int = 8
     learning_rate: float = 2e-3
     rank: int = 16
