@@ -128,8 +128,8 @@ class BacklogLine(Message):
     """Where a job stands in a backlog, which counts how its lines end."""
 
     name: str
-    line: Annotated[int, Field(ge=0)]
-    """From 0, over all shards."""
+    line: Annotated[int, Field(ge=0, lt=2**32)]
+    """From 0, over all shards. Redis counts no further: a bitmap has 512 MiB at most."""
 
 
 class CaptionJob(Message):

@@ -65,7 +65,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
-        wait_for("Redis", queues_of(worker.app).prove)  # a model may take minutes
+        # Before the model, which may take minutes.
+        wait_for("Redis", partial(queues_of(worker.app).prove, notes=True))
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.

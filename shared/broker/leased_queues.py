@@ -12,6 +12,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
@@ -134,8 +135,11 @@ class LeasedQueues:
         """For taking and waiting: to ask a pool for a connection costs as much as to use it."""
         return self._connect(single_connection_client=True)
 
-    def prove(self) -> None:
+    def prove(self, *, notes: bool = False) -> None:
         """Go through what a worker does, with nothing in it.
+
+        Args:
+            notes: also how the line of a backlog ends.
 
         Raises:
             BrokerRefuses: this Redis does not let us.
@@ -147,6 +151,11 @@ class LeasedQueues:
             self.take(self.new_lease(), [])
             self.ack([])
             self.redis.blpop([f"{self.prefix}:wake"], timeout=0.01)
+            if notes:
+                # No backlog can have this name, and it is gone in a second. A Redis that is full
+                # refuses it, and is drained all the same.
+                with suppress(redis.exceptions.OutOfMemoryError):
+                    self.run("note", f"~{self.worker}", 0, "done", 1)
             self.leave()
         except redis.RedisError as error:
             raise meaning(error, self._url) from error

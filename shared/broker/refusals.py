@@ -40,6 +40,12 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
+        redis.ResponseError,  # of a script
+        "no permissions",
+        "Redis does not let this user do its work",
+        "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
+    ),
+    (
         redis.exceptions.ReadOnlyError,
         "",
         "this Redis is a read-only replica",
@@ -96,6 +102,13 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
     (redis.exceptions.ClusterDownError, "", "Redis's primary is away", "Wait for it."),
     (redis.exceptions.TryAgainError, "", "Redis's primary is away", "Wait for it."),
 )
+
+
+def passes(error: redis.ResponseError) -> bool:
+    """Whether the same may be taken later, of itself: the server is full, or not the primary."""
+    if isinstance(error, redis.exceptions.ReadOnlyError):
+        return True  # after a failover the address has another primary
+    return isinstance(meaning(error), BrokerUnavailable)
 
 
 def meaning(error: BaseException, url: str | None = None) -> BrokerRefuses | BrokerUnavailable:

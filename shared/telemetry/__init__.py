@@ -27,6 +27,7 @@ from shared.telemetry.metrics import (
     RETRIES,
     TRAIN_JOB,
     TRAIN_JOBS,
+    UNTOLD,
 )
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "RETRIES",
     "TRAIN_JOB",
     "TRAIN_JOBS",
+    "UNTOLD",
     "configure_logging",
     "get_logger",
     "log_everything",

@@ -289,6 +289,11 @@ POISON = _counter(
     "Messages that this worker set aside because nobody can act on them.",
     of=WORKERS,
 )
+UNTOLD = _counter(
+    "jamak_untold_total",
+    "What Redis refused for good when it was told how a job ended; its lease ends by itself.",
+    of=WORKERS,
+)
 
 # The process itself, on Linux.
 

@@ -14,6 +14,7 @@ from infra.local.redis import start_redis
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.training import Training, new_job_id
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+from shared.errors import BrokerRefuses
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
 from tests.training import make_job
@@ -153,6 +154,16 @@ def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
         stop([worker.process], patience_s=5)
     assert worker.process.poll() == 78
     assert "users.acl" in told
+
+
+def test_a_command_that_a_worker_lacks_is_named_before_it_takes_anything(secure: World) -> None:
+    queues = leased_queues(secure.settings, caption_prefix(secure.settings))
+    queues.prove(notes=True)
+    trainer = as_role(secure, "trainer")  # it counts no lines, and may not
+    leased_queues(trainer.settings, train_prefix(trainer.settings)).prove()
+    with pytest.raises(BrokerRefuses, match="getbit") as caught:
+        leased_queues(trainer.settings, train_prefix(trainer.settings)).prove(notes=True)
+    assert "users.acl" in caught.value.cure
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:

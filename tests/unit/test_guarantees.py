@@ -6,10 +6,11 @@ import threading
 import pytest
 import redis
 
+from shared import telemetry
 from shared.bucket.formats import to_srt, to_vtt
 from shared.bucket.keys import MAX_KEY_BYTES
 from shared.errors import ConfigError
-from shared.messages import CaptionJob, Recipe, Video
+from shared.messages import BacklogLine, CaptionJob, Recipe, Video
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
 from shared.settings import Settings
 from tests.backlogs import caption_of
@@ -76,6 +77,65 @@ def test_what_redis_could_not_hear_it_is_told_later() -> None:
     assert done.wait(30)
     assert outbox.flush(30)
     assert heard == ["first", "second"]
+
+
+class Refusing:
+    """Redis, where some acknowledgements are refused."""
+
+    def __init__(self, refused: set[str]) -> None:
+        self.refused = refused
+        self.heard: list[str] = []
+
+    def ack(self, leases: list[str]) -> None:
+        if self.refused.intersection(leases):
+            raise redis.ResponseError("bit offset is not an integer or out of range")
+        self.heard += leases
+
+
+def test_what_redis_refuses_for_good_holds_nothing_up() -> None:
+    queues = Refusing({"b"})
+    outbox = Outbox(queues)  # type: ignore[arg-type]  # nothing else of it is asked
+    untold = telemetry.UNTOLD._value.get()
+    held = threading.Event()
+    outbox.tell(held.wait)  # so that they are told together
+    for lease in "abc":
+        outbox.ack(lease)
+    held.set()
+    assert outbox.flush(30)
+    assert queues.heard == ["a", "c"]
+    assert telemetry.UNTOLD._value.get() == untold + 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        redis.exceptions.MasterDownError("Link with MASTER is down"),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+    ],
+)
+def test_a_refusal_that_passes_is_told_again_and_holds_nothing_up(
+    refusal: redis.ResponseError,
+) -> None:
+    heard: list[str] = []
+
+    def first() -> None:
+        if "second" not in heard:
+            raise refusal
+        heard.append("first")
+
+    outbox = Outbox(None)  # type: ignore[arg-type]  # nothing is acknowledged here
+    outbox.tell(first)
+    outbox.tell(lambda: heard.append("second"))
+    assert outbox.flush(30)
+    assert heard == ["second", "first"]
+
+
+def test_a_line_that_redis_cannot_count_is_no_message() -> None:
+    assert BacklogLine(name="a", line=2**32 - 1)
+    with pytest.raises(ValueError, match="4294967296"):
+        BacklogLine(name="a", line=2**32)
 
 
 def test_four_bits_without_their_library_say_what_to_install(

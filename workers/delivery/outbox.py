@@ -1,21 +1,25 @@
 """What Redis has still to be told: in order, together where possible, and until it has heard it.
 
-A thread of its own tells it, so that no task waits for a round trip, and one trip serves many.
+A thread of its own tells it, so that no task waits for a round trip, and one trip serves many. What
+Redis refuses holds nothing up: it goes behind all the rest while the refusal may pass, and is given
+up where it never will. The lease of what was given up ends by itself.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice, takewhile
 
 import redis
 
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.refusals import passes
 
 MOST_AT_ONCE = 100
 LOOK_AGAIN_S = 0.2
-"""While Redis is away."""
+"""While Redis is away, or refuses all that it is told."""
 
 log = telemetry.get_logger("jamak.outbox")
 
@@ -45,29 +49,48 @@ class Outbox:
             self._changed.notify_all()
 
     def _work(self) -> None:
+        one_by_one = in_vain = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                items = list(self._waiting)[:MOST_AT_ONCE]
+                items = list(islice(self._waiting, 1 if one_by_one else MOST_AT_ONCE))
             # What comes first is told first; acknowledgements that follow each other, at once.
-            leases = []
-            for item in items:
-                if not isinstance(item, str):
-                    break
-                leases.append(item)
+            told = [*takewhile(lambda one: isinstance(one, str), items)] or items[:1]
+            again = False
             try:
-                if leases:
-                    self._queues.ack(leases)
-                elif callable(items[0]):
-                    items[0]()
-            except redis.RedisError as error:
+                self._tell(told)
+                in_vain = 0
+            except (redis.ConnectionError, redis.TimeoutError) as error:
                 log.warning("Redis does not answer", message=str(error), waiting=len(items))
                 time.sleep(LOOK_AGAIN_S)
                 continue
+            except redis.ResponseError as error:
+                if len(told) > 1:
+                    one_by_one = len(told)  # which of them does it refuse?
+                    continue
+                again = passes(error)
+                in_vain += again
+                log.warning("Redis refuses what it is told", message=str(error), again=again)
+                if not again:
+                    telemetry.UNTOLD.inc()
             except Exception:
-                # This one will never succeed; its lease ends by itself.
+                telemetry.UNTOLD.inc()
                 log.exception("could not be told")
+            one_by_one = max(0, one_by_one - 1)
             with self._changed:
-                for _ in range(len(leases) or 1):
+                for _ in told:
                     self._waiting.popleft()
+                if again:
+                    self._waiting.extend(told)
+                waiting = len(self._waiting)
                 self._changed.notify_all()
+            if in_vain >= waiting > 0:
+                time.sleep(LOOK_AGAIN_S)
+                in_vain = 0
+
+    def _tell(self, told: list[str | Callable[[], object]]) -> None:
+        (first, *_) = told
+        if callable(first):
+            first()
+        else:
+            self._queues.ack([one for one in told if isinstance(one, str)])
