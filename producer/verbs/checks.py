@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from producer.uploads.listen import dead_letters_of
 from producer.verbs.console import size
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
+from shared.broker.refusals import check_policy
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
@@ -146,13 +147,7 @@ def redis_roles(settings: Settings) -> str:
 
 
 def redis_policy(settings: Settings) -> str:
-    policy = _info(settings, "memory").get("maxmemory_policy", "unknown")
-    if policy != "noeviction":
-        raise ConfigError(
-            f"maxmemory-policy is {policy}: Redis may throw jobs away",
-            cure="CONFIG SET maxmemory-policy noeviction, and the same in its configuration.",
-        )
-    return "noeviction"
+    return check_policy(_info(settings, "memory"))
 
 
 def redis_aof(settings: Settings) -> str:

@@ -23,7 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.broker.refusals import meaning
+from shared.broker.refusals import check_policy, meaning
 
 SCRIPTS = (
     "put",
@@ -147,6 +147,7 @@ class LeasedQueues:
         """
         try:
             self.redis.delete(f"{self.prefix}swept")  # so that it is swept now
+            check_policy(self.redis.info("memory"))
             self.beat({}, [])
             self.take(self.new_lease(), [])
             self.ack([])
@@ -317,7 +318,14 @@ class LeasedQueues:
 
     def run(self, script: str, *args: str | int | bytes, client: redis.Redis | None = None) -> Any:
         """One of `shared/broker/lua/`."""
-        return self._scripts[script](keys=[self.prefix], args=args, client=client)
+        try:
+            return self._scripts[script](keys=[self.prefix], args=args, client=client)
+        except redis.exceptions.ReadOnlyError:
+            # After a failover the address has another primary: ask for it again.
+            self.redis.connection_pool.disconnect(inuse_connections=False)
+            if client is not None and client.connection is not None:
+                client.connection.disconnect()  # type: ignore[no-untyped-call]  # it is
+            raise
 
 
 def split_item(item: bytes) -> tuple[int, History, bytes]:

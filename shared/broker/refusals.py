@@ -5,7 +5,9 @@ Knows the errors of redis-py, and two questions by which a port says whether it 
 
 import socket
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -14,6 +16,7 @@ from shared.errors import BrokerRefuses, BrokerUnavailable
 from shared.unreachable import causes, why_unreachable
 
 PROBE_S = 2.0
+NOEVICTION = "noeviction"
 
 _PASSWORD = "Check the user and the password in JAMAK_REDIS_URL; percent-encode special characters."  # noqa: S105
 _CLOSED = "it closed the connection", "Check that Redis is healthy, and whether the port wants TLS."
@@ -46,12 +49,6 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
-        redis.exceptions.ReadOnlyError,
-        "",
-        "this Redis is a read-only replica",
-        "Name the primary in JAMAK_REDIS_URL.",
-    ),
-    (
         redis.exceptions.InvalidResponse,
         "",
         "what listens there is no Redis",
@@ -79,6 +76,12 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
 
 _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
     (redis.exceptions.OutOfMemoryError, "", "Redis is full and takes nothing more", _MEMORY),
+    (
+        redis.exceptions.ReadOnlyError,
+        "",
+        "this Redis is a read-only replica",
+        "Name the primary in JAMAK_REDIS_URL.",
+    ),
     (redis.exceptions.BusyLoadingError, "", "Redis is loading its data", "Wait for it."),
     (
         redis.ConnectionError,
@@ -104,10 +107,26 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
 )
 
 
+def check_policy(memory: Mapping[str, Any]) -> str:
+    """What a Redis throws away when it is full: nothing, or it is no broker.
+
+    Args:
+        memory: what `INFO memory` says.
+
+    Raises:
+        BrokerRefuses: it may throw jobs away.
+    """
+    policy = str(memory.get("maxmemory_policy", NOEVICTION))
+    if policy != NOEVICTION:
+        raise BrokerRefuses(
+            f"maxmemory-policy is {policy}: Redis may throw jobs away",
+            cure="CONFIG SET maxmemory-policy noeviction, and the same in its configuration.",
+        )
+    return policy
+
+
 def passes(error: redis.ResponseError) -> bool:
     """Whether the same may be taken later, of itself: the server is full, or not the primary."""
-    if isinstance(error, redis.exceptions.ReadOnlyError):
-        return True  # after a failover the address has another primary
     return isinstance(meaning(error), BrokerUnavailable)
 
 

@@ -150,10 +150,65 @@ def test_a_redis_that_takes_nothing_says_so(server: RedisServer) -> None:
                 admin.config_set(setting, back)
         admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
-            with pytest.raises(BrokerRefuses, match="read-only replica"), reaching_redis():
+            with pytest.raises(BrokerUnavailable, match="read-only replica"), reaching_redis():
                 queues.put("q", ["m"])
         finally:
             admin.execute_command("REPLICAOF", "NO", "ONE")
+
+
+def test_after_a_failover_the_address_is_asked_again(server: RedisServer) -> None:
+    """A connection that is left open leads to the old primary for ever."""
+    queues = LeasedQueues(server.url, "failover:", 30)
+    taker = queues._taker
+    before = queues.redis.client_id(), taker.client_id()
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            for refused in (
+                lambda: queues.put("q", ["m"]),
+                lambda: queues.take(queues.new_lease(), ["q"]),
+            ):
+                with pytest.raises(redis.exceptions.ReadOnlyError):
+                    refused()
+        finally:
+            admin.execute_command("REPLICAOF", "NO", "ONE")
+    after = queues.redis.client_id(), taker.client_id()
+    assert not set(before) & set(after)
+    assert queues.put("q", ["m"]) == 1
+
+
+def test_a_full_redis_drains_by_itself(server: RedisServer) -> None:
+    queues = LeasedQueues(server.url, "full:", 30)
+    queues.put("q", [str(i) for i in range(50)])
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxmemory", 1)
+        try:
+            queues.prove(notes=True)
+            for i in range(50):
+                delivery = queues.take(queues.new_lease(), ["q"])
+                assert delivery is not None
+                assert int(delivery.message) == i
+                assert queues.beat({"queues": ["q"]}, [delivery.lease]) == [True]
+                assert queues.renew(delivery.lease)
+                assert queues.begin(delivery.lease)
+                assert queues.ack([delivery.lease]) == 1
+            assert queues.take(queues.new_lease(), ["q"]) is None
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                queues.put("q", ["more"])
+        finally:
+            admin.config_set("maxmemory", 0)
+
+
+def test_a_redis_that_may_throw_jobs_away_is_refused(server: RedisServer) -> None:
+    queues = LeasedQueues(server.url, "evicted:", 30)
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(BrokerRefuses, match="allkeys-lru") as caught:
+                queues.prove()
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+    assert "noeviction" in caught.value.cure
 
 
 def test_a_redis_that_answers_can_be_reached(server: RedisServer) -> None:

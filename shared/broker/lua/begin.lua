@@ -1,5 +1,6 @@
 -- The job of a message that runs alone begins: from here on a death of its worker is its own.
 -- ARGV: lease, timeout in ms. Returns 1, or 0 if the lease was lost.
+also_when_full()
 local held = redis.call('HGET', prefix .. 'unacked', ARGV[1])
 if not held then
   return 0

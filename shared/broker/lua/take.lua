@@ -84,6 +84,8 @@ local function take(queue, alone)
   return { queue, alone, item }
 end
 
+also_when_full()
+
 -- Once a second for all workers together.
 if redis.call('SET', prefix .. 'swept', '1', 'NX', 'PX', 1000) and not server_was_down() then
   return_lost_leases()
