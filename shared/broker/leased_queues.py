@@ -125,6 +125,9 @@ class LeasedQueues:
             socket_keepalive=True,
             health_check_interval=10,
             retry=Retry(NoBackoff(), 0),
+            # Nor is this one tried again: its connection is closed, for after a failover the
+            # address has another primary.
+            retry_on_error=[redis.exceptions.ReadOnlyError],
             **tls,
         )
         self.redis = self._connect()
@@ -318,14 +321,7 @@ class LeasedQueues:
 
     def run(self, script: str, *args: str | int | bytes, client: redis.Redis | None = None) -> Any:
         """One of `shared/broker/lua/`."""
-        try:
-            return self._scripts[script](keys=[self.prefix], args=args, client=client)
-        except redis.exceptions.ReadOnlyError:
-            # After a failover the address has another primary: ask for it again.
-            self.redis.connection_pool.disconnect(inuse_connections=False)
-            if client is not None and client.connection is not None:
-                client.connection.disconnect()  # type: ignore[no-untyped-call]  # it is
-            raise
+        return self._scripts[script](keys=[self.prefix], args=args, client=client)
 
 
 def split_item(item: bytes) -> tuple[int, History, bytes]:

@@ -132,6 +132,25 @@ def test_a_refusal_that_passes_is_told_again_and_holds_nothing_up(
     assert heard == ["second", "first"]
 
 
+def test_acknowledgements_that_are_refused_for_now_are_told_again_together() -> None:
+    asked: list[list[str]] = []
+
+    class Replica:
+        def ack(self, leases: list[str]) -> None:
+            asked.append(leases)
+            if len(asked) == 1:
+                raise redis.exceptions.ReadOnlyError("You can't write against a replica.")
+
+    outbox = Outbox(Replica())  # type: ignore[arg-type]  # nothing else of it is asked
+    held = threading.Event()
+    outbox.tell(held.wait)  # so that they are told together
+    for lease in "ab":
+        outbox.ack(lease)
+    held.set()
+    assert outbox.flush(30)
+    assert asked == [["a", "b"], ["a", "b"]]
+
+
 def test_a_line_that_redis_cannot_count_is_no_message() -> None:
     assert BacklogLine(name="a", line=2**32 - 1)
     with pytest.raises(ValueError, match="4294967296"):

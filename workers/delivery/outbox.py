@@ -65,11 +65,11 @@ class Outbox:
                 time.sleep(LOOK_AGAIN_S)
                 continue
             except redis.ResponseError as error:
-                if len(told) > 1:
+                again = passes(error)
+                if not again and len(told) > 1:
                     one_by_one = len(told)  # which of them does it refuse?
                     continue
-                again = passes(error)
-                in_vain += again
+                in_vain += len(told) if again else 0
                 log.warning("Redis refuses what it is told", message=str(error), again=again)
                 if not again:
                     telemetry.UNTOLD.inc()
