@@ -101,7 +101,7 @@ end
 
 -- queue, worker, alone, item; or nil if the lease is not there any more.
 -- A server that is full refuses a script's first write if it needs memory, and none that follows a
--- write (measured with Valkey 7.2). So write what needs none: no lease has an empty name.
+-- write (measured with Valkey 9.1). So write what needs none: no lease has an empty name.
 local function also_when_full()
   redis.call('HDEL', prefix .. 'unacked', '')
 end
