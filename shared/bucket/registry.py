@@ -96,7 +96,7 @@ class Registry:
             try:
                 self._store.download(self._bucket, key, path, MOST_BYTES[name])
             except TooLarge as error:
-                raise BadAdapter(f"adapter {version}: {error}") from error
+                raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             _compare(version, name, found, expected)
