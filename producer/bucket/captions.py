@@ -6,9 +6,10 @@ from producer.bucket.segments import segments_done
 from producer.jobs.recipes import recipe_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
+from shared.bucket.stored import read
 from shared.bucket.videos import video_of
 from shared.errors import JamakError, Missing, UsageError
-from shared.messages import Caption, CaptionJob, Failure, decode
+from shared.messages import Caption, CaptionJob, Failure
 from shared.settings import Settings
 
 
@@ -66,6 +67,6 @@ def views_under(
 def read_view(store: ObjectStore, view: ObjectInfo) -> Caption | None:
     """None: it was deleted meanwhile."""
     try:
-        return decode(Caption, store.get(view.bucket, view.key))
+        return read(store, Caption, view.bucket, view.key)
     except Missing:
         return None
