@@ -239,9 +239,15 @@ def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> li
         return [told for told in pool.map(read, backlog_names(store, settings)) if told]
 
 
-def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int, str]], bool]:
+def paused(
+    store: ObjectStore, settings: Settings, unread: Callable[[JamakError], None]
+) -> tuple[list[tuple[str, int, str]], bool]:
     """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
-    ones only, for two objects are read of each; True: these were all."""
+    ones only, for two objects are read of each; True: these were all.
+
+    Args:
+        unread: told why one cannot be read.
+    """
 
     def read(name: str) -> tuple[str, int, str] | None:
         backlog = Backlog(store, settings, name)
@@ -250,8 +256,11 @@ def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int,
             if cursor.state != "paused":
                 return None
             manifest, _ = backlog.manifest()
-        except (UsageError, Reject, NewerObject):
-            return None  # `jamak backlog list` tells it
+        except UsageError:
+            return None  # deleted meanwhile
+        except (Reject, NewerObject) as error:
+            unread(error)
+            return None
         return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
 
     names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))

@@ -61,9 +61,7 @@ class TrainingRecords:
 
     def outcome(self, job_id: str) -> TrainOutcome | None:
         try:
-            return read(
-                self._store, TrainOutcome, self._bucket, training_key(self._prefix, job_id)
-            )
+            return read(self._store, TrainOutcome, self._bucket, training_key(self._prefix, job_id))
         except Missing:
             return None
 
