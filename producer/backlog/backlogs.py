@@ -240,7 +240,9 @@ def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> li
 
 
 def paused(
-    store: ObjectStore, settings: Settings, unread: Callable[[JamakError], None]
+    store: ObjectStore,
+    settings: Settings,
+    unread: Callable[[JamakError], None] = lambda error: None,
 ) -> tuple[list[tuple[str, int, str]], bool]:
     """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
     ones only, for two objects are read of each; True: these were all.

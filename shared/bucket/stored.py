@@ -17,7 +17,7 @@ from shared.messages import Message, decode
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
-UNREADABLE = (DamagedObject, NewerObject)
+UNREADABLE = (DamagedObject, NewerObject, TooLarge)
 """What concerns one object alone: whoever reads many goes on with the others, and says so."""
 
 
@@ -57,10 +57,7 @@ def fetch(
     """
     where = f"s3://{bucket}/{key}"
     for last in (False, True):
-        try:
-            body, etag = store.get_with_etag(bucket, key, most)
-        except TooLarge as error:
-            raise DamagedObject(str(error), cure=error.cure) from error
+        body, etag = store.get_with_etag(bucket, key, most)
         try:
             return parse(body), etag
         except NewerMessage as error:
