@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from shared import telemetry
-from shared.errors import JamakError
 
 FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 5.0
 """Until it is asked whether it is over; each time twice as long."""
@@ -102,8 +101,7 @@ class Pauses:
             pause.over()
         except Exception as error:
             pause.why = str(error) or type(error).__name__
-            if not isinstance(error, JamakError | OSError):
-                log.exception("cannot tell whether it is over", reason=reason)
+            log.warning("still takes nothing", reason=reason, message=pause.why)
             pause.look_s = lasted_s + min(lasted_s, LONGEST_LOOK_S)
             return
         with self._wake:

@@ -66,7 +66,7 @@ class Scratch:
             os.fsync(file.fileno())  # where the disk is a network's, it says so here
             file.seek(0)
             if len(file.read()) != PROBE_BYTES:
-                raise OSError(errno.EIO, "what was written is not there", str(self.folder))
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.folder))
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -70,5 +70,4 @@ def check_context(loaded: LoadedModel, *, frames: int, prompt_tokens: int, new_t
 
 def check_device(device: str | torch.device) -> None:
     """Raises RuntimeError: it does not compute any more. That of CUDA stays with its process."""
-    if torch.ones(8, device=device).sum().item() != 8:
-        raise RuntimeError(f"{device} cannot count")
+    torch.ones(8, device=device).sum().item()
