@@ -142,7 +142,10 @@ class Settings(BaseSettings):
         "(`30s`).",
     )
     generation: int = Field(
-        0, ge=0, description="Raise it to caption everything again, with the adapter of the day."
+        0,
+        ge=0,
+        lt=2**31,
+        description="Raise it to caption everything again, with the adapter of the day.",
     )
 
     # The worker

@@ -156,7 +156,7 @@ def _do(
             _refuse_dangerous(history)
             run(job, lease)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe, SickMachine, *NOT_LET_IN):
+    except (LeaseLost, Draining, NotForMe, SickMachine, BadMessage, *NOT_LET_IN):
         raise
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS or lease.advanced:

@@ -4,6 +4,7 @@ Which bucket is a function of the video (`Settings.output_of`), so both sides fi
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
@@ -13,6 +14,9 @@ from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
 
 JSON_TYPE = "application/json; charset=utf-8"
+
+CLOCKS_DIFFER = timedelta(minutes=15)
+"""What a date may lie in the future: S3 itself refuses requests whose clock is off by more."""
 
 VIEWS: dict[str, tuple[str, Callable[[Caption], bytes]]] = {
     ".json": (JSON_TYPE, to_json),
@@ -144,4 +148,6 @@ class Records:
 
 def _order(caption: Caption) -> tuple[object, ...]:
     """The newest video wins, then the highest generation, then the latest caption."""
-    return (caption.last_modified, caption.recipe.generation, caption.created_at)
+    # Nothing is newer than its caption: a date that says so was made up by a server.
+    modified = min(caption.last_modified, caption.created_at + CLOCKS_DIFFER)
+    return (modified, caption.recipe.generation, caption.created_at)

@@ -15,6 +15,7 @@ from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import NotAVideo, OutOfResources, StoreUnavailable
 from shared.messages import CaptionJob
+from tests.sick import full_disk
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from tests.work import Silent, work_with
@@ -112,13 +113,9 @@ def test_a_scratch_folder_that_is_gone_costs_no_attempt_and_is_made_again(
 
 def test_a_full_disk_costs_no_attempt(world: World, worker: Worker, job: CaptionJob) -> None:
     """However often: while it is full, nothing is taken at all."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
+    with full_disk():
         assert worker.work(job)
         assert not worker.work(job, within_s=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert worker.waiting() == [History()]
     wait_until(lambda: not worker.leases.pauses, 10, "it to be well")
     assert worker.work(job)

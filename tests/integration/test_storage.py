@@ -139,6 +139,17 @@ def view(world: World, prefix: str) -> str:
     return decode(Caption, world.store.get(world.output, key)).text
 
 
+def test_a_view_of_the_future_is_replaced(world: World) -> None:
+    """A server may tell any date; the next version of the video is newer all the same."""
+    records = records_of(world, "future/")
+    future = datetime(9999, 1, 1, tzinfo=UTC)
+    records.render(caption(world, "made up").model_copy(update={"last_modified": future}))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    newer = caption(world, "newer")
+    records.render(newer.model_copy(update={"last_modified": later, "created_at": later}))
+    assert view(world, "future/") == "newer"
+
+
 def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
     records = records_of(world, "newest/")
     for item in (

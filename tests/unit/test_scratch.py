@@ -1,6 +1,5 @@
 """A worker's own folder: taken from nobody, and swept when nobody owns it any more."""
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigError, OutOfResources
+from tests.sick import full_disk
 from workers.delivery.scratch import OWNER, Scratch
 
 OWNED = """
@@ -59,16 +59,12 @@ def test_what_was_removed_is_made_again_with_its_owner(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_is_found_out(tmp_path: Path) -> None:
     ours = Scratch(tmp_path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
+    with full_disk():
         with pytest.raises(OSError, match="large"):
             ours.prove()
         # At a start that may pass; a place where no folder can be never does.
         with pytest.raises(OutOfResources, match="no room"):
             Scratch(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     ours.prove()
     (tmp_path / "file").write_bytes(b"")
     for impossible in (tmp_path / "file", tmp_path / "file" / "below"):

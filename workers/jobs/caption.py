@@ -28,6 +28,7 @@ from shared.settings import Settings
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.delivery.leases import Lease
+from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer, frames_used
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.parts import Parts
@@ -66,8 +67,10 @@ class CaptionWork:
         Raises:
             LeaseLost: somebody else does it now; nothing was written.
             Retry: the work is fine, try again.
+            BadMessage: it says of its video what is not so; nothing is written under its name.
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
+        check_address(job)
         started = time.monotonic()
         found = self._records.find(job)
         if found is not None:
