@@ -296,6 +296,7 @@ class Leases:
     def leave(self) -> None:
         """Nothing is held any more, and nobody has to wait for this worker's silence."""
         self._stopping.set()
+        self.pauses.stop()
         self.flush(LONGEST_FLUSH_S)
         try:
             self.queues.leave()
