@@ -88,7 +88,7 @@ def _register(
     kind: type[J],
     leases: "Callable[[], Leases]",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> None:
     # Not shared: Celery would put it on every app of the process.
     @app.task(name=name, bind=True, shared=False)
@@ -137,7 +137,7 @@ def _do(
     lease: "Lease",
     machine: "Machine",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> tuple[J, str]:
     """The job and its effect, `done` or `failed:<reason>`; raises what else becomes of it."""
     if len(args) != 1 or kwargs:
@@ -148,8 +148,8 @@ def _do(
 
     def failed(error: JamakError) -> tuple[J, str]:
         with _blaming(machine):
-            fail(job, lease, error)
-        return job, f"{FAILED}{error.reason}"
+            has_its_effect = fail(job, lease, error)
+        return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 
     try:
         with _blaming(machine):
