@@ -4,11 +4,10 @@ The pointer is the desired state. Whatever goes wrong, the adapter in use stays 
 fetched and does not fit is not fetched again: its content, and so its version, stays what it is.
 """
 
-import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from shared import telemetry
 from shared.bucket.registry import Registry
@@ -123,11 +122,9 @@ class AdapterFollower:
 
     def _fetched(self, version: str) -> Adapter:
         """Read and found to fit."""
-        folder = Path(tempfile.mkdtemp(prefix="jamak-adapter-", dir=self._scratch))
         try:
-            self._registry.download(self._base, version, folder)
-            return self._captioner.check_adapter(version, folder)
-        except OSError as error:
+            with TemporaryDirectory(prefix="jamak-adapter-", dir=self._scratch) as folder:
+                self._registry.download(self._base, version, Path(folder))
+                return self._captioner.check_adapter(version, Path(folder))
+        except (OSError, MemoryError) as error:
             raise OutOfResources(f"adapter {version} cannot be kept here: {error}") from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
