@@ -10,7 +10,8 @@
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer
-    │   ├── OutOfResources       this machine has no disk, process or file left
+    │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
+    │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -141,6 +142,13 @@ class BrokerUnavailable(Retry):
 class OutOfResources(Retry):
     reason = "out_of_resources"
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
+
+
+class SickMachine(Retry):
+    """Of the machine alone: this is no attempt of the job."""
+
+    reason = "sick_machine"
+    cure = "Look at /readyz of that worker: it says what its machine lacks."
 
 
 class LeaseLost(Retry):
