@@ -9,14 +9,15 @@ from shared.errors import (
     JamakError,
     LeaseLost,
     NotForMe,
+    Outage,
     Reject,
     Retry,
     Unfinished,
     UsageError,
 )
 
-NEVER_FAILURES = (LeaseLost, Draining, NotForMe, UsageError, Unfinished, Conflict)
-"""Of the first three the job goes to somebody else (workers/tasks.py); the others are told to
+NEVER_FAILURES = (LeaseLost, Draining, NotForMe, Outage, UsageError, Unfinished, Conflict)
+"""Of the first four the job goes to somebody else (workers/tasks.py); the others are told to
 whoever types a command, or are settled where they come up."""
 
 
