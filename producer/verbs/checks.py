@@ -122,7 +122,7 @@ def redis_roles(settings: Settings) -> str:
     """Which roles this user may play. A user for each role is how it should be: one is enough."""
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
-    roles = {
+    roles: dict[str, Callable[[], None]] = {
         "captioner": captions.prove,
         "trainer": training.prove,
         "producer (listener, feeder, jamak)": captions.prove_sending,
