@@ -15,6 +15,7 @@
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
     │       ├── NewerMessage       written by a newer Jamak
+    │       ├── NewerObject        so is something in the bucket, which is left alone
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
     ├── Unfinished             a command did a part of its work
@@ -24,6 +25,7 @@
         │   NoRanges
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
+        ├── DamagedObject                            what Jamak wrote, and cannot read any more
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
@@ -157,6 +159,11 @@ class NewerMessage(NotForMe):
     cure = "Upgrade this process: the message was written by a newer Jamak."
 
 
+class NewerObject(NotForMe):
+    reason = "newer_object"
+    cure = "Upgrade this process: a newer Jamak wrote it. It stays as it is, and the rest goes on."
+
+
 class WrongModel(NotForMe):
     reason = "wrong_model"
     cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
@@ -207,6 +214,11 @@ class Forbidden(Reject):
 class Overwritten(Reject):
     reason = "overwritten"
     cure = "Nothing to do: the newer version of the video is captioned by its own job."
+
+
+class DamagedObject(Reject):
+    reason = "damaged_object"
+    cure = "Bring an earlier version of this object back, or delete it and ask for it again."
 
 
 class NoRanges(Reject):

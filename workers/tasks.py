@@ -85,7 +85,7 @@ def _register(
     kind: type[J],
     leases: "Callable[[], Leases]",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> None:
     # Not shared: Celery would put it on every app of the process.
     @app.task(name=name, bind=True, shared=False)
@@ -128,7 +128,7 @@ def _do(
     kwargs: dict[str, Any],
     lease: "Lease",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> tuple[J, str]:
     """The job and its effect, `done` or `failed:<reason>`; raises what else becomes of it."""
     if len(args) != 1 or kwargs:
@@ -157,10 +157,10 @@ def _do(
 
 
 def _failed(
-    fail: "Callable[[J, Lease, JamakError], None]", job: J, lease: "Lease", error: JamakError
+    fail: "Callable[[J, Lease, JamakError], bool]", job: J, lease: "Lease", error: JamakError
 ) -> str:
-    fail(job, lease, error)
-    return f"{FAILED}{error.reason}"
+    has_its_effect = fail(job, lease, error)
+    return DONE if has_its_effect else f"{FAILED}{error.reason}"
 
 
 def _refuse_dangerous(history: History) -> None:

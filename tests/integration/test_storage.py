@@ -20,6 +20,7 @@ from shared.errors import (
     BadAdapter,
     ConfigError,
     Conflict,
+    JamakError,
     Missing,
     NoSuchBucket,
     Overwritten,
@@ -242,11 +243,14 @@ def test_nothing_of_an_adapter_is_read_that_is_larger_than_one(
     monkeypatch.setattr("shared.bucket.registry.MOST_MANIFEST_BYTES", 99)
     for read in (
         lambda: world.registry.manifest(BASE, manifest.version),
-        lambda: list(world.registry.manifests()),
+        lambda: world.registry.find(manifest.version),
         lambda: world.registry.activate(BASE, manifest.version),
     ):
         with pytest.raises(TooLarge):
             read()
+    told: list[JamakError] = []  # and it does not keep the others
+    assert not list(world.registry.manifests(told.append))
+    assert {type(error) for error in told} == {TooLarge}
     key = f"{world.prefix}adapters/{'e' * 12}/active.json"
     world.store.put(world.output, key, b" " * 100)
     with pytest.raises(TooLarge):
