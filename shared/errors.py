@@ -10,7 +10,8 @@
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer
-    │   ├── OutOfResources       this machine has no disk, process or file left
+    │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
+    │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -22,7 +23,7 @@
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
-        │   NoRanges
+        │   NoRanges  Archived  Encrypted  StoreRefuses
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DamagedObject                            what Jamak wrote, and cannot read any more
@@ -54,6 +55,8 @@ class JamakError(Exception):
     reason: ClassVar[str] = "error"
     exit_code: int = 1
     cure: str = ""
+    place: tuple[str, str] | None = None
+    """Bucket and key that the store was asked for, of its errors."""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
         super().__init__(message)
@@ -141,6 +144,13 @@ class OutOfResources(Retry):
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
 
 
+class SickMachine(Retry):
+    """Of the machine alone: this is no attempt of the job."""
+
+    reason = "sick_machine"
+    cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
 class LeaseLost(Retry):
     reason = "lease_lost"
     cure = "Nothing to do: the job is done by whoever holds its lease."
@@ -226,6 +236,26 @@ class NoRanges(Reject):
     cure = "The server does not honour Range requests. Copy the video into a bucket."
 
 
+class Archived(Reject):
+    reason = "archived"
+    cure = (
+        "Restore it first (`aws s3api restore-object`). The event that it is restored makes a new "
+        "job; without events, `jamak failures redrive --reason archived` does."
+    )
+
+
+class Encrypted(Reject):
+    reason = "encrypted"
+    cure = "Copy it, with its key, into an object that is encrypted with SSE-S3 or SSE-KMS."
+
+
+class StoreRefuses(Reject):
+    """What it says is none of what is known here."""
+
+    reason = "store_refuses"
+    cure = "The words of the store say what it does not take. Other objects are not concerned."
+
+
 class EmptyFile(Reject):
     reason = "empty_file"
     cure = "The object has 0 bytes. Upload the video again."
@@ -307,3 +337,13 @@ class InternalError(Reject):
 
     reason = "internal_error"
     cure = "Please report it, with the evidence in this record."
+
+
+def told_again(reason: str, message: str, cure: str) -> JamakError:
+    """An error that another process told. One that is not known here is a Reject."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    named = (kind for kind in kinds if issubclass(kind, JamakError) and kind.reason == reason)
+    kind: type[JamakError] = next(named, Reject)
+    error = kind.__new__(kind)
+    JamakError.__init__(error, message, cure=cure)
+    return error
