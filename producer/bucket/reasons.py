@@ -12,13 +12,18 @@ from shared.errors import (
     Outage,
     Reject,
     Retry,
+    SickMachine,
     Unfinished,
+    Unwritable,
     UsageError,
 )
 
-NEVER_FAILURES = (LeaseLost, Draining, NotForMe, Outage, UsageError, Unfinished, Conflict)
-"""Of the first four the job goes to somebody else (workers/tasks.py); the others are told to
-whoever types a command, or are settled where they come up."""
+NEVER_FAILURES = (
+    *(LeaseLost, Draining, NotForMe, SickMachine, Outage, Unwritable),
+    *(UsageError, Unfinished, Conflict),
+)
+"""Of the first ones the job goes to somebody else, or is set aside (workers/tasks.py); the others
+are told to whoever types a command, or are settled where they come up."""
 
 
 def known_reasons() -> list[str]:
