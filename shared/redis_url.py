@@ -105,6 +105,6 @@ def _place(text: str, default_port: int) -> Place:
         host, port = url.hostname, url.port
     except ValueError as error:
         raise ValueError(f"its host or port is none ({HASH})") from error
-    if not host or port == 0:
+    if not host or port == 0 or "," in host or ";" in host:
         raise ValueError(f"it names no server ({HASH})")
     return host, port or default_port

@@ -10,8 +10,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from infra.local.ports import LOOPBACK, free_port, on_free_port
-from infra.local.processes import Process, stop
+from infra.local.ports import LOOPBACK, free_port
+from infra.local.processes import Process, ProcessFailed, stop
 from infra.local.redis import find_server
 from tests.waiting import wait_until
 
@@ -40,6 +40,11 @@ class Node:
         stop([self.process], patience_s=1)
 
 
+TRIES = 10
+BUS = 10000
+"""The port of a node for other nodes is so much higher."""
+
+
 def start_node(folder: Path, name: str, lines: Sequence[str], *options: str, password: str) -> Node:
     """Args:
     lines: of its configuration.
@@ -65,7 +70,12 @@ def start_node(folder: Path, name: str, lines: Sequence[str], *options: str, pas
         process.wait_until(lambda: _answers(client), 30)
         return Node(port, process, client)
 
-    return on_free_port(start)
+    for _ in range(TRIES):  # the other port may be somebody's
+        port = free_port()
+        with suppress(ProcessFailed):
+            if port + BUS < 65536:
+                return start(port)
+    return start(free_port())
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -80,8 +90,8 @@ class Cluster:
     nodes: list[Node]
 
     def url(self, login: str = f":{PASSWORD}", scheme: str = "redis+cluster") -> str:
-        """All of them but the first: the rest has to be found."""
-        hosts = ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes[1:])
+        """Of two of them: the rest has to be found."""
+        hosts = ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes[:2])
         return f"{scheme}://{login}@{hosts}/0"
 
     def owner(self, key: str) -> Node:
@@ -96,42 +106,40 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, replicas: int = 0, lines: Sequence[str] = ()) -> Iterator[Cluster]:
-    """Three primaries, each with so many replicas."""
+def cluster(folder: Path, *, primaries: int = 3, replicas: int = 0) -> Iterator[Cluster]:
+    """Primaries, each with so many replicas."""
     nodes: list[Node] = []
     try:
-        for _ in range(3 * (1 + replicas)):
+        for _ in range(primaries * (1 + replicas)):
             nodes.append(
                 start_node(
                     folder,
                     "node",
                     [
                         "cluster-enabled yes",
-                        f"cluster-port {free_port()}",
                         f"cluster-node-timeout {NODE_TIMEOUT_MS}",
                         "appendonly yes",
                         "maxmemory-policy noeviction",
                         f'requirepass "{PASSWORD}"',
                         f'masterauth "{PASSWORD}"',
                         "repl-diskless-sync-delay 0",
-                        *lines,
                     ],
                     password=PASSWORD,
                 )
             )
-        primaries = nodes[:3]
-        bounds = [SLOTS * part // 3 for part in range(4)]
-        for number, node in enumerate(primaries):
-            node.client.execute_command(
-                "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1
-            )
+        bounds = [SLOTS * part // primaries for part in range(primaries + 1)]
+        for number, node in enumerate(nodes[:primaries]):
+            for start in range(
+                bounds[number], bounds[number + 1], 4096
+            ):  # older ones take no range
+                slots = range(start, min(start + 4096, bounds[number + 1]))
+                node.client.execute_command("CLUSTER ADDSLOTS", *slots)
             node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
-            bus = node.client.config_get("cluster-port")["cluster-port"]
-            nodes[0].client.execute_command("CLUSTER MEET", LOOPBACK, node.port, bus)
+            nodes[0].client.execute_command("CLUSTER MEET", LOOPBACK, node.port)
         wait_until(lambda: all(_knows_all(node, len(nodes)) for node in nodes), 30, "a cluster")
-        for number, node in enumerate(nodes[3:]):
-            of = primaries[number % 3].client.execute_command("CLUSTER MYID")
+        for number, node in enumerate(nodes[primaries:]):
+            of = nodes[number % primaries].client.execute_command("CLUSTER MYID")
             node.client.execute_command("CLUSTER REPLICATE", of)
         wait_until(lambda: all(_is_up(node) for node in nodes), 30, "a cluster that is up")
         yield Cluster(nodes)

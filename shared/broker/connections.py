@@ -24,7 +24,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
 from shared import telemetry
-from shared.broker.credentials import NoCredentials, provider_of
+from shared.broker.credentials import provider_of
 from shared.broker_settings import BrokerSettings
 from shared.redis_url import Place, RedisUrl
 
@@ -42,6 +42,8 @@ MOST_NODES = 1000
 _IN_SCRIPT = re.compile(r"-([A-Z]{2,20} .*)", re.DOTALL)
 
 Find = Callable[[], Place]
+Ask = Callable[[Place], tuple[list[Place], list[Place]]]
+"""The primary, if this place knows one, and what other places may be asked."""
 
 log = telemetry.get_logger("jamak.redis")
 
@@ -105,22 +107,33 @@ def connected(url: RedisUrl, prefix: str, reach: Reach, *, single: bool = False)
 
 def primary_of(url: RedisUrl, prefix: str, reach: Reach) -> Find:
     """Who says where the primary is. Raises redis.RedisError: nobody does."""
+    return Finder(url.places, _asked(url, prefix, reach))
+
+
+def named_by(url: RedisUrl, prefix: str, reach: Reach) -> dict[Place, Place | redis.RedisError]:
+    """Which primary each of the sentinels or nodes of an address names, or why it names none."""
+    ask = _asked(url, prefix, reach)
+    named: dict[Place, Place | redis.RedisError] = {}
+    for place in url.places:
+        try:
+            found, _ = ask(place)
+            named[place] = found[0] if found else ClusterDownError("it names none")
+        except redis.RedisError as error:
+            named[place] = error
+    return named
+
+
+def _asked(url: RedisUrl, prefix: str, reach: Reach) -> Ask:
     if url.kind == "sentinels":
-        return Finder(url.places, lambda place: ([_ask_sentinel(url, place, reach)], []))
+        return lambda place: ([_ask_sentinel(url, place, reach)], [])
     slot = key_slot(prefix.encode())
-    return Finder(url.places, lambda place: _ask_node(url, place, reach, slot))
+    return lambda place: _ask_node(url, place, reach, slot)
 
 
 class Finder:
-    """Asks one place after the other, each time another one first: one may be wrong for long.
+    """Asks one place after the other, each time another one first: one may be wrong for long."""
 
-    Args:
-        ask: the primary, if this place knows one, and what other places may be asked.
-    """
-
-    def __init__(
-        self, places: Sequence[Place], ask: Callable[[Place], tuple[list[Place], list[Place]]]
-    ) -> None:
+    def __init__(self, places: Sequence[Place], ask: Ask) -> None:
         self._ask = ask
         self._places = deque(places, maxlen=MOST_NODES)
         self._named = set(places)
@@ -208,7 +221,7 @@ class Link(redis.Connection):
 
     def __init__(self, *, find: Find | None = None, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
-        self._find = find
+        self._find, self._options = find, options
         self._shown: tuple[str, ...] | None = None
         self._show_again_at = 0.0
 
@@ -226,21 +239,25 @@ class Link(redis.Connection):
             self._show_again(provider)
 
     def _show_again(self, provider: redis.CredentialProvider) -> None:
-        """Show the credentials of now, if they are others: nobody has to close the connection.
+        """Show the credentials of now, if they are others, before the server closes this.
 
         If they are refused it goes on with what it showed before.
         """
         self._show_again_at = time.monotonic() + SHOW_AGAIN_S
         try:
             credentials = provider.get_credentials()
-            if credentials != self._shown:
-                self.send_command(  # type: ignore[no-untyped-call]
-                    "AUTH", *credentials, check_health=False
-                )
-                self.read_response(disconnect_on_error=False)
-                self._shown = credentials
-        except (redis.AuthenticationError, NoCredentials) as error:
+            if credentials == self._shown:
+                return
+            # A refusal here would end this connection, so another one tries first.
+            other = type(self)(find=self._find, **self._options)
+            other.connect()  # type: ignore[no-untyped-call]
+            other.disconnect()  # type: ignore[no-untyped-call]
+        except redis.RedisError as error:
             log.warning("Redis does not take new credentials yet", message=str(error))
+            return
+        self.send_command("AUTH", *credentials, check_health=False)  # type: ignore[no-untyped-call]
+        self.read_response()
+        self._shown = credentials
 
     def read_response(self, *args: Any, **how: Any) -> Any:
         try:

@@ -22,7 +22,7 @@ import redis
 
 from shared.broker.connections import Reach, connected
 from shared.broker.refusals import check_policy, meaning
-from shared.redis_url import RedisUrl
+from shared.redis_url import Place, RedisUrl
 
 SCRIPTS = (
     "put",
@@ -144,6 +144,15 @@ class LeasedQueues:
             self.leave()
         except redis.RedisError as error:
             raise meaning(error, self._url) from error
+
+    @property
+    def server(self) -> Place:
+        """Where the primary is now."""
+        connection: Any = self.redis.connection_pool.get_connection()
+        try:
+            return connection.host, connection.port
+        finally:
+            self.redis.connection_pool.release(connection)
 
     def prove_answer(self) -> None:
         """Raises as `prove`: it does not answer, or not to us."""

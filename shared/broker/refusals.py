@@ -59,6 +59,12 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
+        redis.ResponseError,  # the same before Redis 7, which does not say what it is
+        "user executing the script",
+        "Redis does not let this user do its work",
+        "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
+    ),
+    (
         redis.exceptions.InvalidResponse,
         "",
         "what listens there is no Redis",
