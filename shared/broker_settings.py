@@ -31,7 +31,7 @@ class BrokerSettings(BaseSettings):
         "must have `maxmemory-policy noeviction`, and an append-only file. What each role may do "
         "is in `infra/redis/users.acl`. `redis+cluster://host:port,host:port` are nodes of a "
         "cluster, `sentinel://host:port;sentinel://host:port` are sentinels; with TLS "
-        "`rediss+cluster://` and `rediss+sentinel://` ([delivery.md](delivery.md)).",
+        "`rediss+cluster://` and `rediss+sentinel://` ([redis.md](redis.md)).",
     )
     redis_prefix: str = Field(
         "jamak",

@@ -19,9 +19,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
 )
 
+from shared.bucket.intact import Etags, Mangled
 from shared.bucket.refusals import NO_ANSWER, code_of, date_of, of_client, refusal, status_of
 from shared.errors import (
     BadCredentials,
@@ -94,6 +96,7 @@ class ObjectStore:
             self._s3: S3Client = boto3.client("s3", config=_network(tries))
         self._known: set[str] = set()
         """Buckets that are there."""
+        self._etags = Etags()
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -148,11 +151,30 @@ class ObjectStore:
 
         Raises:
             TooLarge: it has more; none of it was read.
+            DamagedObject: what came is not what lies there, twice.
         """
+        try:
+            return self._get_once(bucket, key, most)
+        except Mangled as error:
+            first = error
+        try:
+            return self._get_once(bucket, key, most)
+        except Mangled as second:
+            where = f"s3://{bucket}/{key}"
+            return self._etags.settle(where, bucket, first, second), second.etag
+
+    def _get_once(self, bucket: str, key: str, most: int | None) -> tuple[bytes, str]:
+        """Raises Mangled."""
         with self._translated(bucket, key):
             found = self._s3.get_object(Bucket=bucket, Key=key)
             _check_size(bucket, key, found, most)
-            return found["Body"].read(), found["ETag"].strip('"')
+            etag = found["ETag"].strip('"')
+            try:
+                body = found["Body"].read()
+            except FlexibleChecksumError as error:
+                raise Mangled(None, etag) from error
+        self._etags.check(bucket, body, found)
+        return body, etag
 
     def download(self, bucket: str, key: str, path: Path, most: int | None = None) -> None:
         """Stream an object into a file. Raises TooLarge: it has more than `most` bytes."""

@@ -252,5 +252,7 @@ def _spawn(theirs: socket, video: int, pictures: int, memory_bytes: int) -> subp
             **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
+            # On a full disk Python 3.11 leaves half of a module's bytecode, which none can load.
+            "PYTHONDONTWRITEBYTECODE": "1",
         },
     )
