@@ -23,7 +23,7 @@
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
-        │   NoRanges
+        │   NoRanges  Archived  Encrypted  StoreRefuses
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DamagedObject                            what Jamak wrote, and cannot read any more
@@ -55,6 +55,8 @@ class JamakError(Exception):
     reason: ClassVar[str] = "error"
     exit_code: int = 1
     cure: str = ""
+    place: tuple[str, str] | None = None
+    """Bucket and key that the store was asked for, of its errors."""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
         super().__init__(message)
@@ -234,6 +236,26 @@ class NoRanges(Reject):
     cure = "The server does not honour Range requests. Copy the video into a bucket."
 
 
+class Archived(Reject):
+    reason = "archived"
+    cure = (
+        "Restore it first (`aws s3api restore-object`). The event that it is restored makes a new "
+        "job; without events, `jamak failures redrive --reason archived` does."
+    )
+
+
+class Encrypted(Reject):
+    reason = "encrypted"
+    cure = "Copy it, with its key, into an object that is encrypted with SSE-S3 or SSE-KMS."
+
+
+class StoreRefuses(Reject):
+    """What it says is none of what is known here."""
+
+    reason = "store_refuses"
+    cure = "The words of the store say what it does not take. Other objects are not concerned."
+
+
 class EmptyFile(Reject):
     reason = "empty_file"
     cure = "The object has 0 bytes. Upload the video again."
@@ -315,3 +337,13 @@ class InternalError(Reject):
 
     reason = "internal_error"
     cure = "Please report it, with the evidence in this record."
+
+
+def told_again(reason: str, message: str, cure: str) -> JamakError:
+    """An error that another process told. One that is not known here is a Reject."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    named = (kind for kind in kinds if issubclass(kind, JamakError) and kind.reason == reason)
+    kind: type[JamakError] = next(named, Reject)
+    error = kind.__new__(kind)
+    JamakError.__init__(error, message, cure=cure)
+    return error

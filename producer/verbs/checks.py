@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from shared.broker.apps import (
     train_prefix,
 )
 from shared.broker.connections import Reach, connected, named_by
+from shared.broker.leased_queues import LeasedQueues
 from shared.broker.refusals import check_policy, meaning
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
@@ -162,11 +164,9 @@ def redis_left_behind(settings: Settings) -> str:
     name, left = settings.redis_prefix, 0
     if caption_prefix(settings) == f"{name}:":
         return "the prefix has a hash tag of its own"
-    with reaching_redis():
-        for key in (
-            *(f"{name}:{queue}" for queue in CAPTION_QUEUES),
-            f"{name}-train:{TRAIN_QUEUE}",
-        ):
+    keys = (*(f"{name}:{queue}" for queue in CAPTION_QUEUES), f"{name}-train:{TRAIN_QUEUE}")
+    with asking(), reaching_redis():
+        for key in keys:
             with connected(settings.redis, key, Reach.of(settings)) as client:
                 left += int(client.llen(key))
     if left:
@@ -182,10 +182,11 @@ def redis_roles(settings: Settings) -> str:
     """Which roles this user may play. A user for each role is how it should be: one is enough."""
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
-    roles = {
+    roles: dict[str, Callable[[], None]] = {
         "captioner": captions.prove,
         "trainer": training.prove,
         "producer (listener, feeder, jamak)": captions.prove_sending,
+        "operator (also jamak train)": partial(_prove_both, captions, training),
         "reader (jamak status)": captions.prove_reading,
     }
     may, may_not = [], {}
@@ -207,6 +208,11 @@ def redis_roles(settings: Settings) -> str:
     return f"may be {', '.join(may)}"
 
 
+def _prove_both(captions: LeasedQueues, training: LeasedQueues) -> None:
+    captions.prove_sending()
+    training.prove_sending()
+
+
 def redis_policy(settings: Settings) -> str:
     return check_policy(_info(settings, "memory"))
 
@@ -222,14 +228,20 @@ def redis_aof(settings: Settings) -> str:
 
 
 def _info(settings: Settings, section: str) -> Mapping[str, Any]:
+    with asking(), reaching_redis():
+        told: Any = leased_queues(settings, caption_prefix(settings)).redis.info(section)
+    return dict(told)
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Around what not every role may ask."""
     try:
-        with reaching_redis():
-            told: Any = leased_queues(settings, caption_prefix(settings)).redis.info(section)
+        yield
     except BrokerRefuses as error:
         raise Doubt(
             f"this user may not ask: {error}", "Run `jamak doctor` as the captioner's user."
         ) from error
-    return dict(told)
 
 
 # Buckets

@@ -59,7 +59,7 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
-        redis.ResponseError,  # the same before Redis 7, which does not say what it is
+        redis.ResponseError,  # the same before Redis 7.2, which does not say what it is
         "user executing the script",
         "Redis does not let this user do its work",
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
