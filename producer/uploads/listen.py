@@ -22,6 +22,7 @@ from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_broker
 from shared.bucket.keys import is_output
 from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
 from shared.bucket.videos import video_of
@@ -290,7 +291,7 @@ def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQ
     readings = events_reading(sqs, url, cache(partial(dead_letters_of, sqs, url)))
     registry = registry_of("listener", *readings)
     serve(health, registry, settings.metrics_host, settings.metrics_port)
-    wait_for("Redis", queues.prove_sending)
+    wait_for("Redis", partial(prove_broker, queues))
     listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues, health))
     listener.run()
     if interrupted():

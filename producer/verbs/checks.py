@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from producer.uploads.listen import dead_letters_of
 from producer.verbs.console import size
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
+from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
 from shared.broker.refusals import check_policy
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
@@ -122,10 +123,10 @@ def redis_roles(settings: Settings) -> str:
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
     roles = {
-        "captioner": captions.prove,
-        "trainer": training.prove,
-        "producer (listener, feeder, jamak)": captions.prove_sending,
-        "reader (jamak status)": captions.prove_reading,
+        "captioner": partial(prove_captioner, captions),
+        "trainer": partial(prove_trainer, training),
+        "producer (listener, feeder, jamak)": partial(prove_producer, captions),
+        "reader (jamak status)": partial(prove_reader, captions),
     }
     may, may_not = [], {}
     for role, prove in roles.items():

@@ -5,6 +5,7 @@ import shutil
 import socket
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery.signals import worker_ready
 
 from shared import __version__, telemetry
 from shared.broker.apps import queues_of
+from shared.broker.proofs import prove_trainer
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.waiting import wait_for
@@ -64,7 +66,7 @@ class Lifecycle:
             "jamak": __version__,
             **about,
         }
-        wait_for("Redis", queues_of(worker.app).prove)
+        wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self.scratch = Path(tempfile.mkdtemp(prefix="jamak-", dir=settings.scratch_dir))
         self.leases = Leases(queues_of(worker.app), slots, self._tell)
         worker.app.conf.broker_transport_options["leases"] = self.leases
