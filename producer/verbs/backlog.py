@@ -95,7 +95,7 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """List a source into a manifest. `jamak feed` enqueues it, bit by bit."""
-    settings, store, queues = opened_to_send()
+    settings, store, queues = opened()
     recipe = asked.recipe(settings)
     made = create(store, settings, name, source, recipe, asked.least)
     scan_with_bar(settings, store, queues, made, scan_new)

@@ -42,7 +42,7 @@ from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.proofs import prove_broker
+from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
 from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
@@ -52,6 +52,7 @@ from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from shared.watchdog import watch
 
 What = Annotated[
     str,
@@ -93,6 +94,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
+    watch(feeder.health.live)
     wait_for("Redis", partial(prove_broker, queues))
     with naming("JAMAK_OUTPUT"):
         wait_for("S3", find)
@@ -200,7 +202,7 @@ def reconcile(
     Of a backlog it also feeds the rest: after a loss of Redis this alone completes it. (The
     options are for an address; a backlog has its own.)
     """
-    settings, store, queues = opened() if dry_run else opened_to_send()
+    settings, store, queues = opened()
     with bars() as shown:
         bar = shown.add_task(spoken(f"reconciling {what}"), total=None)
         one = Reconciler(
@@ -214,7 +216,10 @@ def reconcile(
         if what.startswith("s3://"):
             recipe = asked.recipe(settings)
             least = asked.least
-            entries = open_source(what, store, settings).entries()
+            source = open_source(what, store, settings)
+            if not dry_run:
+                prove_producer(queues)
+            entries = source.entries()
             videos = (entry.video for entry in entries if entry.video)
             queue = queue_of(least, bulk=True)
             told = one.videos(videos, recipe, least, queue)

@@ -60,7 +60,7 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("tc", "ZRANGEBYSCORE", KEY, 0, 0),
     ("ptc", "ZREM", KEY, "1"),
     ("tc", "ZSCORE", KEY, "1"),
-    ("pc", "EXPIRE", KEY, REMAINS_S),
+    ("pc", "EXPIRE", KEY, 1),
     ("tc", "DEL", KEY),
 )
 

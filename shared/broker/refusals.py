@@ -154,12 +154,12 @@ def not_allowed(refused: Mapping[str, redis.ResponseError], prefix: str) -> Brok
     }
     if any("key" in said.lower() for said in forbidden.values()):
         return BrokerRefuses(
-            f"Redis does not let this user use keys that begin with {prefix}",
+            f"Redis gives this user no permission for keys that begin with {prefix}",
             cure=f"Grant it ~{prefix}*, as infra/redis/users.acl does for this role.",
         )
     if forbidden:
         return BrokerRefuses(
-            f"Redis does not let this user run {', '.join(forbidden)}",
+            f"Redis gives this user no permission to run {', '.join(forbidden)}",
             cure=f"Grant it +{' +'.join(forbidden)}, as infra/redis/users.acl does for this role.",
         )
     unknown = [name for name, error in refused.items() if "nknown command" in str(error)]

@@ -66,7 +66,7 @@ def proved(url: str, ca_file: Path | None = None) -> JamakError:
         ("nobody:pw@", "0", "does not know this user", "JAMAK_REDIS_URL"),
         ("gone:pw@", "0", "does not know this user", "JAMAK_REDIS_URL"),
         ("", "0", "wants a password", "user:password@"),
-        ("weak:pw@", "0", "does not let this user run blpop, del, ", "users.acl"),
+        ("weak:pw@", "0", "no permission to run blpop, del, ", "users.acl"),
         (":{password}@", "99", "no database of this number", "redis://host:port/0"),
     ],
 )
