@@ -99,11 +99,11 @@ class Lying(ObjectStore):
 
 
 def another_letter(body: bytes, answer: dict[str, Any]) -> bytes:
-    return body.replace(b"a", b"b")
+    return body.replace(b"aaa", b"aab")
 
 
 def yet_another(body: bytes, answer: dict[str, Any]) -> bytes:
-    return body.replace(b"a", b"c")
+    return body.replace(b"aaa", b"aac")
 
 
 def cut(body: bytes, answer: dict[str, Any]) -> bytes:
