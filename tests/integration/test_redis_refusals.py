@@ -12,6 +12,7 @@ from infra.local.procfile import ROOT
 from infra.local.redis import RedisServer, start_redis
 from shared.broker import proofs
 from shared.broker.apps import leased_queues, reaching_redis
+from shared.broker.connections import Reach
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_broker, prove_captioner, prove_trainer
 from shared.broker.refusals import meaning, passes
@@ -55,7 +56,7 @@ def tls(
 def proved(url: str, ca_file: Path | None = None) -> JamakError:
     """What a process says that starts with this."""
     with pytest.raises(JamakError) as caught:
-        prove_trainer(LeasedQueues(url, "jamak:", 30, ca_file=ca_file))
+        prove_trainer(LeasedQueues(url, "jamak:", 30, Reach(ca_file=ca_file)))
     return caught.value
 
 
@@ -94,7 +95,7 @@ def test_tls_and_its_absence_are_told_apart(server: RedisServer, tls: tuple[int,
         assert isinstance(error, BrokerRefuses), url
         assert said in str(error)
         assert cure in error.cure
-    prove_trainer(LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, ca_file=certificate))
+    prove_trainer(LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, Reach(certificate)))
 
 
 def test_what_may_come_back_says_how_it_is_away() -> None:
