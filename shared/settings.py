@@ -21,6 +21,7 @@ from shared.errors import ConfigError
 from shared.language import spoken
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prompts import BASE_PROMPT, check_prompt
+from shared.shown import visible
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
 
@@ -330,6 +331,8 @@ def _check_redis_url(text: Any) -> None:
         raise ValueError(f"its host or port is none ({_HASH})") from error
     if url.scheme not in ("redis", "rediss") or not url.hostname or url.fragment or port == 0:
         raise ValueError(f"it names no server ({_HASH})")
+    if "@" in url.query or re.search(r"\s", str(text)):  # then a part of the password is the port
+        raise ValueError(f"it names no server ({_HASH})")
     if not re.fullmatch(r"/?[0-9]*", url.path):
         raise ValueError("what follows the port is no number of a database")
 
@@ -362,7 +365,7 @@ def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
         if on_unknown:
             on_unknown(warning)
         else:
-            print(f"jamak: {spoken(warning)}", file=sys.stderr)
+            print(visible(f"jamak: {spoken(warning)}"), file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:
