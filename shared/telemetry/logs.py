@@ -56,7 +56,7 @@ def configure_logging(level: str) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _shown,
                 structlog.processors.JSONRenderer(ensure_ascii=False),
-                lambda _, __, line: safe_json(line),
+                _commanding_nothing,
             ],
         )
     )
@@ -186,6 +186,10 @@ def _shown(logger: Any, name: str, event: EventDict) -> EventDict:
     """NaN and infinities as text: JSON has none, and who reads the log may be strict. And no
     password: libraries quote addresses, also in their tracebacks."""
     return {key: _as_json(value) for key, value in event.items()}
+
+
+def _commanding_nothing(logger: Any, name: str, line: Any) -> str:
+    return safe_json(str(line))
 
 
 def _as_json(value: Any) -> Any:
