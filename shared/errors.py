@@ -13,6 +13,7 @@
     │   │   └── BrokerFails          it answers with an error that nobody knows
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
+    │   ├── Outage               the store was examined: it answers for nobody now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -156,6 +157,13 @@ class SickMachine(Retry):
 
     reason = "sick_machine"
     cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
+class Outage(Retry):
+    """Of a source or an output: this is no attempt of the job."""
+
+    reason = "outage"
+    cure = "Look at /readyz of that worker: it says which store does not answer, and how."
 
 
 class LeaseLost(Retry):
