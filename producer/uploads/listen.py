@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,6 +22,7 @@ from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_broker
 from shared.bucket.keys import is_output
 from shared.bucket.neighbours import prove_reads
 from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
@@ -42,6 +43,7 @@ from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from shared.watchdog import watch
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -68,6 +70,8 @@ class Batch:
     """Event, key and version, to be remembered once the jobs are sent."""
     handled: list["MessageTypeDef"] = field(default_factory=list)
     """To be deleted then."""
+    buried: list["MessageTypeDef"] = field(default_factory=list)
+    """To be deleted, whatever becomes of the others."""
 
 
 class Listener:
@@ -109,12 +113,17 @@ class Listener:
                     self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
                     continue
                 self._wait_for_the_store()
+                # What is received and cannot be sent counts as a delivery, and after some of them
+                # SQS buries it.
+                self._queues.prove_writes(self._queue)
                 self.poll(wait_s)
                 self.health.worked()
                 wait_s = WAIT_S
             except JamakError as error:
                 self.health.failed(str(error))
-                log.warning("could not poll; the events come again", message=str(error))
+                log.warning(
+                    "cannot poll; the events come again", message=str(error), cure=error.cure
+                )
                 self._stopping.wait(LOOK_AGAIN_S)
             except Exception as error:
                 self.health.failed(str(error))
@@ -134,7 +143,7 @@ class Listener:
         """Handle one batch of at most ten messages; how many there were.
 
         Raises:
-            BrokerUnavailable: nothing was deleted.
+            BrokerUnavailable, BrokerRefuses: what was received is handed back.
         """
         self._waiting = True
         try:
@@ -153,25 +162,31 @@ class Listener:
                 telemetry.EVENT_WAIT.observe(waited_s)
         batch = Batch()
         for message in received:
+            self.health.moved()
             self._read(message, batch)
-        send(self._queues, self._queue, batch.jobs)
+        try:
+            send(self._queues, self._queue, batch.jobs)
+        except JamakError:
+            self._delete(batch.buried)
+            self._hand_back(batch.handled)
+            raise
         for event, key, version in batch.news:
             self._latest.remember(event, key, version)
-        self._delete(batch.handled)
+        self._delete([*batch.buried, *batch.handled])
         return len(received)
 
     def _read(self, message: "MessageTypeDef", batch: Batch) -> None:
         """Into the batch; what cannot be handled now stays in SQS, and blocks nothing."""
         last = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)) >= self._most
-        done = [self._read_part(body, batch, last) for body in parts(message.get("Body", ""))]
-        if all(done):
-            batch.handled.append(message)
+        became = {self._read_part(body, batch, last) for body in parts(message.get("Body", ""))}
+        if "again" not in became:
+            (batch.buried if became == {"buried"} else batch.handled).append(message)
 
-    def _read_part(self, body: str, batch: Batch, last: bool) -> bool:
-        """False: it has to come again.
-
-        Args:
-            last: it will not; it is buried here, for SQS would say no reason.
+    def _read_part(
+        self, body: str, batch: Batch, last: bool
+    ) -> Literal["taken", "buried", "again"]:
+        """Args:
+        last: it does not come again: it is buried here, for SQS would say no reason.
         """
         try:
             for event in parse_notification(body):
@@ -186,14 +201,16 @@ class Listener:
             telemetry.EVENTS.labels(error.reason).inc()
             log.error("cannot take an event", message=str(error), cure=error.cure, last=last)
             if isinstance(error, StoreUnavailable | ConfigError) and self._is_away(error):
-                return False
+                return "again"
             ours = isinstance(error, Forbidden | StoreUnavailable | ConfigError)
-            return self._bury(body, f"{error.reason}: {error}") if last or not ours else False
+            if ours and not last:
+                return "again"
+            return self._bury(body, f"{error.reason}: {error}")
         except Exception as error:
             telemetry.EVENTS.labels("internal_error").inc()
             log.exception("cannot take an event", body=body[:500], last=last)
-            return self._bury(body, f"{type(error).__name__}: {error}") if last else False
-        return True
+            return self._bury(body, f"{type(error).__name__}: {error}") if last else "again"
+        return "taken"
 
     def _is_away(self, error: JamakError) -> bool:
         """Whether it is no matter of this event alone. Then nothing more is received until the
@@ -278,8 +295,8 @@ class Listener:
                 return video_of(self._store.head(bucket, key))
         return None
 
-    def _bury(self, body: str, reason: str) -> bool:
-        """To the dead letters, with the reason. False: SQS does it, after some more tries."""
+    def _bury(self, body: str, reason: str) -> Literal["buried", "again"]:
+        """To the dead letters, with the reason. `again`: SQS does it, after some more tries."""
         try:
             self._sqs.send_message(
                 QueueUrl=self._dead_letters,
@@ -290,8 +307,19 @@ class Listener:
             )
         except (ClientError, BotoCoreError) as error:
             log.error("cannot write to the dead letters", message=str(error))
-            return False
-        return True
+            return "again"
+        return "buried"
+
+    def _hand_back(self, messages: Iterable["MessageTypeDef"]) -> None:
+        """To whoever listens, at once: else they are hidden for a visibility timeout."""
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+            for i, message in enumerate(messages)
+        ]
+        if not entries:
+            return
+        with suppress(ClientError, BotoCoreError):  # then they come back after that timeout
+            self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
 
     def _delete(self, messages: Iterable["MessageTypeDef"]) -> None:
         entries = [
@@ -356,7 +384,8 @@ def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQ
     readings = events_reading(sqs, url, cache(partial(dead_letters_of, sqs, url)))
     registry = registry_of("listener", *readings)
     serve(health, registry, settings.metrics_host, settings.metrics_port)
-    wait_for("Redis", queues.prove_sending)
+    watch(health.live)
+    wait_for("Redis", partial(prove_broker, queues))
     listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues, health))
     listener.run()
     if interrupted():
