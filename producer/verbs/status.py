@@ -59,7 +59,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
 def unserved(status: dict[str, Any]) -> list[str]:
     """What of the waiting work no live worker takes, and why."""
-    nobody = ("no_worker", "wrong_model", "newer_message")
+    nobody = ("no_worker", "wrong_model", "newer_message", "worker_paused")
     waits = [wait for queue in status["queues"].values() for wait in queue["why"]]
     return [wait["message"] for wait in waits if wait["reason"] in nobody]
 

@@ -39,6 +39,7 @@ from shared.errors import (
     Overwritten,
     QueueUnavailable,
     StoreUnavailable,
+    TooLarge,
 )
 from shared.settings import Output
 from shared.unreachable import why_unreachable
@@ -187,18 +188,26 @@ class ObjectStore:
             return False
         return True
 
-    def get(self, bucket: str, key: str) -> bytes:
-        return self.get_with_etag(bucket, key)[0]
+    def get(self, bucket: str, key: str, most: int | None = None) -> bytes:
+        return self.get_with_etag(bucket, key, most)[0]
 
-    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, bucket: str, key: str, most: int | None = None) -> tuple[bytes, str]:
+        """Args:
+            most: bytes that it may have.
+
+        Raises:
+            TooLarge: it has more; none of it was read.
+        """
         with self._translated(bucket, key):
             found = self._s3.get_object(Bucket=bucket, Key=key)
+            _check_size(bucket, key, found, most)
             return found["Body"].read(), found["ETag"].strip('"')
 
-    def download(self, bucket: str, key: str, path: Path) -> None:
-        """Stream an object into a file."""
+    def download(self, bucket: str, key: str, path: Path, most: int | None = None) -> None:
+        """Stream an object into a file. Raises TooLarge: it has more than `most` bytes."""
         with self._translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key)
+            _check_size(bucket, key, found, most)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
 
@@ -451,6 +460,16 @@ class ObjectStore:
             raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
         date = date_of(answer)
         return None if date is None else now() - date
+
+
+def _check_size(bucket: str, key: str, found: Any, most: int | None) -> None:
+    size = found["ContentLength"]
+    if most is not None and size > most:
+        found["Body"].close()
+        raise TooLarge(
+            f"s3://{bucket}/{key} has {size} bytes; it may have {most}",
+            cure="Look at who may write there: it is not what Jamak writes.",
+        )
 
 
 def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.delivery.leases import Lease, Leases
 from workers.jobs.adapters import AdapterFollower
+from workers.model.adapter_files import Adapter
 from workers.tasks import MAX_ATTEMPTS, register_caption
 from workers.video.pool import DecoderPool
 
@@ -169,12 +170,33 @@ def test_an_adapter_that_cannot_be_fetched_now_is_fetched_later(
 
 def test_a_refused_adapter_is_not_used(world: World, tmp_path: Path) -> None:
     class Choosy(Silent):
-        def validate_adapter(self, *args: Any) -> None:
+        def check_adapter(self, version: str, directory: Path) -> Adapter:
             raise BadAdapter("of another shape")
 
     base, _ = published(world, tmp_path, "f")
     captioner = Choosy()
     AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None).look()
+    assert captioner.adapters == []
+
+
+@pytest.mark.parametrize("fault", [BadAdapter("of another shape"), ZeroDivisionError("a fault")])
+def test_a_version_that_does_not_fit_is_fetched_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    fetched = []
+
+    class Choosy(Silent):
+        def check_adapter(self, version: str, directory: Path) -> Adapter:
+            fetched.append(version)
+            raise fault
+
+    base, version = published(world, tmp_path, "9")
+    captioner = Choosy()
+    follower = AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None)
+    for _ in range(3):
+        follower.look()
+        world.registry.activate(base.weights_sha256, version)  # the pointer moves, to the same
+    assert fetched == [version]
     assert captioner.adapters == []
 
 

@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSResponse
 from producer.jobs.listed import present
 from shared.bucket.keys import record_key, view_key
 from shared.bucket.records import Records
+from shared.bucket.registry import MOST_BYTES
 from shared.bucket.storage import ObjectStore, prove_conditional_put
 from shared.errors import (
     BadAdapter,
@@ -24,6 +25,7 @@ from shared.errors import (
     Overwritten,
     Reject,
     StoreUnavailable,
+    TooLarge,
 )
 from shared.messages import (
     AdapterManifest,
@@ -217,6 +219,33 @@ def test_a_flipped_bit_is_found(world: World, tmp_path: Path) -> None:
     world.store.put(world.output, key, b"other weightr")
     with pytest.raises(BadAdapter, match="not the file that was published"):
         world.registry.download(BASE, manifest.version, tmp_path / "b")
+
+
+def test_nothing_of_an_adapter_is_read_that_is_larger_than_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = published(world, tmp_path / "a", b"a few weights")
+    monkeypatch.setitem(MOST_BYTES, "adapter_model.safetensors", 12)
+    with pytest.raises(BadAdapter, match="has 13 bytes; it may have 12"):
+        world.registry.download(BASE, manifest.version, tmp_path / "b")
+    monkeypatch.setattr("shared.bucket.registry.MOST_MANIFEST_BYTES", 99)
+    for read in (
+        lambda: world.registry.manifest(BASE, manifest.version),
+        lambda: list(world.registry.manifests()),
+        lambda: world.registry.activate(BASE, manifest.version),
+    ):
+        with pytest.raises(TooLarge):
+            read()
+    key = f"{world.prefix}adapters/{'e' * 12}/active.json"
+    world.store.put(world.output, key, b" " * 100)
+    with pytest.raises(TooLarge):
+        world.registry.pointer("e" * 64)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "lora_A.weight", "0123456789ABC"])
+def test_what_cannot_name_a_version_is_not_fetched(world: World, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadAdapter, match="cannot be the name"):
+        world.registry.download(BASE, name, tmp_path)
 
 
 def test_an_adapter_of_another_base_is_not_found(world: World, tmp_path: Path) -> None:

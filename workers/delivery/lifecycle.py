@@ -88,6 +88,7 @@ class Lifecycle:
             **self._about,
             "in_hand": len(self.leases.in_hand()),
             "draining": not self.leases.taking,
+            "paused": self.leases.pauses.told,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 
