@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.bucket.storage import ObjectStore
+from shared.bucket.swaps import swaps
 from shared.errors import Conflict, Missing, UsageError
 from shared.messages import Message, Recipe, Video, decode
 from shared.settings import CardName, Settings
@@ -107,18 +108,20 @@ class Backlog:
         Raises:
             UsageError: there is no such backlog.
         """
-        try:
-            body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
-        except Missing:
-            self.manifest()  # what was deleted gets none
-            with suppress(Conflict):
-                self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
-            return self.cursor()
-        return decode(Cursor, body), etag
+        for _ in swaps(f"s3://{self._bucket}/{self._folder}cursor.json"):
+            try:
+                body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
+            except Missing:
+                self.manifest()  # what was deleted gets none
+                with suppress(Conflict):
+                    self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
+                continue
+            return decode(Cursor, body), etag
+        raise AssertionError("the last swap returns or raises")
 
     def move(self, change: Callable[[Cursor], Cursor]) -> Cursor:
         """Change the cursor, whoever else does so at the same time."""
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._folder}cursor.json"):
             cursor, etag = self.cursor()
             changed = change(cursor)
             if changed == cursor:
@@ -128,6 +131,7 @@ class Backlog:
             except Conflict:
                 continue
             return changed
+        raise AssertionError("the last swap returns or raises")
 
     def advance(self, fed: int) -> Cursor:
         """It is fed so far, at least."""

@@ -9,8 +9,8 @@
     <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
 
-A key that would be longer than S3 allows, or than a store that keeps objects as files allows between
-two slashes, becomes `.../~/<sha256><ending>`; the true key is in it.
+A key that would be longer than S3 allows, or between two slashes longer than the name of a file may
+be, becomes `.../~/<sha256><ending>`; the true key is in it.
 """
 
 import hashlib
@@ -44,6 +44,11 @@ def part_key(prefix: str, job: CaptionJob, name: str) -> str:
     """`name` is `cuts`, or the number of a segment."""
     folder, video, ending = _record_parts(prefix, "parts", job)
     return _bounded(folder, video, f"/{name}{ending}")
+
+
+def parts_folder(recipe_folder: str, video: Video) -> str:
+    """Where the parts of a video lie, in the folder of a recipe."""
+    return _bounded(recipe_folder, name_of(video), "/0000.json").removesuffix("0000.json")
 
 
 def recipes_folder(prefix: str, kind: str, bucket: str) -> str:

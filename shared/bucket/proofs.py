@@ -4,8 +4,7 @@ Stores that speak S3's API differ where nobody looks, and most differences are s
 tries one thing on objects of its own under `probes/`. What the store wants in another way is noted
 in its dialect; what it cannot do in any way is refused, by name.
 
-Knows nothing of captions, and nothing of who asks. The first time some fourteen requests, later
-nine; one that only swaps needs four of them.
+Knows nothing of captions, and nothing of who asks. The first time seventeen requests, later nine; one that only swaps needs four of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -64,9 +63,7 @@ def conditions(store: "ObjectStore", output: Output) -> list[Capability]:
         ConfigError: nothing can be written there.
     """
     try:
-        once = _once(store, output)
-        # A second fault would tell nothing more.
-        return [once] if once.verdict == "refused" else [once, _swap(store, output)]
+        return [_once(store, output), _swap(store, output)]
     except (Missing, Forbidden) as error:
         raise ConfigError(
             f"the output {_place(output)} cannot be written: {error}",
@@ -91,7 +88,7 @@ def _once(store: "ObjectStore", output: Output) -> Capability:
 def _swap(store: "ObjectStore", output: Output) -> Capability:
     name = "If-Match"
     for _ in range(RACES):
-        etag = store.head(output.bucket, _probe(output)).etag
+        etag = _etag(store, output)
         for quoted in (True, False):
             form = '"{}"' if quoted else "{}"
             if _takes(store, output, form.format(STALE)):
@@ -126,9 +123,8 @@ def _cure_of_versions(store: "ObjectStore", output: Output) -> str:
 def reads(store: "ObjectStore", output: Output) -> list[Capability]:
     """Parts of an object, pinned to its content: videos are read like that."""
     name = "ranged reads"
-    _put_once(store, output, _probe(output))
     for _ in range(RACES):
-        etag = store.head(output.bucket, _probe(output)).etag
+        etag = _etag(store, output)
         try:
             part = store.get_range(output.bucket, _probe(output), 1, 3, etag=etag)
         except Overwritten:
@@ -193,25 +189,35 @@ def names(store: "ObjectStore", output: Output) -> list[Capability]:
     return [Capability(name, "works", what)]
 
 
-ALL: tuple[Proof, ...] = (conditions, reads, order, names)
+def checksums(store: "ObjectStore", _: Output) -> list[Capability]:
+    """As the writes before it found."""
+    how = f"AWS_REQUEST_CHECKSUM_CALCULATION={store.checksums}"
+    plain = store.checksums == "when_required"
+    return [Capability("checksums", "otherwise" if plain else "works", how)]
+
+
+ALL: tuple[Proof, ...] = (conditions, reads, order, names, checksums)
 
 
 def look(store: "ObjectStore", output: Output) -> list[Capability]:
-    """What it can do, for people; up to what it must and cannot. Raises as the proofs do."""
+    """What it can do, for people. Raises as the proofs do, unless it is refused already."""
     found: list[Capability] = []
     for proof in ALL:
-        found += proof(store, output)
-        if found[-1].verdict == "refused":
-            break
-    plain = store.checksums == "when_required"
-    found.append(
-        Capability(
-            "checksums",
-            "otherwise" if plain else "works",
-            f"AWS_REQUEST_CHECKSUM_CALCULATION={store.checksums}",
-        )
-    )
+        try:
+            found += proof(store, output)
+        except (StoreUnavailable, ClientError):
+            if all(one.verdict != "refused" for one in found):
+                raise
     return found
+
+
+def _etag(store: "ObjectStore", output: Output) -> str:
+    """Of the probe."""
+    try:
+        return store.head(output.bucket, _probe(output)).etag
+    except Missing:
+        _put_once(store, output, _probe(output))
+        return store.head(output.bucket, _probe(output)).etag
 
 
 def _put_once(store: "ObjectStore", output: Output, key: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
+from shared.bucket.swaps import swaps
 from shared.errors import Conflict, Missing, NoSuchBucket
 from shared.messages import Caption, CaptionJob, Failure, decode
 from shared.settings import Settings
@@ -90,7 +91,7 @@ class Records:
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         json_key = view_key(prefix, video.bucket, video.key, ".json")
         wrote = False
-        while True:
+        for _ in swaps(f"s3://{bucket}/{json_key}"):
             shown: Caption | None = None
             etag: str | None = None
             try:

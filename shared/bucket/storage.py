@@ -23,7 +23,6 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from shared import telemetry
 from shared.bucket import proofs
 from shared.bucket.dialect import Dialect, WholeAnswer, may_be_of_checksums, pages
 from shared.bucket.refusals import NO_ANSWER, code_of, date_of, of_client, refusal, status_of
@@ -51,8 +50,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 T = TypeVar("T")
-
-log = telemetry.get_logger("jamak.storage")
 
 TRIES = 5
 TRIES_UNDER_LEASE = 2
@@ -117,13 +114,14 @@ class ObjectStore:
         self._proving = threading.RLock()
         self._checksums_work = False
 
-    def prove(self, output: Output, *what: proofs.Proof) -> None:
-        """Try all that we rely on, or only some of it; once each.
+    def prove(self, output: Output, *what: proofs.Proof) -> Sequence[proofs.Capability]:
+        """Try all that we rely on, or only some of it; once each. What was found now.
 
         Raises:
             ConfigError: the store cannot do it in any way, or it may not be written there.
             StoreUnavailable: it does not answer.
         """
+        told: list[proofs.Capability] = []
         for proof in what or proofs.ALL:
             with self._proving:
                 if (output, proof) in self._proven:
@@ -131,8 +129,8 @@ class ObjectStore:
                 found = proof(self, output)
                 proofs.demand(found)
                 self._proven.add((output, proof))
-            for one in found:
-                log.info("tried the store", bucket=output.bucket, what=one.name, found=one.how)
+                told += found
+        return told
 
     def _rely_on(self, proof: proofs.Proof, bucket: str, key: str) -> None:
         for output in self._outputs:
@@ -282,18 +280,17 @@ class ObjectStore:
         try:
             done = write(self._s3)
         except ClientError as error:
-            sent = self._s3.meta.config.request_checksum_calculation == "when_supported"
-            if self._checksums_work or not sent or not may_be_of_checksums(error):
+            plain_already = self.checksums == "when_required"
+            if self._checksums_work or plain_already or not may_be_of_checksums(error):
                 raise
             import boto3
 
-            only = {
+            only: dict[str, Any] = {
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             }
             plain: S3Client = boto3.client("s3", config=_network(self._tries, **only))
             done = write(plain)
-            log.info("this store takes writes without checksums only", answer=str(error))
             self._s3 = plain
         self._checksums_work = True
         return done
@@ -301,7 +298,8 @@ class ObjectStore:
     @property
     def checksums(self) -> str:
         """`when_supported` or `when_required`, as boto3 calls them."""
-        return str(self._s3.meta.config.request_checksum_calculation)
+        config: Any = self._s3.meta.config
+        return str(config.request_checksum_calculation)
 
     def keeps_versions(self, bucket: str) -> bool:
         """As far as it says so."""

@@ -25,6 +25,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.bucket.storage import ObjectStore
+from shared.bucket.swaps import swaps
 from shared.errors import BadData, ConfigError, Conflict, Missing, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.settings import Settings
@@ -337,7 +338,7 @@ def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Regi
     """Why it was not activated; None = it was."""
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
-    while True:
+    for _ in swaps(f"the pointer of {base}"):
         reason: str | None = "the job does not ask for it"
         if job.activate:
             in_use = registry.pointer(base)
@@ -353,3 +354,4 @@ def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Regi
             continue  # something else was put to use meanwhile: was it compared with that?
         log.info("adapter published and activated", generation=pointer.generation, **facts)
         return None
+    raise AssertionError("the last swap returns or raises")
