@@ -4,14 +4,13 @@ Stores that speak S3's API differ where nobody looks, and most differences are s
 tries one thing on objects of its own under `probes/`. What the store wants in another way is noted
 in its dialect; what it cannot do in any way is refused, by name.
 
-Knows nothing of captions, and nothing of who asks. The first time seventeen requests, later nine; one that only swaps needs four of them.
+Knows nothing of captions, nor of who asks. The first time it takes seventeen requests, later
+nine; who only swaps needs four of them.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.bucket.dialect import WholeAnswer
 from shared.bucket.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
@@ -21,6 +20,7 @@ from shared.errors import (
     Forbidden,
     Missing,
     Overwritten,
+    StoreRefuses,
     StoreUnavailable,
 )
 from shared.settings import Output
@@ -131,8 +131,6 @@ def reads(store: "ObjectStore", output: Output) -> list[Capability]:
             continue
         except WholeAnswer:
             return [_refused(name, output, "answers a GET of a part with the whole")]
-        except BotoCoreError as error:
-            return [_refused(name, output, f"answers a GET of a part wrongly: {error}")]
         if part != BODY[1:3]:
             return [_refused(name, output, f"answers a GET of a part with {part!r}")]
         try:
@@ -160,7 +158,7 @@ def order(store: "ObjectStore", output: Output) -> list[Capability]:
             for key in expected:
                 _put_once(store, output, key)
             found = in_order()
-    except (Forbidden, ClientError) as error:
+    except (Forbidden, StoreRefuses) as error:
         found, why = False, f"it could not be tried ({error})"
     else:
         why = "keys come in an order of the store's own"
@@ -181,7 +179,7 @@ def names(store: "ObjectStore", output: Output) -> list[Capability]:
     what = f"{MAX_KEY_BYTES:,} bytes, {MAX_SEGMENT_BYTES} between two slashes"
     try:
         _put_once(store, output, key)
-    except ClientError as error:
+    except StoreRefuses as error:
         return [_refused(name, output, f"takes no keys of {what}: {error}")]
     except StoreUnavailable as error:
         store.head(output.bucket, _probe(output))  # for the others it is available
@@ -205,7 +203,7 @@ def look(store: "ObjectStore", output: Output) -> list[Capability]:
     for proof in ALL:
         try:
             found += proof(store, output)
-        except (StoreUnavailable, ClientError):
+        except (StoreUnavailable, StoreRefuses):
             if all(one.verdict != "refused" for one in found):
                 raise
     return found
