@@ -49,11 +49,11 @@ class Capability:
     cure: str = ""
 
 
-def demand(found: Iterable[Capability]) -> None:
+def demand(output: Output, found: Iterable[Capability]) -> None:
     """Raises ConfigError: one of them is refused."""
     for one in found:
         if one.verdict == "refused":
-            raise ConfigError(one.how, cure=one.cure)
+            raise ConfigError(f"{_place(output)}: {one.how}", cure=one.cure)
 
 
 def conditions(store: "ObjectStore", output: Output) -> list[Capability]:
@@ -77,11 +77,11 @@ def _once(store: "ObjectStore", output: Output) -> Capability:
             store.put_raw(output.bucket, _probe(output), BODY, IfNoneMatch="*")
         except Conflict:
             return Capability("If-None-Match", "works", "a second write is refused")
-    return _refused(
+    return Capability(
         "If-None-Match",
-        output,
-        "ignores If-None-Match: captions could be written twice",
-        _cure_of_versions(store, output),
+        "refused",
+        "the store ignores If-None-Match: captions could be written twice",
+        cure=_cure_of_versions(store, output),
     )
 
 
@@ -92,15 +92,23 @@ def _swap(store: "ObjectStore", output: Output) -> Capability:
         for quoted in (True, False):
             form = '"{}"' if quoted else "{}"
             if _takes(store, output, form.format(STALE)):
-                what = "ignores If-Match: one who rolls back could undo what another one did"
-                return _refused(name, output, what, _cure_of_versions(store, output))
+                return Capability(
+                    name,
+                    "refused",
+                    "the store ignores If-Match: of two changes at once one would be lost",
+                    cure=_cure_of_versions(store, output),
+                )
             if _takes(store, output, form.format(etag)):
                 store.dialect.quoted = quoted
                 if quoted:
                     return Capability(name, "works", "the right ETag is taken, another refused")
                 return Capability(name, "otherwise", "with an ETag without quotes only")
-    what = "refuses If-Match with the right ETag: nothing could ever be activated or paused"
-    return _refused(name, output, what, _cure_of_versions(store, output))
+    return Capability(
+        name,
+        "refused",
+        "the store refuses If-Match with the right ETag: nothing could be activated or paused",
+        cure=_cure_of_versions(store, output),
+    )
 
 
 def _takes(store: "ObjectStore", output: Output, condition: str) -> bool:
@@ -130,22 +138,23 @@ def reads(store: "ObjectStore", output: Output) -> list[Capability]:
         except Overwritten:
             continue
         except WholeAnswer:
-            return [_refused(name, output, "answers a GET of a part with the whole")]
+            part = BODY
         if part != BODY[1:3]:
-            return [_refused(name, output, f"answers a GET of a part with {part!r}")]
+            how = "the store answers a GET of a part with something else"
+            return [Capability(name, "refused", how, cure=CURE)]
         try:
             store.get_range(output.bucket, _probe(output), 1, 3, etag=STALE)
         except Overwritten:
             return [Capability(name, "works", "the right bytes, and of no other content")]
-        what = "ignores If-Match at a GET: half of a video could be another one"
-        return [_refused(name, output, what)]
-    what = "refuses a GET that names the right ETag: no video could be read"
-    return [_refused(name, output, what)]
+        how = "the store ignores If-Match at a GET: half of a video could be another one"
+        return [Capability(name, "refused", how, cure=CURE)]
+    how = "the store refuses a GET that names the right ETag: no video could be read"
+    return [Capability(name, "refused", how, cure=CURE)]
 
 
 def order(store: "ObjectStore", output: Output) -> list[Capability]:
     """Whether many keys can be looked for in a listing. Where that cannot be tried, it cannot."""
-    folder = f"{output.prefix}probes/order/"
+    name, folder = "list order", f"{output.prefix}probes/order/"
     expected = [folder + name for name in ORDER]
 
     def in_order() -> bool:
@@ -158,14 +167,12 @@ def order(store: "ObjectStore", output: Output) -> list[Capability]:
             for key in expected:
                 _put_once(store, output, key)
             found = in_order()
-    except (Forbidden, StoreRefuses) as error:
-        found, why = False, f"it could not be tried ({error})"
-    else:
-        why = "keys come in an order of the store's own"
+    except (Forbidden, StoreRefuses):
+        found = False
     store.dialect.ordered = found
     if found:
-        return [Capability("list order", "works", "by UTF-8 bytes, on from any key")]
-    return [Capability("list order", "otherwise", f"{why}: each key is asked for by itself")]
+        return [Capability(name, "works", "by UTF-8 bytes, on from any key")]
+    return [Capability(name, "otherwise", "not by UTF-8 bytes: each key is asked for by itself")]
 
 
 def names(store: "ObjectStore", output: Output) -> list[Capability]:
@@ -176,15 +183,14 @@ def names(store: "ObjectStore", output: Output) -> list[Capability]:
         room = min(MAX_SEGMENT_BYTES, MAX_KEY_BYTES - len(key.encode()))
         key += "가" * (room // 3) + "-" * (room % 3)
         key += "/" if len(key.encode()) < MAX_KEY_BYTES - 1 else ""
-    what = f"{MAX_KEY_BYTES:,} bytes, {MAX_SEGMENT_BYTES} between two slashes"
     try:
         _put_once(store, output, key)
-    except StoreRefuses as error:
-        return [_refused(name, output, f"takes no keys of {what}: {error}")]
-    except StoreUnavailable as error:
-        store.head(output.bucket, _probe(output))  # for the others it is available
-        return [_refused(name, output, f"takes no keys of {what}: {error}")]
-    return [Capability(name, "works", what)]
+    except (StoreRefuses, StoreUnavailable) as error:
+        _etag(store, output)  # is it there for others?
+        how = f"the store takes no keys of {MAX_KEY_BYTES} bytes: {error}"
+        return [Capability(name, "refused", how, cure=CURE)]
+    how = f"{MAX_KEY_BYTES} bytes, {MAX_SEGMENT_BYTES} between two slashes"
+    return [Capability(name, "works", how)]
 
 
 def checksums(store: "ObjectStore", _: Output) -> list[Capability]:
@@ -227,10 +233,6 @@ def _put_once(store: "ObjectStore", output: Output, key: str) -> None:
 
 def _probe(output: Output) -> str:
     return f"{output.prefix}probes/conditional-put"
-
-
-def _refused(name: str, output: Output, what: str, cure: str = CURE) -> Capability:
-    return Capability(name, "refused", f"the store behind {_place(output)} {what}", cure)
 
 
 def _place(output: Output) -> str:

@@ -129,7 +129,7 @@ class ObjectStore:
                 if (output, proof) in self._proven:
                     continue
                 found = proof(self, output)
-                proofs.demand(found)
+                proofs.demand(output, found)
                 self._proven.add((output, proof))
                 told += found
         return told

@@ -182,9 +182,9 @@ def test_a_name_of_82_korean_letters_is_written_where_names_are_those_of_files(
     ("lie", "said"),
     [
         (ignores("If-None-Match", "PUT"), "ignores If-None-Match"),
-        (ignores("If-Match", "PUT"), "ignores If-Match: one who"),
+        (ignores("If-Match", "PUT"), "ignores If-Match: of two"),
         (ignores("If-Match", "GET"), "ignores If-Match at a GET"),
-        (ignores("Range", "GET"), "with the whole"),
+        (ignores("Range", "GET"), "with something else"),
     ],
 )
 def test_what_a_store_cannot_do_is_refused_by_name(
@@ -212,7 +212,7 @@ def test_a_store_of_short_keys_is_refused(behind: Store, output: Output, status:
             return no(status, "KeyTooLongError")
         return truth(asked)
 
-    with pytest.raises(ConfigError, match="takes no keys of 1,024 bytes"):
+    with pytest.raises(ConfigError, match="takes no keys of 1024 bytes"):
         behind(lie).prove(output)
 
 
