@@ -19,6 +19,7 @@
     │       ├── NewerObject        so is something in the bucket, which is left alone
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
+    ├── Unwritable             neither record nor failure can be written: the job is set aside
     ├── Unfinished             a command did a part of its work
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
@@ -181,6 +182,11 @@ class WrongModel(NotForMe):
 
 class Conflict(JamakError):
     reason = "conflict"
+
+
+class Unwritable(JamakError):
+    reason = "unwritable"
+    cure = "Let the worker write to the output, then `jamak poison redrive`."
 
 
 class Cancelled(JamakError):

@@ -86,7 +86,7 @@ def status(as_json: AsJson = False) -> None:
     for what, counts in (
         ("in flight", found["in_flight"]),
         ("waiting for another try, or handed on", found["delayed"]),
-        ("set aside as no message of ours", found["poison"]),
+        ("set aside, see `jamak poison list`", found["poison"]),
     ):
         trainings = counts.get("training", "?")
         out.print(spoken(f"{what}: {counts['captions']} captions, {trainings} training jobs"))

@@ -9,9 +9,10 @@ from rich.markup import escape
 
 from producer.verbs.checks import Found, checks_of, examine
 from producer.verbs.console import AsJson, Grid, out, print_json
+from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
-from shared.settings import PREFIX, Settings, unknown_variables, wrong_variables
+from shared.settings import Settings, unknown_variables, wrong_variables
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
