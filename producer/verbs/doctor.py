@@ -13,6 +13,7 @@ from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
 from shared.settings import Settings, unknown_variables, wrong_variables
+from shared.shown import for_people
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -36,8 +37,13 @@ def doctor(as_json: AsJson = False) -> None:
         out.print(_table(found))
     else:
         for one in found:
-            line = f"{one.status}\t{one.check}\t{spoken(one.found)}"
-            print(f"{line}\t{spoken(one.cure)}" if one.cure else line)
+            told = (
+                one.status,
+                one.check,
+                spoken(one.found),
+                *([spoken(one.cure)] * bool(one.cure)),
+            )
+            print("\t".join(map(for_people, told)))
     if failed:
         raise typer.Exit(ConfigError.exit_code)
 
