@@ -29,6 +29,7 @@ from shared.errors import (
     NotForMe,
     Retry,
     SickMachine,
+    Unwritable,
     WrongRegion,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # the trainer's process needs no torch
 
 MAX_ATTEMPTS = 8
 """Tries of one job, over a minute and a half: between them 1, 2, 4, ... 30 s, with jitter."""
+MAX_UNWRITTEN = 2 * MAX_ATTEMPTS
+"""Tries of a job whose failure cannot be written, either: over four minutes more."""
 MAX_HANGS = 3
 DEADLY_ALONE = 2
 """Workers that died with a job and nothing else: with all of its frames, and with half of them."""
@@ -101,6 +104,10 @@ def _register(
         except BadMessage as error:
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
+        except Unwritable as error:
+            if line := error.evidence["line"]:
+                leases().note(line, f"{FAILED}{error.reason}")
+            leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
             log.warning("left to somebody else", task=name, message=str(error))
         except Draining as error:
@@ -147,8 +154,18 @@ def _do(
     history = lease.delivery.history
 
     def failed(error: JamakError) -> tuple[J, str]:
-        with _blaming(machine):
-            has_its_effect = fail(job, lease, error)
+        try:
+            with _blaming(machine):
+                has_its_effect = fail(job, lease, error)
+        except (LeaseLost, SickMachine, *NOT_LET_IN):
+            raise
+        except Exception as unwritten:
+            if history.attempt < MAX_UNWRITTEN:
+                raise
+            raise Unwritable(
+                f"neither its record nor its failure could be written: {unwritten}",
+                line=job.backlog if isinstance(job, CaptionJob) else None,
+            ) from unwritten
         return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 
     try:

@@ -229,7 +229,7 @@ class Leases:
 
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
-        log.error("no message of ours", reason=reason)
+        log.error("set aside", reason=reason)
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
     def release(

@@ -25,7 +25,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, ConfigError, Conflict, Missing, Reject, Retry
+from shared.errors import BadData, Conflict, Missing, Reject, Retry, told_again
 from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
 from shared.telemetry import get_logger
@@ -211,8 +211,7 @@ def _train(
         return dict(json.loads(result.read_text(encoding="utf-8")))
     if result.exists():
         told = json.loads(result.read_text(encoding="utf-8"))["error"]
-        kinds = {kind.reason: kind for kind in (BadData, ConfigError)}
-        raise kinds.get(told["reason"], Reject)(told["message"], cure=told["cure"])
+        raise told_again(told["reason"], told["message"], told["cure"])
     last = "\n".join(tail)
     if process.returncode < 0:
         raise Retry(
