@@ -18,6 +18,7 @@ from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
+from shared.broker.proofs import prove_captioner
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
     TRIES_UNDER_LEASE,
@@ -67,7 +68,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
         # Before the model, which may take minutes.
-        wait_for("Redis", partial(queues_of(worker.app).prove, notes=True))
+        wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.

@@ -33,6 +33,7 @@ from producer.verbs.options import (
     Asked,
     asks,
     opened,
+    opened_to_send,
     scan_with_bar,
     warn_of_unserved,
 )
@@ -41,6 +42,7 @@ from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
 from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
@@ -50,6 +52,7 @@ from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from shared.watchdog import watch
 
 What = Annotated[
     str,
@@ -91,7 +94,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
-    wait_for("Redis", queues.prove_sending)
+    watch(feeder.health.live)
+    wait_for("Redis", partial(prove_broker, queues))
     with naming("JAMAK_OUTPUT"):
         wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
@@ -146,7 +150,7 @@ def enqueue(
     """
     for uri in uris:
         place_of(uri, "URIS")  # all or none: with a word that is no address, nothing is enqueued
-    settings, store, queues = opened()
+    settings, store, queues = opened() if dry_run else opened_to_send()
     recipe = asked.recipe(settings)
     enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)
     told = Enqueued()
@@ -212,7 +216,10 @@ def reconcile(
         if what.startswith("s3://"):
             recipe = asked.recipe(settings)
             least = asked.least
-            entries = open_source(what, store, settings).entries()
+            source = open_source(what, store, settings)
+            if not dry_run:
+                prove_producer(queues)
+            entries = source.entries()
             videos = (entry.video for entry in entries if entry.video)
             queue = queue_of(least, bulk=True)
             told = one.videos(videos, recipe, least, queue)

@@ -31,6 +31,7 @@ from shared.broker.apps import (
 )
 from shared.broker.connections import Reach, connected, named_by
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
 from shared.broker.refusals import check_policy, meaning
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
@@ -183,11 +184,11 @@ def redis_roles(settings: Settings) -> str:
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
     roles: dict[str, Callable[[], None]] = {
-        "captioner": captions.prove,
-        "trainer": training.prove,
-        "producer (listener, feeder, jamak)": captions.prove_sending,
+        "captioner": partial(prove_captioner, captions),
+        "trainer": partial(prove_trainer, training),
+        "producer (listener, feeder, jamak)": partial(prove_producer, captions),
         "operator (also jamak train)": partial(_prove_both, captions, training),
-        "reader (jamak status)": captions.prove_reading,
+        "reader (jamak status)": partial(prove_reader, captions),
     }
     may, may_not = [], {}
     for role, prove in roles.items():
@@ -209,8 +210,8 @@ def redis_roles(settings: Settings) -> str:
 
 
 def _prove_both(captions: LeasedQueues, training: LeasedQueues) -> None:
-    captions.prove_sending()
-    training.prove_sending()
+    prove_producer(captions)
+    prove_producer(training)
 
 
 def redis_policy(settings: Settings) -> str:
