@@ -16,14 +16,14 @@ from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
-from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.bucket.reconcile import Reconciler
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs import completion
+from producer.verbs.asked import reconcile_asked, show_reconciled
 from producer.verbs.console import (
     AsJson,
-    Grid,
     bars,
     err,
     out,
@@ -192,17 +192,27 @@ def enqueue(
 
 @asks
 def reconcile(
-    what: What,
     asked: Asked,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="The name of a backlog, or s3://bucket/prefix; none = what was asked one by one",
+            autocompletion=completion.backlogs,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find in the bucket what is missing, and enqueue it again; render missing views.
 
     Of a backlog it also feeds the rest: after a loss of Redis this alone completes it. (The
-    options are for an address; a backlog has its own.)
+    options are for an address; a backlog has its own.) Without a name: videos at addresses, and
+    training jobs.
     """
     settings, store, queues = opened()
+    if what is None:
+        reconcile_asked(settings, store, queues, dry_run, as_json)
+        return
     with bars() as shown:
         bar = shown.add_task(spoken(f"reconciling {what}"), total=None)
         one = Reconciler(
@@ -241,21 +251,6 @@ def reconcile(
         show_reconciled(told)
     if told.unread:
         raise Unfinished(f"{len(told.unread)} could not be read", told=done)
-
-
-def show_reconciled(told: Reconciled) -> None:
-    table = Grid()
-    table.add_row("videos", f"{told.videos:,}")
-    table.add_row("done", f"{told.done:,}")
-    for reason, count in sorted(told.failed.items()):
-        table.add_row(spoken(f"failed: {reason}"), f"{count:,}")
-    table.add_row("in flight", f"{told.in_flight:,}")
-    table.add_row("missing", f"[bold]{told.missing:,}[/bold]")
-    table.add_row("of them enqueued", f"[bold]{told.enqueued:,}[/bold]")
-    table.add_row("views rendered", f"{told.rendered:,}")
-    out.print(table)
-    for line in told.unread:
-        err.print(f"[red]{escape(line)}[/red]")
 
 
 def export(
