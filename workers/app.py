@@ -24,7 +24,6 @@ from shared.bucket.storage import (
     TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
-    prove_conditional_put,
 )
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
@@ -165,15 +164,16 @@ class TrainRuntime(bootsteps.StartStopStep):
 
 
 def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
-    """A store that honours conditional writes there; waits for one that is not there yet.
+    """A store that can do there what we rely on; waits for one that is not there yet.
 
     Args:
         outputs: the variable that names each, and the output.
     """
-    store = ObjectStore(tries=TRIES_UNDER_LEASE)
+    store = ObjectStore(TRIES_UNDER_LEASE, [output for _, output in outputs])
     for variable, output in outputs:
         with naming(variable):
-            wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+            for one in wait_for("S3", partial(store.prove, output)):
+                log.info("store", bucket=output.bucket, can=one.name, how=one.how)
     return store
 
 

@@ -25,6 +25,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
+from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
 from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
@@ -347,7 +348,7 @@ def _activate_if_better(
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
     before = seen.get(base_name(base)) or never_moved()
-    while True:
+    for _ in swaps(f"the pointer of {base}"):
         reason: str | None = "the job does not ask for it"
         if job.activate:
             in_use = registry.pointer(base)
@@ -368,3 +369,4 @@ def _activate_if_better(
             continue  # something else was put to use meanwhile: was it compared with that?
         log.info("adapter published and activated", generation=pointer.generation, **facts)
         return None
+    raise AssertionError("the last swap returns or raises")
