@@ -1,21 +1,21 @@
 """Decoding at arm's length: each video in a process of its own, which can be killed.
 
-The processes are kept, so that a video costs none of their start-up. One that overruns its time,
-dies, or falls silent is replaced; its neighbours never notice. Knows nothing of S3: the bytes come
-through a `Source`.
+Of each process there is a copy for each video, so that none costs the start-up, and none meets what
+another one left behind. One that overruns its time, dies, or falls silent is replaced; its
+neighbours never notice. Knows nothing of S3: the bytes come through a `Source`.
 """
 
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from shared.errors import DecoderDied
+from shared.errors import ConfigError, DecoderDied
 from shared.web.connections import CONNECTIONS
 from workers.progress import Progress
-from workers.video.process import LOOK_S, Decoder, Died, Tick
+from workers.video.isolation import Isolation, keep_memory_private
+from workers.video.process import LOOK_S, Decoder, Died, Tick, VideoInfo
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import MOST_CONNECTIONS
@@ -31,15 +31,6 @@ def connections_each(videos: int) -> int:
     return min(MOST_CONNECTIONS, max(CONNECTIONS // videos, LEAST_CONNECTIONS))
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    duration_s: float
-    frames: int
-    width: int
-    height: int
-    codec: str
-
-
 class DecoderPool:
     """Thread-safe.
 
@@ -47,6 +38,7 @@ class DecoderPool:
         size: videos that are decoded at once; whoever comes then waits.
         memory_bytes: address space of each process.
         folder: for the files that hold what is read of a video; they have no names.
+        isolated: only decoders that are kept from all that `isolation` knows of.
     """
 
     def __init__(
@@ -55,8 +47,11 @@ class DecoderPool:
         limits: Limits | None = None,
         memory_bytes: int = 2 << 30,
         folder: Path | None = None,
+        isolated: bool = False,
     ) -> None:
+        keep_memory_private()
         self._limits, self._memory, self._folder = limits or Limits(), memory_bytes, folder
+        self._isolated = isolated
         self._connections = connections_each(size)
         self._free: queue.LifoQueue[Decoder | None] = queue.LifoQueue()
         for _ in range(size):
@@ -103,10 +98,29 @@ class DecoderPool:
             raise
 
     def new_decoder(self, tick: Tick) -> Decoder:
-        """Raises OutOfResources."""
+        """Raises OutOfResources, ConfigError."""
         decoder = Decoder(self._limits, self._memory, self._folder, self._connections)
         decoder.start(tick)
+        found = decoder.isolation
+        if self._isolated and found.missing:
+            decoder.kill()
+            raise ConfigError(
+                f"decoders are not kept from {', '.join(found.missing)}: {found.why}",
+                cure="Let processes install seccomp filters here (Kubernetes' RuntimeDefault "
+                "profile does), or unset JAMAK_REQUIRE_ISOLATION.",
+            )
         return decoder
+
+    def prove(self) -> Isolation:
+        """What a decoder obtains here; it is kept for the first video.
+
+        Raises:
+            OutOfResources: none can be started.
+            ConfigError: it is not isolated, and that is wanted.
+        """
+        decoder = self._take(Progress())
+        self._free.put(decoder)
+        return decoder.isolation
 
     def tick(self) -> None:
         self._progress.tick("frames")
@@ -138,7 +152,7 @@ class OpenVideo:
         """By the decoders before this one."""
 
     def start(self) -> None:
-        self.info = VideoInfo(**self._twice(self._open))
+        self.info = self._twice(self._open)
 
     def sample(self, request: Request) -> Sample:
         def ask() -> Sample:
@@ -176,7 +190,7 @@ class OpenVideo:
         self._fetched_bytes = self.fetched_bytes
         self.decoder = self._pool.new_decoder(self._tick)
 
-    def _open(self) -> dict[str, Any]:
+    def _open(self) -> VideoInfo:
         return self.decoder.open(self._source, self._frames, self._tick)
 
     def _twice(self, ask: Callable[[], T]) -> T:
