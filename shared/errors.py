@@ -10,20 +10,24 @@
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer
-    │   ├── OutOfResources       this machine has no disk, process or file left
+    │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
+    │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
     │       ├── NewerMessage       written by a newer Jamak
+    │       ├── NewerObject        so is something in the bucket, which is left alone
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
+    ├── Unwritable             neither record nor failure can be written: the job is set aside
     ├── Unfinished             a command did a part of its work
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
-        │   NoRanges
+        │   NoRanges  Archived  Encrypted  StoreRefuses
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
+        ├── DamagedObject                            what Jamak wrote, and cannot read any more
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
@@ -52,6 +56,8 @@ class JamakError(Exception):
     reason: ClassVar[str] = "error"
     exit_code: int = 1
     cure: str = ""
+    place: tuple[str, str] | None = None
+    """Bucket and key that the store was asked for, of its errors."""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
         super().__init__(message)
@@ -139,6 +145,13 @@ class OutOfResources(Retry):
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
 
 
+class SickMachine(Retry):
+    """Of the machine alone: this is no attempt of the job."""
+
+    reason = "sick_machine"
+    cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
 class LeaseLost(Retry):
     reason = "lease_lost"
     cure = "Nothing to do: the job is done by whoever holds its lease."
@@ -157,6 +170,11 @@ class NewerMessage(NotForMe):
     cure = "Upgrade this process: the message was written by a newer Jamak."
 
 
+class NewerObject(NotForMe):
+    reason = "newer_object"
+    cure = "Upgrade this process: a newer Jamak wrote it. It stays as it is, and the rest goes on."
+
+
 class WrongModel(NotForMe):
     reason = "wrong_model"
     cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
@@ -164,6 +182,11 @@ class WrongModel(NotForMe):
 
 class Conflict(JamakError):
     reason = "conflict"
+
+
+class Unwritable(JamakError):
+    reason = "unwritable"
+    cure = "Let the worker write to the output, then `jamak poison redrive`."
 
 
 class Cancelled(JamakError):
@@ -209,9 +232,34 @@ class Overwritten(Reject):
     cure = "Nothing to do: the newer version of the video is captioned by its own job."
 
 
+class DamagedObject(Reject):
+    reason = "damaged_object"
+    cure = "Bring an earlier version of this object back, or delete it and ask for it again."
+
+
 class NoRanges(Reject):
     reason = "no_ranges"
     cure = "The server does not honour Range requests. Copy the video into a bucket."
+
+
+class Archived(Reject):
+    reason = "archived"
+    cure = (
+        "Restore it first (`aws s3api restore-object`). The event that it is restored makes a new "
+        "job; without events, `jamak failures redrive --reason archived` does."
+    )
+
+
+class Encrypted(Reject):
+    reason = "encrypted"
+    cure = "Copy it, with its key, into an object that is encrypted with SSE-S3 or SSE-KMS."
+
+
+class StoreRefuses(Reject):
+    """What it says is none of what is known here."""
+
+    reason = "store_refuses"
+    cure = "The words of the store say what it does not take. Other objects are not concerned."
 
 
 class EmptyFile(Reject):
@@ -295,3 +343,13 @@ class InternalError(Reject):
 
     reason = "internal_error"
     cure = "Please report it, with the evidence in this record."
+
+
+def told_again(reason: str, message: str, cure: str) -> JamakError:
+    """An error that another process told. One that is not known here is a Reject."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    named = (kind for kind in kinds if issubclass(kind, JamakError) and kind.reason == reason)
+    kind: type[JamakError] = next(named, Reject)
+    error = kind.__new__(kind)
+    JamakError.__init__(error, message, cure=cure)
+    return error

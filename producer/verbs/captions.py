@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from producer.bucket.captions import newest
-from producer.verbs.console import AsJson, Grid, err, out, print_json, warn
+from producer.verbs.console import AsJson, Grid, err, out, print_json, warn, warn_of
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
@@ -86,16 +86,19 @@ def status(as_json: AsJson = False) -> None:
     for what, counts in (
         ("in flight", found["in_flight"]),
         ("waiting for another try, or handed on", found["delayed"]),
-        ("set aside as no message of ours", found["poison"]),
+        ("set aside, see `jamak poison list`", found["poison"]),
     ):
-        out.print(
-            spoken(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
-        )
+        trainings = counts.get("training", "?")
+        out.print(spoken(f"{what}: {counts['captions']} captions, {trainings} training jobs"))
+    if found["hidden"]:
+        out.print(spoken("?: this user of Redis may not look at training"))
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))
     for message in unserved(found):
         warn(message)
+    for one in found["unreadable"]:
+        warn_of(one["message"], one["cure"])
 
 
 VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]

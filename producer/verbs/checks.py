@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from producer.uploads.listen import dead_letters_of
 from producer.verbs.console import size
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
+from shared.broker.leased_queues import LeasedQueues
 from shared.broker.refusals import check_policy
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
@@ -121,10 +122,11 @@ def redis_roles(settings: Settings) -> str:
     """Which roles this user may play. A user for each role is how it should be: one is enough."""
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
-    roles = {
+    roles: dict[str, Callable[[], None]] = {
         "captioner": captions.prove,
         "trainer": training.prove,
         "producer (listener, feeder, jamak)": captions.prove_sending,
+        "operator (also jamak train)": partial(_prove_both, captions, training),
         "reader (jamak status)": captions.prove_reading,
     }
     may, may_not = [], {}
@@ -144,6 +146,11 @@ def redis_roles(settings: Settings) -> str:
             "Nothing to do if that is this user's role; else infra/redis/users.acl has them all.",
         )
     return f"may be {', '.join(may)}"
+
+
+def _prove_both(captions: LeasedQueues, training: LeasedQueues) -> None:
+    captions.prove_sending()
+    training.prove_sending()
 
 
 def redis_policy(settings: Settings) -> str:

@@ -1,7 +1,11 @@
 """How things stand: what waits and why, who serves it, which adapter is in use."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
+
+from redis.exceptions import NoPermissionError
 
 from producer.backlog.backlogs import LOOKED_AT, paused
 from producer.jobs.waits import SideSeen, Wait, look
@@ -15,6 +19,8 @@ from shared.broker.apps import (
 )
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
+from shared.errors import JamakError
 from shared.settings import Settings
 
 
@@ -23,19 +29,25 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
-        sampled: [...], workers: [...], in_flight: {captions, training}, delayed: …, poison: …,
-        adapters: [...]}`. `sampled` names what was too long to be looked at as a whole.
+        sampled: [...], hidden: [...], workers: [...], in_flight: {captions, training}, delayed: …,
+        poison: …, adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
+        looked at as a whole, `unreadable` what of the bucket cannot be read, and why, `hidden` what
+        this user of Redis may not see: a producer's has no part in training.
 
     Raises:
         BrokerUnavailable: Redis cannot be reached.
     """
     with reaching_redis():
         sides = {
-            "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES),
-            "training": look(leased_queues(settings, train_prefix(settings)), [TRAIN_QUEUE]),
+            "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES)
         }
+        with suppress(NoPermissionError):
+            training = leased_queues(settings, train_prefix(settings))
+            sides["training"] = look(training, [TRAIN_QUEUE])
     queues = {name: seen for side in sides.values() for name, seen in side.queues.items()}
-    stopped, all_of_them = paused(ObjectStore(), settings)
+    unreadable: list[JamakError] = []
+    stopped, all_of_them = paused(ObjectStore(), settings, unreadable.append)
+    adapters = adapters_in_use(settings, unreadable.append)
     for name, jobs, queue in stopped:
         told = f"the backlog {name} is paused: `jamak backlog resume {name}`"
         queues[queue].why.append(Wait("paused", jobs, told))
@@ -44,6 +56,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     return {
         "queues": {name: asdict(seen) for name, seen in queues.items()},
         "sampled": sampled if all_of_them else [*sampled, f"backlogs after {LOOKED_AT}"],
+        "hidden": [] if "training" in sides else ["training"],
         "workers": [
             {"name": worker.name, "silent_s": round(worker.silent_s, 1), **worker.about}
             for side in sides.values()
@@ -53,7 +66,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
             what: {name: getattr(side, what) for name, side in sides.items()}
             for what in ("in_flight", "delayed", "poison")
         },
-        "adapters": adapters_in_use(settings),
+        "adapters": adapters,
+        "unreadable": [{"message": str(one), "cure": one.cure} for one in unreadable],
     }
 
 
@@ -68,9 +82,15 @@ def _is_sampled(side: SideSeen) -> bool:
     return side.delayed_looked_at < side.delayed
 
 
-def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
+def adapters_in_use(
+    settings: Settings, unread: Callable[[JamakError], None]
+) -> list[dict[str, Any]]:
+    """Of each base. What cannot be read is told, and does not keep the others."""
     registry = Registry(ObjectStore(), settings.output_bucket, settings.output_prefix)
-    return [
-        {"base": base, **registry.pointer(base).model_dump(mode="json")}
-        for base in registry.bases()
-    ]
+    found = []
+    for base in sorted({item.base.weights_sha256 for item in registry.manifests(unread)}):
+        try:
+            found.append({"base": base, **registry.pointer(base).model_dump(mode="json")})
+        except UNREADABLE as error:
+            unread(error)
+    return found

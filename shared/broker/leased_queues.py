@@ -34,6 +34,7 @@ SCRIPTS = (
     "ack",
     "release",
     "poison",
+    "redrive",
     "feed",
     "note",
     "merge",
@@ -262,7 +263,7 @@ class LeasedQueues:
         return bool(self.run("release", lease, round(delay_s * 1000), told, why))
 
     def poison(self, lease: str, reason: str) -> bool:
-        """To the poison list, with the reason: it is no message that anybody can act on."""
+        """To the poison list, with the reason: nobody shall run it, until it is redriven."""
         return bool(self.run("poison", lease, " ".join(reason.split())[:500]))
 
     def leave(self) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, Conflict, Missing, Reject, TooLarge, UsageError
-from shared.messages import AdapterManifest, Pointer, Stop, decode, digest
+from shared.bucket.stored import UNREADABLE, read, read_with_etag
+from shared.errors import BadAdapter, Conflict, JamakError, Missing, Reject, TooLarge, UsageError
+from shared.messages import AdapterManifest, Pointer, Stop, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
 """Nothing else is published or loaded: the other files of a training run are pickles."""
@@ -106,21 +107,35 @@ class Registry:
         return self._read_manifest(self._folder(base_sha256, version) + "manifest.json")
 
     def _read_manifest(self, key: str) -> AdapterManifest:
-        return decode(AdapterManifest, self._store.get(self._bucket, key, MOST_MANIFEST_BYTES))
+        return read(self._store, AdapterManifest, self._bucket, key, most=MOST_MANIFEST_BYTES)
 
-    def manifests(self) -> Iterator[AdapterManifest]:
-        """Every version of every base."""
+    def manifests(
+        self, unread: Callable[[JamakError], None] = lambda error: None, beginning: str = ""
+    ) -> Iterator[AdapterManifest]:
+        """Every version of every base; or only those whose name begins so.
+
+        Args:
+            unread: told why one cannot be read, which does not keep the others.
+        """
         for item in self._store.list(self._bucket, self._root):
-            if item.key.endswith("/manifest.json"):
-                yield self._read_manifest(item.key)
+            version, _, name = item.key.removeprefix(self._root).partition("/")[2].partition("/")
+            if name == "manifest.json" and version.startswith(beginning):
+                try:
+                    yield self._read_manifest(item.key)
+                except UNREADABLE as error:
+                    unread(error)
 
     def find(self, version: str) -> AdapterManifest:
         """A version by its name, or the start of it, whatever its base.
 
         Raises:
             UsageError: none or several match.
+            DamagedObject, NewerObject: one does, and cannot be read.
         """
-        found = [item for item in self.manifests() if item.version.startswith(version)]
+        unread: list[JamakError] = []
+        found = list(self.manifests(unread.append, beginning=version))
+        if unread:
+            raise unread[0]
         if len(found) != 1:
             raise UsageError(
                 f"{len(found)} adapter versions begin with {version!r}",
@@ -262,11 +277,10 @@ class Registry:
     def _read_pointer(self, base_sha256: str) -> tuple[Pointer, str | None]:
         key = self._pointer_key(base_sha256)
         try:
-            body, etag = self._store.get_with_etag(self._bucket, key, MOST_MANIFEST_BYTES)
+            return read_with_etag(self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES)
         except Missing:
             never = datetime.fromtimestamp(0, UTC)
             return Pointer(generation=0, version=None, updated_at=never), None
-        return decode(Pointer, body), etag
 
     def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
         # A conflict means the same content under the same name: a run was repeated.

@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Configured as a broker must be, with the users of infra/redis."""
     started = start_redis(tmp_path_factory.mktemp("redis"))
     with redis.Redis.from_url(started.url) as admin:
-        for role in ("producer", "worker", "trainer", "autoscaler"):
+        for role in ("producer", "operator", "worker", "trainer", "autoscaler"):
             admin.execute_command("ACL", "SETUSER", f"jamak-{role}", *USERS[role])
     yield started
     started.stop()
@@ -109,7 +109,8 @@ def test_the_command_shows_lines_and_names_what_is_wrong(
 @pytest.mark.parametrize(
     ("role", "may", "lacks"),
     [
-        ("producer", "may be producer", "not captioner"),
+        ("producer", "may be producer", "not operator"),
+        ("operator", "operator (also jamak train)", "not captioner"),
         ("worker", "may be captioner", "not trainer"),
         ("trainer", "may be trainer", "not captioner"),
         ("autoscaler", "may be reader", "not producer"),

@@ -12,6 +12,7 @@ from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
 from producer.jobs.fleet import fleet_reading
+from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.training import Training, new_job_id
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.errors import BrokerRefuses
@@ -26,7 +27,8 @@ from tests.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 USERS = ROOT / "infra/redis/users.acl"
-ROLES = ["producer", "worker", "trainer", "autoscaler"]
+BOTH = {"captions", "training"}
+ROLES = ["producer", "operator", "worker", "trainer", "autoscaler"]
 
 
 @pytest.fixture
@@ -91,9 +93,9 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         ("SUBSCRIBE", "channel"),
         ("EVAL", "return redis.call('FLUSHALL')", "0"),
     ]
-    if role in ("worker", "trainer"):
+    if role in ("worker", "trainer", "producer"):
         refused += [("LPUSH", f"{other}q", "x"), ("HGETALL", f"{other}unacked")]
-    if role == "producer":
+    if role in ("producer", "operator"):
         refused += [
             ("RPOP", f"{mine}q"),
             ("HDEL", f"{mine}unacked", "x"),
@@ -106,13 +108,34 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
     client.close()
 
 
-def test_the_feeder_may_read_how_the_fleet_stands(secure: World) -> None:
-    settings = as_role(secure, "producer").settings
+@pytest.mark.parametrize(("role", "seen"), [("producer", {"captions"}), ("operator", BOTH)])
+def test_the_feeder_reads_what_it_may_of_the_fleet(
+    secure: World, role: str, seen: set[str]
+) -> None:
+    settings = as_role(secure, role).settings
     captions, training = (
         leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
     )
     told = list(fleet_reading(captions, training, lambda: {"backlog": 1}).collect())
     assert "jamak_queue_messages" in {family.name for family in told}
+    (in_flight,) = (family for family in told if family.name == "jamak_messages_in_flight")
+    assert {sample.labels["work"] for sample in in_flight.samples} == seen
+    status = json.loads(jamak(as_role(secure, role), "status", "--json").stdout)
+    assert set(status["in_flight"]) == seen
+    assert set(status["hidden"]) == BOTH - seen
+
+
+def test_an_operator_may_see_and_redrive_what_was_set_aside(secure: World) -> None:
+    operator, worker = (
+        leased_queues(as_role(secure, role).settings, caption_prefix(secure.settings))
+        for role in ("producer", "worker")
+    )
+    operator.put("caption.h100", ["rubbish"])
+    delivery = worker.take(worker.new_lease(), ["caption.h100"])
+    assert delivery is not None
+    assert worker.poison(delivery.lease, "a test")
+    (found,) = all_set_aside(operator)
+    assert put_back(operator, [found]) == 1
 
 
 def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
@@ -134,8 +157,25 @@ def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
     queues.leave()
 
 
-def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+def test_a_producer_may_not_send_a_training(secure: World) -> None:
+    """Who may, decides what all captions say from then on."""
     producer = as_role(secure, "producer")
+    secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
+    training = Training(producer.settings, producer.store, producer.training)
+    with pytest.raises(BrokerRefuses, match="permission"):
+        training.submit(make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl"))
+    assert secure_queue(secure) == 0
+    told = jamak(producer, "train", "list", code=78).stderr
+    assert "does not let this user do its work" in told
+
+
+def secure_queue(secure: World) -> int:
+    trainer = as_role(secure, "trainer").settings
+    return leased_queues(trainer, train_prefix(trainer)).waiting("train")
+
+
+def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+    producer = as_role(secure, "operator")
     secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
     training = Training(producer.settings, producer.store, producer.training)
     job = make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl")

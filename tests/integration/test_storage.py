@@ -20,6 +20,7 @@ from shared.errors import (
     BadAdapter,
     ConfigError,
     Conflict,
+    JamakError,
     Missing,
     NoSuchBucket,
     Overwritten,
@@ -139,6 +140,17 @@ def view(world: World, prefix: str) -> str:
     return decode(Caption, world.store.get(world.output, key)).text
 
 
+def test_a_view_of_the_future_is_replaced(world: World) -> None:
+    """A server may tell any date; the next version of the video is newer all the same."""
+    records = records_of(world, "future/")
+    future = datetime(9999, 1, 1, tzinfo=UTC)
+    records.render(caption(world, "made up").model_copy(update={"last_modified": future}))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    newer = caption(world, "newer")
+    records.render(newer.model_copy(update={"last_modified": later, "created_at": later}))
+    assert view(world, "future/") == "newer"
+
+
 def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
     records = records_of(world, "newest/")
     for item in (
@@ -231,11 +243,14 @@ def test_nothing_of_an_adapter_is_read_that_is_larger_than_one(
     monkeypatch.setattr("shared.bucket.registry.MOST_MANIFEST_BYTES", 99)
     for read in (
         lambda: world.registry.manifest(BASE, manifest.version),
-        lambda: list(world.registry.manifests()),
+        lambda: world.registry.find(manifest.version),
         lambda: world.registry.activate(BASE, manifest.version),
     ):
         with pytest.raises(TooLarge):
             read()
+    told: list[JamakError] = []  # and it does not keep the others
+    assert not list(world.registry.manifests(told.append))
+    assert {type(error) for error in told} == {TooLarge}
     key = f"{world.prefix}adapters/{'e' * 12}/active.json"
     world.store.put(world.output, key, b" " * 100)
     with pytest.raises(TooLarge):

@@ -231,6 +231,9 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "listen": [("b", {}, 2, "b"), ("", {}, 78, "JAMAK_EVENTS_QUEUE_URL is not set")],
+    "poison list": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "poison redrive": [("--went", {}, 2, "--went"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "poison show": [("", {}, 2, "Missing argument"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "reconcile": [
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
         ("b", NONSENSE, 78, "JAMAK_OUTPUT"),

@@ -18,6 +18,7 @@ from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
+from workers.delivery.machine import Machine
 from workers.delivery.outbox import Outbox
 from workers.delivery.pauses import Pauses
 from workers.progress import Progress, Pulse
@@ -114,6 +115,7 @@ class Leases:
         self._taking = True
         self.pauses = Pauses(self._look_again)
         """While any of them holds, nothing is taken."""
+        self.machine = Machine(self.pauses)
         self._asking = threading.Lock()
         """While an answer may bring a message."""
         self._outbox = Outbox(queues)
@@ -227,7 +229,7 @@ class Leases:
 
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
-        log.error("no message of ours", reason=reason)
+        log.error("set aside", reason=reason)
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
     def release(
@@ -294,6 +296,7 @@ class Leases:
     def leave(self) -> None:
         """Nothing is held any more, and nobody has to wait for this worker's silence."""
         self._stopping.set()
+        self.pauses.stop()
         self.flush(LONGEST_FLUSH_S)
         try:
             self.queues.leave()

@@ -8,10 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
 
 from shared import telemetry
-from shared.errors import JamakError
 
 FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 5.0
 """Until it is asked whether it is over; each time twice as long."""
@@ -43,9 +41,16 @@ class Pauses:
         self._changed = changed
         self._held: dict[str, Pause] = {}
         self._wake = threading.Condition()
+        self._stopped = False
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="pauses", daemon=True).start()
+
+    def stop(self) -> None:
+        """Nobody asks any more."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify_all()
 
     def hold(
         self, reason: str, why: str, over: Callable[[], object], most_s: float | None = None
@@ -86,10 +91,12 @@ class Pauses:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def _watch(self) -> NoReturn:
+    def _watch(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._held)
+                self._wake.wait_for(lambda: self._held or self._stopped)
+                if self._stopped:
+                    return
                 reason, pause = min(self._held.items(), key=lambda item: item[1].look_at)
                 # Another one may begin meanwhile, which is to be looked at earlier.
                 if self._wake.wait(max(0.0, pause.look_at - time.monotonic())):
@@ -102,8 +109,7 @@ class Pauses:
             pause.over()
         except Exception as error:
             pause.why = str(error) or type(error).__name__
-            if not isinstance(error, JamakError | OSError):
-                log.exception("cannot tell whether it is over", reason=reason)
+            log.warning("still takes nothing", reason=reason, message=pause.why)
             pause.look_s = lasted_s + min(lasted_s, LONGEST_LOOK_S)
             return
         with self._wake:

@@ -25,7 +25,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, ConfigError, Conflict, Missing, Reject, Retry
+from shared.errors import BadData, Conflict, Missing, Reject, Retry, told_again
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.settings import Settings
 from shared.telemetry import get_logger
@@ -208,8 +208,7 @@ def _train(
         return dict(json.loads(result.read_text(encoding="utf-8")))
     if result.exists():
         told = json.loads(result.read_text(encoding="utf-8"))["error"]
-        kinds = {kind.reason: kind for kind in (BadData, ConfigError)}
-        raise kinds.get(told["reason"], Reject)(told["message"], cure=told["cure"])
+        raise told_again(told["reason"], told["message"], told["cure"])
     last = "\n".join(tail)
     if process.returncode < 0:
         raise Retry(
@@ -227,7 +226,7 @@ def _train(
 @contextmanager
 def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
     """workers.train.run, gone when the block is left."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     process = subprocess.Popen(

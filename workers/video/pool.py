@@ -7,7 +7,7 @@ neighbours never notice. Knows nothing of S3: the bytes come through a `Source`.
 
 import queue
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -112,14 +112,19 @@ class DecoderPool:
         return decoder
 
     def prove(self) -> Isolation:
-        """What a decoder obtains here; it is kept for the first video.
+        """A decoder comes up here: what it is kept from. It waits for a video, if there is room.
 
         Raises:
-            OutOfResources: none can be started.
+            OutOfResources: none does.
             ConfigError: it is not isolated, and that is wanted.
         """
-        decoder = self._take(Progress())
-        self._free.put(decoder)
+        decoder = self.new_decoder(lambda stage: None)
+        with suppress(queue.Empty):
+            other = self._free.get_nowait()
+            self._free.put(other or decoder)
+            if other is None:
+                return decoder.isolation
+        decoder.kill()
         return decoder.isolation
 
     def tick(self) -> None:

@@ -412,5 +412,7 @@ def _spawn(theirs: socket, video: int, pictures: int, memory_bytes: int) -> subp
             "OMP_NUM_THREADS": "1",
             # Memory in large pages, where the kernel has them: a copy starts without any.
             "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+            # On a full disk Python 3.11 leaves half of a module's bytecode, which none can load.
+            "PYTHONDONTWRITEBYTECODE": "1",
         },
     )
