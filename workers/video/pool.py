@@ -52,7 +52,7 @@ class DecoderPool:
         keep_memory_private()
         self._limits, self._memory, self._folder = limits or Limits(), memory_bytes, folder
         self._isolated = isolated
-        self._connections = connections_each(size)
+        self.size, self._connections = size, connections_each(size)
         self._free: queue.LifoQueue[Decoder | None] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)  # started when it is wanted
