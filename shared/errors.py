@@ -12,6 +12,7 @@
     │   ├── BrokerUnavailable    Redis does not answer
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
+    │   ├── Outage               the store was examined: it answers for nobody now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -150,6 +151,13 @@ class SickMachine(Retry):
 
     reason = "sick_machine"
     cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
+class Outage(Retry):
+    """Of a source or an output: this is no attempt of the job."""
+
+    reason = "outage"
+    cure = "Look at /readyz of that worker: it says which store does not answer, and how."
 
 
 class LeaseLost(Retry):

@@ -36,6 +36,7 @@ from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
+from workers.delivery.outages import Outages
 from workers.tasks import register_caption, register_train
 
 log = telemetry.get_logger("jamak.worker")
@@ -107,6 +108,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             revision=loaded.identity.revision,
             reads=CaptionJob.model_fields["v"].default,
         )
+        life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         self.follower = AdapterFollower(
             registry,
             captioner,
@@ -160,6 +162,7 @@ class TrainRuntime(bootsteps.StartStopStep):
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
+        life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()

@@ -16,14 +16,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from shared.broker.connections import Reach, connected
 from shared.broker.refusals import check_policy, meaning
+from shared.redis_url import Place, RedisUrl
 
 SCRIPTS = (
     "put",
@@ -102,42 +101,24 @@ class LeasedQueues:
     """The queues of one key prefix. Thread-safe; raises redis.RedisError.
 
     Args:
-        url: `redis://` or `rediss://`.
+        url: as shared/redis_url.py reads it.
         prefix: of every key, with its separator.
         timeout_s: how long a lease lasts without a beat.
-        ca_file: CA certificate for `rediss://`.
+        reach: how the servers are reached, besides what the URL says.
     """
 
-    def __init__(
-        self, url: str, prefix: str, timeout_s: float, *, ca_file: Path | None = None
-    ) -> None:
+    def __init__(self, url: str, prefix: str, timeout_s: float, reach: Reach = Reach()) -> None:
         self.prefix, self.timeout_s, self._url = prefix, timeout_s, url
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
-        secure = url.startswith("rediss://")
-        tls: dict[str, Any] = {"ssl_ca_certs": str(ca_file)} if ca_file and secure else {}
-        # No retries in here: a command that was sent may have been executed, and each caller
-        # knows what that means for it.
-        self._connect = partial(
-            redis.Redis.from_url,
-            url,
-            socket_connect_timeout=5,
-            socket_timeout=5,
-            socket_keepalive=True,
-            health_check_interval=10,
-            retry=Retry(NoBackoff(), 0),
-            # Nor is this one tried again: its connection is closed, for after a failover the
-            # address has another primary.
-            retry_on_error=[redis.exceptions.ReadOnlyError],
-            **tls,
-        )
+        self._connect = partial(connected, RedisUrl.parse(url), prefix, reach)
         self.redis = self._connect()
         self._scripts = {name: self.redis.register_script(_source(name)) for name in SCRIPTS}
 
     @cached_property
     def _taker(self) -> redis.Redis:
         """For taking and waiting: to ask a pool for a connection costs as much as to use it."""
-        return self._connect(single_connection_client=True)
+        return self._connect(single=True)
 
     def prove(self, *, notes: bool = False) -> None:
         """Go through what a worker does, with nothing in it.
@@ -164,6 +145,15 @@ class LeasedQueues:
             self.leave()
         except redis.RedisError as error:
             raise meaning(error, self._url) from error
+
+    @property
+    def server(self) -> Place:
+        """Where the primary is now."""
+        connection: Any = self.redis.connection_pool.get_connection()
+        try:
+            return connection.host, connection.port
+        finally:
+            self.redis.connection_pool.release(connection)
 
     def prove_answer(self) -> None:
         """Raises as `prove`: it does not answer, or not to us."""

@@ -8,11 +8,14 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
+from redis.sentinel import MasterNotFoundError
 
+from shared.broker.connections import SentinelRefuses
+from shared.broker.credentials import NoCredentials
 from shared.errors import BrokerRefuses, BrokerUnavailable
+from shared.redis_url import RedisUrl
 from shared.unreachable import causes, why_unreachable
 
 PROBE_S = 2.0
@@ -24,6 +27,13 @@ _MEMORY = "Give it more memory, or look at what else is in it; `maxmemory-policy
 
 _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
     # Class of the error, a part of its message, what it means, what to do.
+    (
+        SentinelRefuses,
+        "",
+        "a sentinel does not let us in",
+        "Check JAMAK_REDIS_SENTINEL_USERNAME and JAMAK_REDIS_SENTINEL_PASSWORD: the user and the "
+        "password of the sentinels, which are not those of Redis.",
+    ),
     (
         redis.AuthenticationError,
         "required",
@@ -49,6 +59,12 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
+        redis.ResponseError,  # the same before Redis 7.2, which does not say what it is
+        "user executing the script",
+        "Redis does not let this user do its work",
+        "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
+    ),
+    (
         redis.exceptions.InvalidResponse,
         "",
         "what listens there is no Redis",
@@ -63,8 +79,26 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
     (
         redis.exceptions.AskError,  # MOVED, too
         "",
-        "this Redis is a cluster, and Jamak's keys must lie together",
-        "Use a Redis without cluster mode.",
+        "this Redis is a cluster, and JAMAK_REDIS_URL speaks of one server",
+        "Write redis+cluster:// in JAMAK_REDIS_URL, or rediss+cluster:// for TLS.",
+    ),
+    (
+        redis.ResponseError,
+        "cluster support disabled",
+        "this Redis is no cluster",
+        "Write redis:// in JAMAK_REDIS_URL, or rediss:// for TLS.",
+    ),
+    (
+        redis.ResponseError,
+        "SELECT is not allowed",
+        "a cluster has no other databases",
+        "Leave the number at the end of JAMAK_REDIS_URL out.",
+    ),
+    (
+        redis.ResponseError,
+        "No such master",
+        "the sentinels know no primary of this name",
+        "Name it in JAMAK_REDIS_MASTER_NAME.",
     ),
     (
         redis.ResponseError,
@@ -104,6 +138,18 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
     (redis.ResponseError, "BUSY Redis", "Redis is busy with a script", "Wait for it."),
     (redis.exceptions.ClusterDownError, "", "Redis's primary is away", "Wait for it."),
     (redis.exceptions.TryAgainError, "", "Redis's primary is away", "Wait for it."),
+    (
+        MasterNotFoundError,
+        "",
+        "no sentinel names a primary that is up",
+        "Wait for it; if it stays so, look at the sentinels' logs.",
+    ),
+    (
+        NoCredentials,
+        "",
+        "there are no credentials for Redis",
+        "Check JAMAK_REDIS_CREDENTIALS, and for AWS the role of this machine.",
+    ),
 )
 
 
@@ -176,7 +222,7 @@ def _wrong_tls(last: BaseException, url: str | None) -> BrokerRefuses | None:
         tls = speaks_tls(url)
     else:
         tls = None
-    asked = url.startswith("rediss://") if url else True
+    asked = RedisUrl.parse(url).tls if url else True
     if tls is False and asked:
         return BrokerRefuses(
             "this port of Redis does not speak TLS",
@@ -191,8 +237,7 @@ def _wrong_tls(last: BaseException, url: str | None) -> BrokerRefuses | None:
 
 def speaks_tls(url: str) -> bool | None:
     """Whether a port speaks TLS; None: it does not say."""
-    told = urlsplit(url)
-    place = told.hostname or "localhost", told.port or 6379
+    place = RedisUrl.parse(url).places[0]
     with suppress(OSError), socket.create_connection(place, PROBE_S) as plain:
         plain.settimeout(PROBE_S)
         plain.sendall(b"PING\r\n")

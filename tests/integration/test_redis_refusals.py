@@ -9,6 +9,7 @@ from redis._parsers.base import BaseParser
 
 from infra.local.redis import RedisServer, start_redis
 from shared.broker.apps import leased_queues, reaching_redis
+from shared.broker.connections import Reach
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.refusals import meaning
 from shared.errors import (
@@ -46,7 +47,7 @@ def tls(
 def proved(url: str, ca_file: Path | None = None) -> JamakError:
     """What a process says that starts with this."""
     with pytest.raises(JamakError) as caught:
-        LeasedQueues(url, "jamak:", 30, ca_file=ca_file).prove()
+        LeasedQueues(url, "jamak:", 30, Reach(ca_file=ca_file)).prove()
     return caught.value
 
 
@@ -85,7 +86,7 @@ def test_tls_and_its_absence_are_told_apart(server: RedisServer, tls: tuple[int,
         assert isinstance(error, BrokerRefuses), url
         assert said in str(error)
         assert cure in error.cure
-    LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, ca_file=certificate).prove()
+    LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, Reach(certificate)).prove()
 
 
 def test_what_may_come_back_says_how_it_is_away() -> None:

@@ -43,6 +43,7 @@ from shared.errors import (
     StoreUnavailable,
     WrongRegion,
 )
+from tests.faults import RawBody
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -318,16 +319,6 @@ def test_what_may_pass_is_tried_again_and_a_setting_is_not() -> None:
         "UndefinedModelAttributeError",
         "UnseekableStreamError",
     }
-
-
-class RawBody:
-    """What botocore reads an answer from."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self, **_: Any) -> Iterator[bytes]:
-        yield self._body
 
 
 @pytest.mark.parametrize(

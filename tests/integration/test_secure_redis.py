@@ -201,7 +201,10 @@ def test_a_command_that_a_worker_lacks_is_named_before_it_takes_anything(secure:
     queues.prove(notes=True)
     trainer = as_role(secure, "trainer")  # it counts no lines, and may not
     leased_queues(trainer.settings, train_prefix(trainer.settings)).prove()
-    with pytest.raises(BrokerRefuses, match="getbit") as caught:
+    # Redis before 7.2 does not say which command of a script it was.
+    old = queues.redis.info("server")["redis_version"] < "7.2"
+    named = "the script can't run this command" if old else "getbit"
+    with pytest.raises(BrokerRefuses, match=named) as caught:
         leased_queues(trainer.settings, train_prefix(trainer.settings)).prove(notes=True)
     assert "users.acl" in caught.value.cure
 

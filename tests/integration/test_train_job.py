@@ -1,5 +1,6 @@
 """A TrainJob through the real trainer subprocess and a real S3 API: what it leaves behind."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -14,16 +15,20 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
-from shared.errors import BadData, LeaseLost, Reject, Retry
+from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
 from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
+from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows
 from tests.world import World
 from workers.progress import Progress
 from workers.train.job import Event, run_train_job
+from workers.train.run import lacks_something
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -153,6 +158,30 @@ def test_a_killed_training_may_be_tried_again(
     _instead_of_torch("import os; os.kill(os.getpid(), 9)", tmp_path, monkeypatch)
     with pytest.raises(Retry, match="signal 9"):
         _run(make_job(), settings, bucket)
+
+
+def test_a_training_that_lacks_something_here_may_be_tried_again(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "print('No space left on device'); raise SystemExit(75)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    with pytest.raises(OutOfResources, match="lacks something on this machine:\nNo space left"):
+        _run(make_job(), settings, bucket)
+
+
+def test_what_a_machine_lacks_is_told_from_what_is_wrong_with_a_training(tmp_path: Path) -> None:
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EMFILE, "Too many open files"),
+        MemoryError(),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ):
+        assert lacks_something(error, tmp_path)
+    serializing = SafetensorError("Error while serializing: I/O error")
+    assert not lacks_something(serializing, tmp_path)
+    assert not lacks_something(OSError("no file named model.safetensors"), tmp_path)
+    with full_disk():
+        assert lacks_something(serializing, tmp_path)
 
 
 class Stopping(Progress):

@@ -26,7 +26,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, Conflict, Missing, Reject, Retry, told_again
+from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.settings import Settings
 from shared.telemetry import get_logger
@@ -75,7 +75,7 @@ def run_train_job(
         ConfigError: the base model or the adapter to start from is not to be found.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
-        Retry: the subprocess was killed, for example for want of memory.
+        OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
     with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
@@ -219,9 +219,14 @@ def _train(
         raise told_again(told["reason"], told["message"], told["cure"])
     last = "\n".join(tail)
     if process.returncode < 0:
-        raise Retry(
+        raise OutOfResources(
             f"the training of job {job.id} was killed by signal {-process.returncode}:\n{last}",
             cure="Probably too little memory: lower batch_size or frames, or use quantized.",
+            log=list(tail),
+        )
+    if process.returncode == os.EX_TEMPFAIL:
+        raise OutOfResources(
+            f"the training of job {job.id} lacks something on this machine:\n{last}",
             log=list(tail),
         )
     raise Reject(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from shared.errors import ConfigError, DecoderDied
+from shared.errors import ConfigError, DecoderDied, OutOfResources
 from shared.web.connections import CONNECTIONS
 from workers.progress import Progress
 from workers.video.isolation import Isolation, keep_memory_private
@@ -20,6 +20,8 @@ from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import MOST_CONNECTIONS
 
+KILLED = "by SIGKILL"
+KILLED_TWICE = "its decoder was killed twice, it seems for want of memory"
 LEAST_CONNECTIONS = 4
 """Of each video, however many there are."""
 
@@ -199,7 +201,10 @@ class OpenVideo:
         return self.decoder.open(self._source, self._frames, self._tick)
 
     def _twice(self, ask: Callable[[], T]) -> T:
-        """A process may die of a neighbour's hunger for memory: once is no proof."""
+        """A process may die of a neighbour's hunger for memory: once is no proof.
+
+        Nor is it twice, when it was killed: no video does that, but a machine without memory.
+        """
         try:
             return ask()
         except Died:
@@ -207,6 +212,8 @@ class OpenVideo:
         try:
             return ask()
         except Died as error:
+            if str(error) == KILLED:
+                raise OutOfResources(f"{self._source.name}: {KILLED_TWICE}") from error
             raise DecoderDied(
                 f"{self._source.name}: its decoder died twice, {error}", ended=str(error)
             ) from error

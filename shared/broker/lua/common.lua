@@ -110,13 +110,14 @@ local function set_aside(queue, reason, item)
   end
 end
 
--- queue, worker, alone, item; or nil if the lease is not there any more.
 -- A server that is full refuses a script's first write if it needs memory, and none that follows a
--- write (measured with Valkey 9.1). So write what needs none: no lease has an empty name.
+-- write (measured with Redis 6.2 to 8.2 and Valkey 8.1 to 9.1). So write what needs none: no lease has an
+-- empty name.
 local function also_when_full()
   redis.call('HDEL', prefix .. 'unacked', '')
 end
 
+-- queue, worker, alone, item; or nil if the lease is not there any more.
 local function end_lease(lease)
   local held = redis.call('HGET', prefix .. 'unacked', lease)
   redis.call('HDEL', prefix .. 'unacked', lease)
