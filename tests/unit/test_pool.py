@@ -291,6 +291,7 @@ def test_one_that_is_killed_twice_is_no_fault_of_the_video(pool: DecoderPool, cl
     """As the kernel does it, when the machine has no memory left."""
 
     def starving(start: int, end: int) -> bytes:
+        wait_until(lambda: bool(decoders()), 10, "the copy")
         for decoder in decoders():
             decoder.kill()
         return file_source(clip).fetch(start, end)

@@ -189,7 +189,7 @@ class Decoder:
     def _sample(self, told: dict[str, Any], most: int) -> Sample:
         n, height, width, channels = shape = tuple(map(int, told.pop("shape")))
         if not (0 < n <= most and 0 < height * width <= self._limits.max_pixels and channels == 3):
-            raise ValueError(f"{shape} was not asked for")
+            raise ValueError(shape)
         pixels = os.pread(self._pictures.fileno(), math.prod(shape), 0)
         told["groups_s"] = map(tuple, told["groups_s"])
         for name in ("timestamps_s", "targets_s", "exact", "groups_s"):
@@ -369,7 +369,7 @@ def _message(body: bytes) -> dict[str, Any]:
 def _range(told: Any) -> Range:
     start, end = told
     if not (type(start) is type(end) is int and 0 <= start <= end):
-        raise ValueError(f"{told!r} is no range")
+        raise ValueError(told)
     return start, end
 
 
@@ -391,7 +391,7 @@ def _error_of(told: dict[str, Any]) -> JamakError:
     """One of a video's own errors, whatever it says. Raises ValueError, KeyError."""
     kind = VERDICTS.get(told["error"])
     if kind is None:
-        raise ValueError(f"{told['error']!r} is no error of a video")
+        raise ValueError(told["error"])
     return kind(str(told["message"]), cure=str(told["cure"]), **dict(told["evidence"]))
 
 
