@@ -9,7 +9,8 @@
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
-    │   ├── BrokerUnavailable    Redis does not answer
+    │   ├── BrokerUnavailable    Redis does not answer, or takes nothing for now
+    │   │   └── BrokerFails          it answers with an error that nobody knows
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── Outage               the store was examined: it answers for nobody now
@@ -139,6 +140,11 @@ class QueueUnavailable(Retry):
 class BrokerUnavailable(Retry):
     reason = "broker_unavailable"
     cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
+
+
+class BrokerFails(BrokerUnavailable):
+    reason = "broker_fails"
+    cure = "Look at Redis's log, and whether something else writes under JAMAK_REDIS_PREFIX."
 
 
 class OutOfResources(Retry):

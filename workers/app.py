@@ -18,12 +18,12 @@ from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
+from shared.broker.proofs import prove_captioner
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
     TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
-    prove_conditional_put,
 )
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
@@ -67,7 +67,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
         # Before the model, which may take minutes.
-        wait_for("Redis", partial(queues_of(worker.app).prove, notes=True))
+        wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -169,15 +169,16 @@ class TrainRuntime(bootsteps.StartStopStep):
 
 
 def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
-    """A store that honours conditional writes there; waits for one that is not there yet.
+    """A store that can do there what we rely on; waits for one that is not there yet.
 
     Args:
         outputs: the variable that names each, and the output.
     """
-    store = ObjectStore(tries=TRIES_UNDER_LEASE)
+    store = ObjectStore(TRIES_UNDER_LEASE, [output for _, output in outputs])
     for variable, output in outputs:
         with naming(variable):
-            wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+            for one in wait_for("S3", partial(store.prove, output)):
+                log.info("store", bucket=output.bucket, can=one.name, how=one.how)
     return store
 
 
