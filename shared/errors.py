@@ -9,9 +9,11 @@
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
-    │   ├── BrokerUnavailable    Redis does not answer
+    │   ├── BrokerUnavailable    Redis does not answer, or takes nothing for now
+    │   │   └── BrokerFails          it answers with an error that nobody knows
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
+    │   ├── Outage               the store was examined: it answers for nobody now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -140,6 +142,11 @@ class BrokerUnavailable(Retry):
     cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
 
 
+class BrokerFails(BrokerUnavailable):
+    reason = "broker_fails"
+    cure = "Look at Redis's log, and whether something else writes under JAMAK_REDIS_PREFIX."
+
+
 class OutOfResources(Retry):
     reason = "out_of_resources"
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
@@ -150,6 +157,13 @@ class SickMachine(Retry):
 
     reason = "sick_machine"
     cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
+class Outage(Retry):
+    """Of a source or an output: this is no attempt of the job."""
+
+    reason = "outage"
+    cure = "Look at /readyz of that worker: it says which store does not answer, and how."
 
 
 class LeaseLost(Retry):

@@ -62,6 +62,9 @@ class RedisUrl:
             found = _PART.fullmatch(rest)
             if said.lower() not in ("", scheme) or found is None or found[4]:
                 raise ValueError(f"it names no server ({HASH})")
+            # Then a part of the password would be the port, and be named wherever that is.
+            if "@" in (found[3] or "") or re.search(r"\s", part):
+                raise ValueError(f"it names no server ({HASH})")
             user, _, hosts = found[1].rpartition("@")
             login, path, query = login or user, found[2] or path, found[3] or query
             listed = [hosts] if kind == "server" else hosts.split(",")

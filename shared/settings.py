@@ -22,6 +22,7 @@ from shared.errors import ConfigError
 from shared.language import spoken
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prompts import BASE_PROMPT, check_prompt
+from shared.shown import visible
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
 
@@ -303,7 +304,7 @@ def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
         if on_unknown:
             on_unknown(warning)
         else:
-            print(f"jamak: {spoken(warning)}", file=sys.stderr)
+            print(visible(f"jamak: {spoken(warning)}"), file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:

@@ -9,6 +9,7 @@ from shared.errors import (
     JamakError,
     LeaseLost,
     NotForMe,
+    Outage,
     Reject,
     Retry,
     SickMachine,
@@ -18,7 +19,7 @@ from shared.errors import (
 )
 
 NEVER_FAILURES = (
-    *(LeaseLost, Draining, NotForMe, SickMachine, Unwritable),
+    *(LeaseLost, Draining, NotForMe, SickMachine, Outage, Unwritable),
     *(UsageError, Unfinished, Conflict),
 )
 """Of the first ones the job goes to somebody else, or is set aside (workers/tasks.py); the others

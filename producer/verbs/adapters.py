@@ -29,7 +29,9 @@ adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use
 
 
 def _registry(settings: Settings) -> Registry:
-    return Registry(ObjectStore(), settings.output_bucket, settings.output_prefix)
+    return Registry(
+        ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
+    )
 
 
 @adapters.command("list")

@@ -13,6 +13,7 @@ from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
 from shared.settings import Settings, unknown_variables, wrong_variables
+from shared.shown import for_people
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -36,8 +37,13 @@ def doctor(as_json: AsJson = False) -> None:
         out.print(_table(found))
     else:
         for one in found:
-            line = f"{one.status}\t{one.check}\t{spoken(one.found)}"
-            print(f"{line}\t{spoken(one.cure)}" if one.cure else line)
+            told = (
+                one.status,
+                one.check,
+                spoken(one.found),
+                *([spoken(one.cure)] * bool(one.cure)),
+            )
+            print("\t".join(map(for_people, told)))
     if failed:
         raise typer.Exit(ConfigError.exit_code)
 
@@ -79,8 +85,8 @@ def look() -> list[Found]:
 DEPENDING = {
     "REDIS_URL": {"redis", "clock and Redis"},
     "REDIS_CA_FILE": {"redis", "clock and Redis"},
-    "OUTPUT": {"bucket", "conditional", "clock and S3"},
-    "OUTPUTS": {"bucket", "conditional"},
+    "OUTPUT": {"bucket", "store", "clock and S3"},
+    "OUTPUTS": {"bucket", "store"},
     "SOURCES": {"bucket"},
     "MODEL_PATH": {"model"},
     "CARD": {"card"},

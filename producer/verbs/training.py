@@ -24,7 +24,7 @@ train = typer.Typer(no_args_is_help=True, help="Train adapters, and see how far 
 
 
 def _training(settings: Settings) -> Training:
-    return Training(settings, ObjectStore(), train_app(settings))
+    return Training(settings, ObjectStore(outputs=settings.all_outputs), train_app(settings))
 
 
 @train.command("sft")
@@ -136,7 +136,12 @@ def train_list(
     if any(job.state == "open" for job in jobs):
         err.print(spoken("Redis does not answer: whether open jobs wait or run is not known"))
     if any(job.state == "not in Redis" for job in jobs):
-        err.print(spoken("what is not in Redis any more does not run: send it again, or cancel it"))
+        err.print(
+            spoken(
+                "what is not in Redis any more does not run: `jamak reconcile` sends it again, or "
+                "cancel it"
+            )
+        )
 
 
 @train.command("status")

@@ -12,7 +12,6 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
@@ -21,10 +20,11 @@ from typing import Any
 import redis
 
 from shared.broker.connections import Reach, connected
-from shared.broker.refusals import check_policy, meaning
+from shared.broker.refusals import meaning
 from shared.redis_url import Place, RedisUrl
 
 SCRIPTS = (
+    "probe",
     "put",
     "take",
     "begin",
@@ -108,7 +108,7 @@ class LeasedQueues:
     """
 
     def __init__(self, url: str, prefix: str, timeout_s: float, reach: Reach = Reach()) -> None:
-        self.prefix, self.timeout_s, self._url = prefix, timeout_s, url
+        self.prefix, self.timeout_s, self.url = prefix, timeout_s, url
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
         self._connect = partial(connected, RedisUrl.parse(url), prefix, reach)
@@ -120,32 +120,6 @@ class LeasedQueues:
         """For taking and waiting: to ask a pool for a connection costs as much as to use it."""
         return self._connect(single=True)
 
-    def prove(self, *, notes: bool = False) -> None:
-        """Go through what a worker does, with nothing in it.
-
-        Args:
-            notes: also how the line of a backlog ends.
-
-        Raises:
-            BrokerRefuses: this Redis does not let us.
-            BrokerUnavailable: it may do so later.
-        """
-        try:
-            self.redis.delete(f"{self.prefix}swept")  # so that it is swept now
-            check_policy(self.redis.info("memory"))
-            self.beat({}, [])
-            self.take(self.new_lease(), [])
-            self.ack([])
-            self.redis.blpop([f"{self.prefix}:wake"], timeout=0.01)
-            if notes:
-                # No backlog can have this name, and it is gone in a second. A Redis that is full
-                # refuses it, and is drained all the same.
-                with suppress(redis.exceptions.OutOfMemoryError):
-                    self.run("note", f"~{self.worker}", 0, "done", 1)
-            self.leave()
-        except redis.RedisError as error:
-            raise meaning(error, self._url) from error
-
     @property
     def server(self) -> Place:
         """Where the primary is now."""
@@ -156,32 +130,21 @@ class LeasedQueues:
             self.redis.connection_pool.release(connection)
 
     def prove_answer(self) -> None:
-        """Raises as `prove`: it does not answer, or not to us."""
+        """Raises BrokerUnavailable, BrokerRefuses: it does not answer, or not to us."""
         try:
             self.redis.ping()
         except redis.RedisError as error:
-            raise meaning(error, self._url) from error
+            raise meaning(error, self.url) from error
 
-    def prove_sending(self) -> None:
-        """Go through what a producer does, with nothing in it. Raises as `prove`."""
-        try:
-            self.put("prove", [])
-            self.run("feed", "prove", "~", 0, 0, 1)  # no backlog can have this name
-            self.run("merge", "~", 1, 0)
-            self.redis.lrem(f"{self.prefix}prove:wake", 0, "1")
-        except redis.RedisError as error:
-            raise meaning(error, self._url) from error
-        self.prove_reading()
+    def prove_writes(self, queue: str) -> None:
+        """Whether a message would be taken now: write one and remove it, in one step.
 
-    def prove_reading(self) -> None:
-        """Go through what `jamak status` reads. Raises as `prove`."""
+        Raises as `prove_answer`.
+        """
         try:
-            self.waiting("prove")
-            self.taken("prove")
-            self.counts()
-            self.workers()
+            self.run("probe", queue)
         except redis.RedisError as error:
-            raise meaning(error, self._url) from error
+            raise meaning(error, self.url) from error
 
     def put(self, queue: str, messages: Iterable[str]) -> int:
         """At the end of the queue, all or none; how many wait there now."""

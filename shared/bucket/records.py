@@ -10,6 +10,7 @@ from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
+from shared.bucket.swaps import swaps
 from shared.errors import Conflict, DamagedObject, Missing, NewerObject, NoSuchBucket
 from shared.messages import Caption, CaptionJob, Failure
 from shared.settings import Settings
@@ -108,7 +109,7 @@ class Records:
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         json_key = view_key(prefix, video.bucket, video.key, ".json")
         wrote = False
-        while True:
+        for _ in swaps(f"s3://{bucket}/{json_key}"):
             shown: Caption | None = None
             etag: str | None = None
             try:

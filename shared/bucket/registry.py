@@ -21,7 +21,17 @@ from typing import Literal
 
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE, read, read_with_etag
-from shared.errors import BadAdapter, Conflict, JamakError, Missing, Reject, TooLarge, UsageError
+from shared.bucket.swaps import swaps
+from shared.errors import (
+    BadAdapter,
+    Conflict,
+    JamakError,
+    Missing,
+    Reject,
+    StoreUnavailable,
+    TooLarge,
+    UsageError,
+)
 from shared.messages import AdapterManifest, Pointer, Stop, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
@@ -151,20 +161,28 @@ class Registry:
         """Generation 0 with no version, before anything was ever activated."""
         return self._read_pointer(base_sha256)[0]
 
+    def pointers(self) -> dict[str, Pointer]:
+        """Of all base models, by `base_name`; without those that cannot be read."""
+        found = {}
+        for base in self._store.folders(self._bucket, self._root):
+            with suppress(*UNREADABLE):
+                found[base] = self.pointer(base)
+        return found
+
     def activate(self, base_sha256: str, version: str, over: Pointer | None = None) -> Pointer:
         """Make a published version the one in use.
 
         Args:
-            over: only while that version is in use which was by this pointer; None = whatever is.
+            over: only while the pointer is this one; None = whatever it is.
 
         Raises:
             Missing: it is not published for this base.
-            Conflict: something else than what was in use by `over` is now.
+            Conflict: the pointer is not `over` any more.
         """
         self.manifest(base_sha256, version)
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._pointer_key(base_sha256)}"):
             now, etag = self._read_history(base_sha256)
-            if over is not None and now.version != over.version:
+            if over is not None and _place(now) != _place(over):
                 raise Conflict(
                     f"what is in use has changed: {now.version or 'the base model'}, and no longer "
                     f"{over.version or 'the base model'}; nothing was done"
@@ -173,6 +191,7 @@ class Registry:
                 return self._move(base_sha256, now, etag, version, "activated", now.generation)
             except Conflict:
                 continue  # somebody else moved it: go on from where it is now
+        raise AssertionError("the last swap returns or raises")
 
     def rollback(self, base_sha256: str, leaving: str | None = None) -> Pointer:
         """Back to what was in use before, and never to what was left by a rollback since.
@@ -213,7 +232,7 @@ class Registry:
         how: Literal["activated", "rolled back"],
         before: int | None,
     ) -> Pointer:
-        """Raises Conflict: the pointer is no longer where it was."""
+        """Raises Conflict: the pointer is no longer where it was, and this move was not made."""
         at = datetime.now(UTC)
         stop = Stop(generation=now.generation + 1, version=version, at=at, how=how, before=before)
         moved = Pointer(
@@ -231,9 +250,10 @@ class Registry:
                 if_none_match=etag is None,
                 if_match=etag,
             )
-        except Conflict:
-            # A write whose answer was lost is sent again, and meets itself.
-            if self.pointer(base_sha256) != moved:
+        except (Conflict, StoreUnavailable):
+            # An answer gets lost, and the move was made all the same. Whoever moved on from there
+            # since must not be undone by a second one.
+            if stop not in self.pointer(base_sha256).history:
                 raise
         return moved
 
@@ -279,8 +299,7 @@ class Registry:
         try:
             return read_with_etag(self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES)
         except Missing:
-            never = datetime.fromtimestamp(0, UTC)
-            return Pointer(generation=0, version=None, updated_at=never), None
+            return never_moved(), None
 
     def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
         # A conflict means the same content under the same name: a run was repeated.
@@ -288,10 +307,25 @@ class Registry:
             self._store.put(self._bucket, key, body, if_none_match=True, on_chunk=on_chunk)
 
     def _folder(self, base_sha256: str, version: str) -> str:
-        return f"{self._root}{base_sha256[:12]}/{version}/"
+        return f"{self._root}{base_name(base_sha256)}/{version}/"
 
     def _pointer_key(self, base_sha256: str) -> str:
-        return f"{self._root}{base_sha256[:12]}/active.json"
+        return f"{self._root}{base_name(base_sha256)}/active.json"
+
+
+def base_name(base_sha256: str) -> str:
+    """Of its folder."""
+    return base_sha256[:12]
+
+
+def never_moved() -> Pointer:
+    """Before anything was ever activated."""
+    return Pointer(generation=0, version=None, updated_at=datetime.fromtimestamp(0, UTC))
+
+
+def _place(pointer: Pointer) -> tuple[int, datetime]:
+    """One that was deleted and set again counts from 1 again, at another time."""
+    return pointer.generation, pointer.updated_at
 
 
 def _stop_before(now: Pointer) -> Stop:

@@ -2,6 +2,7 @@
 
     <prefix>training/<job>/asked.json      the job, as it was sent
     <prefix>training/<job>/decision.json   train, publish or cancel
+    <prefix>training/<job>/start.json      which adapters were in use when it was begun first
     <prefix>training/<job>/progress.json   how far it is; written over and over
     <prefix>training/<job>.json            how it ended; written once
 
@@ -15,10 +16,12 @@ from typing import Literal
 from shared.bucket.keys import training_folder, training_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
+from shared.bucket.swaps import swaps
 from shared.errors import Cancelled, Conflict, Missing, Reject
 from shared.messages import (
     M,
     Message,
+    Pointer,
     TrainAsked,
     TrainDecision,
     TrainJob,
@@ -27,6 +30,15 @@ from shared.messages import (
 )
 
 Decision = Literal["train", "publish", "cancel"]
+
+
+class TrainStart(Message):
+    """What a training job found, whoever goes on with it. Written once."""
+
+    v: int = 1
+    in_use: dict[str, Pointer]
+    """Start of the base model's digest -> the pointer then, without its history."""
+    at: datetime
 
 
 class TrainingRecords:
@@ -42,6 +54,32 @@ class TrainingRecords:
     def asked(self, job_id: str) -> TrainAsked | None:
         """None: an older Jamak sent it."""
         return self._get(TrainAsked, job_id, "asked")
+
+    def started(self, job_id: str, look: Callable[[], dict[str, Pointer]]) -> dict[str, Pointer]:
+        """Which adapters were in use when the job was begun first.
+
+        Args:
+            look: which are; only asked if nobody has begun it before.
+        """
+        key = self._key(job_id, "start")
+        found = self._get(TrainStart, job_id, "start")
+        if found is not None:
+            return found.in_use
+        in_use = {
+            base: pointer.model_copy(update={"history": ()}) for base, pointer in look().items()
+        }
+        start = TrainStart(in_use=in_use, at=datetime.now(UTC))
+        try:
+            self._store.put(
+                self._bucket,
+                key,
+                start.model_dump_json(indent=2).encode(),
+                content_type="application/json",
+                if_none_match=True,
+            )
+        except Conflict:
+            return read(self._store, TrainStart, self._bucket, key).in_use
+        return in_use
 
     def tell(self, progress: TrainProgress) -> None:
         self._put(progress.job_id, "progress", progress)
@@ -109,16 +147,13 @@ class TrainingRecords:
 
     def ids(self) -> Iterator[tuple[str, bool]]:
         """Each job, and whether it has ended, by name: the newest last."""
-        folder, last, ended = training_folder(self._prefix), "", False
-        # `.` comes before `/`: how a job ended comes before the rest of it.
+        folder, ended = training_folder(self._prefix), dict[str, bool]()
         for item in self._store.list(self._bucket, folder):
             name, slash, _ = item.key.removeprefix(folder).partition("/")
             job_id = name if slash else name.removesuffix(".json")
-            if last and job_id != last:
-                yield last, ended
-            last, ended = job_id, not slash or (ended and job_id == last)
-        if last:
-            yield last, ended
+            ended[job_id] = ended.get(job_id, False) or not slash
+        # Not every store lists in the order of the names.
+        yield from sorted(ended.items())
 
     def _decide(
         self,
@@ -128,7 +163,7 @@ class TrainingRecords:
         check: Callable[[], None] = lambda: None,
     ) -> Decision:
         """What is decided afterwards: `wanted`, unless somebody decided otherwise before."""
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._key(job_id, 'decision')}"):
             decision, etag = self._decision(job_id)
             # Whoever gets the job after this writes, and then what was read here is outdated.
             check()
@@ -139,6 +174,7 @@ class TrainingRecords:
             except Conflict:
                 continue  # somebody else decided: see how
             return wanted
+        raise AssertionError("the last swap returns or raises")
 
     def _decision(self, job_id: str) -> tuple[Decision, str | None]:
         key = self._key(job_id, "decision")

@@ -20,6 +20,7 @@ from shared.broker.apps import leased_queues
 from shared.broker.connections import Reach
 from shared.broker.credentials import IamTokens, provider_of
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_trainer
 from shared.errors import BrokerRefuses, BrokerUnavailable, ConfigError
 from shared.settings import Settings
 from tests.captioner import Captioner
@@ -75,7 +76,7 @@ def test_connections_stay_when_the_credentials_change(
     """Before the server cuts them: the old user is gone, and none of them was opened again."""
     monkeypatch.setattr(connections, "SHOW_AGAIN_S", 0.05)
     queues = LeasedQueues(rotated.url, "jamak:", 30, Reach(credentials=PROVIDER))
-    queues.prove()
+    prove_trainer(queues)
 
     def seen() -> dict[str, str]:
         queues.put("q", ["m"])
@@ -131,13 +132,13 @@ def test_a_provider_that_fails_is_told(rotated: Rotated) -> None:
     rotated.file.unlink()
     queues = LeasedQueues(rotated.url, "jamak:", 30, Reach(credentials=PROVIDER))
     with pytest.raises(BrokerUnavailable, match="no credentials") as caught:
-        queues.prove()  # at its start a worker waits for it
+        prove_trainer(queues)  # at its start a worker waits for it
     assert "JAMAK_REDIS_CREDENTIALS" in caught.value.cure
     rotated.file.write_text("first wrong")
     with pytest.raises(BrokerRefuses, match="not with this password"):
-        queues.prove()
+        prove_trainer(queues)
     rotated.file.write_text("first 1")
-    queues.prove()
+    prove_trainer(queues)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A Redis as production has it: TLS, and one ACL user for each role, as infra/redis has them."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,18 @@ from producer.jobs.fleet import fleet_reading
 from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.training import Training, new_job_id
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+from shared.broker.proofs import (
+    CAPTIONER,
+    PRODUCER,
+    READER,
+    TRAINER,
+    commands_of,
+    prove_broker,
+    prove_captioner,
+    prove_producer,
+    prove_reader,
+    prove_trainer,
+)
 from shared.errors import BrokerRefuses
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
@@ -197,16 +210,50 @@ def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
 
 
 def test_a_command_that_a_worker_lacks_is_named_before_it_takes_anything(secure: World) -> None:
-    queues = leased_queues(secure.settings, caption_prefix(secure.settings))
-    queues.prove(notes=True)
+    prove_captioner(leased_queues(secure.settings, caption_prefix(secure.settings)))
     trainer = as_role(secure, "trainer")  # it counts no lines, and may not
-    leased_queues(trainer.settings, train_prefix(trainer.settings)).prove()
-    # Redis before 7.2 does not say which command of a script it was.
-    old = queues.redis.info("server")["redis_version"] < "7.2"
-    named = "the script can't run this command" if old else "getbit"
-    with pytest.raises(BrokerRefuses, match=named) as caught:
-        leased_queues(trainer.settings, train_prefix(trainer.settings)).prove(notes=True)
+    queues = leased_queues(trainer.settings, train_prefix(trainer.settings))
+    prove_trainer(queues)
+    with pytest.raises(BrokerRefuses, match="run expire, getbit, sadd, setbit, smembers") as caught:
+        prove_captioner(queues)
+    assert "+expire +getbit" in caught.value.cure
     assert "users.acl" in caught.value.cure
+    with pytest.raises(BrokerRefuses, match="keys that begin with jamak:"):
+        prove_trainer(leased_queues(trainer.settings, caption_prefix(trainer.settings)))
+
+
+def test_a_command_that_a_sender_lacks_is_named_before_it_sends_anything(secure: World) -> None:
+    producer = as_role(secure, "producer")
+    prove_broker(leased_queues(producer.settings, caption_prefix(producer.settings)))
+    reader = as_role(secure, "autoscaler")
+    queues = leased_queues(reader.settings, caption_prefix(reader.settings))
+    prove_reader(queues)
+    with pytest.raises(BrokerRefuses, match=r"run expire, .*, script\|load, set"):
+        prove_producer(queues)
+    for verb in (
+        ("enqueue", f"s3://{secure.videos}/"),
+        ("backlog", "start", "mine", f"s3://{secure.videos}/"),
+        ("reconcile", f"s3://{secure.videos}/"),
+        ("failures", "redrive", "--go"),
+    ):
+        assert "Grant it +expire" in jamak(reader, *verb, code=78).stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_user_has_what_its_role_needs(role: str) -> None:
+    sends = {"producer": PRODUCER, "operator": PRODUCER}
+    needed = {**sends, "worker": CAPTIONER, "trainer": TRAINER, "autoscaler": READER}
+    (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
+    granted = {word[1:] for word in line.split() if word.startswith("+")}
+    assert commands_of(needed[role]) <= granted
+
+
+def test_each_command_of_a_script_is_tried_at_the_start() -> None:
+    scripts = (ROOT / "shared/broker/lua").glob("*.lua")
+    called = {
+        name.lower() for file in scripts for name in re.findall(r"call\('(\w+)'", file.read_text())
+    }
+    assert called <= commands_of(CAPTIONER) | commands_of(PRODUCER)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:

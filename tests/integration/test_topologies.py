@@ -14,6 +14,7 @@ from producer.verbs.captions import status
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
 from shared.broker.connections import Reach
 from shared.broker.leased_queues import Delivery, LeasedQueues
+from shared.broker.proofs import prove_captioner, prove_producer, prove_trainer
 from shared.errors import BrokerRefuses, BrokerUnavailable
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
@@ -89,8 +90,8 @@ def test_training_has_a_tag_of_its_own(three: Cluster, world: World) -> None:
     settings = replace(world, redis_url=three.url(), redis_prefix="jamak").settings
     assert caption_prefix(settings) == "{jamak}:"
     training = leased_queues(settings, train_prefix(settings))
-    training.prove(notes=True)
-    training.prove_sending()
+    prove_captioner(training)
+    prove_producer(training)
     assert training.put("train", ["m"]) == 1
     assert three.owner("{jamak-train}:").client.llen("{jamak-train}:train") == 1
 
@@ -130,21 +131,25 @@ def taken(queues: LeasedQueues) -> bytes:
 def test_who_speaks_to_a_cluster_as_to_one_server_hears_how_to(three: Cluster) -> None:
     stranger = next(node for node in three.nodes if node is not three.owner("jamak:"))
     with pytest.raises(BrokerRefuses, match="is a cluster") as caught:
-        LeasedQueues(f"redis://:{PASSWORD}@127.0.0.1:{stranger.port}/0", "jamak:", 30).prove()
+        prove_trainer(
+            LeasedQueues(f"redis://:{PASSWORD}@127.0.0.1:{stranger.port}/0", "jamak:", 30)
+        )
     assert "redis+cluster://" in caught.value.cure
     with pytest.raises(BrokerRefuses, match="not with this password"):
-        LeasedQueues(three.url(":wrong"), "{jamak}:", 30).prove()
+        prove_trainer(LeasedQueues(three.url(":wrong"), "{jamak}:", 30))
 
 
 def test_one_server_is_no_cluster(redis_url: str) -> None:
     with pytest.raises(BrokerRefuses, match="is no cluster") as caught:
-        LeasedQueues(redis_url.replace("redis://", "redis+cluster://"), "{jamak}:", 30).prove()
+        prove_trainer(
+            LeasedQueues(redis_url.replace("redis://", "redis+cluster://"), "{jamak}:", 30)
+        )
     assert "redis://" in caught.value.cure
 
 
 def test_after_a_failover_the_new_primary_is_found(trio: Sentinels) -> None:
     queues = LeasedQueues(trio.url(), "failover:", 30, REACH)
-    queues.prove(notes=True)
+    prove_captioner(queues)
     before = trio.named()
     queues.put("q", ["1", "2"])
     held = queues.take(queues.new_lease(), ["q"])
@@ -171,7 +176,7 @@ def test_what_the_sentinels_refuse_is_told_from_what_redis_refuses(trio: Sentine
         (trio.url(":wrong"), REACH, "not with this password", "JAMAK_REDIS_URL"),
     ):
         with pytest.raises(BrokerRefuses, match=said) as caught:
-            LeasedQueues(url, "jamak:", 30, reach).prove()
+            prove_trainer(LeasedQueues(url, "jamak:", 30, reach))
         assert cure in caught.value.cure
         assert PASSWORD not in f"{caught.value} {caught.value.cure}"
 
@@ -202,15 +207,15 @@ def test_a_cluster_over_tls_with_users(tmp_path: Path) -> None:
                 pytest.skip("Redis before 7 announces another port only from its start on")
             url = f"rediss+cluster://jamak-worker:change-me-worker@127.0.0.1:{named}"
             queues = LeasedQueues(url, "{jamak}:", 30, Reach(certificate))
-            queues.prove(notes=True)
+            prove_captioner(queues)
             connection = queues.redis.connection_pool.get_connection()
             assert connection.port == found
             users = {client["user"] for client in node.client.client_list()}
             assert users == {"default", "jamak-worker"}
             with pytest.raises(BrokerRefuses, match="not trusted"):
-                LeasedQueues(url, "{jamak}:", 30).prove()
+                prove_trainer(LeasedQueues(url, "{jamak}:", 30))
             with pytest.raises(BrokerRefuses, match="permission"):
-                LeasedQueues(url, "{other}:", 30, Reach(certificate)).prove()
+                prove_trainer(LeasedQueues(url, "{other}:", 30, Reach(certificate)))
 
 
 def test_sentinels_over_tls_with_users_of_their_own(tmp_path: Path) -> None:
@@ -242,10 +247,10 @@ def test_sentinels_over_tls_with_users_of_their_own(tmp_path: Path) -> None:
                     url = f"rediss+sentinel://jamak-worker:change-me-worker@127.0.0.1:{watched}"
                     reach = Reach(certificate, NAME, "jamak", "its-own")
                     queues = LeasedQueues(url, "jamak:", 30, reach)
-                    queues.prove(notes=True)
+                    prove_captioner(queues)
                     assert queues.redis.connection_pool.get_connection().port == port
                     with pytest.raises(BrokerRefuses, match="not trusted"):
-                        LeasedQueues(url, "jamak:", 30, replace(reach, ca_file=None)).prove()
+                        prove_trainer(LeasedQueues(url, "jamak:", 30, replace(reach, ca_file=None)))
             finally:
                 sentinel.stop()
     finally:
