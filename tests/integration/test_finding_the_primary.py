@@ -68,4 +68,4 @@ def test_what_a_script_met_is_told_as_older_servers_tell_it(
 def test_a_cluster_that_nobody_speaks_for_is_waited_for() -> None:
     queues = LeasedQueues("redis+cluster://127.0.0.1:1,127.0.0.1:2", "{jamak}:", 30, Reach())
     with pytest.raises(BrokerUnavailable, match="refused"):
-        queues.prove()
+        queues.prove_answer()
