@@ -28,6 +28,8 @@ BEATS_PER_TIMEOUT = 4
 LOOK_AGAIN_S = 0.2
 """While Redis is away."""
 LONGEST_FLUSH_S = 2.0
+FEWER_S = 600.0
+"""For so long a machine that was too small for its jobs takes fewer of them at once."""
 
 log = telemetry.get_logger("jamak.leases")
 
@@ -116,7 +118,8 @@ class Leases:
         self._taking = True
         self.pauses = Pauses(self._look_again)
         """While any of them holds, nothing is taken."""
-        self.machine = Machine(self.pauses)
+        self.machine = Machine(self.pauses, self.take_fewer)
+        self._fewer, self._fewer_until = slots, 0.0
         self.outages: Outages | None = None
         """Of the store of this worker, once it has one."""
         self._asking = threading.Lock()
@@ -187,8 +190,23 @@ class Leases:
     def _room(self) -> bool:
         in_hand = self._in_hand.values()
         alone = any(lease.delivery.alone for lease in in_hand)
-        free = len(in_hand) < self.slots and not alone
+        free = len(in_hand) < self.at_once and not alone
         return self._taking and free and not self.pauses
+
+    @property
+    def at_once(self) -> int:
+        """How many messages may be in hand now."""
+        return self._fewer if time.monotonic() < self._fewer_until else self.slots
+
+    def take_fewer(self) -> bool:
+        """One fewer at once than now, for a while; False: there is one alone."""
+        with self._changed:
+            if len(self._in_hand) < 2:
+                return False
+            self._fewer = len(self._in_hand) - 1
+            self._fewer_until = time.monotonic() + FEWER_S
+        log.warning("takes fewer at once", at_once=self._fewer, seconds=FEWER_S)
+        return True
 
     def _look_again(self) -> None:
         with self._changed:
@@ -200,7 +218,7 @@ class Leases:
 
     @property
     def free(self) -> int:
-        return self.slots - len(self._in_hand) if self._room() else 0
+        return self.at_once - len(self._in_hand) if self._room() else 0
 
     @property
     def busy_s(self) -> float:
