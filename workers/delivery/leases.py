@@ -16,6 +16,7 @@ from shared import telemetry
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
+from shared.broker.refusals import passes
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
 from workers.delivery.machine import Machine
@@ -124,6 +125,8 @@ class Leases:
         """Of the store of this worker, once it has one."""
         self._asking = threading.Lock()
         """While an answer may bring a message."""
+        self._unanswered = False
+        """What became of the last take is not known."""
         self._outbox = Outbox(queues)
         self.ended = 0
         """Messages that were settled here for good."""
@@ -142,6 +145,9 @@ class Leases:
         self.asked_at = time.monotonic()
         self._order = self._order or QueueOrder(queues)
         if not self._has_room(timeout_s):
+            return None
+        if self._unanswered:
+            self._stopping.wait(LOOK_AGAIN_S)
             return None
         try:
             delivery = self._take(self._order)
@@ -170,8 +176,10 @@ class Leases:
                 lease, turn.queues, in_flight=len(self._in_hand), passed_over=turn.passed_over
             )
         except redis.RedisError:
-            # The message may be ours without our knowing: then give it back as it was.
-            self._outbox.tell(lambda: self.queues.release(lease, None))
+            # The message may be ours without our knowing, or may become so: then it is given back
+            # as it was. Until that is heard nothing else is taken, so there is never more of it.
+            self._unanswered = True
+            self._outbox.tell(lambda: self._untake(lease))
             raise
         if delivery is None:
             return None
@@ -182,6 +190,15 @@ class Leases:
                 self._busy_since = self.received_at
             self._in_hand[delivery.lease] = Lease(delivery, self.queues)
         return delivery
+
+    def _untake(self, lease: str) -> None:
+        try:
+            self.queues.untake(lease)
+        except redis.RedisError as error:
+            if isinstance(error, redis.ResponseError) and not passes(error):
+                self._unanswered = False  # it is given up
+            raise
+        self._unanswered = False
 
     def _has_room(self, timeout_s: float) -> bool:
         with self._changed:
