@@ -39,7 +39,7 @@ class Reconciled:
     enqueued: int = 0
     """Of the missing ones; none of a backlog that is paused or cancelled."""
     rendered: int = 0
-    """Views that were missing."""
+    """Videos whose views were missing, or showed another content."""
     unread: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
 
@@ -144,8 +144,7 @@ class Reconciler:
             return
         try:
             caption = self._records.find(job)
-            if caption:
-                self._records.render(caption)
+            if caption and self._records.render(caption):
                 self.told.rendered += 1
         except (Reject, NewerObject) as error:
             self.told.unread.append(f"{job.video.uri}: {error}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from producer.jobs.listed import present
 from shared.broker.backlog_progress import DONE, FAILED
-from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.keys import earlier_record_key, failure_key, record_key, view_key
 from shared.bucket.records import VIEWS, Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
@@ -31,7 +31,7 @@ class Examined:
     missing: list[int] = field(default_factory=list)
     """Neither."""
     unrendered: list[int] = field(default_factory=list)
-    """Done, but a view is not there, or it shows another content of the video."""
+    """Done, but a view is not there, or it shows another content than the bucket holds now."""
 
     def outcomes(self, start: int) -> dict[str, list[int]]:
         """For BacklogProgress, the first video being line `start`."""
@@ -56,6 +56,8 @@ def examine(
     etags: dict[str, str] = {}
     found.done = _present(store, settings, jobs, everything, "records", record_key, etags)
     rest = [i for i in everything if i not in found.done]
+    found.done |= _done_earlier(Records(store, settings), settings, jobs, rest)
+    rest = [i for i in rest if i not in found.done]
     failed = _present(store, settings, jobs, rest, "failures", failure_key)
     for i, reason in _reasons(Records(store, settings), jobs, sorted(failed)):
         found.failed[reason].add(i)
@@ -68,6 +70,22 @@ def examine(
         shown -= _of_other_content(store, settings, jobs, sorted(shown), etags)
         found.unrendered = sorted(found.done - shown)
     return found
+
+
+def _done_earlier(
+    records: Records, settings: Settings, jobs: Sequence[CaptionJob], indexes: Sequence[int]
+) -> set[int]:
+    """Those whose record lies where an older Jamak wrote it. They are few: their names are long."""
+
+    def may_be(i: int) -> bool:
+        video = jobs[i].video
+        prefix = settings.output_of(video.bucket, video.key).prefix
+        return earlier_record_key(prefix, jobs[i]) is not None
+
+    few = [i for i in indexes if may_be(i)]
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="records") as pool:
+        there = pool.map(lambda i: records.exists(jobs[i]), few)
+        return {i for i, is_there in zip(few, there, strict=True) if is_there}
 
 
 def _present(
@@ -100,16 +118,20 @@ def _of_other_content(
     indexes: Sequence[int],
     etags: dict[str, str],
 ) -> set[int]:
-    """Those whose view shows another content of the video than the job's. A view that has the ETag
-    of the record is the same text, mostly; only another one is read."""
+    """Those whose view shows another content of the video than the job's, which is the one that
+    lies in the bucket now. A view that has the ETag of the record is the same text, mostly; only
+    another one is read."""
     records, view = Records(store, settings), _view(".json")
 
     def differs(i: int) -> bool:
         video = jobs[i].video
         try:
-            return records.show(video.bucket, video.key).video.etag != video.etag
+            shown = records.show(video.bucket, video.key).video
         except (*UNREADABLE, Missing):
             return False
+        if shown.etag == video.etag:
+            return False
+        return not video.in_bucket or records.current_etag(video) == video.etag
 
     def is_same_text(i: int) -> bool:
         video = jobs[i].video

@@ -40,6 +40,13 @@ def record_key(prefix: str, job: CaptionJob) -> str:
     return _bounded(*_record_parts(prefix, "records", job))
 
 
+def earlier_record_key(prefix: str, job: CaptionJob) -> str | None:
+    """Where a Jamak that hashed no name for the length of one segment wrote the record; None: there
+    where it lies now."""
+    now, plain = record_key(prefix, job), "".join(_record_parts(prefix, "records", job))
+    return None if plain == now or len(plain.encode()) > MAX_KEY_BYTES else plain
+
+
 def failure_key(prefix: str, job: CaptionJob) -> str:
     return _bounded(*_record_parts(prefix, "failures", job))
 

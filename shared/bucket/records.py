@@ -7,12 +7,20 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from shared.bucket.formats import to_json, to_srt, to_vtt
-from shared.bucket.keys import failure_key, record_key, view_key
+from shared.bucket.keys import earlier_record_key, failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
 from shared.bucket.swaps import swaps
-from shared.errors import Conflict, DamagedObject, Forbidden, Missing, NewerObject, NoSuchBucket
-from shared.messages import Caption, CaptionJob, Failure
+from shared.errors import (
+    Conflict,
+    DamagedObject,
+    Missing,
+    NewerObject,
+    NoSuchBucket,
+    Reject,
+    StoreRefuses,
+)
+from shared.messages import Caption, CaptionJob, Failure, Video
 from shared.settings import Settings
 
 JSON_TYPE = "application/json; charset=utf-8"
@@ -39,11 +47,24 @@ class Records:
         try:
             return read(self._store, Caption, bucket, record_key(prefix, job))
         except Missing:
+            pass
+        earlier = earlier_record_key(prefix, job)
+        if earlier is None:
+            return None
+        try:
+            return read(self._store, Caption, bucket, earlier)
+        except (Missing, StoreRefuses):  # some take no names of that length
             return None
 
     def exists(self, job: CaptionJob) -> bool:
         bucket, prefix = self._output(job)
-        return self._store.exists(bucket, record_key(prefix, job))
+        if self._store.exists(bucket, record_key(prefix, job)):
+            return True
+        earlier = earlier_record_key(prefix, job)
+        try:
+            return earlier is not None and self._store.exists(bucket, earlier)
+        except StoreRefuses:
+            return False
 
     def find_failure(self, job: CaptionJob) -> Failure | None:
         bucket, prefix = self._output(job)
@@ -95,12 +116,15 @@ class Records:
         except Missing:
             return False
 
-    def render(self, caption: Caption) -> None:
+    def render(self, caption: Caption) -> bool:
         """Bring the views up to this caption, unless they show a newer one: then bring the others
         up to that. Whoever rendered them may have died, or have been overtaken, in between.
 
         The JSON view goes last: it says which caption the others were rendered from. One that
         cannot be read is written anew; one that a newer Jamak wrote stays.
+
+        Returns:
+            Whether anything was written.
 
         Raises:
             NewerObject: ours now lie over views of a newer Jamak, which has to write them again.
@@ -121,10 +145,9 @@ class Records:
             except NewerObject:
                 if wrote:
                     raise
-                return
+                return False
             if shown is not None and self._is_newer(shown, caption):
-                self._render_others(shown, where_they_differ=True)
-                return
+                return self._render_others(shown, where_they_differ=True) or wrote
             self._render_others(caption)
             wrote = True
             try:
@@ -138,23 +161,29 @@ class Records:
                 )
             except Conflict:
                 continue  # another caption of this key was rendered meanwhile: look again
-            return
+            return True
+        raise AssertionError("the last swap returns or raises")
 
     def _is_newer(self, shown: Caption, caption: Caption) -> bool:
         """Of two contents of a key the one that the bucket holds now is newer, whatever the dates
         say: the older one may have come back."""
         ours, theirs = caption.video, shown.video
         if ours.etag != theirs.etag and ours.in_bucket:
-            try:
-                current = self._store.head(ours.bucket, ours.key).etag
-            except (Missing, NoSuchBucket, Forbidden):
-                current = ""
+            current = self.current_etag(ours)
             if current in (ours.etag, theirs.etag):
                 return current == theirs.etag
         return _order(shown) > _order(caption)
 
-    def _render_others(self, caption: Caption, *, where_they_differ: bool = False) -> None:
-        video = caption.video
+    def current_etag(self, video: Video) -> str | None:
+        """Of what lies in the bucket under its key now; None: nothing that can be looked at."""
+        try:
+            return self._store.head(video.bucket, video.key).etag
+        except (Reject, NoSuchBucket):
+            return None
+
+    def _render_others(self, caption: Caption, *, where_they_differ: bool = False) -> bool:
+        """Whether anything was written."""
+        wrote, video = False, caption.video
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         for ending, (content_type, render) in VIEWS.items():
             if ending == ".json":
@@ -163,6 +192,8 @@ class Records:
             if where_they_differ and self._is(bucket, key, body):
                 continue
             self._store.put(bucket, key, body, content_type=content_type)
+            wrote = True
+        return wrote
 
     def _is(self, bucket: str, key: str, body: bytes) -> bool:
         try:

@@ -19,8 +19,8 @@ from shared.broker.leased_queues import History
 from shared.bucket.keys import failure_key, view_key
 from shared.bucket.records import VIEWS, Records
 from shared.bucket.registry import ADAPTER_FILES, Registry
-from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, JamakError, KillsWorkers, StoreUnavailable
+from shared.bucket.storage import ObjectInfo, ObjectStore
+from shared.errors import BadAdapter, Encrypted, JamakError, KillsWorkers, StoreUnavailable
 from shared.messages import CaptionJob, ModelIdentity, Pointer, Video
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
@@ -165,6 +165,27 @@ def test_views_show_what_the_bucket_holds_now(world: World, tmp_path: Path) -> N
     assert (told.done, told.rendered, told.missing) == (1, 1, 0)
     assert records.show(world.videos, key).video.etag == a.video.etag
     assert reconciler.videos([again], world.recipe, "t4", "caption.t4").rendered == 1  # no more
+    # B has its caption and is not to be shown: nothing is rendered, and none is counted.
+    replaced = Reconciler(world.settings, world.store, world.queues, lambda queue: 100)
+    told = replaced.videos([b.video], world.recipe, "t4", "caption.t4")
+    assert (told.done, told.rendered) == (1, 0)
+
+
+def test_a_video_that_cannot_be_looked_at_any_more_keeps_no_views_back(
+    world: World, job: CaptionJob
+) -> None:
+    """Somebody encrypted or archived what lies under its key; its caption is written already."""
+    newer = job.model_copy(update={"video": job.video.model_copy(update={"etag": "1" * 32})})
+    Records(world.store, world.settings).render(caption_of(newer))
+
+    class Refusing(ObjectStore):
+        def head(self, bucket: str, key: str, **pin: Any) -> ObjectInfo:
+            raise Encrypted("with a key that only its owner has")
+
+    later = caption_of(job).model_copy(update={"created_at": datetime(2099, 1, 1, tzinfo=UTC)})
+    records = Records(Refusing(), world.settings)
+    assert records.render(later)
+    assert records.show(world.videos, job.video.key).video == job.video
 
 
 def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:

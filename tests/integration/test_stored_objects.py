@@ -24,6 +24,7 @@ from producer.verbs.captions import status
 from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.broker.backlog_progress import fed_of
+from shared.bucket.formats import to_json
 from shared.bucket.keys import failure_key, part_key, record_key, training_folder, view_key
 from shared.bucket.records import VIEWS, Records
 from shared.bucket.registry import ADAPTER_FILES
@@ -73,6 +74,28 @@ def newer_than(caption: Caption) -> Caption:
     """As the next version writes it."""
     told = caption.model_dump() | {"v": 3, "jamak": "99.0"}
     return next_of(Caption)(**told)  # type: ignore[return-value]
+
+
+# From before
+
+
+def test_a_record_with_a_long_name_stays_where_an_older_jamak_wrote_it(
+    place: World, decoders: DecoderPool
+) -> None:
+    """It did not hash names for the length of one segment, as AWS does not mind it."""
+    job, absent = job_of(place, f"{'가' * 83}.mp4"), job_of(place, f"{'나' * 83}.mp4")
+    folder = f"{place.prefix}records/{place.videos}/{job.recipe.id}/"
+    place.store.put(
+        place.output, f"{folder}{job.video.key}.{job.video.video8}.json", to_json(caption_of(job))
+    )
+    records = Records(place.store, place.settings)
+    assert (records.exists(job), records.exists(absent)) == (True, False)
+    videos = [job.video, absent.video]
+    found = examine(place.store, place.settings, place.recipe, videos, views=True)
+    assert (found.done, found.missing, found.unrendered) == ({0}, [1], [0])
+    assert work_with(place, Silent(), decoders).run(job, taken(place, job)) == "duplicate"
+    assert records.show(place.videos, job.video.key).video == job.video
+    assert not place.store.exists(place.output, record_key(place.prefix, job))
 
 
 # On its way
