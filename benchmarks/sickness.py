@@ -26,11 +26,12 @@ from rich.table import Table
 from benchmarks.programs import begin, parser_of
 from benchmarks.sickness_cases import CASES, Case, Planted
 from benchmarks.sickness_fleet import Fleet
+from benchmarks.sickness_peer_fleet import PeerFleet
 
 JOBS = 2000
 WORKERS = 3
 QUICK = ("redis-read-only",)
-QUICK_JOBS = 12
+QUICK_JOBS, QUICK_HOLD_S = 8, 1.5
 HEALED_S = 30.0
 """After the cause has ended everybody works again."""
 STILL_S = 60.0
@@ -55,7 +56,7 @@ class Report:
     """Processes that ended, with their codes; they were started again."""
 
 
-def endure(fleet: Fleet, one: Case, jobs: int) -> Report:
+def endure(fleet: Fleet, one: Case, jobs: int, hold_s: float = 0) -> Report:
     """One case, from the first of its jobs to the last."""
     report = Report(one.name)
     exits = {name: len(member.exits) for name, member in fleet.members.items()}
@@ -67,7 +68,7 @@ def endure(fleet: Fleet, one: Case, jobs: int) -> Report:
     cause = one.begin(fleet)
     planted: Planted | None = next(cause)
     expected += fleet.upload(one.name, range(part, 2 * part))
-    fleet.wait(lambda: False, one.hold_s)
+    fleet.wait(lambda: False, hold_s or one.hold_s)
     with suppress(StopIteration):
         next(cause)
     ended = time.monotonic()
@@ -131,8 +132,11 @@ def silent(fleet: Fleet, name: str, before: dict[str, tuple[int, float]]) -> lis
     return mute + [member.name for member in waiting]
 
 
-def table(reports: list[Report]) -> Table:
-    grid = Table("case", "lost", "twice", "healthy failed", "silent", "recovered, s", "ended")
+def table(title: str, reports: list[Report]) -> Table:
+    grid = Table(title=title)
+    heads = ("case", "lost", "twice", "healthy failed", "silent", "recovered, s", "ended")
+    for head in heads:
+        grid.add_column(head)
     for one in reports:
         ended = Counter(code for codes in one.exits.values() for code in codes)
         grid.add_row(
@@ -154,20 +158,33 @@ def main() -> None:
     wanted = QUICK if arguments.quick else arguments.only or names
     chosen = [one for one in CASES if one.name in wanted]
     jobs = QUICK_JOBS if arguments.quick else max(arguments.jobs // len(CASES), AFTER)
-    reports = []
+    reports, stock = [], []
     with (
         tempfile.TemporaryDirectory(prefix="jamak-sickness-") as name,
         Bars(console=Console(stderr=True)) as bars,
     ):
+        folder = arguments.keep or Path(name)
         bar = bars.add_task("sicknesses", total=len(chosen))
-        with Fleet(arguments.keep or Path(name), 1 if arguments.quick else WORKERS) as fleet:
+        size = (1, ("listener",)) if arguments.quick else (WORKERS,)
+        with Fleet(folder, *size) as fleet:
             for one in chosen:
                 bars.update(bar, description=one.name.replace("-", " "))
-                reports.append(endure(fleet, one, jobs))
+                reports.append(endure(fleet, one, jobs, QUICK_HOLD_S if arguments.quick else 0))
                 bars.advance(bar)
-    Console(file=sys.stdout).print(table(reports))
+        theirs = [] if arguments.quick else [one for one in chosen if one.stock]
+        bar = bars.add_task("stock Celery", total=len(theirs))
+        for one in theirs:
+            # A fleet of its own for each: one that no longer works would spoil the next case.
+            with PeerFleet(folder / f"stock-{one.name}", WORKERS) as fleet:
+                stock.append(endure(fleet, one, jobs))
+            bars.advance(bar)
+    console = Console(file=sys.stdout)
+    console.print(table("Jamak", reports))
+    if stock:
+        console.print(table("stock Celery", stock))
     if arguments.json:
-        print(json.dumps({"cases": [asdict(one) for one in reports]}))
+        found = {"cases": reports, "stock": stock}
+        print(json.dumps({name: [asdict(one) for one in some] for name, some in found.items()}))
 
 
 if __name__ == "__main__":

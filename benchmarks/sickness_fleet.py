@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,10 +110,16 @@ class Outcome:
 class Fleet:
     """`with Fleet(folder, captioners=3) as fleet:`"""
 
-    def __init__(self, folder: Path, captioners: int) -> None:
-        self.folder, self._captioners = folder, captioners
+    def __init__(
+        self,
+        folder: Path,
+        captioners: int,
+        others: Sequence[str] = ("listener", "feeder", "trainer"),
+    ) -> None:
+        self.folder, self._captioners, self._others = folder, captioners, others
         self.members: dict[str, Member] = {}
         self._films: list[bytes] = []
+        self._before: list[RedisServer] = []
 
     def __enter__(self) -> "Fleet":
         self.s3: S3Server = start_s3(self.folder / "s3")
@@ -138,7 +144,8 @@ class Fleet:
         stop([member.process for member in self.members.values()])
         self.redis_front.close()
         self.s3_front.close()
-        self.redis.stop()
+        for server in (self.redis, *self._before):
+            server.stop()
         self.s3.stop()
 
     # Who is in it.
@@ -194,9 +201,9 @@ class Fleet:
             "JAMAK_DRAIN_S": "3",
         }
 
-    def _start(self) -> None:
+    def _environ(self) -> dict[str, str]:
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("JAMAK_", "AWS_"))}
-        base = {
+        return {
             **ours,
             **self.env(),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
@@ -205,10 +212,11 @@ class Fleet:
             "OMP_WAIT_POLICY": "PASSIVE",
             "HF_HUB_OFFLINE": "1",
         }
-        names = ["listener", "feeder", "trainer"]
-        names += [f"captioner-{i + 1}" for i in range(self._captioners)]
+
+    def _start(self) -> None:
+        names = [*self._others, *(f"captioner-{i + 1}" for i in range(self._captioners))]
         for name in names:
-            self.members[name] = self._member(name, base)
+            self.members[name] = self._member(name, self._environ())
         self.settings = Settings(
             redis_url=SecretStr(self.redis.url),
             output=f"s3://{OUTPUT_BUCKET}/",
@@ -220,11 +228,14 @@ class Fleet:
         self.recipe = recipe_of(self.settings)
         os.environ.update(self.s3.env)
         self.store = ObjectStore()
+        self._make_films()
+        for member in self.members.values():
+            member.process.wait_until(lambda one=member: one.ready, START_S)  # type: ignore[misc]
+
+    def _make_films(self) -> None:
         for seed in range(4):
             path = film(TAKE.scene, Clip(seed, duration_s=1.0), self.folder / f"film-{seed}")
             self._films.append(path.read_bytes())
-        for member in self.members.values():
-            member.process.wait_until(lambda one=member: one.ready, START_S)  # type: ignore[misc]
 
     def _member(self, name: str, base: dict[str, str]) -> Member:
         port, scratch = free_port(), self.folder / "scratch" / name
@@ -263,7 +274,9 @@ class Fleet:
         return keys
 
     def backlog(self, case: str, count: int) -> list[str]:
-        """Of so many videos, as a scan leaves it; their keys."""
+        """Of so many videos, as a scan leaves it; their keys. None where nobody feeds it."""
+        if "feeder" not in self._others:
+            return []
         keys = self.upload(f"{case}-backlog", range(count), ARCHIVE_BUCKET)
         videos = []
         for key in keys:
@@ -382,10 +395,12 @@ class Fleet:
 
     def swap_redis(self, server: RedisServer) -> None:
         """This one is the fleet's from now on; connections to the one before stay open."""
+        self._before.append(self.redis)
         self.redis, self.admin = server, self.client_of(server)
         self.redis_front.target = server.port
-        self.settings = self.settings.model_copy(update={"redis_url": SecretStr(server.url)})
-        self.queues = leased_queues(self.settings, caption_prefix(self.settings))
+        if hasattr(self, "queues"):
+            self.settings = self.settings.model_copy(update={"redis_url": SecretStr(server.url)})
+            self.queues = leased_queues(self.settings, caption_prefix(self.settings))
 
     def restart_redis(self) -> None:
         self.redis = start_redis(

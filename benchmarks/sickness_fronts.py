@@ -176,7 +176,6 @@ class HttpFront:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
-            wbufsize = -1
 
             def handle_any(self) -> None:
                 asked = Asked(self, target)
