@@ -10,11 +10,13 @@
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
     │   ├── BrokerUnavailable    Redis does not answer
-    │   ├── OutOfResources       this machine has no disk, process or file left
+    │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
+    │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
     │       ├── NewerMessage       written by a newer Jamak
+    │       ├── NewerObject        so is something in the bucket, which is left alone
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
     ├── Unfinished             a command did a part of its work
@@ -24,6 +26,7 @@
         │   NoRanges
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
+        ├── DamagedObject                            what Jamak wrote, and cannot read any more
         ├── DoesNotFit                               the request against card or model
         ├── EmptyCaption                             the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
@@ -139,6 +142,13 @@ class OutOfResources(Retry):
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
 
 
+class SickMachine(Retry):
+    """Of the machine alone: this is no attempt of the job."""
+
+    reason = "sick_machine"
+    cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
 class LeaseLost(Retry):
     reason = "lease_lost"
     cure = "Nothing to do: the job is done by whoever holds its lease."
@@ -155,6 +165,11 @@ class NotForMe(Retry):
 class NewerMessage(NotForMe):
     reason = "newer_message"
     cure = "Upgrade this process: the message was written by a newer Jamak."
+
+
+class NewerObject(NotForMe):
+    reason = "newer_object"
+    cure = "Upgrade this process: a newer Jamak wrote it. It stays as it is, and the rest goes on."
 
 
 class WrongModel(NotForMe):
@@ -207,6 +222,11 @@ class Forbidden(Reject):
 class Overwritten(Reject):
     reason = "overwritten"
     cure = "Nothing to do: the newer version of the video is captioned by its own job."
+
+
+class DamagedObject(Reject):
+    reason = "damaged_object"
+    cure = "Bring an earlier version of this object back, or delete it and ask for it again."
 
 
 class NoRanges(Reject):

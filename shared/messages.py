@@ -109,7 +109,7 @@ class Recipe(Message):
     model: str
     revision: str
     decoding: Decoding = Decoding()
-    generation: int = 0
+    generation: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @property
     def id(self) -> str:
@@ -127,7 +127,7 @@ def _recipe_id(recipe: Recipe) -> str:
 class BacklogLine(Message):
     """Where a job stands in a backlog, which counts how its lines end."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     line: Annotated[int, Field(ge=0, lt=2**32)]
     """From 0, over all shards. Redis counts no further: a bitmap has 512 MiB at most."""
 
@@ -288,8 +288,8 @@ class Failure(Message):
 
 class TrainJob(Message):
     v: int = 1
-    id: str
-    """Unique per request: the same data may be trained twice."""
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
     stage: Literal["sft", "dpo"] = "sft"
     data: str
     """`s3://bucket/manifest.jsonl`."""

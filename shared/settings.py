@@ -142,7 +142,10 @@ class Settings(BaseSettings):
         "(`30s`).",
     )
     generation: int = Field(
-        0, ge=0, description="Raise it to caption everything again, with the adapter of the day."
+        0,
+        ge=0,
+        lt=2**31,
+        description="Raise it to caption everything again, with the adapter of the day.",
     )
 
     # The worker
@@ -201,7 +204,9 @@ class Settings(BaseSettings):
         5.0, gt=0, description="How often a worker looks for a newly activated adapter."
     )
     scratch_dir: Path | None = Field(
-        None, description="For downloads and adapters; without it the system's temporary directory."
+        None,
+        description="For downloads and adapters, made if it is not there; without it the system's "
+        "temporary directory. Each worker has a folder of its own in it.",
     )
     metrics_port: int = Field(
         0,

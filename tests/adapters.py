@@ -6,35 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from tests.training import make_job
+from workers.model.adapter_files import lora_config
 from workers.model.loading import load_model
+from workers.train.adapter import save_adapter
 
-TARGETS = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.\w+_proj)"
 
-
-def make_adapter(checkpoint: Path, folder: Path, seed: int, **options: Any) -> Path:
+def make_adapter(checkpoint: Path, folder: Path, seed: int, rank: int = 8) -> Path:
     """A random adapter that moves the language model and the projector, as training leaves it."""
     torch.manual_seed(seed)
-    config = LoraConfig(
-        **{
-            "r": 8,
-            "lora_alpha": 16,
-            "target_modules": TARGETS,
-            "modules_to_save": ["multi_modal_projector"],
-            "task_type": "CAUSAL_LM",
-            **options,
-        }
-    )
-    model = get_peft_model(load_model(checkpoint, model_id="tests/tiny").model, config)
+    model = get_peft_model(load_model(checkpoint, model_id="tests/tiny").model, lora_config(rank))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name or ("modules_to_save" in name and parameter.ndim == 2):
                 parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.save_pretrained(folder)
-    return folder
+    save_adapter(model, make_job(), folder / "adapter")
+    return folder / "adapter"
 
 
 def publish(

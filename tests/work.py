@@ -10,6 +10,7 @@ from workers.caption.budget import Plan
 from workers.caption.captioner import Answer
 from workers.delivery.leases import Lease, Leases
 from workers.jobs.caption import CaptionWork
+from workers.model.adapter_files import Adapter
 from workers.progress import Progress
 from workers.video.convert import Frames
 from workers.video.pool import DecoderPool
@@ -37,11 +38,11 @@ class Silent:
     def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
         return Answer("", True, 0, 3, 0, None)
 
-    def validate_adapter(self, version: str, directory: Path) -> None:
-        pass
+    def check_adapter(self, version: str, directory: Path) -> Adapter:
+        return Adapter(1, {})
 
-    def use_adapter(self, adapter: AdapterUsed | None, directory: Path | None) -> None:
-        self.adapters.append(adapter.version if adapter else None)
+    def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
+        self.adapters.append(used.version if used else None)
 
 
 def never(job: CaptionJob, queue: str) -> None:

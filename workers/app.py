@@ -76,7 +76,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.jobs.decoders import decoders_of
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.prompt import prompt_ids
-        from workers.model.selfcheck import check_context, check_model
+        from workers.model.selfcheck import check_context, check_device, check_model
 
         loaded = load_model(
             find_checkpoint(settings.model, settings.model_revision, settings.model_path),
@@ -116,6 +116,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
         )
         self.follower.start()
         decoders = decoders_of(settings, worker.concurrency, life.scratch)
+        life.leases.machine.check("decoders", decoders.prove)
+        life.leases.machine.check("device", partial(check_device, loaded.device), life.die)
         _runtime["captions"] = CaptionWork(
             settings,
             store,

@@ -6,7 +6,8 @@ back to its queue, later. Whatever happens, exactly one of these.
 
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery
@@ -27,12 +28,14 @@ from shared.errors import (
     LeaseLost,
     NotForMe,
     Retry,
+    SickMachine,
     WrongRegion,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
     from workers.delivery.leases import Lease, Leases
+    from workers.delivery.machine import Machine
     from workers.jobs.caption import CaptionWork
     from workers.jobs.training import TrainWork
 
@@ -85,14 +88,14 @@ def _register(
     kind: type[J],
     leases: "Callable[[], Leases]",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> None:
     # Not shared: Celery would put it on every app of the process.
     @app.task(name=name, bind=True, shared=False)
     def task(self: Any, *args: Any, **kwargs: Any) -> None:
         lease = leases().of(self.request.properties["delivery_tag"])
         try:
-            job, outcome = _do(kind, args, kwargs, lease, run, fail)
+            job, outcome = _do(kind, args, kwargs, lease, leases().machine, run, fail)
             if isinstance(job, CaptionJob) and job.backlog:
                 leases().note(job.backlog, outcome)
         except BadMessage as error:
@@ -102,6 +105,11 @@ def _register(
             log.warning("left to somebody else", task=name, message=str(error))
         except Draining as error:
             log.info("handed back", task=name, message=str(error))
+            leases().release(lease, tried=False)
+        except SickMachine as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.warning("handed back", task=name, message=str(error), cure=error.cure)
+            # At once: this worker takes nothing until it is well.
             leases().release(lease, tried=False)
         except (NotForMe, *NOT_LET_IN) as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
@@ -127,8 +135,9 @@ def _do(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     lease: "Lease",
+    machine: "Machine",
     run: "Callable[[J, Lease], object]",
-    fail: "Callable[[J, Lease, JamakError], None]",
+    fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> tuple[J, str]:
     """The job and its effect, `done` or `failed:<reason>`; raises what else becomes of it."""
     if len(args) != 1 or kwargs:
@@ -136,31 +145,42 @@ def _do(
     lease.begin()
     job = decode(kind, args[0])
     history = lease.delivery.history
+
+    def failed(error: JamakError) -> tuple[J, str]:
+        with _blaming(machine):
+            has_its_effect = fail(job, lease, error)
+        return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
+
     try:
-        _refuse_dangerous(history)
-        run(job, lease)
+        with _blaming(machine):
+            _refuse_dangerous(history)
+            run(job, lease)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe, *NOT_LET_IN):
+    except (LeaseLost, Draining, NotForMe, SickMachine, BadMessage, *NOT_LET_IN):
         raise
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise
-        return job, _failed(fail, job, lease, error)
+        return failed(error)
     except JamakError as error:
-        return job, _failed(fail, job, lease, error)
+        return failed(error)
     except Exception as error:
         summary = f"{type(error).__name__}: {error}"
         if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise Retry(summary) from error
         trace = "".join(traceback.format_exception(error))[-4000:]
-        return job, _failed(fail, job, lease, InternalError(summary, trace=trace))
+        return failed(InternalError(summary, trace=trace))
 
 
-def _failed(
-    fail: "Callable[[J, Lease, JamakError], None]", job: J, lease: "Lease", error: JamakError
-) -> str:
-    fail(job, lease, error)
-    return f"{FAILED}{error.reason}"
+@contextmanager
+def _blaming(machine: "Machine") -> Iterator[None]:
+    """Raises SickMachine for whatever else went wrong, if that is no wonder on this machine."""
+    try:
+        yield
+    except Exception as error:
+        if machine.is_to_blame(error):
+            raise SickMachine(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def _refuse_dangerous(history: History) -> None:

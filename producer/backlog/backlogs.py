@@ -22,7 +22,7 @@ from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.bucket.storage import ObjectStore
-from shared.errors import JamakError, NewerMessage, Reject, UsageError
+from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
 
@@ -216,21 +216,22 @@ def _state(store: ObjectStore, settings: Settings, queues: LeasedQueues, backlog
         return str(read_backlog(store, settings, queues, backlog.name)["state"])
     except UsageError:
         return "cancelled"  # if there is anything of it, somebody stopped deleting it
-    except (Reject, NewerMessage):
+    except (Reject, NewerObject):
         return "unreadable"
 
 
 def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> list[dict[str, Any]]:
     """How each backlog goes, as `read_backlog` says it, in the order of their names. One that
-    cannot be read does not keep the others: `{name, state: "unreadable", message}`."""
+    cannot be read does not keep the others: `{name, state: "unreadable", message, cure}`."""
 
     def read(name: str) -> dict[str, Any] | None:
         try:
             return read_backlog(store, settings, queues, name, workers)
         except UsageError:
             return None  # deleted meanwhile
-        except (Reject, NewerMessage) as error:
-            return {"name": name, "state": "unreadable", "message": str(error)}
+        except (Reject, NewerObject) as error:
+            told = {"message": str(error), "cure": error.cure}
+            return {"name": name, "state": "unreadable", **told}
 
     with reaching_redis():
         workers = queues.workers()
@@ -238,9 +239,17 @@ def read_all(store: ObjectStore, settings: Settings, queues: LeasedQueues) -> li
         return [told for told in pool.map(read, backlog_names(store, settings)) if told]
 
 
-def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int, str]], bool]:
+def paused(
+    store: ObjectStore,
+    settings: Settings,
+    unread: Callable[[JamakError], None] = lambda error: None,
+) -> tuple[list[tuple[str, int, str]], bool]:
     """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
-    ones only, for two objects are read of each; True: these were all."""
+    ones only, for two objects are read of each; True: these were all.
+
+    Args:
+        unread: told why one cannot be read.
+    """
 
     def read(name: str) -> tuple[str, int, str] | None:
         backlog = Backlog(store, settings, name)
@@ -249,8 +258,11 @@ def paused(store: ObjectStore, settings: Settings) -> tuple[list[tuple[str, int,
             if cursor.state != "paused":
                 return None
             manifest, _ = backlog.manifest()
-        except (UsageError, Reject, NewerMessage):
-            return None  # `jamak backlog list` tells it
+        except UsageError:
+            return None  # deleted meanwhile
+        except (Reject, NewerObject) as error:
+            unread(error)
+            return None
         return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
 
     names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))

@@ -17,7 +17,7 @@ from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
-from shared.errors import JamakError, NewerMessage, Reject, UsageError
+from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import BacklogLine, CaptionJob, Video
 from shared.telemetry.health import LoopHealth
 
@@ -57,7 +57,7 @@ class Feed:
         except UsageError:
             self.gone = True
             return
-        except (Reject, NewerMessage) as error:
+        except (Reject, NewerObject) as error:
             self.broken = error
             return
         self.gone = self.gone or manifest.created_at != self.manifest.created_at
@@ -87,7 +87,7 @@ class Feed:
         number, at = divmod(self.fed, SHARD_LINES)
         try:
             shard = self._videos(number)
-        except Reject as error:
+        except (Reject, NewerObject) as error:
             self.broken = error
             return 0
         ended = self._ended_of(number, len(shard))
@@ -115,6 +115,8 @@ class Feed:
                 self.cursor = self.backlog.advance(self.fed)
             except UsageError:
                 self.gone = True
+            except (Reject, NewerObject) as error:
+                self.broken = error  # how far it is fed stands in Redis, too
         self._saved_at = time.monotonic()
 
     def _job(self, video: Video, line: int) -> CaptionJob:
@@ -223,7 +225,9 @@ class Feeder:
         for name, feed in list(self._feeds.items()):
             self._manifests[name] = feed.manifest
             if feed.broken:
-                log.error("cannot feed", backlog=name, message=str(feed.broken))
+                log.error(
+                    "cannot feed", backlog=name, message=str(feed.broken), cure=feed.broken.cure
+                )
                 del self._feeds[name]  # until it is found again
             elif feed.finished:
                 log.info("gone" if feed.gone else "fed", backlog=name, lines=feed.fed)
@@ -254,5 +258,5 @@ class Feeder:
                 self._feeds[name] = self._open(name)
             except UsageError as error:
                 log.debug("not there", backlog=name, message=str(error))  # deleted by half
-            except (Reject, NewerMessage) as error:
-                log.error("cannot open", backlog=name, message=str(error))
+            except (Reject, NewerObject) as error:
+                log.error("cannot open", backlog=name, message=str(error), cure=error.cure)

@@ -12,6 +12,7 @@ import gzip
 import re
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from typing import Literal
 from pydantic import Field
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, Missing, UsageError
-from shared.messages import Message, Recipe, Video, decode
+from shared.bucket.stored import M, fetch, read_with_etag
+from shared.errors import BadMessage, Conflict, Missing, UsageError
+from shared.messages import Message, Recipe, Video
 from shared.settings import CardName, Settings
 
 SHARD_LINES = 10_000
@@ -92,10 +94,9 @@ class Backlog:
     def manifest(self) -> tuple[Manifest, str]:
         """With its ETag. Raises UsageError: there is no such backlog."""
         try:
-            body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}manifest.json")
+            return self._read(Manifest, "manifest.json")
         except Missing as error:
             raise no_backlog(self.name) from error
-        return decode(Manifest, body), etag
 
     def save(self, manifest: Manifest, etag: str) -> str:
         """Raises Conflict: somebody else scans it too."""
@@ -108,13 +109,12 @@ class Backlog:
             UsageError: there is no such backlog.
         """
         try:
-            body, etag = self._store.get_with_etag(self._bucket, f"{self._folder}cursor.json")
+            return self._read(Cursor, "cursor.json")
         except Missing:
             self.manifest()  # what was deleted gets none
             with suppress(Conflict):
                 self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
             return self.cursor()
-        return decode(Cursor, body), etag
 
     def move(self, change: Callable[[Cursor], Cursor]) -> Cursor:
         """Change the cursor, whoever else does so at the same time."""
@@ -163,11 +163,13 @@ class Backlog:
         self._store.put(self._bucket, self._shard(number), body, content_type="application/gzip")
 
     def shard(self, number: int) -> list[Video]:
-        body = gzip.decompress(self._store.get(self._bucket, self._shard(number)))
-        return [Video.model_validate_json(line) for line in body.split(b"\n")]
+        return fetch(self._store, self._bucket, self._shard(number), _videos_in)[0]
 
     def _shard(self, number: int) -> str:
         return f"{self._folder}shards/{number:05}.jsonl.gz"
+
+    def _read(self, kind: type[M], name: str) -> tuple[M, str]:
+        return read_with_etag(self._store, kind, self._bucket, f"{self._folder}{name}")
 
     def _put(self, name: str, value: Message, etag: str | None) -> str:
         return self._store.put(
@@ -178,6 +180,15 @@ class Backlog:
             if_none_match=etag is None,
             if_match=etag,
         )
+
+
+def _videos_in(shard: bytes) -> list[Video]:
+    try:
+        lines = gzip.decompress(shard).split(b"\n")
+        return [Video.model_validate_json(line) for line in lines]
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        told = str(error).partition("\n")[0]
+        raise BadMessage(f"it is no shard of a backlog: {told}") from error
 
 
 def no_backlog(name: str) -> UsageError:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from producer.bucket.segments import segments_done
 from producer.jobs.recipes import recipe_of
-from shared.bucket.records import Records
+from shared.bucket.records import Records, read_view
 from shared.bucket.storage import ObjectInfo, ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.bucket.videos import video_of
 from shared.errors import JamakError, Missing, UsageError
-from shared.messages import Caption, CaptionJob, Failure, decode
+from shared.messages import Caption, CaptionJob, Failure
 from shared.settings import Settings
 
 
@@ -57,15 +58,22 @@ def views_under(
                 yield info
         # Keys that were too long for S3 lie here, whatever they begin with.
         for info in store.list(output.bucket, f"{folder}~/"):
-            if info.key.endswith(".json"):
-                caption = read_view(store, info)
-                if caption and caption.video.key.startswith(prefix):
-                    yield info
+            if info.key.endswith(".json") and _may_begin(store, info, prefix):
+                yield info
 
 
-def read_view(store: ObjectStore, view: ObjectInfo) -> Caption | None:
-    """None: it was deleted meanwhile."""
+def caption_in(store: ObjectStore, view: ObjectInfo) -> Caption | None:
+    """None: it was deleted meanwhile. Raises DamagedObject, NewerObject."""
     try:
-        return decode(Caption, store.get(view.bucket, view.key))
+        return read_view(store, view.bucket, view.key)
     except Missing:
         return None
+
+
+def _may_begin(store: ObjectStore, view: ObjectInfo, prefix: str) -> bool:
+    """Of one that cannot be read nobody knows: whoever reads it says so."""
+    try:
+        caption = caption_in(store, view)
+    except UNREADABLE:
+        return True
+    return caption is not None and caption.video.key.startswith(prefix)

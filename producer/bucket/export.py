@@ -9,17 +9,18 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
 from producer.backlog.manifest import SHARD_LINES, Backlog
-from producer.bucket.captions import read_view, views_under
+from producer.bucket.captions import caption_in, views_under
 from shared.bucket.keys import parse_uri
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
-from shared.errors import Missing
+from shared.bucket.stored import UNREADABLE
+from shared.errors import JamakError, Missing
 from shared.messages import Caption, CaptionJob
 from shared.settings import Settings
 
@@ -87,6 +88,8 @@ class Exported:
     captions: int = 0
     """In all of them."""
     videos: int = 0
+    unread: list[str] = field(default_factory=list)
+    """What cannot be read, and why: the parts have the rest."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,11 @@ class Part:
     id: str
     """What they are: the same id means the same videos."""
     videos: int
-    read: Callable[[], Iterator[Caption | None]]
+    read: Callable[[], Iterator["Read"]]
+
+
+Read = Caption | JamakError | None
+"""A caption; why it cannot be read; or there is none."""
 
 
 def export(
@@ -119,9 +126,11 @@ def export(
         if state.get(name) == {"id": part.id, "captions": part.videos}:
             told.kept += 1
         else:
-            found = [caption for caption in part.read() if caption]
-            captions = len(found)
-            target.write(name, _WRITERS[form](found))
+            found = list(part.read())
+            told.unread += [str(one) for one in found if isinstance(one, JamakError)]
+            found_captions = [one for one in found if isinstance(one, Caption)]
+            captions = len(found_captions)
+            target.write(name, _WRITERS[form](found_captions))
             state[name] = {"id": part.id, "captions": captions}
             target.write(STATE, json.dumps(state, indent=1).encode())
             told.parts += 1
@@ -137,10 +146,10 @@ def backlog_parts(store: ObjectStore, settings: Settings, name: str) -> Iterator
     manifest, _ = backlog.manifest()
     records = Records(store, settings)
 
-    def read(number: int) -> Iterator[Caption | None]:
+    def read(number: int) -> Iterator[Read]:
         jobs = [CaptionJob(video=video, recipe=manifest.recipe) for video in backlog.shard(number)]
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="export") as pool:
-            yield from pool.map(records.find, jobs)
+            yield from pool.map(lambda job: _or_why_not(lambda: records.find(job)), jobs)
 
     for number in range(manifest.shards):
         videos = min(SHARD_LINES, manifest.lines - number * SHARD_LINES)
@@ -152,18 +161,26 @@ def prefix_parts(
 ) -> Iterator[Part]:
     """The newest caption of each video under a prefix, as its view shows it."""
 
-    def read(views: Sequence[ObjectInfo]) -> Iterator[Caption | None]:
+    def read(views: Sequence[ObjectInfo]) -> Iterator[Read]:
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="export") as pool:
             yield from pool.map(one, views)
 
-    def one(view: ObjectInfo) -> Caption | None:
-        return read_view(store, view)
+    def one(view: ObjectInfo) -> Read:
+        return _or_why_not(lambda: caption_in(store, view))
 
     views = views_under(store, settings, bucket, prefix)
     while some := list(islice(views, SHARD_LINES)):
         newest = max(view.last_modified for view in some)
         what = f"{some[0].key} … {some[-1].key} {newest.isoformat()}"
         yield Part(what, len(some), lambda some=some: read(some))  # type: ignore[misc]
+
+
+def _or_why_not(read: Callable[[], Caption | None]) -> Read:
+    """One that cannot be read does not keep the others."""
+    try:
+        return read()
+    except UNREADABLE as error:
+        return error
 
 
 def _jsonl(captions: list[Caption]) -> bytes:

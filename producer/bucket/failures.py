@@ -11,8 +11,10 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import failure_key
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
-from shared.errors import BadMessage, Missing
-from shared.messages import CaptionJob, Failure, decode
+from shared.bucket.stored import UNREADABLE
+from shared.bucket.stored import read as read_stored
+from shared.errors import DamagedObject, JamakError, Missing, NewerObject
+from shared.messages import CaptionJob, Failure
 from shared.settings import Output, Settings
 
 READS_AT_ONCE = 16
@@ -40,16 +42,28 @@ class Wanted:
         )
 
 
-def find_failures(store: ObjectStore, settings: Settings, wanted: Wanted) -> Iterator[Failure]:
-    """In the order of their keys, without those that have a caption by now."""
+def find_failures(
+    store: ObjectStore,
+    settings: Settings,
+    wanted: Wanted,
+    unread: Callable[[JamakError], None] = lambda error: None,
+) -> Iterator[Failure]:
+    """In the order of their keys, without those that have a caption by now.
+
+    Args:
+        unread: told why one cannot be read, and so nobody knows whether it is wanted.
+    """
     records = Records(store, settings)
 
     def read(info: ObjectInfo) -> Failure | None:
         try:
-            failure = decode(Failure, store.get(info.bucket, info.key))
-        except (Missing, BadMessage):
-            return None  # sent again meanwhile; or none of ours
-        if not wanted.fits(failure) or records.exists(job_of(failure)):
+            failure = read_stored(store, Failure, info.bucket, info.key)
+        except Missing:
+            return None  # sent again meanwhile
+        except UNREADABLE as error:
+            unread(error)
+            return None
+        if not wanted.fits(failure) or _has_caption(records, failure):
             return None
         return failure
 
@@ -79,6 +93,18 @@ def _folders(store: ObjectStore, settings: Settings, wanted: Wanted) -> Iterator
             recipes = [wanted.recipe] if wanted.recipe else store.folders(bucket, f"{top}{source}/")
             for recipe in recipes:
                 yield Output(bucket, f"{top}{source}/{recipe}/")
+
+
+def _has_caption(records: Records, failure: Failure) -> bool:
+    job = job_of(failure)
+    if failure.reason != DamagedObject.reason:
+        return records.exists(job)
+    try:
+        return records.find(job) is not None
+    except DamagedObject:
+        return False
+    except NewerObject:
+        return True
 
 
 def job_of(failure: Failure) -> CaptionJob:

@@ -18,7 +18,7 @@ from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
-from shared.errors import Reject
+from shared.errors import NewerObject, Reject
 from shared.messages import BacklogLine, CaptionJob, Recipe, Video
 from shared.settings import CardName, Settings
 
@@ -128,7 +128,7 @@ class Reconciler:
             if caption:
                 self._records.render(caption)
                 self.told.rendered += 1
-        except Reject as error:
+        except (Reject, NewerObject) as error:
             self.told.unread.append(f"{job.video.uri}: {error}")
 
     def _send(

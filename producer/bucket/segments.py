@@ -2,7 +2,8 @@
 
 from shared.bucket.keys import name_of, recipes_folder
 from shared.bucket.storage import ObjectStore
-from shared.messages import Cuts, Video, decode
+from shared.bucket.stored import read
+from shared.messages import Cuts, Video
 from shared.settings import Settings
 
 
@@ -21,4 +22,4 @@ def segments_done(store: ObjectStore, settings: Settings, video: Video) -> tuple
     if not begun:
         return None
     _, cuts, done = max(begun)
-    return done, len(decode(Cuts, store.get(bucket, cuts)).segments_s)
+    return done, len(read(store, Cuts, bucket, cuts).segments_s)

@@ -13,6 +13,7 @@ from shared.broker.backlog_progress import DONE, FAILED
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import VIEWS, Records
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.messages import CaptionJob, Recipe, Video
 from shared.settings import Settings
 
@@ -95,7 +96,10 @@ def _reasons(
     records: Records, jobs: Sequence[CaptionJob], indexes: Sequence[int]
 ) -> list[tuple[int, str]]:
     def reason(i: int) -> tuple[int, str]:
-        failure = records.find_failure(jobs[i])
+        try:
+            failure = records.find_failure(jobs[i])
+        except UNREADABLE as error:
+            return i, error.reason
         return i, failure.reason if failure else "unknown"
 
     with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="failures") as pool:

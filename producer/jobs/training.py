@@ -11,19 +11,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from producer.jobs.in_flight import first_argument, in_flight, remove
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerRefuses, BrokerUnavailable, Conflict, Reject, UsageError
+from shared.errors import (
+    BrokerRefuses,
+    BrokerUnavailable,
+    Conflict,
+    JamakError,
+    Reject,
+    UsageError,
+)
 from shared.messages import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+
+T = TypeVar("T")
 
 READERS = 16
 """Jobs read at once: each is a few small objects."""
@@ -34,6 +44,7 @@ State = Literal[
     "running",
     "cancelling",  # a worker has it, and will stop
     "not in Redis",  # Redis lost it: it will not run any more
+    "unreadable",  # something of it in the bucket is damaged, or from a newer Jamak
     "open",  # Redis does not answer: queued, or running
     "published",
     "failed",
@@ -54,6 +65,8 @@ class TrainingJob:
     progress: TrainProgress | None
     """Of its last try, also when it has ended since."""
     outcome: TrainOutcome | None
+    unread: tuple[JamakError, ...] = ()
+    """Why something of it cannot be read; it is None here."""
 
     def dump(self) -> dict[str, Any]:
         """As JSON."""
@@ -62,6 +75,7 @@ class TrainingJob:
             "job_id": self.id,
             "state": self.state,
             "worker": self.worker,
+            "unreadable": [{"message": str(one), "cure": one.cure} for one in self.unread],
             **{name: part and part.model_dump(mode="json") for name, part in parts.items()},
         }
 
@@ -138,10 +152,13 @@ class Training:
         Raises:
             Missing: nobody ever sent it.
             Reject: it has ended, or is being published.
+            DamagedObject, NewerObject: nobody here can tell whether it has.
         """
         found = self.job(job_id)
         if found.outcome is not None:
             raise _ended(found.outcome)
+        if found.state == "unreadable":
+            raise found.unread[-1]
         self._records.cancel(job_id)
         # From here on it cannot be published; what is left is to end it soon.
         try:
@@ -193,15 +210,27 @@ class Training:
     def _read(
         self, job_id: str, whereabouts: dict[str, tuple[State, str | None]] | None
     ) -> TrainingJob | None:
-        asked, progress = self._records.asked(job_id), self._records.progress(job_id)
+        unread: list[JamakError] = []
+
+        def known(read: Callable[[str], T]) -> T | None:
+            try:
+                return read(job_id)
+            except UNREADABLE as error:
+                unread.append(error)
+                return None
+
+        asked, progress = known(self._records.asked), known(self._records.progress)
+        unread_before = len(unread)
         # Last: what ended meanwhile has ended.
-        cancelled, outcome = self._records.cancelled(job_id), self._records.outcome(job_id)
+        cancelled, outcome = known(self._records.cancelled), known(self._records.outcome)
         place = (whereabouts or {}).get(job_id)
-        if not (asked or progress or outcome or place or cancelled):
+        if not (asked or progress or outcome or place or cancelled or unread):
             return None
         state: State
         if outcome is not None:
             state = outcome.status
+        elif len(unread) > unread_before:
+            state = "unreadable"
         elif cancelled:
             state = "cancelling"
         elif whereabouts is None:
@@ -209,7 +238,7 @@ class Training:
         else:
             state = place[0] if place else "not in Redis"
         worker = place[1] if place else None
-        return TrainingJob(job_id, state, worker, asked, progress, outcome)
+        return TrainingJob(job_id, state, worker, asked, progress, outcome, tuple(unread))
 
 
 def new_job_id() -> str:

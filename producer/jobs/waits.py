@@ -24,8 +24,8 @@ class Wait:
     """So many jobs wait for the same reason."""
 
     reason: str
-    """A stable word: no_worker, wrong_model, newer_message, busy, next, alone, retry, handed_on,
-    paused, not_fed, no_message."""
+    """A stable word: no_worker, wrong_model, newer_message, worker_paused, busy, next, alone,
+    retry, handed_on, paused, not_fed, no_message."""
     jobs: int
     message: str
 
@@ -127,6 +127,9 @@ def _why(
     if unserved:
         return unserved.reason, unserved.message
     taking = able(workers, queue, needs)
+    if all(worker.about.get("paused") for worker in taking):
+        why = "; ".join(sorted({told for one in taking for told in _pauses(one)}))
+        return "worker_paused", f"no worker of {queue} takes anything for now: {why}"
     slots = sum(int(worker.about.get("slots", 1)) for worker in taking)
     used = sum(held[worker.name] for worker in taking)
     told = f"{used} of {slots} slots in flight"
@@ -134,6 +137,10 @@ def _why(
         who = "its worker is" if len(taking) == 1 else f"all {len(taking)} workers are"
         return "busy", f"{who} busy: {told}"
     return "next", f"next to be taken: {told}"
+
+
+def _pauses(worker: WorkerSeen) -> list[str]:
+    return [f"{reason}: {why}" for reason, why in dict(worker.about["paused"]).items()]
 
 
 def _why_alone(workers: Sequence[WorkerSeen], queue: str, needs: Needs | None) -> tuple[str, str]:

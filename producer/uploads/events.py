@@ -6,7 +6,8 @@ Four senders, each with habits of its own:
   docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 - EventBridge: one `detail`, keys as they are.
   docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
-- MinIO and Ceph: `Records` like S3's; whether keys are encoded depends on their version.
+- MinIO and Ceph: `Records` like S3's; whether keys are encoded depends on their version, and their
+  sequencers are no order: Ceph's are the bytes of a number as they lie in memory, least ones first.
 """
 
 import json
@@ -22,6 +23,7 @@ Kind = Literal["created", "removed", "other"]
 
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~*/!'()+-]|%[0-9A-Fa-f]{2})*")
 """What an encoded key consists of. Anything else in a key says that it is not encoded."""
+_SEQUENCER = re.compile(r"[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class S3Event:
     size_bytes: int | None = None
     version_id: str | None = None
     sequencer: str = ""
-    """Orders the events of one key: compare with `is_older`. Empty: unknown."""
+    """Orders the events of one key: compare with `is_older`. Empty: there is no order to trust."""
 
     @property
     def key(self) -> str:
@@ -102,6 +104,8 @@ def _of_record(record: Any) -> S3Event:
         # AWS encodes, always has and always will; the others changed their minds.
         by_aws = record.get("eventSource", "aws:s3") == "aws:s3"
         keys = possible_keys(told["key"], always_encoded=by_aws)
+        if not by_aws:
+            told = {**told, "sequencer": None}
         return _event(_kind(name), bucket, keys, told, told.get("eTag"), told.get("versionId"))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadMessage(f"a record of the notification is none of S3: {error!r}") from error
@@ -139,6 +143,7 @@ def _event(
         raise ValueError("bucket and key are text")
     if not (isinstance(etag, str | None) and isinstance(version_id, str | None)):
         raise ValueError("etag and version are text")
+    sequencer = str(told.get("sequencer") or "")
     return S3Event(
         kind,
         bucket,
@@ -146,5 +151,5 @@ def _event(
         etag.strip('"') if etag else None,
         int(size) if size is not None else None,
         version_id or None,
-        str(told.get("sequencer") or ""),
+        sequencer if _SEQUENCER.fullmatch(sequencer) else "",
     )

@@ -16,7 +16,8 @@ class Latest:
         self._known: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
 
     def verdict(self, event: S3Event, key: str, version: str) -> str:
-        """`news`, `duplicate` or `stale`.
+        """`news`, `duplicate`, `stale`, or `unordered`: another content than the one that is known,
+        and only the bucket can tell which of them is the newer one.
 
         Args:
             version: which content of the key; empty for none, after a delete.
@@ -27,7 +28,9 @@ class Latest:
         sequencer, seen = known
         if is_older(event.sequencer, sequencer):
             return "stale"
-        return "duplicate" if version == seen else "news"
+        if version == seen:
+            return "duplicate"
+        return "news" if event.sequencer and sequencer else "unordered"
 
     def remember(self, event: S3Event, key: str, version: str) -> None:
         """Once it is enqueued, and not before."""

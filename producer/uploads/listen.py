@@ -182,6 +182,12 @@ class Listener:
         if video is None:
             return "gone"
         verdict = self._latest.verdict(event, video.key, video.video8)
+        if verdict == "unordered":
+            current = self._current(event.bucket, (video.key,))
+            if current is None:
+                return "gone"
+            same = self._latest.verdict(event, current.key, current.video8) == "duplicate"
+            video, verdict = current, "stale" if same else "news"
         if verdict == "news" and self._is_first(batch, event, video):
             batch.jobs.append(CaptionJob(video=video, recipe=self._recipe))
             batch.news.append((event, video.key, video.video8))
@@ -203,9 +209,13 @@ class Listener:
                 size_bytes=event.size_bytes,
                 version_id=event.version_id,
             )
-        for key in event.keys:
+        return self._current(event.bucket, event.keys)
+
+    def _current(self, bucket: str, keys: Iterable[str]) -> Video | None:
+        """What the bucket holds now under the first of these keys that is there."""
+        for key in keys:
             with suppress(Missing, NoSuchBucket):
-                return video_of(self._store.head(event.bucket, key))
+                return video_of(self._store.head(bucket, key))
         return None
 
     def _bury(self, body: str, reason: str) -> bool:

@@ -8,13 +8,14 @@ import typer
 from rich.markup import escape
 
 from producer.verbs import completion
-from producer.verbs.console import AsJson, Grid, out, print_json
+from producer.verbs.console import AsJson, Grid, out, print_json, warn_of
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
-from shared.errors import UsageError
+from shared.errors import JamakError, UsageError
 from shared.language import spoken
-from shared.messages import AdapterManifest, Pointer
+from shared.messages import AdapterManifest, Pointer, TrainOutcome
 from shared.settings import Settings, load_settings
 
 READERS = 16
@@ -36,9 +37,15 @@ def adapters_list(as_json: AsJson = False) -> None:
     """All versions with their scores, which is in use, and which were."""
     settings = load_settings()
     registry = _registry(settings)
-    found = sorted(registry.manifests(), key=lambda item: item.created_at)
+    unread: list[JamakError] = []
+    found = sorted(registry.manifests(unread.append), key=lambda item: item.created_at)
     bases = {item.base.weights_sha256: item.base.id for item in found}
-    pointers = {base: registry.pointer(base) for base in bases}
+    pointers: dict[str, Pointer] = {}
+    for base in bases:
+        try:
+            pointers[base] = registry.pointer(base)
+        except UNREADABLE as error:
+            unread.append(error)
     reasons = _why_not_in_use(settings, found, pointers)
     if as_json:
         print_json(
@@ -51,14 +58,15 @@ def adapters_list(as_json: AsJson = False) -> None:
                     {**item.model_dump(mode="json"), "why_not_activated": reasons.get(item.version)}
                     for item in found
                 ],
+                "unreadable": [{"message": str(one), "cure": one.cure} for one in unread],
             }
         )
         return
     table = Grid("version", "use", "held out", "training", "data", "made", wide=("weights",))
     for item in found:
-        pointer = pointers[item.base.weights_sha256]
+        pointer = pointers.get(item.base.weights_sha256)
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
-        use = _use(item.version, pointer, reasons.get(item.version))
+        use = _use(item.version, pointer, reasons.get(item.version)) if pointer else "?"
         trained = _training(item)
         row = (
             item.version,
@@ -72,6 +80,8 @@ def adapters_list(as_json: AsJson = False) -> None:
     out.print(table)
     for base, pointer in pointers.items():
         _show_history(f"{bases[base]} ({base[:12]})", pointer)
+    for one in unread:
+        warn_of(str(one), one.cure)
 
 
 @adapters.command("activate")
@@ -120,8 +130,15 @@ def _why_not_in_use(
     used = {stop.version for pointer in pointers.values() for stop in pointer.history}
     used |= {pointer.version for pointer in pointers.values()}
     unused = [item for item in found if item.version not in used]
+
+    def outcome_of(item: AdapterManifest) -> TrainOutcome | None:
+        try:
+            return records.outcome(item.train_job.id)
+        except UNREADABLE:
+            return None  # `jamak train list` says so
+
     with ThreadPoolExecutor(READERS) as pool:
-        outcomes = pool.map(lambda item: records.outcome(item.train_job.id), unused)
+        outcomes = pool.map(outcome_of, unused)
         return {
             item.version: outcome.why_not_activated
             for item, outcome in zip(unused, outcomes, strict=True)

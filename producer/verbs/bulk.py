@@ -271,12 +271,16 @@ def export(
             form,
             lambda so_far: shown.update(bar, completed=so_far.videos),
         )
-    if as_json:
+    if as_json and not told.unread:
         print_json(asdict(told))
-    else:
+    elif not as_json:
+        for line in told.unread:
+            err.print(f"[red]{escape(spoken(line))}[/red]")
         out.print(
             spoken(
                 f"{told.captions:,} captions of {told.videos:,} videos in {escape(to)}: "
                 f"{told.parts} parts written, {told.kept} were there"
             )
         )
+    if told.unread:
+        raise Unfinished(f"{len(told.unread)} could not be read", told=asdict(told))

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from producer.bucket.captions import newest
-from producer.verbs.console import AsJson, Grid, err, out, print_json, warn
+from producer.verbs.console import AsJson, Grid, err, out, print_json, warn, warn_of
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
@@ -96,6 +96,8 @@ def status(as_json: AsJson = False) -> None:
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))
     for message in unserved(found):
         warn(message)
+    for one in found["unreadable"]:
+        warn_of(one["message"], one["cure"])
 
 
 VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]

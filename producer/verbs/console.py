@@ -23,6 +23,7 @@ __all__ = [
     "print_json",
     "size",
     "warn",
+    "warn_of",
 ]
 
 
@@ -42,6 +43,12 @@ def bars() -> Progress:
 
 def warn(message: str) -> None:
     err.print(f"[yellow]{escape(spoken(message))}[/yellow]", highlight=False)
+
+
+def warn_of(message: str, cure: str) -> None:
+    """Of many things one is not as it should be; the others are told all the same."""
+    warn(message)
+    err.print(f"  {escape(spoken(cure))}", highlight=False)
 
 
 def duration(seconds: float) -> str:

@@ -14,11 +14,11 @@ from producer.bucket.reasons import check_reason
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs import completion
-from producer.verbs.console import AsJson, Grid, bars, out, print_json
+from producer.verbs.console import AsJson, Grid, bars, out, print_json, warn_of
 from producer.verbs.options import opened, warn_of_unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import UsageError
+from shared.errors import JamakError, UsageError
 from shared.language import spoken
 from shared.messages import Failure, Recipe
 from shared.settings import load_settings
@@ -53,15 +53,23 @@ def list_failures(
     settings = load_settings()
     counted: Counter[str] = Counter()
     shown: list[Failure] = []
+    unread: list[JamakError] = []
     for failure in find_failures(
-        ObjectStore(), settings, wanted(where, reason, since, until, recipe)
+        ObjectStore(), settings, wanted(where, reason, since, until, recipe), unread.append
     ):
         counted[failure.reason] += 1
         if len(shown) < limit:
             shown.append(failure)
     if as_json:
         rows = [one.model_dump(mode="json") for one in shown]
-        print_json({"count": counted.total(), "by_reason": counted, "failures": rows})
+        print_json(
+            {
+                "count": counted.total(),
+                "by_reason": counted,
+                "failures": rows,
+                "unreadable": told_of(unread),
+            }
+        )
         return
     headers = "reason", "video", "message", "tries", "when"
     table = Grid(*headers, wide=("recipe", "etag"))
@@ -79,6 +87,12 @@ def list_failures(
         out.print(spoken(f"{by_reason}; {rest} more are not shown"))
     else:
         out.print(by_reason)
+    for error in unread:
+        warn_of(str(error), error.cure)
+
+
+def told_of(unread: list[JamakError]) -> list[dict[str, str]]:
+    return [{"message": str(error), "cure": error.cure} for error in unread]
 
 
 @failures.command("show")
@@ -88,14 +102,18 @@ def show(
 ) -> None:
     """All that is known about the failures of one video."""
     bucket, key = place_of(uri, "URI")
+    unread: list[JamakError] = []
     found = [
         one
-        for one in find_failures(ObjectStore(), load_settings(), Wanted(bucket, key))
+        for one in find_failures(ObjectStore(), load_settings(), Wanted(bucket, key), unread.append)
         if one.video.key == key
     ]
     if as_json:
-        print_json({"failures": [one.model_dump(mode="json") for one in found]})
+        rows = [one.model_dump(mode="json") for one in found]
+        print_json({"failures": rows, "unreadable": told_of(unread)})
         return
+    for error in unread:
+        warn_of(str(error), error.cure)
     for one in found:
         show_failure(one)
     if not found:
@@ -132,7 +150,10 @@ def redrive_failures(
     counted: Counter[str] = Counter()
     wanted_by: set[tuple[str, Recipe]] = set()
     elsewhere = 0
-    found = find_failures(store, settings, wanted(where, reason, since, until, recipe))
+    unread: list[JamakError] = []
+    found = find_failures(
+        store, settings, wanted(where, reason, since, until, recipe), unread.append
+    )
     room = HighWaterMarks(queues).room
     with bars() as shown:
         bar = shown.add_task(spoken("sending again" if go else "counting"), total=None)
@@ -153,9 +174,12 @@ def redrive_failures(
                 "sent": go,
                 "in_no_bucket": elsewhere,
                 "unserved": unserved,
+                "unreadable": told_of(unread),
             }
         )
         return
+    for error in unread:
+        warn_of(str(error), error.cure)
     if elsewhere:
         out.print(spoken(f"left alone: {elsewhere} in no bucket; enqueue their addresses again"))
     by_reason = ", ".join(f"{name} {count}" for name, count in counted.most_common()) or "nothing"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from producer.bucket.captions import NoCaption, newest, read_view, views_under
+from producer.bucket.captions import NoCaption, caption_in, newest, views_under
 from producer.verbs.console import err, out
 from shared.bucket.formats import to_text
 from shared.bucket.keys import place_of
@@ -20,7 +20,7 @@ from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.errors import (
     ConfigError,
     JamakError,
-    NewerMessage,
+    NewerObject,
     NoSuchBucket,
     Reject,
     Unfinished,
@@ -159,11 +159,11 @@ class Mirror:
                     elif found:
                         yield found
 
-    def _read(self, view: ObjectInfo) -> Caption | Reject | NewerMessage | None:
+    def _read(self, view: ObjectInfo) -> Caption | Reject | NewerObject | None:
         """Of one that cannot be read, why: it does not keep the others."""
         try:
-            return read_view(self.store, view)
-        except (Reject, NewerMessage) as error:
+            return caption_in(self.store, view)
+        except (Reject, NewerObject) as error:
             return error
 
     def _try(self, caption: Caption) -> None:

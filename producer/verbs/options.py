@@ -63,7 +63,9 @@ OPTIONS = {
     "prompt": typer.Option(help="Instead of JAMAK_PROMPT."),
     "card": typer.Option(help="The least class that may do it: t4, l4, a100, h100."),
     "frames": typer.Option(min=1, help="The same number of frames on every card."),
-    "generation": typer.Option(min=0, help="Raise it to caption again with today's adapter."),
+    "generation": typer.Option(
+        min=0, max=2**31 - 1, help="Raise it to caption again with today's adapter."
+    ),
     "sampling": typer.Option(help="Instead of JAMAK_SAMPLING."),
     "segments": typer.Option(
         help="Caption a video in parts: auto, so many (8), of such a length (30s), or none."

@@ -1,5 +1,6 @@
 """How things stand: what waits and why, who serves it, which adapter is in use."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,8 @@ from shared.broker.apps import (
 )
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
+from shared.errors import JamakError
 from shared.settings import Settings
 
 
@@ -24,7 +27,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
         sampled: [...], workers: [...], in_flight: {captions, training}, delayed: …, poison: …,
-        adapters: [...]}`. `sampled` names what was too long to be looked at as a whole.
+        adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be looked at as a
+        whole, `unreadable` what of the bucket cannot be read, and why.
 
     Raises:
         BrokerUnavailable: Redis cannot be reached.
@@ -35,7 +39,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "training": look(leased_queues(settings, train_prefix(settings)), [TRAIN_QUEUE]),
         }
     queues = {name: seen for side in sides.values() for name, seen in side.queues.items()}
-    stopped, all_of_them = paused(ObjectStore(), settings)
+    unreadable: list[JamakError] = []
+    stopped, all_of_them = paused(ObjectStore(), settings, unreadable.append)
+    adapters = adapters_in_use(settings, unreadable.append)
     for name, jobs, queue in stopped:
         told = f"the backlog {name} is paused: `jamak backlog resume {name}`"
         queues[queue].why.append(Wait("paused", jobs, told))
@@ -53,13 +59,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
             what: {name: getattr(side, what) for name, side in sides.items()}
             for what in ("in_flight", "delayed", "poison")
         },
-        "adapters": adapters_in_use(settings),
+        "adapters": adapters,
+        "unreadable": [{"message": str(one), "cure": one.cure} for one in unreadable],
     }
 
 
 def unserved(status: dict[str, Any]) -> list[str]:
     """What of the waiting work no live worker takes, and why."""
-    nobody = ("no_worker", "wrong_model", "newer_message")
+    nobody = ("no_worker", "wrong_model", "newer_message", "worker_paused")
     waits = [wait for queue in status["queues"].values() for wait in queue["why"]]
     return [wait["message"] for wait in waits if wait["reason"] in nobody]
 
@@ -68,9 +75,15 @@ def _is_sampled(side: SideSeen) -> bool:
     return side.delayed_looked_at < side.delayed
 
 
-def adapters_in_use(settings: Settings) -> list[dict[str, Any]]:
+def adapters_in_use(
+    settings: Settings, unread: Callable[[JamakError], None]
+) -> list[dict[str, Any]]:
+    """Of each base. What cannot be read is told, and does not keep the others."""
     registry = Registry(ObjectStore(), settings.output_bucket, settings.output_prefix)
-    return [
-        {"base": base, **registry.pointer(base).model_dump(mode="json")}
-        for base in registry.bases()
-    ]
+    found = []
+    for base in sorted({item.base.weights_sha256 for item in registry.manifests(unread)}):
+        try:
+            found.append({"base": base, **registry.pointer(base).model_dump(mode="json")})
+        except UNREADABLE as error:
+            unread(error)
+    return found

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from producer.jobs.training import Training, TrainingJob, new_job_id
 from producer.verbs import completion
-from producer.verbs.console import AsJson, Grid, duration, err, out, print_json
+from producer.verbs.console import AsJson, Grid, duration, err, out, print_json, warn_of
 from shared.broker.apps import train_app
 from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished
@@ -131,6 +131,8 @@ def train_list(
     out.print(table)
     if more:
         out.print(spoken(f"{more} more have ended: --limit shows more of them"))
+    for one in (error for job in jobs for error in job.unread):
+        warn_of(str(one), one.cure)
     if any(job.state == "open" for job in jobs):
         err.print(spoken("Redis does not answer: whether open jobs wait or run is not known"))
     if any(job.state == "not in Redis" for job in jobs):
@@ -160,6 +162,8 @@ def train_status(job_id: JobId, as_json: AsJson = False) -> None:
         for name, value in job.asked.job.model_dump(mode="json", exclude={"v", "id"}).items():
             table.add_row(name, escape(str(value)))
     out.print(table)
+    for one in job.unread:
+        warn_of(str(one), one.cure)
     if job.outcome:
         _show_outcome(job.outcome)
 

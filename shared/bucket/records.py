@@ -4,15 +4,20 @@ Which bucket is a function of the video (`Settings.output_of`), so both sides fi
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, Missing, NoSuchBucket
-from shared.messages import Caption, CaptionJob, Failure, decode
+from shared.bucket.stored import read, read_with_etag
+from shared.errors import Conflict, DamagedObject, Missing, NewerObject, NoSuchBucket
+from shared.messages import Caption, CaptionJob, Failure
 from shared.settings import Settings
 
 JSON_TYPE = "application/json; charset=utf-8"
+
+CLOCKS_DIFFER = timedelta(minutes=15)
+"""What a date may lie in the future: S3 itself refuses requests whose clock is off by more."""
 
 VIEWS: dict[str, tuple[str, Callable[[Caption], bytes]]] = {
     ".json": (JSON_TYPE, to_json),
@@ -31,7 +36,7 @@ class Records:
     def find(self, job: CaptionJob) -> Caption | None:
         bucket, prefix = self._output(job)
         try:
-            return decode(Caption, self._store.get(bucket, record_key(prefix, job)))
+            return read(self._store, Caption, bucket, record_key(prefix, job))
         except Missing:
             return None
 
@@ -42,7 +47,7 @@ class Records:
     def find_failure(self, job: CaptionJob) -> Failure | None:
         bucket, prefix = self._output(job)
         try:
-            return decode(Failure, self._store.get(bucket, failure_key(prefix, job)))
+            return read(self._store, Failure, bucket, failure_key(prefix, job))
         except Missing:
             return None
 
@@ -78,13 +83,26 @@ class Records:
     def show(self, bucket: str, key: str) -> Caption:
         """What the view of a video says. Raises Missing: there is none."""
         output = self._settings.output_of(bucket, key)
-        body = self._store.get(output.bucket, view_key(output.prefix, bucket, key, ".json"))
-        return decode(Caption, body)
+        return read_view(self._store, output.bucket, view_key(output.prefix, bucket, key, ".json"))
+
+    def shows(self, job: CaptionJob) -> bool:
+        """Whether the view is this job's record, byte for byte: also of one that cannot be read."""
+        bucket, prefix = self._output(job)
+        view = view_key(prefix, job.video.bucket, job.video.key, ".json")
+        try:
+            return self._store.get(bucket, view) == self._store.get(bucket, record_key(prefix, job))
+        except Missing:
+            return False
 
     def render(self, caption: Caption) -> None:
-        """Bring the views up to this caption, unless they show a newer one.
+        """Bring the views up to this caption, unless they show a newer one: then bring the others
+        up to that. Whoever rendered them may have died, or have been overtaken, in between.
 
-        The JSON view goes last: it says which caption the others were rendered from.
+        The JSON view goes last: it says which caption the others were rendered from. One that
+        cannot be read is written anew; one that a newer Jamak wrote stays.
+
+        Raises:
+            NewerObject: ours now lie over views of a newer Jamak, which has to write them again.
         """
         video = caption.video
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
@@ -94,13 +112,17 @@ class Records:
             shown: Caption | None = None
             etag: str | None = None
             try:
-                body, etag = self._store.get_with_etag(bucket, json_key)
-                shown = decode(Caption, body)
+                shown, etag = read_with_etag(self._store, Caption, bucket, json_key)
             except Missing:
                 pass
+            except DamagedObject as error:
+                etag = error.evidence["etag"]
+            except NewerObject:
+                if wrote:
+                    raise
+                return
             if shown is not None and self._is_newer(shown, caption):
-                if wrote:  # our own now lie over those of the newer one
-                    self._render_others(shown)
+                self._render_others(shown, where_they_differ=True)
                 return
             self._render_others(caption)
             wrote = True
@@ -130,18 +152,40 @@ class Records:
                 return current == theirs.etag
         return _order(shown) > _order(caption)
 
-    def _render_others(self, caption: Caption) -> None:
+    def _render_others(self, caption: Caption, *, where_they_differ: bool = False) -> None:
         video = caption.video
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         for ending, (content_type, render) in VIEWS.items():
-            if ending != ".json":
-                key = view_key(prefix, video.bucket, video.key, ending)
-                self._store.put(bucket, key, render(caption), content_type=content_type)
+            if ending == ".json":
+                continue
+            key, body = view_key(prefix, video.bucket, video.key, ending), render(caption)
+            if where_they_differ and self._is(bucket, key, body):
+                continue
+            self._store.put(bucket, key, body, content_type=content_type)
+
+    def _is(self, bucket: str, key: str, body: bytes) -> bool:
+        try:
+            return self._store.get(bucket, key) == body
+        except (Missing, DamagedObject):
+            return False
 
     def _output(self, job: CaptionJob) -> tuple[str, str]:
         return self._settings.output_of(job.video.bucket, job.video.key)
 
 
+def read_view(store: ObjectStore, bucket: str, key: str) -> Caption:
+    """Raises Missing, DamagedObject, NewerObject."""
+    return read(
+        store,
+        Caption,
+        bucket,
+        key,
+        cure="Delete it: `jamak reconcile` writes it anew, from the record.",
+    )
+
+
 def _order(caption: Caption) -> tuple[object, ...]:
     """The newest video wins, then the highest generation, then the latest caption."""
-    return (caption.last_modified, caption.recipe.generation, caption.created_at)
+    # Nothing is newer than its caption: a date that says so was made up by a server.
+    modified = min(caption.last_modified, caption.created_at + CLOCKS_DIFFER)
+    return (modified, caption.recipe.generation, caption.created_at)

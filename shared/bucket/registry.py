@@ -11,6 +11,7 @@ and to A, is a way of which only the base model is left. What is activated then 
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,11 +20,17 @@ from pathlib import Path
 from typing import Literal
 
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, Conflict, Missing, Reject, UsageError
-from shared.messages import AdapterManifest, Pointer, Stop, decode, digest
+from shared.bucket.stored import UNREADABLE, read, read_with_etag
+from shared.errors import BadAdapter, Conflict, JamakError, Missing, Reject, TooLarge, UsageError
+from shared.messages import AdapterManifest, Pointer, Stop, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
 """Nothing else is published or loaded: the other files of a training run are pickles."""
+MOST_BYTES = {"adapter_model.safetensors": 4 << 30, "adapter_config.json": 64 << 10}
+"""Of a 7B model at rank 16 and in fp32 it is a quarter of a GiB."""
+MOST_MANIFEST_BYTES = 1 << 20
+"""Of a manifest or a pointer."""
+VERSION = re.compile(r"[0-9a-f]{12}")
 HISTORY = 200
 """Moves that a pointer remembers, some 130 bytes each: workers read it every few seconds."""
 
@@ -60,7 +67,7 @@ class Registry:
         folder = self._folder(manifest.base.weights_sha256, manifest.version)
         for name, expected in manifest.files.items():
             body = (directory / name).read_bytes()
-            _check_digest(manifest.version, name, body, expected)
+            _compare(manifest.version, name, hashlib.sha256(body).hexdigest(), expected)
             self._put_once(folder + name, body, on_chunk)
         self._put_once(folder + "manifest.json", manifest.model_dump_json(indent=2).encode())
 
@@ -71,6 +78,8 @@ class Registry:
             Missing: there is no such version for this base.
             BadAdapter: a file is not what the manifest says, or the manifest not this version's.
         """
+        if not VERSION.fullmatch(version):
+            raise BadAdapter(f"{version!r} cannot be the name of an adapter's version")
         manifest = self.manifest(base_sha256, version)
         if set(manifest.files) != ADAPTER_FILES:
             raise BadAdapter(f"adapter {version} lists other files than {sorted(ADAPTER_FILES)}")
@@ -84,28 +93,49 @@ class Registry:
             raise BadAdapter(f"the manifest of {version} describes other content")
         directory.mkdir(parents=True, exist_ok=True)
         for name, expected in manifest.files.items():
-            body = self._store.get(self._bucket, self._folder(base_sha256, version) + name)
-            _check_digest(version, name, body, expected)
-            (directory / name).write_bytes(body)
+            key, path = self._folder(base_sha256, version) + name, directory / name
+            try:
+                self._store.download(self._bucket, key, path, MOST_BYTES[name])
+            except TooLarge as error:
+                raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            _compare(version, name, found, expected)
         return manifest
 
     def manifest(self, base_sha256: str, version: str) -> AdapterManifest:
-        key = self._folder(base_sha256, version) + "manifest.json"
-        return decode(AdapterManifest, self._store.get(self._bucket, key))
+        return self._read_manifest(self._folder(base_sha256, version) + "manifest.json")
 
-    def manifests(self) -> Iterator[AdapterManifest]:
-        """Every version of every base."""
+    def _read_manifest(self, key: str) -> AdapterManifest:
+        return read(self._store, AdapterManifest, self._bucket, key, most=MOST_MANIFEST_BYTES)
+
+    def manifests(
+        self, unread: Callable[[JamakError], None] = lambda error: None, beginning: str = ""
+    ) -> Iterator[AdapterManifest]:
+        """Every version of every base; or only those whose name begins so.
+
+        Args:
+            unread: told why one cannot be read, which does not keep the others.
+        """
         for item in self._store.list(self._bucket, self._root):
-            if item.key.endswith("/manifest.json"):
-                yield decode(AdapterManifest, self._store.get(self._bucket, item.key))
+            version, _, name = item.key.removeprefix(self._root).partition("/")[2].partition("/")
+            if name == "manifest.json" and version.startswith(beginning):
+                try:
+                    yield self._read_manifest(item.key)
+                except UNREADABLE as error:
+                    unread(error)
 
     def find(self, version: str) -> AdapterManifest:
         """A version by its name, or the start of it, whatever its base.
 
         Raises:
             UsageError: none or several match.
+            DamagedObject, NewerObject: one does, and cannot be read.
         """
-        found = [item for item in self.manifests() if item.version.startswith(version)]
+        unread: list[JamakError] = []
+        found = list(self.manifests(unread.append, beginning=version))
+        if unread:
+            raise unread[0]
         if len(found) != 1:
             raise UsageError(
                 f"{len(found)} adapter versions begin with {version!r}",
@@ -245,12 +275,12 @@ class Registry:
         return made[0] <= made[1]
 
     def _read_pointer(self, base_sha256: str) -> tuple[Pointer, str | None]:
+        key = self._pointer_key(base_sha256)
         try:
-            body, etag = self._store.get_with_etag(self._bucket, self._pointer_key(base_sha256))
+            return read_with_etag(self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES)
         except Missing:
             never = datetime.fromtimestamp(0, UTC)
             return Pointer(generation=0, version=None, updated_at=never), None
-        return decode(Pointer, body), etag
 
     def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
         # A conflict means the same content under the same name: a run was repeated.
@@ -296,8 +326,7 @@ def _stop_before(now: Pointer) -> Stop:
     return Stop(generation=0, version=None, at=now.updated_at, how="rolled back", before=None)
 
 
-def _check_digest(version: str, name: str, body: bytes, expected: str) -> None:
-    found = hashlib.sha256(body).hexdigest()
+def _compare(version: str, name: str, found: str, expected: str) -> None:
     if found != expected:
         raise BadAdapter(
             f"{name} of adapter {version} is not the file that was published",

@@ -19,9 +19,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
 )
 
+from shared.bucket.intact import Etags, Mangled
 from shared.bucket.refusals import NO_ANSWER, code_of, date_of, of_client, refusal, status_of
 from shared.errors import (
     BadCredentials,
@@ -35,6 +37,7 @@ from shared.errors import (
     Overwritten,
     QueueUnavailable,
     StoreUnavailable,
+    TooLarge,
 )
 from shared.unreachable import why_unreachable
 from shared.web.connections import CONNECTIONS
@@ -93,6 +96,7 @@ class ObjectStore:
             self._s3: S3Client = boto3.client("s3", config=_network(tries))
         self._known: set[str] = set()
         """Buckets that are there."""
+        self._etags = Etags()
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -138,18 +142,45 @@ class ObjectStore:
             return False
         return True
 
-    def get(self, bucket: str, key: str) -> bytes:
-        return self.get_with_etag(bucket, key)[0]
+    def get(self, bucket: str, key: str, most: int | None = None) -> bytes:
+        return self.get_with_etag(bucket, key, most)[0]
 
-    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, bucket: str, key: str, most: int | None = None) -> tuple[bytes, str]:
+        """Args:
+            most: bytes that it may have.
+
+        Raises:
+            TooLarge: it has more; none of it was read.
+            DamagedObject: what came is not what lies there, twice.
+        """
+        try:
+            return self._get_once(bucket, key, most)
+        except Mangled as error:
+            first = error
+        try:
+            return self._get_once(bucket, key, most)
+        except Mangled as second:
+            where = f"s3://{bucket}/{key}"
+            return self._etags.settle(where, bucket, first, second), second.etag
+
+    def _get_once(self, bucket: str, key: str, most: int | None) -> tuple[bytes, str]:
+        """Raises Mangled."""
         with self._translated(bucket, key):
             found = self._s3.get_object(Bucket=bucket, Key=key)
-            return found["Body"].read(), found["ETag"].strip('"')
+            _check_size(bucket, key, found, most)
+            etag = found["ETag"].strip('"')
+            try:
+                body = found["Body"].read()
+            except FlexibleChecksumError as error:
+                raise Mangled(None, etag) from error
+        self._etags.check(bucket, body, found)
+        return body, etag
 
-    def download(self, bucket: str, key: str, path: Path) -> None:
-        """Stream an object into a file."""
+    def download(self, bucket: str, key: str, path: Path, most: int | None = None) -> None:
+        """Stream an object into a file. Raises TooLarge: it has more than `most` bytes."""
         with self._translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key)
+            _check_size(bucket, key, found, most)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
 
@@ -311,6 +342,16 @@ class ObjectStore:
             raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
         date = date_of(answer)
         return None if date is None else now() - date
+
+
+def _check_size(bucket: str, key: str, found: Any, most: int | None) -> None:
+    size = found["ContentLength"]
+    if most is not None and size > most:
+        found["Body"].close()
+        raise TooLarge(
+            f"s3://{bucket}/{key} has {size} bytes; it may have {most}",
+            cure="Look at who may write there: it is not what Jamak writes.",
+        )
 
 
 def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from shared.bucket.keys import training_folder, training_key
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import read, read_with_etag
 from shared.errors import Cancelled, Conflict, Missing, Reject
 from shared.messages import (
     M,
@@ -23,7 +24,6 @@ from shared.messages import (
     TrainJob,
     TrainOutcome,
     TrainProgress,
-    decode,
 )
 
 Decision = Literal["train", "publish", "cancel"]
@@ -61,10 +61,9 @@ class TrainingRecords:
 
     def outcome(self, job_id: str) -> TrainOutcome | None:
         try:
-            body = self._store.get(self._bucket, training_key(self._prefix, job_id))
+            return read(self._store, TrainOutcome, self._bucket, training_key(self._prefix, job_id))
         except Missing:
             return None
-        return decode(TrainOutcome, body)
 
     def cancel(self, job_id: str) -> None:
         """From here on nothing of the job is published. Again is harmless.
@@ -142,11 +141,12 @@ class TrainingRecords:
             return wanted
 
     def _decision(self, job_id: str) -> tuple[Decision, str | None]:
+        key = self._key(job_id, "decision")
         try:
-            body, etag = self._store.get_with_etag(self._bucket, self._key(job_id, "decision"))
+            decision, etag = read_with_etag(self._store, TrainDecision, self._bucket, key)
         except Missing:
             return "train", None
-        return decode(TrainDecision, body).wanted, etag
+        return decision.wanted, etag
 
     def _write_decision(self, job_id: str, wanted: Decision, etag: str | None) -> None:
         decision = TrainDecision(wanted=wanted, at=datetime.now(UTC))
@@ -161,7 +161,7 @@ class TrainingRecords:
 
     def _get(self, kind: type[M], job_id: str, name: str) -> M | None:
         try:
-            return decode(kind, self._store.get(self._bucket, self._key(job_id, name)))
+            return read(self._store, kind, self._bucket, self._key(job_id, name))
         except Missing:
             return None
 

@@ -289,6 +289,12 @@ POISON = _counter(
     "Messages that this worker set aside because nobody can act on them.",
     of=WORKERS,
 )
+PAUSED = _gauge(
+    "jamak_intake_paused",
+    "1 while this worker takes no messages for this reason: its machine is sick, or S3 is away.",
+    "reason",
+    of=WORKERS,
+)
 UNTOLD = _counter(
     "jamak_untold_total",
     "What Redis refused for good when it was told how a job ended; its lease ends by itself.",

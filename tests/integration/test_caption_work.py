@@ -1,6 +1,6 @@
 """A caption's life without Celery, where the model itself must misbehave."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,8 @@ import pytest
 
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import EmptyCaption, KillsWorkers, LeaseLost
-from shared.messages import ModelIdentity
+from shared.errors import BadMessage, EmptyCaption, KillsWorkers, LeaseLost
+from shared.messages import CaptionJob, ModelIdentity, Video
 from tests.adapters import publish
 from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
@@ -122,3 +122,32 @@ def test_who_comes_second_sees_to_the_views(
         assert world.store.exists(
             world.output, view_key(world.prefix, world.videos, job.video.key, ending)
         )
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda job, address: job.model_copy(update={"address": address}),
+        lambda job, address: job.model_copy(update={"address": job.video.uri}),
+        lambda job, address: job.model_copy(update={"address": "nonsense"}),
+        lambda job, address: job.model_copy(
+            update={"address": address, "video": elsewhere(job, "https:example.com")}
+        ),
+        lambda job, address: job.model_copy(update={"video": elsewhere(job, "https:example.com")}),
+    ],
+    ids=["another place", "a bucket", "no address", "another host", "none"],
+)
+def test_an_address_cannot_stand_for_another_video(
+    world: World, decoders: DecoderPool, claim: Callable[[CaptionJob, str], CaptionJob]
+) -> None:
+    """Whoever may enqueue could put his own film into the view of any video."""
+    video = Video(bucket=world.videos, key="mine.mp4", etag="e", size_bytes=10)
+    job = claim(world.job(video), "https://example.com/mine.mp4?v=1")
+    before = list(world.store.list(world.output, world.prefix))
+    with pytest.raises(BadMessage):
+        work_with(world, Silent(), decoders).run(job, taken(world, job))
+    assert list(world.store.list(world.output, world.prefix)) == before
+
+
+def elsewhere(job: CaptionJob, bucket: str) -> Video:
+    return job.video.model_copy(update={"bucket": bucket})

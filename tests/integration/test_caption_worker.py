@@ -1,5 +1,6 @@
 """The real `celery` command, a real broker, a real S3 API and a real (tiny, trained) model."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,8 +217,9 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     again = world.caption(job)
     assert (again.text, again.adapter) == (base.text, None)
 
-    dora = make_adapter(DEMO_MODEL, tmp_path / "dora", seed=5, use_dora=True)
-    spoilt = publish(world.registry, dora, base.model)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    spoilt = publish(world.registry, folder, base.model)
     world.registry.activate(base.model.weights_sha256, spoilt.version)
     wait_until(lambda: captioner.metric("jamak_adapters_refused_total") == 1, 10, "a refusal")
     assert captioner.adapter() == ""

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import count
 
 import pytest
 
 from shared.bucket.storage import ObjectInfo
 from shared.bucket.videos import video_of
-from shared.errors import Gone, Missing, NoSuchBucket, Overwritten
+from shared.errors import BadMessage, EmptyFile, Gone, Missing, NoSuchBucket, Overwritten
 from shared.messages import CaptionJob
 from shared.web.addresses import Addresses
 from tests.waiting import wait_until
@@ -109,6 +111,41 @@ def test_an_object_that_was_overwritten_gets_a_newer_job(world: World) -> None:
     newer = world.store.put(world.videos, key, b"newer")
     assert read(Places(world.store, Addresses(())), job, sent.append) == CONTENT
     assert [one.video.etag for one in sent] == [newer]
+
+
+@pytest.mark.parametrize("size", [0, 1, len(CONTENT) + 1, -1, 2**70])
+def test_a_size_that_was_made_up_is_no_video(world: World, size: int) -> None:
+    """Three of them would be three records of one video."""
+    world.store.put(world.videos, "fetch/size.mp4", CONTENT)
+    info = world.store.head(world.videos, "fetch/size.mp4")
+    video = video_of(info).model_copy(update={"size_bytes": size})
+    for version_id in (info.version_id, None):
+        job = world.job(video.model_copy(update={"version_id": version_id}))
+        with pytest.raises(BadMessage, match="the message says"):
+            read(Places(world.store, Addresses(())), job)
+
+
+def test_an_empty_object_is_still_told_from_one_that_was_made_up(world: World) -> None:
+    world.store.put(world.videos, "fetch/empty.mp4", b"")
+    job = world.job(video_of(world.store.head(world.videos, "fetch/empty.mp4")))
+    with pytest.raises(EmptyFile):
+        read(Places(world.store, Addresses(())), job)
+
+
+def test_a_video_of_the_future_is_of_today(world: World) -> None:
+    def modified(date: str) -> float:
+        def answer(request: Request) -> None:
+            send_range(request, CONTENT, ETag='"one"', Last_Modified=date)
+
+        def ahead(source: Source, info: ObjectInfo) -> bytes:
+            return str((info.last_modified - datetime.now(UTC)).total_seconds()).encode()
+
+        with serving(answer) as web:
+            return float(read(*at(world, web), use=ahead))
+
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    assert 500 < modified(format_datetime(soon, usegmt=True)) <= 600  # clocks differ by so much
+    assert -60 < modified("Fri, 31 Dec 9999 23:59:59 GMT") <= 0
 
 
 def test_nobody_goes_on_reading_a_video_that_is_done_with(world: World) -> None:

@@ -18,16 +18,17 @@ from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
 from shared.bucket.keys import failure_key, view_key
 from shared.bucket.records import VIEWS, Records
-from shared.bucket.registry import ADAPTER_FILES
+from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadAdapter, JamakError
-from shared.messages import CaptionJob, ModelIdentity, Video
+from shared.errors import BadAdapter, JamakError, KillsWorkers, StoreUnavailable
+from shared.messages import CaptionJob, ModelIdentity, Pointer, Video
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.delivery.leases import Lease, Leases
 from workers.jobs.adapters import AdapterFollower
+from workers.model.adapter_files import Adapter
 from workers.tasks import MAX_ATTEMPTS, register_caption
 from workers.video.pool import DecoderPool
 
@@ -83,6 +84,50 @@ def test_a_view_that_is_overtaken_shows_the_newer_one(
     for each in VIEWS:
         key = view_key(world.prefix, job.video.bucket, job.video.key, each)
         assert "셋째" in world.store.get(world.output, key).decode(), each
+
+
+@pytest.mark.parametrize("ending", [".srt", ".json"])
+def test_whoever_was_killed_between_views_leaves_no_disagreement(
+    world: World, decoders: DecoderPool, job: CaptionJob, ending: str
+) -> None:
+    """The worker of an older caption is overtaken, and dies; its message comes again."""
+    newer_job = world.job(job.video, generation=1)
+    older = caption_of(job).model_copy(update={"text": "옛 자막"})
+    newer = caption_of(newer_job).model_copy(
+        update={"text": "새 자막", "last_modified": older.last_modified}
+    )
+    records = Records(world.store, world.settings)
+    assert records.write(job, older)
+    assert records.write(newer_job, newer)
+
+    class Killed(BaseException):
+        pass
+
+    class Dying(ObjectStore):
+        def put(self, bucket: str, key: str, body: bytes, **options: Any) -> str:
+            if key.endswith(".vtt"):
+                records.render(newer)
+            if key.endswith(ending):
+                raise Killed
+            return super().put(bucket, key, body, **options)
+
+    with pytest.raises(Killed):
+        Records(Dying(), world.settings).render(older)
+    assert work_with(world, Silent(), decoders).run(job, taken(world, job)) == "duplicate"
+    for each in VIEWS:
+        key = view_key(world.prefix, job.video.bucket, job.video.key, each)
+        assert "새 자막" in world.store.get(world.output, key).decode(), each
+
+
+def test_a_job_that_is_given_up_with_its_record_there_is_shown(
+    world: World, decoders: DecoderPool, job: CaptionJob
+) -> None:
+    """Its workers died after the record and before the views."""
+    assert Records(world.store, world.settings).write(job, caption_of(job))
+    work = work_with(world, Silent(), decoders)
+    assert work.fail(job, taken(world, job), KillsWorkers("3 workers died with it")) is True
+    assert Records(world.store, world.settings).show(job.video.bucket, job.video.key)
+    assert not world.store.exists(world.output, failure_key(world.prefix, job))
 
 
 def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:
@@ -141,11 +186,14 @@ def test_what_was_lost_on_the_last_try_has_no_failure(world: World, job: Caption
     assert failures == []
 
 
-def published(world: World, folder: Path, digit: str) -> tuple[ModelIdentity, str]:
+def published(
+    world: World, folder: Path, digit: str, content: bytes = b"content"
+) -> tuple[ModelIdentity, str]:
     """An adapter that is the one in use, of a base of its own."""
     base = ModelIdentity(id="m", revision="r", weights_sha256=digit * 64)
+    folder.mkdir(exist_ok=True)
     for name in ADAPTER_FILES:
-        (folder / name).write_bytes(b"content")
+        (folder / name).write_bytes(content)
     version = publish(world.registry, folder, base).version
     world.registry.activate(base.weights_sha256, version)
     return base, version
@@ -167,14 +215,72 @@ def test_an_adapter_that_cannot_be_fetched_now_is_fetched_later(
     assert captioner.adapters == [version]
 
 
+def test_nothing_is_captioned_before_the_pointer_was_followed_once(
+    world: World, tmp_path: Path
+) -> None:
+    base, version = published(world, tmp_path, "1")
+    looks = []
+
+    class Away(Registry):
+        def pointer(self, base_sha256: str) -> Pointer:
+            looks.append(base_sha256)
+            if len(looks) < 4:
+                raise StoreUnavailable("it does not answer")
+            return super().pointer(base_sha256)
+
+    captioner = Silent()
+    away = Away(world.store, world.output, world.prefix)
+    follower = AdapterFollower(away, captioner, base.weights_sha256, 0.01, None)
+    follower.start()
+    assert captioner.adapters == [version]
+    assert len(looks) >= 4
+    follower.stop()
+
+
+def test_a_pointer_that_was_deleted_and_set_again_is_followed(world: World, tmp_path: Path) -> None:
+    base, one = published(world, tmp_path / "one", "2")
+    captioner = Silent()
+    follower = AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None)
+    follower.look()
+    key = f"{world.prefix}adapters/{base.weights_sha256[:12]}/active.json"
+    world.store.delete(world.output, key)
+    _, other = published(world, tmp_path / "other", "2", b"other content")
+    assert world.registry.pointer(base.weights_sha256).generation == 1
+    follower.look()
+    world.store.delete(world.output, key)
+    follower.look()
+    assert captioner.adapters == [one, other, None]
+
+
 def test_a_refused_adapter_is_not_used(world: World, tmp_path: Path) -> None:
     class Choosy(Silent):
-        def validate_adapter(self, *args: Any) -> None:
+        def check_adapter(self, version: str, directory: Path) -> Adapter:
             raise BadAdapter("of another shape")
 
     base, _ = published(world, tmp_path, "f")
     captioner = Choosy()
     AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None).look()
+    assert captioner.adapters == []
+
+
+@pytest.mark.parametrize("fault", [BadAdapter("of another shape"), ZeroDivisionError("a fault")])
+def test_a_version_that_does_not_fit_is_fetched_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    fetched = []
+
+    class Choosy(Silent):
+        def check_adapter(self, version: str, directory: Path) -> Adapter:
+            fetched.append(version)
+            raise fault
+
+    base, version = published(world, tmp_path, "9")
+    captioner = Choosy()
+    follower = AdapterFollower(world.registry, captioner, base.weights_sha256, 60, None)
+    for _ in range(3):
+        follower.look()
+        world.registry.activate(base.weights_sha256, version)  # the pointer moves, to the same
+    assert fetched == [version]
     assert captioner.adapters == []
 
 

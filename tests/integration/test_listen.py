@@ -249,6 +249,28 @@ def test_duplicates_stragglers_and_deleted_videos_are_no_jobs(world: World, queu
     assert left(queue_url) == 0
 
 
+def test_without_an_order_the_bucket_says_what_is_newer(
+    world: World, queue_url: str, tmp_path: Path
+) -> None:
+    """The sequencers are those of a Ceph RGW, whose order is none: the second one looks older."""
+    one, file, versions = listener(world, queue_url), tmp_path / "a", []
+    for number, sequencer in enumerate(("CFD80B6BDDDE921D", "CFD80B6B65A55521")):
+        file.write_bytes(b"version %d" % number)
+        video = world.upload(file, "unordered.mp4")
+        told = {"key": video.key, "eTag": video.etag, "size": video.size_bytes}
+        versions.append({**told, "sequencer": sequencer, "source": "ceph:s3"})
+        tell(queue_url, bucket=world.videos, **versions[-1])
+        drain(one)
+    tell(queue_url, bucket=world.videos, **versions[0])  # once more, late
+    drain(one)
+    etags = [version["eTag"] for version in versions]
+    assert [job.video.etag for job in reversed(jobs(world))] == etags
+    world.store.delete(world.videos, "unordered.mp4")
+    tell(queue_url, bucket=world.videos, **versions[0])
+    drain(one)
+    assert len(jobs(world)) == 2
+
+
 def test_only_an_ambiguous_key_is_looked_up(
     world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

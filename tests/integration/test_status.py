@@ -141,6 +141,16 @@ def test_each_reason_to_wait_is_told(world: World) -> None:
     assert "store_unavailable" in shown
 
 
+def test_a_worker_that_takes_nothing_for_now_says_why(world: World) -> None:
+    worker = live(world, paused={"scratch": "No space left on device"})
+    world.send(job(world))
+    assert why(world) == [("worker_paused", 1)]
+    said = "takes anything for now: scratch: No space left on device"
+    assert said in inside(world, status).stderr
+    worker.beat({"queues": [QUEUE], "slots": 2, **OURS, "paused": {}}, [])
+    assert why(world) == [("next", 1)]
+
+
 def test_a_try_that_comes_again_is_taken_as_before(world: World) -> None:
     """The reason travels beside the message, not in it."""
     worker = live(world)

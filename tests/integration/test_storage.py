@@ -14,16 +14,19 @@ from botocore.awsrequest import AWSResponse
 from producer.jobs.listed import present
 from shared.bucket.keys import record_key, view_key
 from shared.bucket.records import Records
+from shared.bucket.registry import MOST_BYTES
 from shared.bucket.storage import ObjectStore, prove_conditional_put
 from shared.errors import (
     BadAdapter,
     ConfigError,
     Conflict,
+    JamakError,
     Missing,
     NoSuchBucket,
     Overwritten,
     Reject,
     StoreUnavailable,
+    TooLarge,
 )
 from shared.messages import (
     AdapterManifest,
@@ -137,6 +140,17 @@ def view(world: World, prefix: str) -> str:
     return decode(Caption, world.store.get(world.output, key)).text
 
 
+def test_a_view_of_the_future_is_replaced(world: World) -> None:
+    """A server may tell any date; the next version of the video is newer all the same."""
+    records = records_of(world, "future/")
+    future = datetime(9999, 1, 1, tzinfo=UTC)
+    records.render(caption(world, "made up").model_copy(update={"last_modified": future}))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    newer = caption(world, "newer")
+    records.render(newer.model_copy(update={"last_modified": later, "created_at": later}))
+    assert view(world, "future/") == "newer"
+
+
 def test_the_view_shows_the_newest_video_whoever_is_late(world: World) -> None:
     records = records_of(world, "newest/")
     for item in (
@@ -217,6 +231,36 @@ def test_a_flipped_bit_is_found(world: World, tmp_path: Path) -> None:
     world.store.put(world.output, key, b"other weightr")
     with pytest.raises(BadAdapter, match="not the file that was published"):
         world.registry.download(BASE, manifest.version, tmp_path / "b")
+
+
+def test_nothing_of_an_adapter_is_read_that_is_larger_than_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = published(world, tmp_path / "a", b"a few weights")
+    monkeypatch.setitem(MOST_BYTES, "adapter_model.safetensors", 12)
+    with pytest.raises(BadAdapter, match="has 13 bytes; it may have 12"):
+        world.registry.download(BASE, manifest.version, tmp_path / "b")
+    monkeypatch.setattr("shared.bucket.registry.MOST_MANIFEST_BYTES", 99)
+    for read in (
+        lambda: world.registry.manifest(BASE, manifest.version),
+        lambda: world.registry.find(manifest.version),
+        lambda: world.registry.activate(BASE, manifest.version),
+    ):
+        with pytest.raises(TooLarge):
+            read()
+    told: list[JamakError] = []  # and it does not keep the others
+    assert not list(world.registry.manifests(told.append))
+    assert {type(error) for error in told} == {TooLarge}
+    key = f"{world.prefix}adapters/{'e' * 12}/active.json"
+    world.store.put(world.output, key, b" " * 100)
+    with pytest.raises(TooLarge):
+        world.registry.pointer("e" * 64)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "lora_A.weight", "0123456789ABC"])
+def test_what_cannot_name_a_version_is_not_fetched(world: World, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadAdapter, match="cannot be the name"):
+        world.registry.download(BASE, name, tmp_path)
 
 
 def test_an_adapter_of_another_base_is_not_found(world: World, tmp_path: Path) -> None:

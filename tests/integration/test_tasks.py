@@ -15,6 +15,7 @@ from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
     BadCredentials,
+    BadMessage,
     BrokerRefuses,
     Forbidden,
     JamakError,
@@ -162,6 +163,12 @@ def test_what_is_no_job_is_set_aside(leases: Leases, payload: Any) -> None:
     work = Work()
     assert run(leases, work, payload) == {**NOTHING, "poison": 1}
     assert (work.runs, work.failures) == (0, [])
+
+
+def test_a_job_that_claims_what_is_not_so_is_set_aside(leases: Leases) -> None:
+    work = Work(BadMessage("another size"))
+    assert run(leases, work, history=History(attempt=MAX_ATTEMPTS)) == {**NOTHING, "poison": 1}
+    assert work.failures == []  # under a name that was made up
 
 
 def test_what_was_lost_is_left_to_somebody_else(leases: Leases) -> None:

@@ -212,8 +212,8 @@ def test_planned_image_tokens_equal_what_the_model_returns(loaded: LoadedModel) 
 
 
 def use(captioner: GenerateCaptioner, version: str, folder: Path, generation: int = 1) -> None:
-    captioner.validate_adapter(version, folder)
-    captioner.use_adapter(AdapterUsed(version=version, generation=generation), folder)
+    adapter = captioner.check_adapter(version, folder)
+    captioner.use_adapter(AdapterUsed(version=version, generation=generation), adapter)
 
 
 def answers(captioner: GenerateCaptioner) -> list[str]:
@@ -241,7 +241,7 @@ def test_peft_is_imported_before_captions_have_to_wait_for_the_adapter(
     captioner: GenerateCaptioner, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "peft", raising=False)
-    captioner.validate_adapter("one", adapter)
+    captioner.check_adapter("one", adapter)
     assert "peft" in sys.modules
 
 
@@ -310,8 +310,17 @@ def of_another_width(tensors: dict[str, torch.Tensor]) -> None:
     tensors[name] = torch.zeros(8, 96)
 
 
+def of_another_type(tensors: dict[str, torch.Tensor]) -> None:
+    name = next(iter(tensors))
+    tensors[name] = tensors[name].to(torch.int8)
+
+
 def with_vision(tensors: dict[str, torch.Tensor]) -> None:
     tensors["base_model.model.model.vision_tower.head.weight"] = torch.zeros(2, 2)
+
+
+def with_a_tensor_of_the_base(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["base_model.model.lm_head.weight"] = torch.zeros(2, 2)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +331,9 @@ def with_vision(tensors: dict[str, torch.Tensor]) -> None:
         without_a_layer,
         without_half_the_projector,
         of_another_width,
+        of_another_type,
         with_vision,
+        with_a_tensor_of_the_base,
     ],
 )
 def test_spoilt_weights_are_refused_before_anything_changes(
@@ -338,7 +349,7 @@ def test_spoilt_weights_are_refused_before_anything_changes(
     spoil(tensors)
     save_file(tensors, folder / WEIGHTS)
     with pytest.raises(BadAdapter, match="bad"):
-        captioner.validate_adapter("bad", folder)
+        captioner.check_adapter("bad", folder)
     assert answers(captioner) == before
 
 
@@ -348,25 +359,82 @@ def test_a_truncated_file_is_refused(
     folder = Path(shutil.copytree(adapter, tmp_path / "cut"))
     (folder / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:-100])
     with pytest.raises(BadAdapter, match="cannot be read"):
-        captioner.validate_adapter("cut", folder)
+        captioner.check_adapter("cut", folder)
 
 
-@pytest.mark.parametrize("change", [{"use_dora": True}, {"peft_type": "IA3"}, {"bias": "all"}])
-def test_other_kinds_of_adapters_are_refused(
-    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path, change: dict[str, object]
+SAVED = "modules_to_save"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_dora": True},
+        {"peft_type": "IA3"},
+        {"bias": "all"},
+        # names of modules are patterns to peft: they are compared, and never run
+        {"target_modules": r"model\.language_model\..*"},
+        {"target_modules": ["q_proj", "v_proj"]},
+        {SAVED: ["multi_modal_projector.*"]},
+        # the projector would be written into the base model
+        {SAVED: None},
+        {SAVED: ["multi_modal_projector", "lm_head"]},
+        # they rewrite the base model
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": 1},
+        {"lora_alpha": 1e30},
+        {"lora_alpha": float("nan")},
+        {"r": 10**9, "lora_alpha": 2 * 10**9},
+        {"r": True, "lora_alpha": 2},
+        # keys that training does not publish, whatever they say
+        {"layers_pattern": None},
+        {"exclude_modules": None},
+        {"rank_pattern": {}},
+        {"alpha_pattern": {}},
+        {"trainable_token_indices": None},
+        {"auto_mapping": None},
+    ],
+    ids=str,
+)
+def test_only_a_configuration_that_training_publishes_is_taken(
+    captioner: GenerateCaptioner,
+    adapter: Path,
+    tmp_path: Path,
+    change: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("peft.LoraConfig.__init__", never)
     folder = Path(shutil.copytree(adapter, tmp_path / "other"))
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | change))
     with pytest.raises(BadAdapter):
-        captioner.validate_adapter("other", folder)
+        captioner.check_adapter("other", folder)
 
 
-def test_lora_on_the_vision_tower_is_refused(
-    captioner: GenerateCaptioner, checkpoint: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "null", "{", "[" * 20_000, '{"r": "' + "8" * (64 << 10) + '"}']
+)
+def test_what_is_no_configuration_is_refused(
+    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path, text: str
 ) -> None:
-    folder = make_adapter(
-        checkpoint, tmp_path / "vision", seed=1, target_modules=["q_proj", "v_proj"]
+    folder = Path(shutil.copytree(adapter, tmp_path / "other"))
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(BadAdapter):
+        captioner.check_adapter("other", folder)
+
+
+def test_a_header_of_any_length_is_not_read(
+    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "long"))
+    weights = (adapter / WEIGHTS).read_bytes()
+    header = int.from_bytes(weights[:8], "little")
+    padded = weights[8 : 8 + header] + b" " * (5 << 20)
+    (folder / WEIGHTS).write_bytes(
+        len(padded).to_bytes(8, "little") + padded + weights[8 + header :]
     )
-    with pytest.raises(BadAdapter, match="outside the language model"):
-        captioner.validate_adapter("vision", folder)
+    with pytest.raises(BadAdapter, match="header"):
+        captioner.check_adapter("long", folder)
+
+
+def never(*args: Any, **kwargs: Any) -> None:
+    raise AssertionError("peft has been asked")

@@ -16,8 +16,9 @@ from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
 from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
 from workers.caption.adapters import ModelWithAdapters
+from workers.model.adapter_files import CONFIG_KEYS
 from workers.model.loading import LoadedModel, load_model
-from workers.train.adapter import CONFIG_KEYS, with_adapter
+from workers.train.adapter import with_adapter
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
@@ -132,7 +133,7 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
 
     assert {path.name for path in (folder / "adapter").iterdir()} == ADAPTER_FILES
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
-    assert set(config) <= CONFIG_KEYS
+    assert set(config) == CONFIG_KEYS
     assert config["base_model_name_or_path"] == "jamak/tiny"
     assert str(DEMO_MODEL) not in json.dumps(config)
     assert not [name for name in load_file(folder / "adapter" / WEIGHTS) if "vision" in name]
@@ -140,8 +141,7 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
     loaded = _load()
     encoder = _encoder(loaded, rows)
     adapters = ModelWithAdapters(loaded.model)
-    adapters.validate("v1", folder / "adapter")
-    adapters.use("v1", folder / "adapter")
+    adapters.use("v1", adapters.check("v1", folder / "adapter"))
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
     assert caption_rows(adapters.model, encoder, parsed, _ignore) == [
         row["completion"] for row in rows
@@ -216,6 +216,21 @@ def test_an_adapter_of_other_weights_is_no_parent(videos: dict[str, Path], tmp_p
     folder = tmp_path / "next"
     fill(folder, sft_rows(videos), parent=(tmp_path / "sft" / "adapter", other))
     with pytest.raises(BadData, match="trained on jamak/tiny"):
+        train(make_job(start_from="p1", steps=1), folder)
+
+
+def test_a_parent_is_checked_as_what_captioners_load(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    fill(tmp_path / "sft", sft_rows(videos))
+    adapter = tmp_path / "sft" / "adapter"
+    base = train(make_job(steps=1), tmp_path / "sft").base
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["init_lora_weights"] = "olora"  # it would rewrite the base model
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    folder = tmp_path / "next"
+    fill(folder, sft_rows(videos), parent=(adapter, base))
+    with pytest.raises(BadData, match="init_lora_weights"):
         train(make_job(start_from="p1", steps=1), folder)
 
 

@@ -3,7 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import BadMessage, NewerMessage
-from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video, decode, digest
+from shared.messages import (
+    CaptionJob,
+    Decoding,
+    Recipe,
+    Sampling,
+    TrainJob,
+    Video,
+    decode,
+    digest,
+)
+from tests.training import make_job
 
 VIDEO = Video(bucket="videos", key="영상/a b.mp4", etag="abc", size_bytes=7)
 RECIPE = Recipe(prompt="USER: <video>? ASSISTANT:", model="m", revision="r")
@@ -78,6 +88,27 @@ def test_a_message_of_the_version_before_is_read() -> None:
 def test_the_malformed_names_its_first_fault(payload: object, fault: str) -> None:
     with pytest.raises(BadMessage, match=fault):
         decode(CaptionJob, payload)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": {**RECIPE.model_dump(mode="json"), "generation": 2**31}},  # newest for ever
+        {"recipe": {**RECIPE.model_dump(mode="json"), "generation": -1}},
+        {"backlog": {"name": "a/../b", "line": 1}},
+        {"backlog": {"name": "", "line": 1}},
+    ],
+)
+def test_what_a_name_or_a_number_may_be_is_bounded(change: dict[str, object]) -> None:
+    payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
+    with pytest.raises(BadMessage):
+        decode(CaptionJob, payload | change)
+
+
+@pytest.mark.parametrize("name", ["", "a/decision", "..", "a b", "x" * 101, "a\n"])
+def test_the_id_of_a_training_is_a_part_of_keys(name: str) -> None:
+    with pytest.raises(BadMessage):
+        decode(TrainJob, make_job().model_dump(mode="json") | {"id": name})
 
 
 def test_an_unknown_field_is_malformed() -> None:

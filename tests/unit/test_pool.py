@@ -26,7 +26,7 @@ from shared.errors import (
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from workers.progress import Progress
-from workers.video import pool as pool_module
+from workers.video import process as process_module
 from workers.video.convert import Shape
 from workers.video.decoder import AFTER_ALL_S
 from workers.video.pool import DecoderPool, connections_each
@@ -86,7 +86,7 @@ def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path
 def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(process_module, "SILENT_S", 0.5)
     pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video:
         decoders()[0].suspend()
@@ -128,7 +128,7 @@ def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
         f"{script}\ntime.sleep(600)\n"
     )
     program.chmod(0o755)
-    monkeypatch.setattr(pool_module.sys, "executable", str(program))
+    monkeypatch.setattr(process_module.sys, "executable", str(program))
 
 
 UP = 'say(14, b\'{"kind": "up"}\')\n'
@@ -144,14 +144,14 @@ def test_one_that_does_not_come_up_is_no_fault_of_the_video(
 ) -> None:
     pool = DecoderPool(1)
     with monkeypatch.context() as patched:
-        patched.setattr(pool_module, "START_S", 0.5)
-        patched.setattr(pool_module, "SILENT_S", 1.0)
-        patched.setattr(pool_module, "GONE_S", 0.2)
+        patched.setattr(process_module, "START_S", 0.5)
+        patched.setattr(process_module, "SILENT_S", 1.0)
+        patched.setattr(process_module, "GONE_S", 0.2)
         instead(tmp_path, patched, script)
         for _ in range(2):
             with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
                 pass
-        patched.setattr(pool_module.sys, "executable", "/nowhere/python")
+        patched.setattr(process_module.sys, "executable", "/nowhere/python")
         with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
             pass
     assert len(first_frames(pool, clip)) == 4
@@ -168,8 +168,8 @@ def test_one_that_a_video_has_taken_over_is_ended(
 ) -> None:
     pool = DecoderPool(1)
     with monkeypatch.context() as patched:
-        patched.setattr(pool_module, "SILENT_S", 1.0)
-        patched.setattr(pool_module, "GONE_S", 0.2)
+        patched.setattr(process_module, "SILENT_S", 1.0)
+        patched.setattr(process_module, "GONE_S", 0.2)
         instead(tmp_path, patched, f"{UP}end.recv(1)\n{script}")
         since = time.monotonic()
         with pytest.raises(DecoderDied), pool.open(file_source(clip), Progress()):
@@ -253,7 +253,7 @@ def test_a_video_that_kills_two_is_rejected_and_the_pool_heals(
 def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENT_S", 60.0)
+    monkeypatch.setattr(process_module, "SILENT_S", 60.0)
     pool = DecoderPool(2, Limits(deadline_s=1.0))
     with ThreadPoolExecutor(1) as other, pool.open(file_source(clip), Progress()) as video:
         (decoder,) = decoders()
@@ -270,7 +270,7 @@ def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
 
 
 def test_silence_is_shorter_than_the_deadline(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(process_module, "SILENT_S", 0.5)
     pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video:
         decoders()[0].suspend()
@@ -289,7 +289,7 @@ def test_a_machine_that_stood_still_is_no_silence(
             return time.monotonic() + self.ahead_s
 
     clock = Clock()
-    monkeypatch.setattr(pool_module, "time", clock)
+    monkeypatch.setattr(process_module, "time", clock)
     pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video, ThreadPoolExecutor(1) as other:
         (decoder,) = decoders()

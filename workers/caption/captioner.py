@@ -17,6 +17,7 @@ from shared.errors import DoesNotFit
 from shared.messages import AdapterUsed, Decoding
 from workers.caption.adapters import ModelWithAdapters
 from workers.caption.budget import Plan, plan_frames
+from workers.model.adapter_files import Adapter
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
@@ -56,10 +57,10 @@ class Captioner(Protocol):
     def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
         """To a prompt without frames. Raises DoesNotFit."""
 
-    def validate_adapter(self, version: str, directory: Path) -> None:
-        """Raises BadAdapter."""
+    def check_adapter(self, version: str, directory: Path) -> Adapter:
+        """Its files, read and found to fit. Raises BadAdapter."""
 
-    def use_adapter(self, adapter: AdapterUsed | None, directory: Path | None) -> None:
+    def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         """From the next caption on; the one that runs ends as it began."""
 
 
@@ -148,13 +149,13 @@ class GenerateCaptioner:
             adapter=used,
         )
 
-    def validate_adapter(self, version: str, directory: Path) -> None:
-        self._adapters.validate(version, directory)
+    def check_adapter(self, version: str, directory: Path) -> Adapter:
+        return self._adapters.check(version, directory)
 
-    def use_adapter(self, adapter: AdapterUsed | None, directory: Path | None) -> None:
+    def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         with self._lock:
-            self._adapters.use(adapter.version if adapter else None, directory)
-            self._used = adapter
+            self._adapters.use(used.version if used else None, adapter)
+            self._used = used
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:

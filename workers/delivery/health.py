@@ -42,6 +42,8 @@ class WorkerHealth:
             return "starting"
         if not leases.taking:
             return "draining"
+        if held := leases.pauses.told:
+            return "; ".join(f"takes nothing for now: {one}: {why}" for one, why in held.items())
         silent_s = time.monotonic() - leases.answered_at
         if silent_s > SILENT_TIMEOUTS * leases.queues.timeout_s:
             return f"Redis has not answered for {silent_s:.0f} s"

@@ -18,7 +18,9 @@ from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
+from workers.delivery.machine import Machine
 from workers.delivery.outbox import Outbox
+from workers.delivery.pauses import Pauses
 from workers.progress import Progress, Pulse
 
 BEATS_PER_TIMEOUT = 4
@@ -111,6 +113,9 @@ class Leases:
         self._changed = threading.Condition()
         self._order: QueueOrder | None = None
         self._taking = True
+        self.pauses = Pauses(self._look_again)
+        """While any of them holds, nothing is taken."""
+        self.machine = Machine(self.pauses)
         self._asking = threading.Lock()
         """While an answer may bring a message."""
         self._outbox = Outbox(queues)
@@ -122,6 +127,7 @@ class Leases:
     def start(self) -> None:
         self._beat()
         self._thread.start()
+        self.pauses.start()
 
     # Taking.
 
@@ -148,7 +154,7 @@ class Leases:
 
     def _take(self, order: QueueOrder) -> Delivery | None:
         with self._asking:
-            return self._ask(order) if self._taking else None
+            return self._ask(order) if self._taking and not self.pauses else None
 
     def _ask(self, order: QueueOrder) -> Delivery | None:
         turn = order.next()
@@ -178,7 +184,12 @@ class Leases:
     def _room(self) -> bool:
         in_hand = self._in_hand.values()
         alone = any(lease.delivery.alone for lease in in_hand)
-        return self._taking and len(in_hand) < self.slots and not alone
+        free = len(in_hand) < self.slots and not alone
+        return self._taking and free and not self.pauses
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _wait_for_change(self, timeout_s: float) -> None:
         with self._changed:
@@ -285,6 +296,7 @@ class Leases:
     def leave(self) -> None:
         """Nothing is held any more, and nobody has to wait for this worker's silence."""
         self._stopping.set()
+        self.pauses.stop()
         self.flush(LONGEST_FLUSH_S)
         try:
             self.queues.leave()

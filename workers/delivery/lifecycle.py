@@ -1,12 +1,9 @@
 """The life of a worker process: what stands around its tasks, from the first message to the end."""
 
 import os
-import shutil
 import socket
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.signals import worker_ready
 
@@ -17,9 +14,10 @@ from shared.settings import Settings
 from shared.waiting import wait_for
 from workers.delivery.drain import Drain
 from workers.delivery.health import WorkerHealth
-from workers.delivery.leases import Leases
+from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.rate import BusyRate
-from workers.delivery.watchdog import Watchdog
+from workers.delivery.scratch import Scratch
+from workers.delivery.watchdog import EX_SOFTWARE, Watchdog
 
 log = telemetry.get_logger("jamak.worker")
 
@@ -65,8 +63,10 @@ class Lifecycle:
             **about,
         }
         wait_for("Redis", queues_of(worker.app).prove)
-        self.scratch = Path(tempfile.mkdtemp(prefix="jamak-", dir=settings.scratch_dir))
+        self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
+        self.scratch = self._scratch.folder
         self.leases = Leases(queues_of(worker.app), slots, self._tell)
+        self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
@@ -83,13 +83,21 @@ class Lifecycle:
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
+    def die(self, why: str) -> NoReturn:
+        """As if killed: what it held comes back as from a dead worker, for it may be to blame."""
+        log.critical("this worker ends, to be started again", reason=why)
+        self.leases.flush(LONGEST_FLUSH_S)
+        self._clean_up()
+        os._exit(EX_SOFTWARE)
+
     def _tell(self) -> dict[str, Any]:
         return {
             **self._about,
             "in_hand": len(self.leases.in_hand()),
             "draining": not self.leases.taking,
+            "paused": self.leases.pauses.told,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 
     def _clean_up(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._scratch.remove()

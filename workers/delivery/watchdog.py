@@ -1,7 +1,8 @@
 """The last resort: a worker that cannot recover by itself ends, so that it is started again.
 
-It costs a model load, so there are two reasons only: nothing arrives although work waits and
-slots are free, or a job stands still so long that its thread will never come back.
+It costs a model load, so there are three reasons only: nothing arrives although work waits and
+slots are free, a job stands still so long that its thread will never come back, or what this
+machine lacks has not come back in time.
 """
 
 import threading
@@ -48,7 +49,7 @@ class Watchdog:
 
     def look(self) -> str | None:
         """Why this worker has to end; None = it has not."""
-        return self._stuck() or self._deaf()
+        return self._stuck() or self._deaf() or self._leases.pauses.overdue
 
     def _stuck(self) -> str | None:
         longest_s = STUCK_TIMEOUTS * self._leases.queues.timeout_s

@@ -1,19 +1,29 @@
 """Follows the registry's pointer: fetch, verify, validate, hand over to the captioner.
 
-The pointer is the desired state. Whatever goes wrong, the adapter in use stays in use.
+The pointer is the desired state. Whatever goes wrong, the adapter in use stays in use. What was
+fetched and does not fit is not fetched again: its content, and so its version, stays what it is.
 """
 
-import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from shared import telemetry
 from shared.bucket.registry import Registry
-from shared.errors import BadAdapter, JamakError
-from shared.messages import AdapterUsed
+from shared.errors import (
+    BadAdapter,
+    ConfigError,
+    DamagedObject,
+    Forbidden,
+    JamakError,
+    Missing,
+    OutOfResources,
+    Retry,
+)
+from shared.messages import AdapterUsed, Pointer
 from workers.caption.captioner import Captioner
+from workers.model.adapter_files import Adapter
 
 log = telemetry.get_logger("jamak.adapters")
 
@@ -31,14 +41,19 @@ class AdapterFollower:
     ) -> None:
         self._registry, self._captioner, self._base = registry, captioner, base_sha256
         self._poll_s, self._scratch = poll_s, scratch
-        self._generation = 0
+        self._followed: Pointer | None = None
+        """None: this process does not know yet what is in use."""
+        self._refused: set[str | None] = set()
+        """Versions that do not fit, as long as this process lives."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="adapters", daemon=True)
         telemetry.ADAPTER_INFO.labels("").set(1)
 
     def start(self) -> None:
-        """The first look is taken at once, so that the first caption has the right adapter."""
-        self.look()
+        """Returns once the pointer was followed, or what it names was refused: until then nobody
+        knows with which adapter a caption should be made."""
+        while not self.look():
+            self._stopping.wait(self._poll_s)
         self._thread.start()
 
     def stop(self) -> None:
@@ -50,40 +65,66 @@ class AdapterFollower:
         while not self._stopping.wait(self._poll_s):
             self.look()
 
-    def look(self) -> None:
-        """Follow the pointer if it moved."""
+    def look(self) -> bool:
+        """Follow the pointer if it moved; False: that cannot be done yet.
+
+        It is compared as a whole: one that was deleted and set again counts from 1 again.
+        """
         try:
             pointer = self._registry.pointer(self._base)
-            if pointer.generation == self._generation:
-                return
-            try:
-                self._switch(pointer.version, pointer.generation)
-            except BadAdapter as error:
-                # Trying again cannot help: stay as we are until the pointer moves on.
-                telemetry.ADAPTERS_REFUSED.inc()
-                log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
-            self._generation = pointer.generation
+            if pointer != self._followed:
+                if pointer.version or self._followed:
+                    self._follow_to(pointer)
+                self._followed = pointer
+            return True
         except JamakError as error:
             log.warning("adapter not followed yet", message=str(error), cure=error.cure)
         except Exception:
             log.exception("adapter not followed yet")
+        return False
+
+    def _follow_to(self, pointer: Pointer) -> None:
+        """Raises what may pass, by itself or by somebody's hand: S3 is away, lets us not in, or has
+        no such version."""
+        try:
+            if pointer.version in self._refused:
+                raise BadAdapter(f"adapter {pointer.version} was refused before")
+            self._switch(pointer.version, pointer.generation)
+        except (Retry, ConfigError, Missing, Forbidden, DamagedObject):
+            raise
+        except Exception as error:
+            # Trying again cannot help: stay as we are until the pointer moves on.
+            self._refused.add(pointer.version)
+            telemetry.ADAPTERS_REFUSED.inc()
+            known = error if isinstance(error, JamakError) else BadAdapter(repr(error))
+            log.error(
+                "adapter refused",
+                message=str(known),
+                cure=known.cure,
+                exc_info=known is not error,
+                **known.evidence,
+            )
 
     def _switch(self, version: str | None, generation: int) -> None:
         started = time.monotonic()
         if version is None:
             self._captioner.use_adapter(None, None)
         else:
-            folder = Path(tempfile.mkdtemp(prefix="jamak-adapter-", dir=self._scratch))
-            try:
-                self._registry.download(self._base, version, folder)
-                self._captioner.validate_adapter(version, folder)
-                self._captioner.use_adapter(
-                    AdapterUsed(version=version, generation=generation), folder
-                )
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            adapter = self._fetched(version)
+            self._captioner.use_adapter(
+                AdapterUsed(version=version, generation=generation), adapter
+            )
         seconds = time.monotonic() - started
         telemetry.ADAPTER_SWAP.observe(seconds)
         telemetry.ADAPTER_INFO.clear()
         telemetry.ADAPTER_INFO.labels(version or "").set(1)
         log.info("adapter in use", version=version, generation=generation, seconds=seconds)
+
+    def _fetched(self, version: str) -> Adapter:
+        """Read and found to fit."""
+        try:
+            with TemporaryDirectory(prefix="jamak-adapter-", dir=self._scratch) as folder:
+                self._registry.download(self._base, version, Path(folder))
+                return self._captioner.check_adapter(version, Path(folder))
+        except (OSError, MemoryError) as error:
+            raise OutOfResources(f"adapter {version} cannot be kept here: {error}") from error

@@ -14,7 +14,14 @@ from shared import __version__, telemetry
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.cards import CardChoice
-from shared.errors import Draining, EmptyCaption, JamakError, WrongModel
+from shared.errors import (
+    DamagedObject,
+    Draining,
+    EmptyCaption,
+    JamakError,
+    NewerObject,
+    WrongModel,
+)
 from shared.messages import (
     Caption,
     CaptionJob,
@@ -28,6 +35,7 @@ from shared.settings import Settings
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.delivery.leases import Lease
+from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer, frames_used
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.parts import Parts
@@ -66,12 +74,12 @@ class CaptionWork:
         Raises:
             LeaseLost: somebody else does it now; nothing was written.
             Retry: the work is fine, try again.
+            BadMessage: it says of its video what is not so; nothing is written under its name.
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
+        check_address(job)
         started = time.monotonic()
-        found = self._records.find(job)
-        if found is not None:
-            self._records.render(found)
+        if self._is_done(job):
             telemetry.CAPTION_DUPLICATES.inc()
             log.info("already captioned", job=job.id, key=job.video.uri)
             return "duplicate"
@@ -83,7 +91,7 @@ class CaptionWork:
             lease.check()
             if not self._records.write(job, caption):
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
-                self._render_found(job)
+                self._is_done(job)
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
@@ -106,10 +114,23 @@ class CaptionWork:
         )
         return caption.status
 
-    def _render_found(self, job: CaptionJob) -> None:
-        found = self._records.find(job)
-        if found is not None:
-            self._records.render(found)
+    def _is_done(self, job: CaptionJob) -> bool:
+        """It has its caption, and from now on its views show what is to be shown: whoever wrote the
+        record may have died before that.
+
+        Raises:
+            NewerObject: a newer Jamak captioned it, and has to render it, too.
+        """
+        try:
+            found = self._records.find(job)
+        except NewerObject:
+            if self._records.shows(job):
+                return True
+            raise
+        if found is None:
+            return False
+        self._records.render(found)
+        return True
 
     def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
         recipe, progress = job.recipe, lease.progress
@@ -184,14 +205,22 @@ class CaptionWork:
             raise Draining("the rest of its segments is for the next worker")
         lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
 
-    def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> None:
+    def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> bool:
         """Write why a job cannot succeed, unless it has its caption. Its neighbours never notice.
+
+        Returns:
+            Whether it has its caption.
 
         Raises:
             LeaseLost: nothing was written.
+            NewerObject: as `_is_done`.
         """
-        if self._records.find(job) is not None:
-            return
+        try:
+            if self._is_done(job):
+                return True
+        except DamagedObject as damaged:
+            # Its record, which is written once, is in the way of another one.
+            error = damaged
         flags: tuple[Flag, ...] = ("empty",) if isinstance(error, EmptyCaption) else ()
         failure = Failure(
             flags=(*flags, *self._card_flags()),
@@ -222,6 +251,7 @@ class CaptionWork:
             message=str(error),
             cure=error.cure,
         )
+        return False
 
     def _count(self, caption: Caption) -> None:
         version = caption.adapter.version if caption.adapter else ""

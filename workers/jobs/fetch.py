@@ -13,6 +13,7 @@ from shared.messages import CaptionJob
 from shared.web.addresses import Addresses
 from shared.web.connections import HangUp
 from shared.web.ranged import changed
+from workers.jobs.agreement import check_size, in_the_past
 from workers.progress import Progress
 from workers.video.source import Source
 
@@ -61,11 +62,10 @@ def read_video(
 
     Raises:
         EmptyFile.
+        BadMessage: the content that the job names has another size.
         Gone: the video was deleted.
         Overwritten: it was, and its version is not kept.
     """
-    if job.video.size_bytes == 0:
-        raise EmptyFile(f"{job.video.uri} has 0 bytes", size_bytes=0)
     progress.tick("download")
     try:
         return use(*_open(places, job, None))
@@ -82,13 +82,16 @@ def read_video(
 
 
 def _open(places: Places, job: CaptionJob, version_id: str | None) -> tuple[Source, ObjectInfo]:
-    """Raises Gone, now and at each fetch; Overwritten, Forbidden, NoRanges."""
+    """Raises Gone, now and at each fetch; BadMessage, Overwritten, Forbidden, NoRanges."""
     video = job.video
     with _own_absence(job):
         if job.address is None:
             info = places.store.head(
                 video.bucket, video.key, etag=video.etag, version_id=version_id
             )
+            check_size(job, info)
+            if info.size_bytes == 0:
+                raise EmptyFile(f"{video.uri} has 0 bytes", size_bytes=0)
             source = places.object_source(info, version_id)
         else:
             info = places.addresses.head(job.address, etag=video.etag)
@@ -100,7 +103,7 @@ def _open(places: Places, job: CaptionJob, version_id: str | None) -> tuple[Sour
         with _own_absence(job):
             return source.fetch(start, end)
 
-    return replace(source, fetch=fetch), info
+    return replace(source, fetch=fetch), in_the_past(info)
 
 
 @contextmanager

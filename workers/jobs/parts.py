@@ -1,19 +1,17 @@
 """What is done of a long video: its parting, and the segments that have their captions.
 
 They lie in the bucket, so that whoever takes the job next goes on where the last one ended. Each is
-written once; who comes second takes what is there.
+written once; who comes second takes what is there. One that cannot be read is made anew.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from shared.bucket.keys import part_key
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, Missing
-from shared.messages import CaptionJob, Cuts, Message, Segment, decode
+from shared.bucket.stored import M, read
+from shared.errors import Conflict, DamagedObject, Missing
+from shared.messages import CaptionJob, Cuts, Segment
 from shared.settings import Settings
-
-M = TypeVar("M", bound=Message)
 
 
 class Parts:
@@ -35,22 +33,25 @@ class Parts:
 
     def _once(self, kind: type[M], name: str, make: Callable[[], M]) -> M:
         key = part_key(self._prefix, self._job, name)
-        found = self._find(kind, key)
-        if found is not None:
-            return found
+        etag: str | None = None
+        try:
+            return read(self._store, kind, self._bucket, key)
+        except Missing:
+            pass
+        except DamagedObject as error:
+            etag = error.evidence["etag"]
         made = make()
         body = made.model_dump_json().encode()
         try:
             self._store.put(
-                self._bucket, key, body, content_type="application/json", if_none_match=True
+                self._bucket,
+                key,
+                body,
+                content_type="application/json",
+                if_none_match=etag is None,
+                if_match=etag,
             )
         except Conflict:
-            return decode(kind, self._store.get(self._bucket, key))
+            return read(self._store, kind, self._bucket, key)
         self.written += 1
         return made
-
-    def _find(self, kind: type[M], key: str) -> M | None:
-        try:
-            return decode(kind, self._store.get(self._bucket, key))
-        except Missing:
-            return None

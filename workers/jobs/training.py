@@ -7,6 +7,7 @@ from typing import Any
 from shared import telemetry
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, Conflict, JamakError
 from shared.messages import TrainJob, TrainOutcome
@@ -62,10 +63,10 @@ class TrainWork:
             metrics=manifest.metrics,
         )
 
-    def fail(self, job: TrainJob, lease: Lease, error: JamakError) -> None:
-        """Raises LeaseLost: nothing was written."""
+    def fail(self, job: TrainJob, lease: Lease, error: JamakError) -> bool:
+        """False: it has no other effect than this. Raises LeaseLost: nothing was written."""
         # Whatever else went wrong with a job that is not wanted any more.
-        cancelled = isinstance(error, Cancelled) or self._records.cancelled(job.id)
+        cancelled = isinstance(error, Cancelled) or self._cancelled(job)
         self._write(
             job,
             lease,
@@ -74,6 +75,13 @@ class TrainWork:
             message=str(error),
             cure=error.cure,
         )
+        return False
+
+    def _cancelled(self, job: TrainJob) -> bool:
+        try:
+            return self._records.cancelled(job.id)
+        except UNREADABLE:
+            return False  # then nobody knows
 
     def _write(self, job: TrainJob, lease: Lease, **ended: Any) -> None:
         seconds = round(sum(lease.progress.timings_s().values()), 3)

@@ -66,3 +66,8 @@ def check_context(loaded: LoadedModel, *, frames: int, prompt_tokens: int, new_t
             cure="Set RoPE scaling in the checkpoint's config.json, lower JAMAK_MAX_NEW_TOKENS, "
             "or choose a smaller JAMAK_CARD.",
         )
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raises RuntimeError: it does not compute any more. That of CUDA stays with its process."""
+    torch.ones(8, device=device).sum().item()

@@ -1,7 +1,7 @@
 """The one shape of an adapter: LoRA on the language model plus the whole projector.
 
 Every stage trains this shape, so that each can go on from the one before. The vision tower is never
-touched: its attention has layers of the same short names, hence the full pattern.
+touched. What of it is published, and what is read again, is in workers/model/adapter_files.py.
 """
 
 import json
@@ -10,59 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 
 from shared.messages import TrainJob
+from workers.model.adapter_files import (
+    CONFIG_FILE,
+    CONFIG_KEYS,
+    LANGUAGE_MODEL_LINEARS,
+    WEIGHTS_FILE,
+    Adapter,
+    lora_config,
+)
 from workers.model.loading import LoadedModel
 
-LANGUAGE_MODEL_LINEARS = (
-    r"model\.language_model\.layers\.\d+\."
-    r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
-)
-PROJECTOR = "multi_modal_projector"
 
-CONFIG_KEYS = frozenset(
-    {
-        "base_model_name_or_path",
-        "bias",
-        "init_lora_weights",
-        "lora_alpha",
-        "lora_dropout",
-        "modules_to_save",
-        "peft_type",
-        "r",
-        "revision",
-        "target_modules",
-        "task_type",
-        "use_dora",
-        "use_rslora",
-    }
-)
-"""What a published adapter_config.json may say. Others of peft's keys can name code to import."""
-
-
-def with_adapter(loaded: LoadedModel, job: TrainJob, parent: Path | None) -> Any:
+def with_adapter(loaded: LoadedModel, job: TrainJob, parent: Adapter | None) -> Any:
     """The model with a trainable adapter: the parent's, or a fresh one that changes nothing yet.
 
     The rank of a continued adapter is its parent's, whatever the job says.
     """
     if loaded.device.type == "cpu":
         _keep_4bit_weights_unpacked(loaded.model)
+    model = get_peft_model(loaded.model, lora_config(parent.rank if parent else job.rank))
     if parent is not None:
-        return PeftModel.from_pretrained(loaded.model, parent, is_trainable=True)
-    return get_peft_model(
-        loaded.model,
-        LoraConfig(
-            r=job.rank,
-            lora_alpha=2 * job.rank,
-            # Resuming is exact only without dropout.
-            lora_dropout=0.0,
-            target_modules=LANGUAGE_MODEL_LINEARS,
-            modules_to_save=[PROJECTOR],
-            task_type="CAUSAL_LM",
-        ),
-    )
+        set_peft_model_state_dict(model, parent.tensors)
+    return model
 
 
 @contextmanager
@@ -90,7 +63,7 @@ def save_adapter(model: Any, job: TrainJob, directory: Path) -> None:
     state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-        directory / "adapter_model.safetensors",
+        directory / WEIGHTS_FILE,
         metadata={"format": "pt"},
     )
     config = {
@@ -100,8 +73,10 @@ def save_adapter(model: Any, job: TrainJob, directory: Path) -> None:
     }
     # peft notes the directory that the model was loaded from.
     config.update(base_model_name_or_path=job.model, revision=job.revision)
+    # And it may write a pattern as the list of what it matched.
+    config["target_modules"] = LANGUAGE_MODEL_LINEARS
     text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
-    (directory / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+    (directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -227,7 +227,7 @@ def _train(
 @contextmanager
 def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
     """workers.train.run, gone when the block is left."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     process = subprocess.Popen(

@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from shared.errors import BadData, JamakError
+from shared.errors import BadAdapter, BadData, JamakError
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob, decode
+from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, find_checkpoint, load_model
 from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
@@ -127,19 +128,23 @@ def _load(job: TrainJob, local: Path) -> LoadedModel:
     )
 
 
-def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Path | None:
-    """Raises BadData: it was trained on other weights, which loads without a word."""
+def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Adapter | None:
+    """Raises BadData: it was trained on other weights, or is no adapter of ours."""
     if job.start_from is None:
         return None
     manifest = decode(AdapterManifest, (directory / "manifest.json").read_text(encoding="utf-8"))
+    cure = "Start from an adapter of this base model, or from none."
     if manifest.base.weights_sha256 != loaded.identity.weights_sha256:
         raise BadData(
             f"adapter {manifest.version} was trained on {manifest.base.id} (revision "
             f"{manifest.base.revision}), whose weights are not those of {job.model} (revision "
             f"{job.revision}) here",
-            cure="Start from an adapter of this base model, or from none.",
+            cure=cure,
         )
-    return directory
+    try:
+        return read_adapter(manifest.version, directory, AdapterShape.of(loaded.model))
+    except BadAdapter as error:
+        raise BadData(str(error), cure=cure) from error
 
 
 def _train_stage(
