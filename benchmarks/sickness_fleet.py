@@ -345,12 +345,6 @@ class Fleet:
                 found += sum(b"of_the_future" in item for item in read(key))
         return found
 
-    def forget_newer_jobs(self) -> None:
-        for key in self.admin.keys(f"{self.queues.prefix}delayed"):
-            for item in self.admin.zrange(key, 0, -1):
-                if b"of_the_future" in item:
-                    self.admin.zrem(key, item)
-
     def train(self, data: str) -> str:
         """Ask for a training; the id of its job."""
         job = TrainJob(
@@ -410,14 +404,14 @@ class Fleet:
     def remove_tree(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
-    def event(self, key: str, bucket: str = VIDEOS_BUCKET, name: str = "ObjectCreated:Put") -> Any:
+    def event(self, key: str, bucket: str = VIDEOS_BUCKET) -> Any:
         """One record of a notification, a dict."""
         return {
             "eventVersion": "2.1",
             "eventSource": "aws:s3",
             "awsRegion": REGION,
             "eventTime": datetime.now(UTC).isoformat(),
-            "eventName": name,
+            "eventName": "ObjectCreated:Put",
             "s3": {
                 "s3SchemaVersion": "1.0",
                 "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
