@@ -59,7 +59,7 @@ class Computed:
         self._small: dict[str, bytes] = {}
         self.requests = 0
 
-    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, bucket: str, key: str, most: int | None = None) -> tuple[bytes, str]:
         self.requests += 1
         if key not in self._small:
             raise Missing(key)

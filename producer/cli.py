@@ -106,7 +106,9 @@ def _understood(error: Exception, arguments: list[str]) -> JamakError:
         return UsageError(f"what is read is not UTF-8: {error}", cure="Write it in UTF-8.")
     if isinstance(error, OSError) and error.filename is not None:
         return Unexpected(f"{error.filename}: {error.strerror}", cure="Check its path and rights.")
-    traceback.print_exception(error)
+    from shared.shown import for_people
+
+    print(for_people("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     return Unexpected(f"{type(error).__name__}: {error}", cure="This should not happen: report it.")
 
 
@@ -126,16 +128,17 @@ def _explain(error: JamakError, as_json: bool) -> int:
 
     from shared.console import err, print_json
     from shared.language import spoken, spoken_error
+    from shared.shown import without_passwords
 
     if as_json:
         told = {
             "reason": error.reason,
-            "message": str(error),
+            "message": without_passwords(str(error)),
             "cure": error.cure,
             "exit_code": error.exit_code,
         }
         print_json({**(error.told if isinstance(error, Unfinished) else {}), "error": told})
-    err.print("[red]jamak:[/red]", escape(spoken_error(error)), highlight=False)
+    err.print("[red]jamak:[/red]", escape(without_passwords(spoken_error(error))), highlight=False)
     if error.cure:
         err.print(f"  {escape(spoken(error.cure))}", highlight=False)
     return error.exit_code

@@ -7,7 +7,6 @@ nothing of what is told.
 
 import codecs
 import io
-import json
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
 from shared.language import spoken
+from shared.shown import as_json, for_people, visible
 
 ENDLESS = 100_000
 """Columns of what is no terminal."""
@@ -55,7 +56,13 @@ class Whole(Console):
         self._width, self._height = new_size
 
     def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(visible(text), **how)
+        return super().render_str(for_people(text), **how)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Whatever comes past `render_str`: a bar's description, a text that is one already."""
+        for segment in super().render(renderable, options):
+            plain = segment.control or segment.text.isprintable()
+            yield segment if plain else segment._replace(text=visible(segment.text))
 
 
 def _leave_it(console: Console) -> None:
@@ -66,15 +73,6 @@ def _leave_it(console: Console) -> None:
 Console.on_broken_pipe = _leave_it  # type: ignore[method-assign, assignment]
 
 out, err = Whole(), Whole(stderr=True)
-
-_CONTROLS = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
-
-
-def visible(text: str) -> str:
-    """A key may hold what would move the cursor or recolour the terminal: shown, not obeyed."""
-    return text.translate(_CONTROLS)
 
 
 class Grid(Table):
@@ -139,7 +137,7 @@ def _one_line(console: Console, cell: Any) -> Text:
 
 def print_json(value: Any) -> None:
     """One line; escaped where the encoding of stdout lacks some of it."""
-    print(json.dumps(value, ensure_ascii=not _takes_all(sys.stdout)), flush=True)
+    print(as_json(value, ascii_only=not _takes_all(sys.stdout)), flush=True)
 
 
 def _takes_all(stream: Any) -> bool:

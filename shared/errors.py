@@ -9,9 +9,11 @@
     ├── Retry                  the work is fine, the world is not: try again with back-off
     │   ├── StoreUnavailable     throttled, 5xx, timed out
     │   ├── QueueUnavailable     SQS throttles, 5xx, timed out
-    │   ├── BrokerUnavailable    Redis does not answer
+    │   ├── BrokerUnavailable    Redis does not answer, or takes nothing for now
+    │   │   └── BrokerFails          it answers with an error that nobody knows
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
+    │   ├── Outage               the store was examined: it answers for nobody now
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -19,11 +21,12 @@
     │       ├── NewerObject        so is something in the bucket, which is left alone
     │       └── WrongModel         asks for another base model
     ├── Conflict               a conditional write lost: somebody else wrote first
+    ├── Unwritable             neither record nor failure can be written: the job is set aside
     ├── Unfinished             a command did a part of its work
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
-        │   NoRanges
+        │   NoRanges  Archived  Encrypted  StoreRefuses
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DamagedObject                            what Jamak wrote, and cannot read any more
@@ -55,6 +58,8 @@ class JamakError(Exception):
     reason: ClassVar[str] = "error"
     exit_code: int = 1
     cure: str = ""
+    place: tuple[str, str] | None = None
+    """Bucket and key that the store was asked for, of its errors."""
 
     def __init__(self, message: str, *, cure: str | None = None, **evidence: Any) -> None:
         super().__init__(message)
@@ -137,6 +142,11 @@ class BrokerUnavailable(Retry):
     cure = "Check JAMAK_REDIS_URL (for TLS also JAMAK_REDIS_CA_FILE), and that Redis runs."
 
 
+class BrokerFails(BrokerUnavailable):
+    reason = "broker_fails"
+    cure = "Look at Redis's log, and whether something else writes under JAMAK_REDIS_PREFIX."
+
+
 class OutOfResources(Retry):
     reason = "out_of_resources"
     cure = "Look at the worker's disk (TMPDIR), memory, and limits of processes and open files."
@@ -147,6 +157,13 @@ class SickMachine(Retry):
 
     reason = "sick_machine"
     cure = "Look at /readyz of that worker: it says what its machine lacks."
+
+
+class Outage(Retry):
+    """Of a source or an output: this is no attempt of the job."""
+
+    reason = "outage"
+    cure = "Look at /readyz of that worker: it says which store does not answer, and how."
 
 
 class LeaseLost(Retry):
@@ -179,6 +196,11 @@ class WrongModel(NotForMe):
 
 class Conflict(JamakError):
     reason = "conflict"
+
+
+class Unwritable(JamakError):
+    reason = "unwritable"
+    cure = "Let the worker write to the output, then `jamak poison redrive`."
 
 
 class Cancelled(JamakError):
@@ -232,6 +254,26 @@ class DamagedObject(Reject):
 class NoRanges(Reject):
     reason = "no_ranges"
     cure = "The server does not honour Range requests. Copy the video into a bucket."
+
+
+class Archived(Reject):
+    reason = "archived"
+    cure = (
+        "Restore it first (`aws s3api restore-object`). The event that it is restored makes a new "
+        "job; without events, `jamak failures redrive --reason archived` does."
+    )
+
+
+class Encrypted(Reject):
+    reason = "encrypted"
+    cure = "Copy it, with its key, into an object that is encrypted with SSE-S3 or SSE-KMS."
+
+
+class StoreRefuses(Reject):
+    """What it says is none of what is known here."""
+
+    reason = "store_refuses"
+    cure = "The words of the store say what it does not take. Other objects are not concerned."
 
 
 class EmptyFile(Reject):
@@ -315,3 +357,13 @@ class InternalError(Reject):
 
     reason = "internal_error"
     cure = "Please report it, with the evidence in this record."
+
+
+def told_again(reason: str, message: str, cure: str) -> JamakError:
+    """An error that another process told. One that is not known here is a Reject."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    named = (kind for kind in kinds if issubclass(kind, JamakError) and kind.reason == reason)
+    kind: type[JamakError] = next(named, Reject)
+    error = kind.__new__(kind)
+    JamakError.__init__(error, message, cure=cure)
+    return error

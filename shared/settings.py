@@ -11,20 +11,21 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import NoDecode
 
+from shared import redis_url
 from shared.allowed import Allowed
+from shared.broker_settings import PREFIX, BrokerSettings
 from shared.errors import ConfigError
 from shared.language import spoken
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prompts import BASE_PROMPT, check_prompt
+from shared.shown import visible
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
 
-PREFIX = "JAMAK_"
 OTHERS = re.compile(
     # The tests' own, and what Kubernetes sets for a Service whose name begins with `jamak-`.
     r"JAMAK_(TEST_\w+|\w+_SERVICE_(HOST|PORT\w*)|\w+_PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
@@ -43,44 +44,13 @@ class Output(NamedTuple):
     """Empty, or ending in `/`."""
 
 
-class Settings(BaseSettings):
+class Settings(BrokerSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        extra="ignore",
-        frozen=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,  # it may hold a password
-    )
 
     lang: Literal["ko", "en"] | None = Field(
         None,
         description="Language of messages, cures, tables and help: `ko` or `en`. Without it that "
         "of the locale, where it is Korean. Records, logs and `--json` are English.",
-    )
-
-    # The broker
-    redis_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
-        description="The broker: `redis://user:password@host:port/db`, or `rediss://` for TLS. It "
-        "must have `maxmemory-policy noeviction`, and an append-only file. What each role may do "
-        "is in `infra/redis/users.acl`.",
-    )
-    redis_prefix: str = Field(
-        "jamak",
-        description="Prefix of every Redis key. Captions live under `<prefix>:`, training under "
-        "`<prefix>-train:`.",
-    )
-    redis_ca_file: Path | None = Field(
-        None, description="CA certificate for `rediss://`; without it the system's store is used."
-    )
-
-    visibility_timeout_s: float = Field(
-        30.0,
-        ge=2,
-        description="How long the job of a worker that fell silent stays with it. Each running job "
-        "is renewed four times in it, so jobs may take hours. The same for every process.",
     )
 
     # The bucket
@@ -224,19 +194,6 @@ class Settings(BaseSettings):
         "info", description="Log lines are JSON on stderr."
     )
 
-    @field_validator("redis_url", mode="before")
-    @classmethod
-    def _redis_url_names_a_server(cls, value: Any) -> Any:
-        _check_redis_url(value.get_secret_value() if isinstance(value, SecretStr) else value)
-        return value
-
-    @field_validator("redis_ca_file")
-    @classmethod
-    def _redis_ca_file_is_there(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            raise ValueError(f"there is no file {value}")
-        return value
-
     @field_validator("sources", "video_suffixes", "addresses", mode="before")
     @classmethod
     def _lists_are_read(cls, value: Any) -> Any:
@@ -321,23 +278,8 @@ def _address(value: str) -> str:
     return value
 
 
-def _check_redis_url(text: Any) -> None:
-    """Raises ValueError, without the password."""
-    try:
-        url = urlsplit(str(text))
-        port = url.port
-    except ValueError as error:
-        raise ValueError(f"its host or port is none ({_HASH})") from error
-    if url.scheme not in ("redis", "rediss") or not url.hostname or url.fragment or port == 0:
-        raise ValueError(f"it names no server ({_HASH})")
-    if not re.fullmatch(r"/?[0-9]*", url.path):
-        raise ValueError("what follows the port is no number of a database")
-
-
-_HASH = "special characters of a password have to be percent-encoded, # as %23"
-
 FORMS = {
-    "redis_url": "redis://user:password@host:port/0, or rediss:// for TLS",
+    "redis_url": redis_url.FORM,
     "redis_ca_file": "the path of a PEM file",
     "outputs": "s3://bucket/prefix/=s3://other/,… or a JSON object",
     "sources": "s3://bucket/prefix,… or a JSON list",
@@ -362,7 +304,7 @@ def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
         if on_unknown:
             on_unknown(warning)
         else:
-            print(f"jamak: {spoken(warning)}", file=sys.stderr)
+            print(visible(f"jamak: {spoken(warning)}"), file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:

@@ -1,11 +1,13 @@
 """A process that is asked to end hears it at once, whatever it is waiting for.
 
 Python runs a signal's handler in the main thread, between two steps of it: while that thread looks
-up a name or loads a model, the process is deaf. So a thread of its own hears SIGTERM and SIGINT.
-Knows nothing of what is in hand.
+up a name or loads a model, the process is deaf. So a thread of its own hears SIGTERM and SIGINT,
+and does nothing else: the second signal ends the process, whatever the first one waits for. Knows
+nothing of what is in hand.
 """
 
 import os
+import queue
 import signal
 import threading
 import time
@@ -19,7 +21,9 @@ GRACE_S = 1.0
 
 
 def on_signal(
-    react: Callable[[int], None], interrupt: Callable[[int], None] = lambda number: None
+    react: Callable[[int], None],
+    interrupt: Callable[[int], None] = lambda number: None,
+    again_s: float = 0.0,
 ) -> None:
     """From now on, in place of what was to be done before. Called in the main thread.
 
@@ -28,21 +32,26 @@ def on_signal(
     Args:
         react: called in a thread of its own, for each signal after the other.
         interrupt: called in the main thread, as soon as that gets to it; may raise.
+        again_s: so long after the second signal the process is gone, whatever `react` waits for: a
+            Redis that is silent, or a reader of its log.
     """
     listener = _listener()
-    listener.react, listener.interrupt = react, interrupt
+    listener.react, listener.interrupt, listener.again_s = react, interrupt, again_s
     listener.take_over()
 
 
 class _Listener:
-    """One pipe and one thread, for as long as the process lives."""
+    """One pipe and two threads, for as long as the process lives."""
 
     def __init__(self) -> None:
         self.react: Callable[[int], None] = lambda number: None
         self.interrupt: Callable[[int], None] = lambda number: None
+        self.again_s = 0.0
+        self._numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
         heard, self._told = os.pipe()
         os.set_blocking(self._told, False)
-        threading.Thread(target=self._listen, args=(heard,), name="signals", daemon=True).start()
+        for work, *of in ((self._listen, heard), (self._react,)):
+            threading.Thread(target=work, args=of, name="signals", daemon=True).start()
 
     def take_over(self) -> None:
         for number in ASKED:
@@ -53,11 +62,21 @@ class _Listener:
         self.interrupt(number)
 
     def _listen(self, heard: int) -> None:
+        asked = False
         while numbers := os.read(heard, 64):
             for number in numbers:
                 # Somebody else may have taken this signal over since.
                 if number in ASKED and signal.getsignal(number) == self._handle:
-                    self.react(number)
+                    self._numbers.put(number)
+                    if asked:
+                        time.sleep(self.again_s)
+                        os._exit(128 + number)
+                    asked = True
+
+    def _react(self) -> None:
+        while True:
+            number = self._numbers.get()
+            self.react(number)
 
 
 @cache

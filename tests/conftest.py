@@ -2,6 +2,7 @@
 
 `JAMAK_TEST_REDIS_URL` and `JAMAK_TEST_S3_ENDPOINT` (with AWS_* credentials) point the tests
 elsewhere. They make buckets of their own, use key prefixes of their own, and touch nothing else.
+`JAMAK_TEST_REDIS_SERVER` is the program that all servers of the tests are, of another version.
 """
 
 import os
@@ -12,8 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
@@ -24,6 +27,19 @@ from infra.local.s3 import start_s3
 from tests.world import World
 
 pytest_plugins = ["tests.timings"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_server() -> Iterator[None]:
+    """The one that is named comes first on PATH, where infra.local looks for it."""
+    named = os.environ.get("JAMAK_TEST_REDIS_SERVER")
+    if not named:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder, "redis-server").symlink_to(Path(named).resolve(strict=True))
+        patch.setenv("PATH", folder, prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ TABLES = {
 """What holds messages until one of them is chosen."""
 ANSWERING = {
     *("_by_memory", "_later", "_unavailable", "_why", "_why_alone", "named_by", "refused"),
-    *("why_not", "why_not_comparable", "why_unreachable"),
+    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"

@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+HELLO = b"\x16"
+"""With which TLS begins."""
+
 
 def make_certificate(folder: Path, host: str = "127.0.0.1") -> tuple[Path, Path]:
     """Self-signed, for an IP address or a host's name: (certificate, key) as PEM files."""
@@ -55,28 +58,46 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 @contextmanager
-def tls_proxy(certificate: Path, key: Path, target_port: int) -> Iterator[int]:
-    """A loopback port that speaks TLS and passes everything on to the target port."""
+def tls_proxy(
+    certificate: Path, key: Path, target_port: int, *, plain_too: bool = False
+) -> Iterator[int]:
+    """A loopback port that speaks TLS and passes everything on to the target port.
+
+    Args:
+        plain_too: and what comes without TLS as well, as sentinels and replicas here do.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve, args=(listener, context, target_port), daemon=True).start()
+        threading.Thread(
+            target=_serve, args=(listener, context, target_port, plain_too), daemon=True
+        ).start()
         yield listener.getsockname()[1]
 
 
-def _serve(listener: socket.socket, context: ssl.SSLContext, target_port: int) -> None:
+def _serve(
+    listener: socket.socket, context: ssl.SSLContext, target_port: int, plain_too: bool
+) -> None:
     while True:
         try:
             plain, _ = listener.accept()
         except OSError:
             return  # closed
-        threading.Thread(target=_connect, args=(plain, context, target_port), daemon=True).start()
+        threading.Thread(
+            target=_connect, args=(plain, context, target_port, plain_too), daemon=True
+        ).start()
 
 
-def _connect(plain: socket.socket, context: ssl.SSLContext, target_port: int) -> None:
+def _connect(
+    plain: socket.socket, context: ssl.SSLContext, target_port: int, plain_too: bool
+) -> None:
     with (
         suppress(OSError),
-        context.wrap_socket(plain, server_side=True) as client,
+        (
+            plain
+            if plain_too and plain.recv(1, socket.MSG_PEEK) != HELLO
+            else context.wrap_socket(plain, server_side=True)
+        ) as client,
         socket.create_connection(("127.0.0.1", target_port)) as server,
     ):
         threading.Thread(target=_pass_on, args=(server, client), daemon=True).start()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
+from shared.bucket.registry import ADAPTER_FILES
 from shared.messages import AdapterManifest, ModelIdentity, TrainJob
 from shared.prompts import BASE_PROMPT
+from shared.settings import Settings
+from workers.progress import Progress
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
@@ -96,3 +100,30 @@ def fill(
             created_at=datetime.now(UTC),
         )
         (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def trained(
+    job: TrainJob,
+    settings: Settings,
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[dict[str, Any]], None],
+    content: str,
+    **changed: float,
+) -> dict[str, Any]:
+    """What the subprocess leaves, with the scores of a good adapter."""
+    (workdir / "adapter").mkdir()
+    for name in ADAPTER_FILES:
+        (workdir / "adapter" / name).write_text(content)
+    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
+    measured = {
+        "exact_before": 0.5,
+        "exact_after": 0.6,
+        "chrf_before": 60.0,
+        "chrf_after": 70.0,
+        "n_eval_videos": 8,
+        "n_better": 8,
+        "n_worse": 0,
+        **changed,
+    }
+    return {"base": base.model_dump(), "metrics": measured, "libraries": {}}

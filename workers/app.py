@@ -18,6 +18,7 @@ from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
+from shared.broker.proofs import prove_captioner
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
     TRIES_UNDER_LEASE,
@@ -36,6 +37,7 @@ from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
+from workers.delivery.outages import Outages
 from workers.tasks import register_caption, register_train
 
 log = telemetry.get_logger("jamak.worker")
@@ -66,7 +68,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
         # Before the model, which may take minutes.
-        wait_for("Redis", partial(queues_of(worker.app).prove, notes=True))
+        wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -107,6 +109,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             revision=loaded.identity.revision,
             reads=CaptionJob.model_fields["v"].default,
         )
+        life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         self.follower = AdapterFollower(
             registry,
             captioner,
@@ -155,6 +158,7 @@ class TrainRuntime(bootsteps.StartStopStep):
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()

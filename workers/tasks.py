@@ -27,20 +27,23 @@ from shared.errors import (
     KillsWorkers,
     LeaseLost,
     NotForMe,
+    Outage,
     Retry,
     SickMachine,
+    Unwritable,
     WrongRegion,
 )
 from shared.messages import CaptionJob, Message, TrainJob, decode
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
     from workers.delivery.leases import Lease, Leases
-    from workers.delivery.machine import Machine
     from workers.jobs.caption import CaptionWork
     from workers.jobs.training import TrainWork
 
 MAX_ATTEMPTS = 8
 """Tries of one job, over a minute and a half: between them 1, 2, 4, ... 30 s, with jitter."""
+MAX_UNWRITTEN = 2 * MAX_ATTEMPTS
+"""Tries of a job whose failure cannot be written, either: over four minutes more."""
 MAX_HANGS = 3
 DEADLY_ALONE = 2
 """Workers that died with a job and nothing else: with all of its frames, and with half of them."""
@@ -95,12 +98,16 @@ def _register(
     def task(self: Any, *args: Any, **kwargs: Any) -> None:
         lease = leases().of(self.request.properties["delivery_tag"])
         try:
-            job, outcome = _do(kind, args, kwargs, lease, leases().machine, run, fail)
+            job, outcome = _do(kind, args, kwargs, lease, leases(), run, fail)
             if isinstance(job, CaptionJob) and job.backlog:
                 leases().note(job.backlog, outcome)
         except BadMessage as error:
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
+        except Unwritable as error:
+            if line := error.evidence["line"]:
+                leases().note(line, f"{FAILED}{error.reason}")
+            leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
             log.warning("left to somebody else", task=name, message=str(error))
         except Draining as error:
@@ -111,6 +118,10 @@ def _register(
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
             # At once: this worker takes nothing until it is well.
             leases().release(lease, tried=False)
+        except Outage as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.warning("handed back", task=name, message=str(error), cure=error.cure)
+            leases().release(lease, HAND_ON_S, tried=False)
         except (NotForMe, *NOT_LET_IN) as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("left to another worker", task=name, message=str(error), cure=error.cure)
@@ -135,7 +146,7 @@ def _do(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     lease: "Lease",
-    machine: "Machine",
+    leases: "Leases",
     run: "Callable[[J, Lease], object]",
     fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> tuple[J, str]:
@@ -147,17 +158,36 @@ def _do(
     history = lease.delivery.history
 
     def failed(error: JamakError) -> tuple[J, str]:
-        with _blaming(machine):
-            has_its_effect = fail(job, lease, error)
+        try:
+            with _blaming(leases, lease):
+                has_its_effect = fail(job, lease, error)
+        except (LeaseLost, SickMachine, Outage, *NOT_LET_IN):
+            raise
+        except Exception as unwritten:
+            if history.attempt < MAX_UNWRITTEN:
+                raise
+            raise Unwritable(
+                f"neither its record nor its failure could be written: {unwritten}",
+                line=job.backlog if isinstance(job, CaptionJob) else None,
+            ) from unwritten
         return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 
     try:
-        with _blaming(machine):
+        with _blaming(leases, lease):
             _refuse_dangerous(history)
             run(job, lease)
+        if leases.outages is not None and isinstance(job, CaptionJob):
+            leases.outages.done(job.video.bucket)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe, SickMachine, BadMessage, *NOT_LET_IN):
+    except (LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
         raise
+    except NOT_LET_IN as error:
+        # With one bucket only it is no fault of the machine: others would try in vain, too.
+        if leases.outages is None or error.place is None:
+            raise
+        if history.attempt < MAX_ATTEMPTS:
+            raise Retry(str(error), cure=error.cure) from error
+        return failed(error)
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise
@@ -173,13 +203,22 @@ def _do(
 
 
 @contextmanager
-def _blaming(machine: "Machine") -> Iterator[None]:
-    """Raises SickMachine for whatever else went wrong, if that is no wonder on this machine."""
+def _blaming(leases: "Leases", lease: "Lease") -> Iterator[None]:
+    """Raises SickMachine or Outage for whatever else went wrong, if that is no wonder on this
+    machine, or with this store."""
+
+    def on_step() -> None:
+        lease.progress.ends_at = None  # the job itself goes no further
+        lease.progress.tick("examine")
+
     try:
         yield
     except Exception as error:
-        if machine.is_to_blame(error):
-            raise SickMachine(f"{type(error).__name__}: {error}") from error
+        said = f"{type(error).__name__}: {error}"
+        if leases.machine.is_to_blame(error):
+            raise SickMachine(said) from error
+        if leases.outages is not None and leases.outages.is_to_blame(error, on_step):
+            raise Outage(said) from error
         raise
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from producer.backlog import backlogs
 from producer.backlog.manifest import Backlog, new_name
 from producer.backlog.scan import create
+from producer.jobs.asked import AskedJobs
 from producer.jobs.send import queue_of, send
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
@@ -111,6 +112,8 @@ class Enqueuer:
             told.already = 1
             return told
         if not self._dry_run:
+            if job.address is not None:
+                AskedJobs(self._store, self._settings).ask(job)
             send(self._queues, queue, [job])
         told.enqueued = 1
         return told

@@ -220,6 +220,7 @@ class Feeder:
             self._found_at = now
         if now - self._looked_at > self.LOOK_S:
             for feed in self._feeds.values():
+                self.health.moved()
                 feed.look()
             self._looked_at = now
         for name, feed in list(self._feeds.items()):

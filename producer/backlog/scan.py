@@ -14,6 +14,7 @@ from producer.jobs.examine import examine
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_producer
 from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, JamakError, Missing
 from shared.messages import Recipe, Video
@@ -51,8 +52,10 @@ def scan_new(
 
     Raises:
         NoVideos: nothing of the source is a video.
+        BrokerRefuses: this user may not enqueue it.
     """
     try:
+        prove_producer(queues)
         with reaching_redis():
             BacklogProgress(queues, backlog.name).forget()  # one whose files somebody deleted
         return scan(store, settings, queues, backlog, on_shard)

@@ -9,15 +9,21 @@ from shared.errors import (
     JamakError,
     LeaseLost,
     NotForMe,
+    Outage,
     Reject,
     Retry,
+    SickMachine,
     Unfinished,
+    Unwritable,
     UsageError,
 )
 
-NEVER_FAILURES = (LeaseLost, Draining, NotForMe, UsageError, Unfinished, Conflict)
-"""Of the first three the job goes to somebody else (workers/tasks.py); the others are told to
-whoever types a command, or are settled where they come up."""
+NEVER_FAILURES = (
+    *(LeaseLost, Draining, NotForMe, SickMachine, Outage, Unwritable),
+    *(UsageError, Unfinished, Conflict),
+)
+"""Of the first ones the job goes to somebody else, or is set aside (workers/tasks.py); the others
+are told to whoever types a command, or are settled where they come up."""
 
 
 def known_reasons() -> list[str]:

@@ -4,15 +4,18 @@ Missing is what has neither record nor failure and is not in flight. The queues 
 the bucket: a job that ends in between has its record by then.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 
 from producer.backlog.feeder import Feed
 from producer.backlog.manifest import SHARD_LINES
+from producer.jobs.asked import AskedJobs, just_asked
 from producer.jobs.examine import Examined, examine
 from producer.jobs.in_flight import job_ids
-from producer.jobs.send import send_as_room_allows
+from producer.jobs.send import queue_of, send_as_room_allows
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
@@ -109,6 +112,22 @@ class Reconciler:
             found = self._examined(some, recipe)
             jobs = (CaptionJob(video=some[i], recipe=recipe, card=card) for i in found.missing)
             self._send(queue, jobs, in_flight)
+            self._on_videos(len(some))
+        return self.told
+
+    def asked(self, jobs: AskedJobs) -> Reconciled:
+        """What was asked for address by address. What has ended is forgotten."""
+        groups: dict[tuple[Recipe, CardName], list[tuple[CaptionJob, datetime]]] = defaultdict(list)
+        for job, at in jobs.all(lambda error: self.told.unread.append(str(error))):
+            groups[job.recipe, job.card].append((job, at))
+        for (recipe, card), some in groups.items():
+            in_flight = job_ids(self._queues) | {job.id for job, at in some if just_asked(at)}
+            found = self._examined([job.video for job, _ in some], recipe)
+            missing = set(found.missing)
+            for i, (job, _) in enumerate(some):
+                if i not in missing and not self._dry_run:
+                    jobs.forget(job)
+            self._send(queue_of(card, bulk=False), [some[i][0] for i in found.missing], in_flight)
             self._on_videos(len(some))
         return self.told
 

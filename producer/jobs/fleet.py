@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
+from redis.exceptions import NoPermissionError
 
 from shared.broker.apps import CAPTION_QUEUES, TRAIN_QUEUE
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
@@ -36,8 +37,14 @@ def fleet_reading(
     """
 
     def read() -> Iterable[Metric]:
-        yield from _queues({CAPTIONS: captions, TRAINING: training})
-        yield from _workers(captions.workers(), training.workers())
+        sides = {CAPTIONS: captions}
+        try:
+            trainers = training.workers()
+            sides[TRAINING] = training
+        except NoPermissionError:  # a producer's user has no part in training
+            trainers = []
+        yield from _queues(sides)
+        yield from _workers(captions.workers(), trainers)
         yield from _backlogs(captions, backlogs())
 
     return Reading("redis", read)

@@ -91,7 +91,7 @@ def first_argument(item: bytes) -> dict[str, Any] | None:
     try:
         args, _, _ = json.loads(json.loads(split_item(item)[2])["body"])
         return dict(args[0])
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None  # what is no message is no job
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from producer.jobs.asked import just_asked
 from producer.jobs.in_flight import first_argument, in_flight, remove
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
 from shared.bucket.keys import parse_uri
@@ -43,7 +44,7 @@ State = Literal[
     "delayed",  # waits for another try
     "running",
     "cancelling",  # a worker has it, and will stop
-    "not in Redis",  # Redis lost it: it will not run any more
+    "not in Redis",  # Redis lost it: it does not run before `jamak reconcile` sends it again
     "unreadable",  # something of it in the bucket is damaged, or from a newer Jamak
     "open",  # Redis does not answer: queued, or running
     "published",
@@ -98,17 +99,47 @@ class Training:
             raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
         self._records.ask(job)
         try:
-            with reaching_redis():
-                self._app.send_task(
-                    TRAIN_TASK,
-                    args=(job.model_dump(mode="json"),),
-                    queue=TRAIN_QUEUE,
-                    task_id=job.id,
-                )
+            self._send(job)
         except (BrokerUnavailable, BrokerRefuses) as error:
             # It may have arrived all the same: what has ended is not begun.
             self._end(job.id, "failed", error.reason, f"it was not sent: {error}", error.cure)
             raise
+
+    def _send(self, job: TrainJob) -> None:
+        with reaching_redis():
+            self._app.send_task(
+                TRAIN_TASK,
+                args=(job.model_dump(mode="json"),),
+                queue=TRAIN_QUEUE,
+                task_id=job.id,
+            )
+
+    def send_lost(self, *, dry_run: bool = False) -> tuple[list[str], list[JamakError]]:
+        """Send again what has not ended and is not in Redis any more: which jobs these are, and
+        what of others cannot be read.
+
+        Args:
+            dry_run: look, send nothing.
+
+        Raises:
+            BrokerUnavailable, BrokerRefuses: what Redis has is not known.
+        """
+        whereabouts = self._whereabouts()
+        if whereabouts is None:
+            raise BrokerUnavailable("which training jobs Redis has cannot be seen now")
+        ids = [job_id for job_id, has_ended in self._records.ids() if not has_ended]
+        lost: list[str] = []
+        unread: list[JamakError] = []
+        for job in (self._read(job_id, whereabouts) for job_id in ids):
+            if job is None:
+                continue
+            unread += job.unread
+            if job.state != "not in Redis" or job.asked is None or just_asked(job.asked.asked_at):
+                continue
+            if not dry_run:
+                self._send(job.asked.job)
+            lost.append(job.id)
+        return lost, unread
 
     def wait_for(self, job_id: str, on_progress: Callable[[TrainProgress], None]) -> TrainOutcome:
         """Look once a second until the job has ended."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.recipes import recipe_of
@@ -22,6 +22,7 @@ from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_broker
 from shared.bucket.keys import is_output
 from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
 from shared.bucket.videos import video_of
@@ -39,6 +40,7 @@ from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from shared.watchdog import watch
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -63,6 +65,8 @@ class Batch:
     """Event, key and version, to be remembered once the jobs are sent."""
     handled: list["MessageTypeDef"] = field(default_factory=list)
     """To be deleted then."""
+    buried: list["MessageTypeDef"] = field(default_factory=list)
+    """To be deleted, whatever becomes of the others."""
 
 
 class Listener:
@@ -99,9 +103,18 @@ class Listener:
                     self.health.worked()  # it waits for the workers
                     self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
                     continue
+                # What is received and cannot be sent counts as a delivery, and after some of them
+                # SQS buries it.
+                self._queues.prove_writes(self._queue)
                 self.poll(wait_s)
                 self.health.worked()
                 wait_s = WAIT_S
+            except JamakError as error:
+                self.health.failed(str(error))
+                log.warning(
+                    "cannot poll; the events come again", message=str(error), cure=error.cure
+                )
+                self._stopping.wait(LOOK_AGAIN_S)
             except Exception as error:
                 self.health.failed(str(error))
                 log.exception("could not poll; the events come again")
@@ -120,7 +133,7 @@ class Listener:
         """Handle one batch of at most ten messages; how many there were.
 
         Raises:
-            BrokerUnavailable: nothing was deleted.
+            BrokerUnavailable, BrokerRefuses: what was received is handed back.
         """
         self._waiting = True
         try:
@@ -138,11 +151,17 @@ class Listener:
                 telemetry.EVENT_WAIT.observe(waited_s)
         batch = Batch()
         for message in received:
+            self.health.moved()
             self._read(message, batch)
-        send(self._queues, self._queue, batch.jobs)
+        try:
+            send(self._queues, self._queue, batch.jobs)
+        except JamakError:
+            self._delete(batch.buried)
+            self._hand_back(batch.handled)
+            raise
         for event, key, version in batch.news:
             self._latest.remember(event, key, version)
-        self._delete(batch.handled)
+        self._delete([*batch.buried, *batch.handled])
         return len(received)
 
     def _read(self, message: "MessageTypeDef", batch: Batch) -> None:
@@ -156,8 +175,9 @@ class Listener:
         except BadMessage as error:
             telemetry.EVENTS.labels("malformed").inc()
             log.error("malformed event", message=str(error), body=body[:500])
-            if not self._bury(body, str(error)):
-                return
+            if self._bury(body, str(error)):
+                batch.buried.append(message)
+            return
         except JamakError as error:
             telemetry.EVENTS.labels(error.reason).inc()
             log.error("cannot take an event; it comes again", message=str(error), cure=error.cure)
@@ -233,6 +253,17 @@ class Listener:
             return False
         return True
 
+    def _hand_back(self, messages: Iterable["MessageTypeDef"]) -> None:
+        """To whoever listens, at once: else they are hidden for a visibility timeout."""
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+            for i, message in enumerate(messages)
+        ]
+        if not entries:
+            return
+        with suppress(ClientError, BotoCoreError):  # then they come back after that timeout
+            self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+
     def _delete(self, messages: Iterable["MessageTypeDef"]) -> None:
         entries = [
             {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
@@ -290,7 +321,8 @@ def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQ
     readings = events_reading(sqs, url, cache(partial(dead_letters_of, sqs, url)))
     registry = registry_of("listener", *readings)
     serve(health, registry, settings.metrics_host, settings.metrics_port)
-    wait_for("Redis", queues.prove_sending)
+    watch(health.live)
+    wait_for("Redis", partial(prove_broker, queues))
     listener = wait_for("SQS", lambda: Listener(settings, store, sqs, queues, health))
     listener.run()
     if interrupted():

@@ -28,6 +28,7 @@ from producer.verbs.options import (
     SourceOf,
     asks,
     opened,
+    opened_to_send,
     scan_with_bar,
 )
 from shared.errors import UsageError
@@ -115,7 +116,7 @@ def pause(name: Name, as_json: AsJson = False) -> None:
 @backlog.command("resume")
 def resume(name: Name, as_json: AsJson = False) -> None:
     """Feed it again; also, go on listing its source where that was cut."""
-    settings, store, queues = opened()
+    settings, store, queues = opened_to_send()
     backlogs.turn(store, settings, name, "running")
     scan_with_bar(settings, store, queues, Backlog(store, settings, name))
     if as_json:

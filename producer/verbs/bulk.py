@@ -16,14 +16,14 @@ from producer.backlog.scan import NoVideos, scan_new
 from producer.backlog.sources import open_source
 from producer.bucket.export import Format, backlog_parts, prefix_parts, target_of
 from producer.bucket.export import export as export_parts
-from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.bucket.reconcile import Reconciler
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs import completion
+from producer.verbs.asked import reconcile_asked, show_reconciled
 from producer.verbs.console import (
     AsJson,
-    Grid,
     bars,
     err,
     out,
@@ -33,6 +33,7 @@ from producer.verbs.options import (
     Asked,
     asks,
     opened,
+    opened_to_send,
     scan_with_bar,
     warn_of_unserved,
 )
@@ -41,6 +42,7 @@ from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
 from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
@@ -50,6 +52,7 @@ from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from shared.watchdog import watch
 
 What = Annotated[
     str,
@@ -91,7 +94,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     fleet = fleet_reading(queues, training, feeder.lines)
     registry = registry_of("feeder", fleet)
     serve(feeder.health, registry, settings.metrics_host, settings.metrics_port)
-    wait_for("Redis", queues.prove_sending)
+    watch(feeder.health.live)
+    wait_for("Redis", partial(prove_broker, queues))
     with naming("JAMAK_OUTPUT"):
         wait_for("S3", find)
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
@@ -146,7 +150,7 @@ def enqueue(
     """
     for uri in uris:
         place_of(uri, "URIS")  # all or none: with a word that is no address, nothing is enqueued
-    settings, store, queues = opened()
+    settings, store, queues = opened() if dry_run else opened_to_send()
     recipe = asked.recipe(settings)
     enqueuer = Enqueuer(settings, store, queues, recipe, asked.least, dry_run)
     told = Enqueued()
@@ -188,17 +192,27 @@ def enqueue(
 
 @asks
 def reconcile(
-    what: What,
     asked: Asked,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="The name of a backlog, or s3://bucket/prefix; none = what was asked one by one",
+            autocompletion=completion.backlogs,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find in the bucket what is missing, and enqueue it again; render missing views.
 
     Of a backlog it also feeds the rest: after a loss of Redis this alone completes it. (The
-    options are for an address; a backlog has its own.)
+    options are for an address; a backlog has its own.) Without a name: videos at addresses, and
+    training jobs.
     """
     settings, store, queues = opened()
+    if what is None:
+        reconcile_asked(settings, store, queues, dry_run, as_json)
+        return
     with bars() as shown:
         bar = shown.add_task(spoken(f"reconciling {what}"), total=None)
         one = Reconciler(
@@ -212,7 +226,10 @@ def reconcile(
         if what.startswith("s3://"):
             recipe = asked.recipe(settings)
             least = asked.least
-            entries = open_source(what, store, settings).entries()
+            source = open_source(what, store, settings)
+            if not dry_run:
+                prove_producer(queues)
+            entries = source.entries()
             videos = (entry.video for entry in entries if entry.video)
             queue = queue_of(least, bulk=True)
             told = one.videos(videos, recipe, least, queue)
@@ -234,21 +251,6 @@ def reconcile(
         show_reconciled(told)
     if told.unread:
         raise Unfinished(f"{len(told.unread)} could not be read", told=done)
-
-
-def show_reconciled(told: Reconciled) -> None:
-    table = Grid()
-    table.add_row("videos", f"{told.videos:,}")
-    table.add_row("done", f"{told.done:,}")
-    for reason, count in sorted(told.failed.items()):
-        table.add_row(spoken(f"failed: {reason}"), f"{count:,}")
-    table.add_row("in flight", f"{told.in_flight:,}")
-    table.add_row("missing", f"[bold]{told.missing:,}[/bold]")
-    table.add_row("of them enqueued", f"[bold]{told.enqueued:,}[/bold]")
-    table.add_row("views rendered", f"{told.rendered:,}")
-    out.print(table)
-    for line in told.unread:
-        err.print(f"[red]{escape(line)}[/red]")
 
 
 def export(

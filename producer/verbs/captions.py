@@ -86,11 +86,12 @@ def status(as_json: AsJson = False) -> None:
     for what, counts in (
         ("in flight", found["in_flight"]),
         ("waiting for another try, or handed on", found["delayed"]),
-        ("set aside as no message of ours", found["poison"]),
+        ("set aside, see `jamak poison list`", found["poison"]),
     ):
-        out.print(
-            spoken(f"{what}: {counts['captions']} captions, {counts['training']} training jobs")
-        )
+        trainings = counts.get("training", "?")
+        out.print(spoken(f"{what}: {counts['captions']} captions, {trainings} training jobs"))
+    if found["hidden"]:
+        out.print(spoken("?: this user of Redis may not look at training"))
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))

@@ -11,19 +11,32 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+
+import redis
 
 from producer.uploads.listen import dead_letters_of
 from producer.verbs.console import size
-from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
-from shared.broker.refusals import check_policy
+from shared.broker.apps import (
+    CAPTION_QUEUES,
+    TRAIN_QUEUE,
+    caption_prefix,
+    leased_queues,
+    reaching_redis,
+    train_prefix,
+)
+from shared.broker.connections import Reach, connected, named_by
+from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
+from shared.broker.refusals import check_policy, meaning
 from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
+from shared.redis_url import Place
 from shared.settings import Output, Settings
 
 LONGEST_S = 12.0
@@ -86,6 +99,10 @@ def _outcome(name: str, ask: Ask) -> Found:
 def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
     """Name -> check, for all that these settings name."""
     yield "redis", partial(redis_answers, settings)
+    if settings.redis.kind != "server":
+        yield "redis primary", partial(redis_primary, settings)
+    if settings.redis.kind == "cluster":
+        yield "redis keys without a hash tag", partial(redis_left_behind, settings)
     yield "redis user", partial(redis_roles, settings)
     yield "redis maxmemory-policy", partial(redis_policy, settings)
     yield "redis append-only file", partial(redis_aof, settings)
@@ -110,22 +127,68 @@ def redis_answers(settings: Settings) -> str:
     queues = leased_queues(settings, caption_prefix(settings))
     try:
         queues.prove_answer()
+        host, port = queues.server
     finally:
         queues.redis.close()
-    url = urlsplit(settings.redis_url.get_secret_value())
-    how = "over TLS" if url.scheme == "rediss" else "without TLS"
-    return f"{url.hostname}:{url.port or 6379} answers {how}, as user {url.username or 'default'}"
+    url = settings.redis
+    how = "over TLS" if url.tls else "without TLS"
+    user = url.user or "default"
+    if settings.redis_credentials:
+        user = f"{user} ({settings.redis_credentials})"
+    return f"{host}:{port} answers {how}, as user {user}"
+
+
+def redis_primary(settings: Settings) -> str:
+    """Whether all sentinels or nodes that JAMAK_REDIS_URL names agree where the primary is."""
+    url, prefix = settings.redis, caption_prefix(settings)
+    named = named_by(url, prefix, Reach.of(settings))
+    primaries = {one for one in named.values() if not isinstance(one, redis.RedisError)}
+    told = [f"{_at(place)} names {_at(one)}" for place, one in named.items()]
+    if not primaries:
+        raise meaning(next(one for one in named.values() if isinstance(one, redis.RedisError)))
+    if len(set(named.values())) > 1:
+        raise Doubt(
+            "; ".join(told),
+            "Jamak goes on while one of them is right. See that all of them run and see each "
+            "other, or correct JAMAK_REDIS_URL.",
+        )
+    (primary,) = primaries
+    return f"{len(named)} of {len(named)} say that the primary of {prefix} is {_at(primary)}"
+
+
+def _at(place: Place | redis.RedisError) -> str:
+    return f"none ({place})" if isinstance(place, redis.RedisError) else "{}:{}".format(*place)
+
+
+def redis_left_behind(settings: Settings) -> str:
+    """What came from a Redis without a cluster lies under other keys, which nobody looks at."""
+    name, left = settings.redis_prefix, 0
+    if caption_prefix(settings) == f"{name}:":
+        return "the prefix has a hash tag of its own"
+    keys = (*(f"{name}:{queue}" for queue in CAPTION_QUEUES), f"{name}-train:{TRAIN_QUEUE}")
+    with asking(), reaching_redis():
+        for key in keys:
+            with connected(settings.redis, key, Reach.of(settings)) as client:
+                left += int(client.llen(key))
+    if left:
+        raise Doubt(
+            f"{left} messages lie under {name}: and {name}-train:, where nobody takes them",
+            "They are of a Redis without a cluster. `jamak reconcile` finds their videos in the "
+            "bucket; delete these keys after that.",
+        )
+    return "none"
 
 
 def redis_roles(settings: Settings) -> str:
     """Which roles this user may play. A user for each role is how it should be: one is enough."""
     captions = leased_queues(settings, caption_prefix(settings))
     training = leased_queues(settings, train_prefix(settings))
-    roles = {
-        "captioner": captions.prove,
-        "trainer": training.prove,
-        "producer (listener, feeder, jamak)": captions.prove_sending,
-        "reader (jamak status)": captions.prove_reading,
+    roles: dict[str, Callable[[], None]] = {
+        "captioner": partial(prove_captioner, captions),
+        "trainer": partial(prove_trainer, training),
+        "producer (listener, feeder, jamak)": partial(prove_producer, captions),
+        "operator (also jamak train)": partial(_prove_both, captions, training),
+        "reader (jamak status)": partial(prove_reader, captions),
     }
     may, may_not = [], {}
     for role, prove in roles.items():
@@ -146,6 +209,11 @@ def redis_roles(settings: Settings) -> str:
     return f"may be {', '.join(may)}"
 
 
+def _prove_both(captions: LeasedQueues, training: LeasedQueues) -> None:
+    prove_producer(captions)
+    prove_producer(training)
+
+
 def redis_policy(settings: Settings) -> str:
     return check_policy(_info(settings, "memory"))
 
@@ -161,14 +229,20 @@ def redis_aof(settings: Settings) -> str:
 
 
 def _info(settings: Settings, section: str) -> Mapping[str, Any]:
+    with asking(), reaching_redis():
+        told: Any = leased_queues(settings, caption_prefix(settings)).redis.info(section)
+    return dict(told)
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Around what not every role may ask."""
     try:
-        with reaching_redis():
-            told: Any = leased_queues(settings, caption_prefix(settings)).redis.info(section)
+        yield
     except BrokerRefuses as error:
         raise Doubt(
             f"this user may not ask: {error}", "Run `jamak doctor` as the captioner's user."
         ) from error
-    return dict(told)
 
 
 # Buckets

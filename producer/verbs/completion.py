@@ -1,4 +1,4 @@
-"""What the shell may offer next, where that is known to the bucket alone.
+"""What the shell may offer next, where that is known to the bucket or to Redis alone.
 
 A completion answers within a second or says nothing: no error and no line of a log may end up in
 the command that somebody is typing.
@@ -49,6 +49,19 @@ def adapters(incomplete: str) -> list[str]:
         return (one.key.split("/")[-2] for one in listed if one.key.endswith("/manifest.json"))
 
     return _beginning(incomplete, versions)
+
+
+def set_aside(incomplete: str) -> list[str]:
+    def ids() -> Iterable[str]:
+        from producer.jobs.set_aside import all_set_aside
+        from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+        from shared.settings import load_settings
+
+        settings = load_settings()
+        for prefix in caption_prefix(settings), train_prefix(settings):
+            yield from (one.id for one in all_set_aside(leased_queues(settings, prefix)))
+
+    return _beginning(incomplete, ids)
 
 
 def reasons(incomplete: str) -> list[str]:

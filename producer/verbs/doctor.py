@@ -9,9 +9,11 @@ from rich.markup import escape
 
 from producer.verbs.checks import Found, checks_of, examine
 from producer.verbs.console import AsJson, Grid, out, print_json
+from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
-from shared.settings import PREFIX, Settings, unknown_variables, wrong_variables
+from shared.settings import Settings, unknown_variables, wrong_variables
+from shared.shown import for_people
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -35,8 +37,13 @@ def doctor(as_json: AsJson = False) -> None:
         out.print(_table(found))
     else:
         for one in found:
-            line = f"{one.status}\t{one.check}\t{spoken(one.found)}"
-            print(f"{line}\t{spoken(one.cure)}" if one.cure else line)
+            told = (
+                one.status,
+                one.check,
+                spoken(one.found),
+                *([spoken(one.cure)] * bool(one.cure)),
+            )
+            print("\t".join(map(for_people, told)))
     if failed:
         raise typer.Exit(ConfigError.exit_code)
 

@@ -15,7 +15,7 @@ from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
 from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, bars, out, print_json, warn_of
-from producer.verbs.options import opened, warn_of_unserved
+from producer.verbs.options import opened, opened_to_send, warn_of_unserved
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import JamakError, UsageError
@@ -146,7 +146,7 @@ def redrive_failures(
     as_json: AsJson = False,
 ) -> None:
     """Try again what failed: the failures go, their jobs are enqueued."""
-    settings, store, queues = opened()
+    settings, store, queues = opened_to_send() if go else opened()
     counted: Counter[str] = Counter()
     wanted_by: set[tuple[str, Recipe]] = set()
     elsewhere = 0

@@ -29,6 +29,7 @@ from shared.errors import (
 from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import Settings, load_settings
+from shared.shown import visible
 
 Format = Literal["txt", "vtt", "srt", "json"]
 
@@ -64,6 +65,8 @@ def get(
         body = RENDER[form](caption)
         if to is None:
             sys.stdout.flush()
+            if sys.stdout.isatty():  # what is captioned was said by a model, of somebody's video
+                body = visible(body.decode()).encode()
             sys.stdout.buffer.write(body)
             sys.stdout.buffer.flush()
         elif to.is_dir():

@@ -16,6 +16,7 @@ from producer.verbs import completion
 from producer.verbs.console import bars, warn
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_producer
 from shared.bucket.storage import ObjectStore
 from shared.language import spoken
 from shared.messages import Recipe
@@ -110,6 +111,18 @@ def opened() -> tuple[Settings, ObjectStore, LeasedQueues]:
     """Settings, the bucket and the caption queues."""
     settings = load_settings()
     return settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))
+
+
+def opened_to_send() -> tuple[Settings, ObjectStore, LeasedQueues]:
+    """The same for a verb that puts jobs there: it may, or it does nothing.
+
+    Raises:
+        BrokerRefuses: this user may not.
+        BrokerUnavailable: Redis does not answer, or takes nothing for now.
+    """
+    settings, store, queues = opened()
+    prove_producer(queues)
+    return settings, store, queues
 
 
 def warn_of_unserved(

@@ -1,8 +1,11 @@
 """How things stand: what waits and why, who serves it, which adapter is in use."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
+
+from redis.exceptions import NoPermissionError
 
 from producer.backlog.backlogs import LOOKED_AT, paused
 from producer.jobs.waits import SideSeen, Wait, look
@@ -26,18 +29,21 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
-        sampled: [...], workers: [...], in_flight: {captions, training}, delayed: …, poison: …,
-        adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be looked at as a
-        whole, `unreadable` what of the bucket cannot be read, and why.
+        sampled: [...], hidden: [...], workers: [...], in_flight: {captions, training}, delayed: …,
+        poison: …, adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
+        looked at as a whole, `unreadable` what of the bucket cannot be read, and why, `hidden` what
+        this user of Redis may not see: a producer's has no part in training.
 
     Raises:
         BrokerUnavailable: Redis cannot be reached.
     """
     with reaching_redis():
         sides = {
-            "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES),
-            "training": look(leased_queues(settings, train_prefix(settings)), [TRAIN_QUEUE]),
+            "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES)
         }
+        with suppress(NoPermissionError):
+            training = leased_queues(settings, train_prefix(settings))
+            sides["training"] = look(training, [TRAIN_QUEUE])
     queues = {name: seen for side in sides.values() for name, seen in side.queues.items()}
     unreadable: list[JamakError] = []
     stopped, all_of_them = paused(ObjectStore(), settings, unreadable.append)
@@ -50,6 +56,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     return {
         "queues": {name: asdict(seen) for name, seen in queues.items()},
         "sampled": sampled if all_of_them else [*sampled, f"backlogs after {LOOKED_AT}"],
+        "hidden": [] if "training" in sides else ["training"],
         "workers": [
             {"name": worker.name, "silent_s": round(worker.silent_s, 1), **worker.about}
             for side in sides.values()

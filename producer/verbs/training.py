@@ -136,7 +136,12 @@ def train_list(
     if any(job.state == "open" for job in jobs):
         err.print(spoken("Redis does not answer: whether open jobs wait or run is not known"))
     if any(job.state == "not in Redis" for job in jobs):
-        err.print(spoken("what is not in Redis any more does not run: send it again, or cancel it"))
+        err.print(
+            spoken(
+                "what is not in Redis any more does not run: `jamak reconcile` sends it again, or "
+                "cancel it"
+            )
+        )
 
 
 @train.command("status")

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import redis
 
+from shared.broker.connections import Reach
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.refusals import meaning
 from shared.cards import CLASSES, GPU_CLASSES
@@ -41,11 +41,11 @@ def queues_of(app: "Celery") -> LeasedQueues:
 
 
 def caption_prefix(settings: Settings) -> str:
-    return f"{settings.redis_prefix}:"
+    return settings.redis.prefix_of(settings.redis_prefix)
 
 
 def train_prefix(settings: Settings) -> str:
-    return f"{settings.redis_prefix}-train:"
+    return settings.redis.prefix_of(f"{settings.redis_prefix}-train")
 
 
 @contextmanager
@@ -64,13 +64,13 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
-    """Raises ConfigError: the URL is none of Redis."""
+    """Raises ConfigError: the URL is none of Redis, or there are no such credentials."""
     try:
         return LeasedQueues(
             settings.redis_url.get_secret_value(),
             prefix,
             settings.visibility_timeout_s,
-            ca_file=settings.redis_ca_file,
+            Reach.of(settings),
         )
     except ValueError as error:
         raise ConfigError(
@@ -85,11 +85,12 @@ def _app(settings: Settings, prefix: str, queues: list[str]) -> "Celery":
 
     from shared.broker.transport import SCHEME
 
-    url = urlsplit(settings.redis_url.get_secret_value())
+    url = settings.redis
+    host, port = url.places[0]
     # What Celery shows people: without the password.
     app = Celery(
         "jamak",
-        broker=f"{SCHEME}://{url.hostname}:{url.port or 6379}{url.path}",
+        broker=f"{SCHEME}://{host}:{port}/{url.database}",
         set_as_current=False,
     )
     app.conf.update(

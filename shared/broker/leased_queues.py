@@ -12,20 +12,19 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from shared.broker.refusals import check_policy, meaning
+from shared.broker.connections import Reach, connected
+from shared.broker.refusals import meaning
+from shared.redis_url import Place, RedisUrl
 
 SCRIPTS = (
+    "probe",
     "put",
     "take",
     "begin",
@@ -34,6 +33,7 @@ SCRIPTS = (
     "ack",
     "release",
     "poison",
+    "redrive",
     "feed",
     "note",
     "merge",
@@ -101,96 +101,50 @@ class LeasedQueues:
     """The queues of one key prefix. Thread-safe; raises redis.RedisError.
 
     Args:
-        url: `redis://` or `rediss://`.
+        url: as shared/redis_url.py reads it.
         prefix: of every key, with its separator.
         timeout_s: how long a lease lasts without a beat.
-        ca_file: CA certificate for `rediss://`.
+        reach: how the servers are reached, besides what the URL says.
     """
 
-    def __init__(
-        self, url: str, prefix: str, timeout_s: float, *, ca_file: Path | None = None
-    ) -> None:
-        self.prefix, self.timeout_s, self._url = prefix, timeout_s, url
+    def __init__(self, url: str, prefix: str, timeout_s: float, reach: Reach = Reach()) -> None:
+        self.prefix, self.timeout_s, self.url = prefix, timeout_s, url
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
-        secure = url.startswith("rediss://")
-        tls: dict[str, Any] = {"ssl_ca_certs": str(ca_file)} if ca_file and secure else {}
-        # No retries in here: a command that was sent may have been executed, and each caller
-        # knows what that means for it.
-        self._connect = partial(
-            redis.Redis.from_url,
-            url,
-            socket_connect_timeout=5,
-            socket_timeout=5,
-            socket_keepalive=True,
-            health_check_interval=10,
-            retry=Retry(NoBackoff(), 0),
-            # Nor is this one tried again: its connection is closed, for after a failover the
-            # address has another primary.
-            retry_on_error=[redis.exceptions.ReadOnlyError],
-            **tls,
-        )
+        self._connect = partial(connected, RedisUrl.parse(url), prefix, reach)
         self.redis = self._connect()
         self._scripts = {name: self.redis.register_script(_source(name)) for name in SCRIPTS}
 
     @cached_property
     def _taker(self) -> redis.Redis:
         """For taking and waiting: to ask a pool for a connection costs as much as to use it."""
-        return self._connect(single_connection_client=True)
+        return self._connect(single=True)
 
-    def prove(self, *, notes: bool = False) -> None:
-        """Go through what a worker does, with nothing in it.
-
-        Args:
-            notes: also how the line of a backlog ends.
-
-        Raises:
-            BrokerRefuses: this Redis does not let us.
-            BrokerUnavailable: it may do so later.
-        """
+    @property
+    def server(self) -> Place:
+        """Where the primary is now."""
+        connection: Any = self.redis.connection_pool.get_connection()
         try:
-            self.redis.delete(f"{self.prefix}swept")  # so that it is swept now
-            check_policy(self.redis.info("memory"))
-            self.beat({}, [])
-            self.take(self.new_lease(), [])
-            self.ack([])
-            self.redis.blpop([f"{self.prefix}:wake"], timeout=0.01)
-            if notes:
-                # No backlog can have this name, and it is gone in a second. A Redis that is full
-                # refuses it, and is drained all the same.
-                with suppress(redis.exceptions.OutOfMemoryError):
-                    self.run("note", f"~{self.worker}", 0, "done", 1)
-            self.leave()
-        except redis.RedisError as error:
-            raise meaning(error, self._url) from error
+            return connection.host, connection.port
+        finally:
+            self.redis.connection_pool.release(connection)
 
     def prove_answer(self) -> None:
-        """Raises as `prove`: it does not answer, or not to us."""
+        """Raises BrokerUnavailable, BrokerRefuses: it does not answer, or not to us."""
         try:
             self.redis.ping()
         except redis.RedisError as error:
-            raise meaning(error, self._url) from error
+            raise meaning(error, self.url) from error
 
-    def prove_sending(self) -> None:
-        """Go through what a producer does, with nothing in it. Raises as `prove`."""
-        try:
-            self.put("prove", [])
-            self.run("feed", "prove", "~", 0, 0, 1)  # no backlog can have this name
-            self.run("merge", "~", 1, 0)
-            self.redis.lrem(f"{self.prefix}prove:wake", 0, "1")
-        except redis.RedisError as error:
-            raise meaning(error, self._url) from error
-        self.prove_reading()
+    def prove_writes(self, queue: str) -> None:
+        """Whether a message would be taken now: write one and remove it, in one step.
 
-    def prove_reading(self) -> None:
-        """Go through what `jamak status` reads. Raises as `prove`."""
+        Raises as `prove_answer`.
+        """
         try:
-            self.waiting("prove")
-            self.taken("prove")
-            self.counts()
-            self.workers()
+            self.run("probe", queue)
         except redis.RedisError as error:
-            raise meaning(error, self._url) from error
+            raise meaning(error, self.url) from error
 
     def put(self, queue: str, messages: Iterable[str]) -> int:
         """At the end of the queue, all or none; how many wait there now."""
@@ -262,7 +216,7 @@ class LeasedQueues:
         return bool(self.run("release", lease, round(delay_s * 1000), told, why))
 
     def poison(self, lease: str, reason: str) -> bool:
-        """To the poison list, with the reason: it is no message that anybody can act on."""
+        """To the poison list, with the reason: nobody shall run it, until it is redriven."""
         return bool(self.run("poison", lease, " ".join(reason.split())[:500]))
 
     def leave(self) -> None:

@@ -8,11 +8,14 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
+from redis.sentinel import MasterNotFoundError
 
-from shared.errors import BrokerRefuses, BrokerUnavailable
+from shared.broker.connections import SentinelRefuses
+from shared.broker.credentials import NoCredentials
+from shared.errors import BrokerFails, BrokerRefuses, BrokerUnavailable
+from shared.redis_url import RedisUrl
 from shared.unreachable import causes, why_unreachable
 
 PROBE_S = 2.0
@@ -22,8 +25,18 @@ _PASSWORD = "Check the user and the password in JAMAK_REDIS_URL; percent-encode 
 _CLOSED = "it closed the connection", "Check that Redis is healthy, and whether the port wants TLS."
 _MEMORY = "Give it more memory, or look at what else is in it; `maxmemory-policy` is noeviction."
 
+_FULL, _REPLICA = "Redis is full and takes nothing more", "this Redis is a read-only replica"
+_PRIMARY = "Name the primary in JAMAK_REDIS_URL."
+
 _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
     # Class of the error, a part of its message, what it means, what to do.
+    (
+        SentinelRefuses,
+        "",
+        "a sentinel does not let us in",
+        "Check JAMAK_REDIS_SENTINEL_USERNAME and JAMAK_REDIS_SENTINEL_PASSWORD: the user and the "
+        "password of the sentinels, which are not those of Redis.",
+    ),
     (
         redis.AuthenticationError,
         "required",
@@ -49,6 +62,18 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
     ),
     (
+        redis.ResponseError,  # the same before Redis 7.2, which does not say what it is
+        "user executing the script",
+        "Redis does not let this user do its work",
+        "Grant what infra/redis/users.acl has for this role, under JAMAK_REDIS_PREFIX.",
+    ),
+    (
+        redis.ResponseError,
+        "nknown command",
+        "Redis does not know, or does not allow, a command that we need",
+        "Use Redis from 6.2 on or Valkey; a managed one must allow scripts (EVALSHA).",
+    ),
+    (
         redis.exceptions.InvalidResponse,
         "",
         "what listens there is no Redis",
@@ -63,8 +88,26 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
     (
         redis.exceptions.AskError,  # MOVED, too
         "",
-        "this Redis is a cluster, and Jamak's keys must lie together",
-        "Use a Redis without cluster mode.",
+        "this Redis is a cluster, and JAMAK_REDIS_URL speaks of one server",
+        "Write redis+cluster:// in JAMAK_REDIS_URL, or rediss+cluster:// for TLS.",
+    ),
+    (
+        redis.ResponseError,
+        "cluster support disabled",
+        "this Redis is no cluster",
+        "Write redis:// in JAMAK_REDIS_URL, or rediss:// for TLS.",
+    ),
+    (
+        redis.ResponseError,
+        "SELECT is not allowed",
+        "a cluster has no other databases",
+        "Leave the number at the end of JAMAK_REDIS_URL out.",
+    ),
+    (
+        redis.ResponseError,
+        "No such master",
+        "the sentinels know no primary of this name",
+        "Name it in JAMAK_REDIS_MASTER_NAME.",
     ),
     (
         redis.ResponseError,
@@ -75,13 +118,13 @@ _REFUSALS: tuple[tuple[type[Exception], str, str, str], ...] = (
 )
 
 _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
-    (redis.exceptions.OutOfMemoryError, "", "Redis is full and takes nothing more", _MEMORY),
-    (
-        redis.exceptions.ReadOnlyError,
-        "",
-        "this Redis is a read-only replica",
-        "Name the primary in JAMAK_REDIS_URL.",
-    ),
+    (redis.exceptions.OutOfMemoryError, "", _FULL, _MEMORY),
+    (redis.ResponseError, "OOM command not allowed", _FULL, _MEMORY),  # Redis 6, of a script
+    (redis.exceptions.ReadOnlyError, "", _REPLICA, _PRIMARY),
+    (redis.ResponseError, "READONLY", _REPLICA, _PRIMARY),  # Redis 6, of a script
+    # A failover, at this very moment.
+    (redis.exceptions.NoScriptError, "", "this is another Redis by now", "Wait for it."),
+    (redis.ResponseError, "UNBLOCKED", "this is another Redis by now", "Wait for it."),
     (redis.exceptions.BusyLoadingError, "", "Redis is loading its data", "Wait for it."),
     (
         redis.ConnectionError,
@@ -104,6 +147,18 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
     (redis.ResponseError, "BUSY Redis", "Redis is busy with a script", "Wait for it."),
     (redis.exceptions.ClusterDownError, "", "Redis's primary is away", "Wait for it."),
     (redis.exceptions.TryAgainError, "", "Redis's primary is away", "Wait for it."),
+    (
+        MasterNotFoundError,
+        "",
+        "no sentinel names a primary that is up",
+        "Wait for it; if it stays so, look at the sentinels' logs.",
+    ),
+    (
+        NoCredentials,
+        "",
+        "there are no credentials for Redis",
+        "Check JAMAK_REDIS_CREDENTIALS, and for AWS the role of this machine.",
+    ),
 )
 
 
@@ -125,9 +180,43 @@ def check_policy(memory: Mapping[str, Any]) -> str:
     return policy
 
 
+def not_allowed(refused: Mapping[str, redis.ResponseError], prefix: str) -> BrokerRefuses | None:
+    """What a user would have to be granted; None = nothing.
+
+    Args:
+        refused: what Redis said to each command that failed, for whatever reason.
+        prefix: of the keys on which they were tried.
+    """
+    forbidden = {
+        name: str(error)
+        for name, error in sorted(refused.items())
+        if isinstance(error, redis.exceptions.NoPermissionError)
+    }
+    if any("key" in said.lower() for said in forbidden.values()):
+        return BrokerRefuses(
+            f"Redis gives this user no permission for keys that begin with {prefix}",
+            cure=f"Grant it ~{prefix}*, as infra/redis/users.acl does for this role.",
+        )
+    if forbidden:
+        return BrokerRefuses(
+            f"Redis gives this user no permission to run {', '.join(forbidden)}",
+            cure=f"Grant it +{' +'.join(forbidden)}, as infra/redis/users.acl does for this role.",
+        )
+    unknown = [name for name, error in refused.items() if "nknown command" in str(error)]
+    if unknown:
+        error = meaning(refused[unknown[0]])
+        return BrokerRefuses(str(error), cure=error.cure)
+    return None
+
+
 def passes(error: redis.ResponseError) -> bool:
     """Whether the same may be taken later, of itself: the server is full, or not the primary."""
-    return isinstance(meaning(error), BrokerUnavailable)
+    told = meaning(error)
+    return isinstance(told, BrokerUnavailable) and not isinstance(told, BrokerFails)
+
+
+def is_full(error: redis.ResponseError) -> bool:
+    return _FULL in str(meaning(error))
 
 
 def meaning(error: BaseException, url: str | None = None) -> BrokerRefuses | BrokerUnavailable:
@@ -143,7 +232,7 @@ def meaning(error: BaseException, url: str | None = None) -> BrokerRefuses | Bro
         if isinstance(bottom, kind) and part in str(bottom):
             return BrokerUnavailable(f"{what}: {bottom}", cure=cure)
     if isinstance(bottom, redis.ResponseError):  # it answers, so it can be reached
-        return BrokerRefuses(f"Redis does not do what it is asked: {bottom}")
+        return BrokerFails(f"Redis does not do what it is asked: {bottom}")
     return _unreachable(bottom, url)
 
 
@@ -176,7 +265,7 @@ def _wrong_tls(last: BaseException, url: str | None) -> BrokerRefuses | None:
         tls = speaks_tls(url)
     else:
         tls = None
-    asked = url.startswith("rediss://") if url else True
+    asked = RedisUrl.parse(url).tls if url else True
     if tls is False and asked:
         return BrokerRefuses(
             "this port of Redis does not speak TLS",
@@ -191,8 +280,7 @@ def _wrong_tls(last: BaseException, url: str | None) -> BrokerRefuses | None:
 
 def speaks_tls(url: str) -> bool | None:
     """Whether a port speaks TLS; None: it does not say."""
-    told = urlsplit(url)
-    place = told.hostname or "localhost", told.port or 6379
+    place = RedisUrl.parse(url).places[0]
     with suppress(OSError), socket.create_connection(place, PROBE_S) as plain:
         plain.settimeout(PROBE_S)
         plain.sendall(b"PING\r\n")

@@ -3,6 +3,7 @@
     <prefix>records/<bucket>/<recipe>/<key>.<video8>.json     the truth, written once
     <prefix>failures/<bucket>/<recipe>/<key>.<video8>.json    the truth about what cannot be done
     <prefix>parts/<bucket>/<recipe>/<key>.<video8>/<n>.json   of a long video, before its record
+    <prefix>asked/<bucket>/<recipe>/<key>.<video8>.json       of a video at an address, the job
     <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
     <prefix>adapters/<base>/...                               see shared/bucket/registry.py
     <prefix>training/<job>.json                               how a training job ended
@@ -22,7 +23,10 @@ from shared.messages import CaptionJob, Video
 from shared.settings import Settings
 from shared.web.signed_query import digest_of_query
 
-FOLDERS = ("records", "failures", "parts", "captions", "adapters", "training", "backlogs", "probes")
+FOLDERS = (
+    *("records", "failures", "parts", "asked", "captions"),
+    *("adapters", "training", "backlogs", "probes"),
+)
 """All that we write lies in these."""
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 """What some S3 API may have; AWS allows less (docs.aws.amazon.com, "Bucket naming rules")."""
@@ -36,6 +40,14 @@ def record_key(prefix: str, job: CaptionJob) -> str:
 
 def failure_key(prefix: str, job: CaptionJob) -> str:
     return _bounded(*_record_parts(prefix, "failures", job))
+
+
+def asked_folder(prefix: str) -> str:
+    return f"{prefix}asked/"
+
+
+def asked_key(prefix: str, job: CaptionJob) -> str:
+    return _bounded(*_record_parts(prefix, "asked", job))
 
 
 def part_key(prefix: str, job: CaptionJob, name: str) -> str:

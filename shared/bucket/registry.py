@@ -151,20 +151,28 @@ class Registry:
         """Generation 0 with no version, before anything was ever activated."""
         return self._read_pointer(base_sha256)[0]
 
+    def pointers(self) -> dict[str, Pointer]:
+        """Of all base models, by `base_name`; without those that cannot be read."""
+        found = {}
+        for base in self._store.folders(self._bucket, self._root):
+            with suppress(*UNREADABLE):
+                found[base] = self.pointer(base)
+        return found
+
     def activate(self, base_sha256: str, version: str, over: Pointer | None = None) -> Pointer:
         """Make a published version the one in use.
 
         Args:
-            over: only while that version is in use which was by this pointer; None = whatever is.
+            over: only while the pointer is this one; None = whatever it is.
 
         Raises:
             Missing: it is not published for this base.
-            Conflict: something else than what was in use by `over` is now.
+            Conflict: the pointer is not `over` any more.
         """
         self.manifest(base_sha256, version)
         while True:
             now, etag = self._read_history(base_sha256)
-            if over is not None and now.version != over.version:
+            if over is not None and _place(now) != _place(over):
                 raise Conflict(
                     f"what is in use has changed: {now.version or 'the base model'}, and no longer "
                     f"{over.version or 'the base model'}; nothing was done"
@@ -279,8 +287,7 @@ class Registry:
         try:
             return read_with_etag(self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES)
         except Missing:
-            never = datetime.fromtimestamp(0, UTC)
-            return Pointer(generation=0, version=None, updated_at=never), None
+            return never_moved(), None
 
     def _put_once(self, key: str, body: bytes, on_chunk: Callable[[], None] | None = None) -> None:
         # A conflict means the same content under the same name: a run was repeated.
@@ -288,10 +295,25 @@ class Registry:
             self._store.put(self._bucket, key, body, if_none_match=True, on_chunk=on_chunk)
 
     def _folder(self, base_sha256: str, version: str) -> str:
-        return f"{self._root}{base_sha256[:12]}/{version}/"
+        return f"{self._root}{base_name(base_sha256)}/{version}/"
 
     def _pointer_key(self, base_sha256: str) -> str:
-        return f"{self._root}{base_sha256[:12]}/active.json"
+        return f"{self._root}{base_name(base_sha256)}/active.json"
+
+
+def base_name(base_sha256: str) -> str:
+    """Of its folder."""
+    return base_sha256[:12]
+
+
+def never_moved() -> Pointer:
+    """Before anything was ever activated."""
+    return Pointer(generation=0, version=None, updated_at=datetime.fromtimestamp(0, UTC))
+
+
+def _place(pointer: Pointer) -> tuple[int, datetime]:
+    """One that was deleted and set again counts from 1 again, at another time."""
+    return pointer.generation, pointer.updated_at
 
 
 def _stop_before(now: Pointer) -> Stop:

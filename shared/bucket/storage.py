@@ -15,18 +15,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    FlexibleChecksumError,
-    HTTPClientError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
+from shared.bucket.answers import OF_ANSWERS, is_foreign, meaning
 from shared.bucket.intact import Etags, Mangled
-from shared.bucket.refusals import NO_ANSWER, code_of, date_of, of_client, refusal, status_of
+from shared.bucket.refusals import (
+    code_of,
+    date_of,
+    of_client,
+    passes,
+    refusal,
+    status_of,
+    unavailable,
+)
 from shared.errors import (
-    BadCredentials,
     ConfigError,
     Conflict,
     Forbidden,
@@ -34,12 +36,10 @@ from shared.errors import (
     Missing,
     NoSuchBucket,
     NoSuchQueue,
-    Overwritten,
     QueueUnavailable,
     StoreUnavailable,
     TooLarge,
 )
-from shared.unreachable import why_unreachable
 from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ class ObjectStore:
         """
         with self._translated(bucket, key):
             found = self._s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
-        return ObjectInfo(
-            bucket,
-            key,
-            found["ETag"].strip('"'),
-            found["ContentLength"],
-            found["LastModified"],
-            found.get("VersionId"),
-        )
+            return ObjectInfo(
+                bucket,
+                key,
+                found["ETag"].strip('"'),
+                found["ContentLength"],
+                found["LastModified"],
+                found.get("VersionId"),
+            )
 
     def get_range(
         self,
@@ -220,7 +220,7 @@ class ObjectStore:
                         ContentType=content_type,
                         **condition,
                     )
-                return done["ETag"].strip('"')
+                    return done["ETag"].strip('"')
             except _UnderWay:
                 if not left:
                     raise
@@ -263,13 +263,14 @@ class ObjectStore:
             page = self._s3.list_objects_v2(
                 Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **start
             )
+            more = page["IsTruncated"]
         found = [
             ObjectInfo(
                 bucket, item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"]
             )
             for item in page.get("Contents", ())
         ]
-        return found, page["IsTruncated"]
+        return found, more
 
     def folders(self, bucket: str, prefix: str) -> Iterator[str]:
         """The names right under a prefix that have something under them."""
@@ -283,51 +284,42 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
-        where = f"s3://{bucket}/{key}"
         try:
             yield
             self._known.add(bucket)
-        except ClientError as error:
-            status, code = status_of(error), code_of(error)
-            if status == 412 and writing:
-                raise Conflict(f"{where}: {code}") from error
-            if status == 412:
-                raise Overwritten(f"{where} is no longer the version that was asked for") from error
-            if status == 409 and code == "ConditionalRequestConflict":
-                raise _UnderWay(f"{where}: {code}") from error
-            if status == 429 or status >= 500 or code in ("SlowDown", "RequestTimeout"):
-                raise StoreUnavailable(f"{where}: {code or status}") from error
-            self._tell_apart(where, bucket, error)
-            if status == 404:
-                raise Missing(f"{where} does not exist ({code})") from error
-            if status == 403:
-                raise Forbidden(f"{where}: access denied ({code})") from error
-            raise
-        except BotoCoreError as error:
-            refused = refusal(where, error)
-            if refused is not None:
-                raise refused from error
-            raise _away(StoreUnavailable, where, error) from error
+        except Exception as error:
+            if not isinstance(error, OF_ANSWERS) and not is_foreign(error):
+                raise
+            raise self._meaning(bucket, key, error, writing=writing) from error
 
-    def _tell_apart(self, where: str, bucket: str, error: ClientError) -> None:
-        """Raises ConfigError: not the object is the matter, but the bucket or who asks for it.
+    def _meaning(self, bucket: str, key: str, error: Exception, *, writing: bool) -> JamakError:
+        where = f"s3://{bucket}/{key}"
+        if isinstance(error, ClientError):
+            if status_of(error) == 409 and code_of(error) == "ConditionalRequestConflict":
+                return _UnderWay(f"{where}: {code_of(error)}")
+            error = self._in_words(bucket, key, error)
+        found = meaning(where, bucket, error, writing=writing)
+        if isinstance(error, ClientError) and not isinstance(found, ConfigError | StoreUnavailable):
+            self._known.add(bucket)
+        found.place = bucket, key
+        return found
 
-        The answer to a HEAD has no text that says which; then a listing is asked, once.
-        """
-        code = code_of(error)
-        if code.isdigit() and bucket not in self._known:
-            try:
+    def _in_words(self, bucket: str, key: str, error: ClientError) -> ClientError:
+        """The answer to a HEAD has no text that says why: then it is asked for in another way, and
+        whether there is such a bucket, once."""
+        status = status_of(error)
+        unclear = error.operation_name == "HeadObject" and code_of(error).isdigit()
+        try:
+            if unclear and status == 404 and bucket not in self._known:
                 self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
-            except ClientError as second:
-                error, code = second, code_of(second)
-            except BotoCoreError:
-                return  # the first answer counts
-        if code == "NoSuchBucket":
-            raise NoSuchBucket(bucket) from error
-        refused = refusal(where, error)
-        if refused is not None:
-            raise refused from error
-        self._known.add(bucket)
+            elif unclear and status in (301, 400, 403):
+                self._s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+        except ClientError as second:
+            return second
+        except Exception as second:
+            if not is_foreign(second):
+                raise
+        return error  # the first answer counts
 
     def clock_ahead_s(self, bucket: str, now: Callable[[], float]) -> float | None:
         """How far this clock is ahead of the store's; None: its answer has no date.
@@ -338,8 +330,10 @@ class ObjectStore:
             answer: Any = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except ClientError as error:
             answer = error.response
-        except BotoCoreError as error:
-            raise _away(StoreUnavailable, f"s3://{bucket}/", error) from error
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            raise unavailable(StoreUnavailable, f"s3://{bucket}/", error) from error
         date = date_of(answer)
         return None if date is None else now() - date
 
@@ -433,44 +427,28 @@ def reaching_sqs(sqs: "SQSClient", url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
-        status, code = status_of(error), code_of(error)
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        code = code_of(error)
         here, there = sqs.meta.region_name, region_of_queue(url)
         elsewhere = f"; its URL says {there}, and AWS_DEFAULT_REGION {here}"
         if "NonExistentQueue" in code or code == "QueueDoesNotExist":
             raise NoSuchQueue(
                 f"{url}: there is no such queue{elsewhere if there and there != here else ''}"
             ) from error
-        refused = refusal(url, error)
-        if refused is not None:
+        if isinstance(error, ClientError) and passes(error):
+            raise QueueUnavailable(f"{url}: {code or status_of(error)}") from error
+        if isinstance(error, ClientError | BotoCoreError) and (refused := refusal(url, error)):
             raise refused from error
-        if status == 429 or status >= 500 or "Throttl" in code:
-            raise QueueUnavailable(f"{url}: {code or status}") from error
         if isinstance(error, ClientError):
             raise ConfigError(
                 f"{url}: {error}", cure="Grant the role what docs/ingest.md lists for SQS."
             ) from error
-        raise _away(QueueUnavailable, url, error) from error
+        raise unavailable(QueueUnavailable, url, error) from error
 
 
 def region_of_queue(url: str) -> str | None:
     """`https://sqs.<region>.amazonaws.com/…`"""
     found = re.match(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.", url)
     return (found[1] or found[2]) if found else None
-
-
-def _away(
-    kind: type[StoreUnavailable] | type[QueueUnavailable], where: str, error: BotoCoreError
-) -> JamakError:
-    """Where it is no matter of the connection, the error as it is."""
-    if isinstance(error, NO_ANSWER):
-        return kind(f"{where}: {error}", cure=BadCredentials.cure)
-    known = why_unreachable(error)
-    # Streams end with errors of their own when the connection breaks in the middle.
-    cut = type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError")
-    if known is None and not cut and not isinstance(error, ConnectionError | HTTPClientError):
-        raise error
-    if known is None:
-        return kind(f"{where}: {error}")
-    what, cure = known
-    return kind(f"{where}: {what} ({error})", cure=f"{cure} (AWS_ENDPOINT_URL, if you set one.)")

@@ -2,6 +2,7 @@
 
     <prefix>training/<job>/asked.json      the job, as it was sent
     <prefix>training/<job>/decision.json   train, publish or cancel
+    <prefix>training/<job>/start.json      which adapters were in use when it was begun first
     <prefix>training/<job>/progress.json   how far it is; written over and over
     <prefix>training/<job>.json            how it ended; written once
 
@@ -19,6 +20,7 @@ from shared.errors import Cancelled, Conflict, Missing, Reject
 from shared.messages import (
     M,
     Message,
+    Pointer,
     TrainAsked,
     TrainDecision,
     TrainJob,
@@ -27,6 +29,15 @@ from shared.messages import (
 )
 
 Decision = Literal["train", "publish", "cancel"]
+
+
+class TrainStart(Message):
+    """What a training job found, whoever goes on with it. Written once."""
+
+    v: int = 1
+    in_use: dict[str, Pointer]
+    """Start of the base model's digest -> the pointer then, without its history."""
+    at: datetime
 
 
 class TrainingRecords:
@@ -42,6 +53,32 @@ class TrainingRecords:
     def asked(self, job_id: str) -> TrainAsked | None:
         """None: an older Jamak sent it."""
         return self._get(TrainAsked, job_id, "asked")
+
+    def started(self, job_id: str, look: Callable[[], dict[str, Pointer]]) -> dict[str, Pointer]:
+        """Which adapters were in use when the job was begun first.
+
+        Args:
+            look: which are; only asked if nobody has begun it before.
+        """
+        key = self._key(job_id, "start")
+        found = self._get(TrainStart, job_id, "start")
+        if found is not None:
+            return found.in_use
+        in_use = {
+            base: pointer.model_copy(update={"history": ()}) for base, pointer in look().items()
+        }
+        start = TrainStart(in_use=in_use, at=datetime.now(UTC))
+        try:
+            self._store.put(
+                self._bucket,
+                key,
+                start.model_dump_json(indent=2).encode(),
+                content_type="application/json",
+                if_none_match=True,
+            )
+        except Conflict:
+            return read(self._store, TrainStart, self._bucket, key).in_use
+        return in_use
 
     def tell(self, progress: TrainProgress) -> None:
         self._put(progress.job_id, "progress", progress)

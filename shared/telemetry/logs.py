@@ -20,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from shared.errors import ConfigError, JamakError
+from shared.shown import safe_json, without_passwords
 
 EX_CONFIG = ConfigError.exit_code
 """sysexits.h: starting again without changing something cannot help."""
@@ -53,8 +54,9 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _finite,
+                _shown,
                 structlog.processors.JSONRenderer(ensure_ascii=False),
+                _commanding_nothing,
             ],
         )
     )
@@ -180,12 +182,21 @@ def _unraisable(args: Any) -> None:
     )
 
 
-def _finite(logger: Any, name: str, event: EventDict) -> EventDict:
-    """NaN and infinities as text: JSON has none, and who reads the log may be strict."""
+def _shown(logger: Any, name: str, event: EventDict) -> EventDict:
+    """NaN and infinities as text: JSON has none, and who reads the log may be strict. And no
+    password: libraries quote addresses, also in their tracebacks."""
     return {key: _as_json(value) for key, value in event.items()}
 
 
+def _commanding_nothing(logger: Any, name: str, line: Any) -> str:
+    return safe_json(str(line))
+
+
 def _as_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_passwords(value)
+    if isinstance(value, BaseException):
+        return without_passwords(repr(value))
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

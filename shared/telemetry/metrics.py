@@ -141,7 +141,10 @@ IN_FLIGHT = _read(
 )
 DELAYED = _read("jamak_messages_delayed", "Messages that wait for another try.", "work", of=FEEDER)
 SET_ASIDE = _read(
-    "jamak_messages_poison", "Messages set aside because nobody can act on them.", "work", of=FEEDER
+    "jamak_messages_poison",
+    "Messages set aside: nobody can act on them, or their failure cannot be written.",
+    "work",
+    of=FEEDER,
 )
 LIVE_WORKERS = _read(
     "jamak_workers", "Live workers of a card class; `train`: trainers.", "class", of=FEEDER
@@ -286,7 +289,7 @@ LEASES_LOST = _counter(
 )
 POISON = _counter(
     "jamak_messages_poisoned_total",
-    "Messages that this worker set aside because nobody can act on them.",
+    "Messages that this worker set aside.",
     of=WORKERS,
 )
 PAUSED = _gauge(

@@ -37,6 +37,7 @@ from producer.verbs import bulk
 from shared.broker.apps import caption_app, queues_of
 from shared.broker.backlog_progress import BacklogProgress, fed_of
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_producer
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
 from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket
@@ -320,7 +321,7 @@ def test_a_look_whether_redis_lets_us_touches_no_backlog(world: World) -> None:
     progress.feed(QUEUE, 0, 2, [])
     with redis.Redis.from_url(world.redis_url) as client:
         kept = [f"{world.redis_prefix}:backlog:prove:{key}" for key in ("fed", "outcomes")]
-        world.queues.prove_sending()
+        prove_producer(world.queues)
         assert all(client.ttl(key) > 60 for key in kept)
     progress.forget()
 

@@ -164,7 +164,7 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     status = told("status")
     assert [len(queue["workers"]) for queue in status["queues"].values()][-1] == 1
     assert all(queue["waiting"] == 0 for queue in status["queues"].values())
-    assert told("adapters", "list") == {"in_use": [], "versions": []}
+    assert told("adapters", "list") == {"in_use": [], "versions": [], "unreadable": []}
     assert jamak("adapters", "rollback").returncode == 2
     # a training that cannot succeed
     manifest = tmp_path / "manifest.jsonl"

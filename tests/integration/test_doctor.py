@@ -19,6 +19,7 @@ from producer.verbs.doctor import doctor
 from shared.errors import ConfigError
 from shared.settings import Settings
 from tests.silent import silent_server
+from tests.topologies import cluster
 from tests.verbs import jamak
 from tests.world import World
 
@@ -35,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Configured as a broker must be, with the users of infra/redis."""
     started = start_redis(tmp_path_factory.mktemp("redis"))
     with redis.Redis.from_url(started.url) as admin:
-        for role in ("producer", "worker", "trainer", "autoscaler"):
+        for role in ("producer", "operator", "worker", "trainer", "autoscaler"):
             admin.execute_command("ACL", "SETUSER", f"jamak-{role}", *USERS[role])
     yield started
     started.stop()
@@ -109,7 +110,8 @@ def test_the_command_shows_lines_and_names_what_is_wrong(
 @pytest.mark.parametrize(
     ("role", "may", "lacks"),
     [
-        ("producer", "may be producer", "not captioner"),
+        ("producer", "may be producer", "not operator"),
+        ("operator", "operator (also jamak train)", "not captioner"),
         ("worker", "may be captioner", "not trainer"),
         ("trainer", "may be trainer", "not captioner"),
         ("autoscaler", "may be reader", "not producer"),
@@ -226,3 +228,34 @@ def test_a_clock_that_is_off_is_found(env: pytest.MonkeyPatch, world: World) -> 
             clock(settings, lambda: now - 100.0)
     with pytest.raises(ConfigError, match="S3 refuses"):
         clock_of_s3(settings, lambda: now + 1000.0)
+
+
+def test_sentinels_and_nodes_that_disagree_are_told(
+    env: pytest.MonkeyPatch, server: RedisServer, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, primaries=1) as one:
+        (node,) = one.nodes
+        left_keys = ("jamak:caption.t4", "jamak-train:train")
+        for key in left_keys:
+            node.client.lpush(key, "left")
+        env.setenv("JAMAK_REDIS_URL", one.url())
+        found = looked(0)
+        assert "1 of 1 say that the primary of {jamak}: is" in found["redis primary"].found
+        left = found["redis keys without a hash tag"]
+        assert (left.status, left.found[:10]) == ("warning", "2 messages")
+        assert "jamak reconcile" in left.cure
+        for key in left_keys:
+            node.client.delete(key)
+        env.setenv("JAMAK_REDIS_URL", f"{one.url().removesuffix('/0')},127.0.0.1:1")
+        found = looked(0)
+        assert found["redis keys without a hash tag"].found == "none"
+        assert found["redis primary"].status == "warning"
+        assert "127.0.0.1:1 names none" in found["redis primary"].found
+    env.setenv("JAMAK_REDIS_URL", "sentinel://127.0.0.1:1;sentinel://127.0.0.1:2")
+    found = looked(78)
+    assert found["redis primary"].status == "failed"
+    assert "connection refused" in found["redis primary"].found
+    env.setenv("JAMAK_REDIS_URL", f"rediss://jamak@127.0.0.1:{server.port}")
+    env.setenv("JAMAK_REDIS_CREDENTIALS", "vault/secret")
+    found = looked(78)
+    assert "elasticache/NAME" in found["redis"].cure

@@ -276,6 +276,31 @@ def test_anything_may_lie_in_a_queue(new_worker: NewWorker) -> None:
     assert taken(worker).message == b"m"
 
 
+def test_what_is_set_aside_has_an_end(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    key = f"{worker.prefix}poison"
+    worker.redis.rpush(key, *(f"1\nq\nwhy\n{i}" for i in range(10_000)))
+    worker.put("q", ["m" * 100_000])
+    assert worker.poison(taken(worker).lease, "too long")
+    assert worker.counts()["poison"] == 10_000
+    (newest,) = worker.redis.lrange(key, 0, 0)
+    assert len(newest) < 66_000
+    assert b"\nthe first 65536 bytes of it: too long\n" in newest
+    assert worker.redis.lindex(key, -1) == b"1\nq\nwhy\n9998"
+
+
+def test_what_was_set_aside_comes_back_once_and_as_new(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.redis.lpush(f"{worker.prefix}q", f"7\n{History(attempt=16, deaths=2).dump()}\nm")
+    assert worker.poison(taken(worker).lease, "unwritable")
+    (entry,) = worker.redis.lrange(f"{worker.prefix}poison", 0, -1)
+    assert worker.run("redrive", entry) == 1
+    assert worker.run("redrive", entry) == 0
+    back = taken(worker)
+    assert (back.message, back.history, back.enqueued_ms) == (b"m", History(), 7)
+    assert worker.counts()["poison"] == 0
+
+
 def test_workers_say_who_they_are_until_they_leave(new_worker: NewWorker) -> None:
     worker, reader = new_worker(), new_worker()
     worker.beat({"queues": ["q", "r"]}, [])

@@ -30,6 +30,7 @@ from workers.delivery.leases import Leases
 from workers.jobs.parts import Parts
 from workers.progress import Progress
 from workers.video import pool as pool_module
+from workers.video import process
 from workers.video.convert import Frames
 from workers.video.pool import DecoderPool, OpenVideo
 
@@ -207,7 +208,7 @@ def test_a_video_of_which_nothing_can_be_said_fails(
 def test_a_segment_whose_decoder_is_stopped_costs_only_itself(
     world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(process, "SILENT_S", 0.5)
 
     class Stalling(Counting):
         def caption(self, *args: object) -> Answer:
@@ -228,7 +229,7 @@ def test_a_segment_whose_decoder_is_stopped_costs_only_itself(
 def test_a_video_that_stops_its_decoders_again_and_again_is_rejected(
     world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(process, "SILENT_S", 0.5)
     kept = OpenVideo._reopen
 
     def stalling(video: OpenVideo) -> None:
@@ -325,14 +326,14 @@ def test_an_hour_is_captioned_within_bounds(
             return super().caption(*args)  # type: ignore[arg-type]
 
     pids: list[int] = []
-    made = pool_module._Decoder
+    made = pool_module.Decoder
 
     class Known(made):  # type: ignore[misc, valid-type]
         def __init__(self, *args: object) -> None:
             super().__init__(*args)
             pids.append(self.pid)
 
-    monkeypatch.setattr(pool_module, "_Decoder", Known)
+    monkeypatch.setattr(pool_module, "Decoder", Known)
     pool = DecoderPool(1)
     job = job_of(world, path, "long/hour.mp4", "auto")
     captioner = Measuring()

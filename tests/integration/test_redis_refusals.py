@@ -1,26 +1,36 @@
 """A Redis that is there and refuses: each fault has its own error and cure, or passes by itself."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 from redis._parsers.base import BaseParser
 
+from infra.local.procfile import ROOT
 from infra.local.redis import RedisServer, start_redis
+from shared.broker import proofs
 from shared.broker.apps import leased_queues, reaching_redis
+from shared.broker.connections import Reach
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.refusals import meaning
+from shared.broker.proofs import prove_broker, prove_captioner, prove_trainer
+from shared.broker.refusals import meaning, passes
 from shared.errors import (
+    BrokerFails,
     BrokerRefuses,
     BrokerUnavailable,
     JamakError,
+    Retry,
 )
 from shared.settings import Settings
 from tests.silent import silent_server
 from tests.tls import make_certificate, tls_proxy
 
 pytestmark = pytest.mark.integration
+
+USERS = ROOT / "infra/redis/users.acl"
+CALL = "ERR Error running script (call to f_1): @user_script:3: @user_script: 3:"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +56,7 @@ def tls(
 def proved(url: str, ca_file: Path | None = None) -> JamakError:
     """What a process says that starts with this."""
     with pytest.raises(JamakError) as caught:
-        LeasedQueues(url, "jamak:", 30, ca_file=ca_file).prove()
+        prove_trainer(LeasedQueues(url, "jamak:", 30, Reach(ca_file=ca_file)))
     return caught.value
 
 
@@ -57,7 +67,7 @@ def proved(url: str, ca_file: Path | None = None) -> JamakError:
         ("nobody:pw@", "0", "does not know this user", "JAMAK_REDIS_URL"),
         ("gone:pw@", "0", "does not know this user", "JAMAK_REDIS_URL"),
         ("", "0", "wants a password", "user:password@"),
-        ("weak:pw@", "0", "no permissions to run the 'del'", "users.acl"),
+        ("weak:pw@", "0", "no permission to run blpop, del, ", "users.acl"),
         (":{password}@", "99", "no database of this number", "redis://host:port/0"),
     ],
 )
@@ -85,7 +95,7 @@ def test_tls_and_its_absence_are_told_apart(server: RedisServer, tls: tuple[int,
         assert isinstance(error, BrokerRefuses), url
         assert said in str(error)
         assert cure in error.cure
-    LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, ca_file=certificate).prove()
+    prove_trainer(LeasedQueues(f"rediss://{login}:{port}/0", "jamak:", 30, Reach(certificate)))
 
 
 def test_what_may_come_back_says_how_it_is_away() -> None:
@@ -135,7 +145,7 @@ def test_after_a_failover_the_address_is_asked_again(server: RedisServer) -> Non
         admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
             for refused in (
-                queues.prove,  # at its start a worker waits, and asks again
+                partial(prove_trainer, queues),  # at its start a worker waits, and asks again
                 lambda: queues.take(queues.new_lease(), ["q"]),
             ):
                 with pytest.raises(BrokerUnavailable, match="replica"), reaching_redis():
@@ -153,7 +163,7 @@ def test_a_full_redis_drains_by_itself(server: RedisServer) -> None:
     with redis.Redis.from_url(server.url) as admin:
         admin.config_set("maxmemory", 1)
         try:
-            queues.prove(notes=True)
+            prove_captioner(queues)
             for i in range(50):
                 delivery = queues.take(queues.new_lease(), ["q"])
                 assert delivery is not None
@@ -175,29 +185,75 @@ def test_a_redis_that_may_throw_jobs_away_is_refused(server: RedisServer) -> Non
         admin.config_set("maxmemory-policy", "allkeys-lru")
         try:
             with pytest.raises(BrokerRefuses, match="allkeys-lru") as caught:
-                queues.prove()
+                prove_trainer(queues)
         finally:
             admin.config_set("maxmemory-policy", "noeviction")
     assert "noeviction" in caught.value.cure
 
 
-def test_a_redis_that_answers_can_be_reached(server: RedisServer) -> None:
+def test_a_sender_refuses_it_too_where_it_may_ask(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(proofs.log, "warning", lambda event, **_: warned.append(event))
+    (line,) = (one for one in USERS.read_text().splitlines() if "jamak-producer" in one)
+    rules = line.split()[2:]
+    url = f"redis://sender:change-me-producer@127.0.0.1:{server.port}/0"
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "sender", *rules)
+        prove_broker(LeasedQueues(url, "jamak:", 30))
+        admin.config_set("maxmemory-policy", "volatile-ttl")
+        try:
+            with pytest.raises(BrokerRefuses, match="volatile-ttl"):
+                prove_broker(LeasedQueues(url, "jamak:", 30))
+            assert not warned
+            admin.execute_command("ACL", "SETUSER", "sender", "-info")
+            prove_broker(LeasedQueues(url, "jamak:", 30))
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+    assert warned == ["cannot see whether Redis may throw jobs away"]
+
+
+def test_an_error_that_nobody_knows_is_no_fault_of_the_configuration(server: RedisServer) -> None:
     queues = LeasedQueues(server.url, "wrong:", 30)
     queues.redis.set("wrong:q", "no list")
-    with pytest.raises(BrokerRefuses, match="is asked: WRONGTYPE"), reaching_redis():
+    with pytest.raises(BrokerFails, match="is asked: WRONGTYPE") as caught, reaching_redis():
         queues.waiting("q")
+    assert caught.value.exit_code == 1
+    queues.redis.set("wrong:unacked", "no hash")  # whoever starts, waits until somebody looked
+    with pytest.raises(Retry, match="WRONGTYPE"):
+        prove_trainer(queues)
+    assert not passes(redis.ResponseError("WRONGTYPE"))  # and nothing waits behind it
 
 
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        ("ERR unknown command 'EVALSHA', with args beginning with:", BrokerRefuses, "is asked"),
+        (
+            "ERR unknown command 'EVALSHA', with args beginning with:",
+            BrokerRefuses,
+            "does not know",
+        ),
         ("MOVED 3999 127.0.0.1:6381", BrokerRefuses, "is a cluster"),
         ("CLUSTERDOWN The cluster is down", BrokerUnavailable, "primary is away"),
         ("MASTERDOWN Link with MASTER is down", BrokerUnavailable, "primary is away"),
         ("TRYAGAIN Multiple keys request during rehashing", BrokerUnavailable, "primary is away"),
         ("NOREPLICAS Not enough good replicas to write.", BrokerUnavailable, "too few replicas"),
         ("BUSY Redis is busy running a script.", BrokerUnavailable, "busy with a script"),
+        ("NOSCRIPT No matching script.", BrokerUnavailable, "another Redis"),
+        ("UNBLOCKED force unblock from blocking operation", BrokerUnavailable, "another Redis"),
+        # As Redis 6 says it, of a script.
+        (f"{CALL} -OOM command not allowed when used memory > 'maxm'.", BrokerUnavailable, "full"),
+        (
+            f"{CALL} -READONLY You can't write against a read only replica.",
+            BrokerUnavailable,
+            "repl",
+        ),
+        (
+            f"{CALL} The user executing the script can't run this command",
+            BrokerRefuses,
+            "this user",
+        ),
         ("LOADING Redis is loading the dataset", BrokerUnavailable, "loading its data"),
     ],
 )

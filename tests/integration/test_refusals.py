@@ -1,37 +1,49 @@
 """An S3 or SQS that is there and lets us not do our work: each fault has its own error and cure."""
 
+import io
 import os
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import boto3
+import botocore.exceptions
+import botocore.parsers
 import pytest
+import urllib3
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import (
     BotoCoreError,
+    ClientError,
     CredentialRetrievalError,
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
 
 from producer.uploads.listen import dead_letters_of
+from shared.bucket.answers import meaning
 from shared.bucket.refusals import of_client
 from shared.bucket.storage import ObjectStore, prove_conditional_put, region_of_queue, sqs_client
 from shared.errors import (
+    Archived,
     BadCredentials,
     ConfigError,
+    Encrypted,
     Forbidden,
     JamakError,
     Missing,
     NoSuchBucket,
     NoSuchQueue,
     QueueUnavailable,
+    Retry,
+    StoreRefuses,
     StoreUnavailable,
     WrongRegion,
 )
+from tests.faults import RawBody
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -143,38 +155,170 @@ def test_credentials_that_are_wrong_are_no_missing_permission(
     assert "s3:PutObject" in caught.value.cure
 
 
+def answering(
+    store: ObjectStore, operation: str, status: int, body: str = "", **headers: str
+) -> None:
+    def answer(request: Any, **_: Any) -> Any:
+        return AWSResponse(request.url, status, headers, RawBody(body.encode()))
+
+    store._s3.meta.events.register(f"before-send.s3.{operation}", answer)
+
+
+def words(code: str, message: str) -> str:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+
+
+KMS = "User: u is not authorized to perform: kms:Decrypt on resource: k"
+SSE_C = "The object was stored using a form of Server Side Encryption. The correct parameters …"
+
+
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "said"),
+    ("status", "code", "message", "kind", "cure"),
     [
-        (400, "ExpiredToken", BadCredentials, "session token has expired"),
-        (403, "RequestTimeTooSkewed", BadCredentials, "clock is wrong"),
-        (400, "AuthorizationHeaderMalformed", WrongRegion, "another region"),
-        (503, "SlowDown", StoreUnavailable, "SlowDown"),
+        (400, "ExpiredToken", "", BadCredentials, "Log in again"),
+        (403, "RequestTimeTooSkewed", "", BadCredentials, "NTP"),
+        (400, "AuthorizationHeaderMalformed", "expecting 'eu-west-1'", WrongRegion, "region"),
+        (301, "PermanentRedirect", "", WrongRegion, "region"),
+        (307, "TemporaryRedirect", "", StoreUnavailable, "answers"),
+        (503, "SlowDown", "", StoreUnavailable, "limits"),
+        (400, "RequestTimeout", "", StoreUnavailable, "answers"),
+        (507, "InsufficientStorage", "", StoreUnavailable, "answers"),
+        (409, "OperationAborted", "", StoreUnavailable, "answers"),
+        (400, "BadDigest", "", StoreUnavailable, "answers"),
+        (403, "InvalidObjectState", "not valid for its storage class", Archived, "Restore it"),
+        (400, "KMS.DisabledException", "k is disabled", Encrypted, "Enable the key"),
+        (400, "KMS.ThrottlingException", "", StoreUnavailable, "answers"),
+        (403, "AccessDenied", KMS, Forbidden, "kms:Decrypt"),
+        (400, "InvalidRequest", SSE_C, Encrypted, "SSE-KMS"),
+        (403, "QuotaExceeded", "", Forbidden, "quota"),
+        (405, "MethodNotAllowed", "", Missing, "gone"),
+        (404, "NoSuchVersion", "", Missing, "gone"),
+        (501, "NotImplemented", "", StoreRefuses, "words of the store"),
+        (400, "KeyTooLongError", "", StoreRefuses, "words of the store"),
     ],
 )
 def test_what_the_stand_in_never_answers_is_understood(
-    world: World, status: int, code: str, kind: type[JamakError], said: str
+    world: World, status: int, code: str, message: str, kind: type[JamakError], cure: str
 ) -> None:
     store = ObjectStore(tries=1)
+    answering(store, "GetObject", status, words(code, message))
+    # The answer to a HEAD has no text; without one, the text of the same GET counts.
+    answering(store, "HeadObject", status)
+    asking: list[Callable[[], object]] = [lambda: store.get(world.videos, "k")]
+    if status in (400, 403):
+        asking.append(lambda: store.head(world.videos, "k"))
+    for ask in asking:
+        with pytest.raises(kind) as caught:
+            ask()
+        assert type(caught.value) is kind
+        assert cure in caught.value.cure
+        assert caught.value.place == (world.videos, "k")
 
-    def answer(request: Any, **_: Any) -> Any:
-        body = f"<Error><Code>{code}</Code><Message>expecting 'eu-west-1'</Message></Error>"
-        return AWSResponse(request.url, status, {}, RawBody(body.encode()))
 
-    store._s3.meta.events.register("before-send.s3.GetObject", answer)
-    with pytest.raises(kind, match=said) as caught:
-        store.get(world.videos, "k")
-    assert caught.value.cure
+LOGIN = "<html><body><p>Log in first<br></body></html>"
 
 
-class RawBody:
-    """What botocore reads an answer from."""
+@pytest.mark.parametrize("body", [LOGIN, "<html><body>Log in first</body></html>", "", "{}"])
+@pytest.mark.parametrize("status", [200, 302, 303])
+def test_who_answers_in_the_place_of_s3_is_no_s3(world: World, status: int, body: str) -> None:
+    store = ObjectStore(tries=1)
+    answering(store, "*", status, body, Location="https://login.example/")
+    for ask in (
+        lambda: store.head(world.videos, "k"),
+        lambda: store.get(world.videos, "k"),
+        lambda: store.put(world.videos, "k", b"", if_none_match=True),
+        lambda: store.list_page(world.videos, ""),
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            ask()
+        assert caught.value.cure
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
 
-    def stream(self, **_: Any) -> Iterator[bytes]:
-        yield self._body
+def every(module: ModuleType) -> list[Exception]:
+    """One error of each kind that a library may raise, with something in each of its fields."""
+
+    class Fields(dict[str, Any]):
+        def __missing__(self, name: str) -> str:
+            return f"some {name}"
+
+    found: list[Exception] = []
+    for kind in vars(module).values():
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            continue
+        if issubclass(kind, Warning) or not kind.__module__.startswith(module.__name__):
+            continue
+        error = kind.__new__(kind, "what it says")
+        error.__dict__.update(partial=0, expected=1, length=b"", response=io.BytesIO())
+        error.args = (str(getattr(kind, "fmt", "what it says")).format_map(Fields()),)
+        if issubclass(kind, ClientError):
+            error = kind({"Error": {"Code": "Unheard", "Message": "of"}}, "GetObject")
+        found.append(error)
+    return found
+
+
+@pytest.mark.parametrize("module", [botocore.exceptions, botocore.parsers, urllib3.exceptions])
+def test_no_error_of_a_library_goes_further_in(
+    aws: dict[str, str], module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also none that a newer version brings."""
+    store, sqs = ObjectStore(tries=1), sqs_client(tries=1)
+    errors = every(module)
+    assert len(errors) >= {"botocore.parsers": 1}.get(module.__name__, 25)
+    for error in errors:
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        # Whether botocore would try it again is not the question.
+        monkeypatch.setattr(store._s3, "_make_api_call", fail)
+        monkeypatch.setattr(sqs, "_make_api_call", fail)
+        with pytest.raises(JamakError) as caught:
+            store.get("b", "k")
+        assert caught.value.cure, error
+        assert caught.value.place == ("b", "k")
+        with pytest.raises(JamakError) as caught:
+            dead_letters_of(sqs, f"{aws['AWS_ENDPOINT_URL']}/1/queue")
+        assert caught.value.cure, error
+
+
+def test_what_may_pass_is_tried_again_and_a_setting_is_not() -> None:
+    """By name: what a newer botocore adds is looked at by whoever upgrades it."""
+    again = {
+        type(error).__name__
+        for error in every(botocore.exceptions)
+        if isinstance(meaning("w", "b", error, writing=False), Retry)
+    }
+    assert again == {
+        "AwsChunkedWrapperError",
+        "CapacityNotAvailableError",
+        "ChecksumError",
+        "ConnectTimeoutError",
+        "ConnectionClosedError",
+        "ConnectionError",
+        "CredentialRetrievalError",
+        "EndpointConnectionError",
+        "FlexibleChecksumError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "LoginAuthorizationCodeError",
+        "LoginError",
+        "LoginInsufficientPermissions",
+        "LoginRefreshRequired",
+        "LoginTokenLoadError",
+        "MetadataRetrievalError",
+        "MissingServiceIdError",
+        "PaginationError",
+        "ProxyConnectionError",
+        "ReadTimeoutError",
+        "ResponseStreamingError",
+        "SSLError",
+        "SSOError",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "UndefinedModelAttributeError",
+        "UnseekableStreamError",
+    }
 
 
 @pytest.mark.parametrize(

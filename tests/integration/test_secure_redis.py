@@ -1,6 +1,7 @@
 """A Redis as production has it: TLS, and one ACL user for each role, as infra/redis has them."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,21 @@ from infra.local.processes import stop
 from infra.local.procfile import ROOT
 from infra.local.redis import start_redis
 from producer.jobs.fleet import fleet_reading
+from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.training import Training, new_job_id
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+from shared.broker.proofs import (
+    CAPTIONER,
+    PRODUCER,
+    READER,
+    TRAINER,
+    commands_of,
+    prove_broker,
+    prove_captioner,
+    prove_producer,
+    prove_reader,
+    prove_trainer,
+)
 from shared.errors import BrokerRefuses
 from tests.captioner import Captioner
 from tests.tls import make_certificate, tls_proxy
@@ -26,7 +40,8 @@ from tests.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 USERS = ROOT / "infra/redis/users.acl"
-ROLES = ["producer", "worker", "trainer", "autoscaler"]
+BOTH = {"captions", "training"}
+ROLES = ["producer", "operator", "worker", "trainer", "autoscaler"]
 
 
 @pytest.fixture
@@ -91,9 +106,9 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         ("SUBSCRIBE", "channel"),
         ("EVAL", "return redis.call('FLUSHALL')", "0"),
     ]
-    if role in ("worker", "trainer"):
+    if role in ("worker", "trainer", "producer"):
         refused += [("LPUSH", f"{other}q", "x"), ("HGETALL", f"{other}unacked")]
-    if role == "producer":
+    if role in ("producer", "operator"):
         refused += [
             ("RPOP", f"{mine}q"),
             ("HDEL", f"{mine}unacked", "x"),
@@ -106,13 +121,34 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
     client.close()
 
 
-def test_the_feeder_may_read_how_the_fleet_stands(secure: World) -> None:
-    settings = as_role(secure, "producer").settings
+@pytest.mark.parametrize(("role", "seen"), [("producer", {"captions"}), ("operator", BOTH)])
+def test_the_feeder_reads_what_it_may_of_the_fleet(
+    secure: World, role: str, seen: set[str]
+) -> None:
+    settings = as_role(secure, role).settings
     captions, training = (
         leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
     )
     told = list(fleet_reading(captions, training, lambda: {"backlog": 1}).collect())
     assert "jamak_queue_messages" in {family.name for family in told}
+    (in_flight,) = (family for family in told if family.name == "jamak_messages_in_flight")
+    assert {sample.labels["work"] for sample in in_flight.samples} == seen
+    status = json.loads(jamak(as_role(secure, role), "status", "--json").stdout)
+    assert set(status["in_flight"]) == seen
+    assert set(status["hidden"]) == BOTH - seen
+
+
+def test_an_operator_may_see_and_redrive_what_was_set_aside(secure: World) -> None:
+    operator, worker = (
+        leased_queues(as_role(secure, role).settings, caption_prefix(secure.settings))
+        for role in ("producer", "worker")
+    )
+    operator.put("caption.h100", ["rubbish"])
+    delivery = worker.take(worker.new_lease(), ["caption.h100"])
+    assert delivery is not None
+    assert worker.poison(delivery.lease, "a test")
+    (found,) = all_set_aside(operator)
+    assert put_back(operator, [found]) == 1
 
 
 def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
@@ -134,8 +170,25 @@ def test_a_trainer_may_do_all_that_its_queue_needs(secure: World) -> None:
     queues.leave()
 
 
-def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+def test_a_producer_may_not_send_a_training(secure: World) -> None:
+    """Who may, decides what all captions say from then on."""
     producer = as_role(secure, "producer")
+    secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
+    training = Training(producer.settings, producer.store, producer.training)
+    with pytest.raises(BrokerRefuses, match="permission"):
+        training.submit(make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl"))
+    assert secure_queue(secure) == 0
+    told = jamak(producer, "train", "list", code=78).stderr
+    assert "does not let this user do its work" in told
+
+
+def secure_queue(secure: World) -> int:
+    trainer = as_role(secure, "trainer").settings
+    return leased_queues(trainer, train_prefix(trainer)).waiting("train")
+
+
+def test_an_operator_may_send_see_and_cancel_a_training(secure: World) -> None:
+    producer = as_role(secure, "operator")
     secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
     training = Training(producer.settings, producer.store, producer.training)
     job = make_job(id=new_job_id(), data=f"s3://{secure.output}/set/manifest.jsonl")
@@ -157,13 +210,50 @@ def test_who_may_not_take_does_not_start(secure: World, tmp_path: Path) -> None:
 
 
 def test_a_command_that_a_worker_lacks_is_named_before_it_takes_anything(secure: World) -> None:
-    queues = leased_queues(secure.settings, caption_prefix(secure.settings))
-    queues.prove(notes=True)
+    prove_captioner(leased_queues(secure.settings, caption_prefix(secure.settings)))
     trainer = as_role(secure, "trainer")  # it counts no lines, and may not
-    leased_queues(trainer.settings, train_prefix(trainer.settings)).prove()
-    with pytest.raises(BrokerRefuses, match="getbit") as caught:
-        leased_queues(trainer.settings, train_prefix(trainer.settings)).prove(notes=True)
+    queues = leased_queues(trainer.settings, train_prefix(trainer.settings))
+    prove_trainer(queues)
+    with pytest.raises(BrokerRefuses, match="run expire, getbit, sadd, setbit, smembers") as caught:
+        prove_captioner(queues)
+    assert "+expire +getbit" in caught.value.cure
     assert "users.acl" in caught.value.cure
+    with pytest.raises(BrokerRefuses, match="keys that begin with jamak:"):
+        prove_trainer(leased_queues(trainer.settings, caption_prefix(trainer.settings)))
+
+
+def test_a_command_that_a_sender_lacks_is_named_before_it_sends_anything(secure: World) -> None:
+    producer = as_role(secure, "producer")
+    prove_broker(leased_queues(producer.settings, caption_prefix(producer.settings)))
+    reader = as_role(secure, "autoscaler")
+    queues = leased_queues(reader.settings, caption_prefix(reader.settings))
+    prove_reader(queues)
+    with pytest.raises(BrokerRefuses, match=r"run expire, .*, script\|load, set"):
+        prove_producer(queues)
+    for verb in (
+        ("enqueue", f"s3://{secure.videos}/"),
+        ("backlog", "start", "mine", f"s3://{secure.videos}/"),
+        ("reconcile", f"s3://{secure.videos}/"),
+        ("failures", "redrive", "--go"),
+    ):
+        assert "Grant it +expire" in jamak(reader, *verb, code=78).stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_user_has_what_its_role_needs(role: str) -> None:
+    sends = {"producer": PRODUCER, "operator": PRODUCER}
+    needed = {**sends, "worker": CAPTIONER, "trainer": TRAINER, "autoscaler": READER}
+    (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
+    granted = {word[1:] for word in line.split() if word.startswith("+")}
+    assert commands_of(needed[role]) <= granted
+
+
+def test_each_command_of_a_script_is_tried_at_the_start() -> None:
+    scripts = (ROOT / "shared/broker/lua").glob("*.lua")
+    called = {
+        name.lower() for file in scripts for name in re.findall(r"call\('(\w+)'", file.read_text())
+    }
+    assert called <= commands_of(CAPTIONER) | commands_of(PRODUCER)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 
 from shared.broker.apps import CAPTION_TASK
+from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
     BadCredentials,
@@ -27,7 +28,7 @@ from shared.errors import (
 from shared.messages import CaptionJob, Recipe, Video
 from workers import tasks
 from workers.delivery.leases import Lease, Leases
-from workers.tasks import MAX_ATTEMPTS, MAX_HANGS, register_caption
+from workers.tasks import MAX_ATTEMPTS, MAX_HANGS, MAX_UNWRITTEN, register_caption
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +49,7 @@ class Work:
         self.failures: list[JamakError] = []
 
     def run(self, job: CaptionJob, lease: Lease) -> None:
-        assert job == JOB
+        assert job.video == JOB.video
         self.runs += 1
         if self.error:
             raise self.error
@@ -137,6 +138,16 @@ def test_a_failure_that_cannot_be_written_is_tried_again(
     work = Work(NotAVideo("x"), unwritable)
     assert run(leases, work, history=History(attempt=MAX_ATTEMPTS)) == LATER
     assert delayed(leases).attempt == MAX_ATTEMPTS + 1
+
+
+def test_a_job_whose_end_cannot_be_written_is_set_aside_after_many_tries(leases: Leases) -> None:
+    work = Work(NotAVideo("x"), Forbidden("closed to us"))
+    history = History(attempt=MAX_UNWRITTEN)
+    payload = {**PAYLOAD, "backlog": {"name": "films", "line": 3}}
+    assert run(leases, work, payload, history=history) == {**NOTHING, "poison": 1}
+    (entry,) = leases.queues.redis.lrange(f"{leases.queues.prefix}poison", 0, -1)
+    assert b"unwritable: neither its record nor its failure could be written: closed" in entry
+    assert BacklogProgress(leases.queues, "films").counts().failed == {"unwritable": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A TrainJob through the real trainer subprocess and a real S3 API: what it leaves behind."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -14,16 +15,20 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
-from shared.errors import BadData, LeaseLost, Reject, Retry
-from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
+from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
+from shared.messages import AdapterManifest, Pointer, TrainJob
 from shared.settings import Settings
-from tests.training import fill, make_job, make_videos, sft_rows
+from tests.sick import full_disk
+from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World
 from workers.progress import Progress
 from workers.train.job import Event, run_train_job
+from workers.train.run import lacks_something
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -80,8 +85,9 @@ def _run(
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[AdapterManifest, str | None]:
     job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    seen = bucket.registry.pointers()
     return run_train_job(
-        job, settings, bucket.store, bucket.registry, progress or Progress(), check, on_event
+        job, settings, bucket.store, bucket.registry, progress or Progress(), check, seen, on_event
     )
 
 
@@ -155,6 +161,30 @@ def test_a_killed_training_may_be_tried_again(
         _run(make_job(), settings, bucket)
 
 
+def test_a_training_that_lacks_something_here_may_be_tried_again(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "print('No space left on device'); raise SystemExit(75)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    with pytest.raises(OutOfResources, match="lacks something on this machine:\nNo space left"):
+        _run(make_job(), settings, bucket)
+
+
+def test_what_a_machine_lacks_is_told_from_what_is_wrong_with_a_training(tmp_path: Path) -> None:
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EMFILE, "Too many open files"),
+        MemoryError(),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ):
+        assert lacks_something(error, tmp_path)
+    serializing = SafetensorError("Error while serializing: I/O error")
+    assert not lacks_something(serializing, tmp_path)
+    assert not lacks_something(OSError("no file named model.safetensors"), tmp_path)
+    with full_disk():
+        assert lacks_something(serializing, tmp_path)
+
+
 class Stopping(Progress):
     """As a drain or a lost lease stops a job."""
 
@@ -206,40 +236,13 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
             process.kill()
 
 
-def _trained(
-    job: TrainJob,
-    settings: Settings,
-    workdir: Path,
-    progress: Progress,
-    on_event: Callable[[Event], None],
-    content: str,
-    **changed: float,
-) -> dict[str, Any]:
-    """What the subprocess leaves, with the scores of a good adapter."""
-    (workdir / "adapter").mkdir()
-    for name in ADAPTER_FILES:
-        (workdir / "adapter" / name).write_text(content)
-    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
-    measured = {
-        "exact_before": 0.5,
-        "exact_after": 0.6,
-        "chrf_before": 60.0,
-        "chrf_after": 70.0,
-        "n_eval_videos": 8,
-        "n_better": 8,
-        "n_worse": 0,
-        **changed,
-    }
-    return {"base": base.model_dump(), "metrics": measured, "libraries": {}}
-
-
 def test_who_lost_the_lease_publishes_nothing(
     settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost() -> None:
         raise LeaseLost("somebody else has it")
 
-    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, "content"))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, "content"))
     with pytest.raises(LeaseLost):
         _run(make_job(), settings, bucket, check=lost)
     assert list(bucket.registry.bases()) == []
@@ -265,7 +268,7 @@ def test_the_pointer_moves_only_when_it_proved_to_be_better(
     why_not: str | None,
 ) -> None:
     monkeypatch.setattr(
-        "workers.train.job._train", lambda *args: _trained(*args, "content", **changed)
+        "workers.train.job._train", lambda *args: trained(*args, "content", **changed)
     )
     manifest, told = _run(make_job(activate=wanted), settings, bucket)
     assert told == why_not if why_not is None else why_not in str(told)
@@ -280,7 +283,7 @@ def test_what_was_put_to_use_meanwhile_is_not_replaced_unseen(
     settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = iter(("another training", "ours", "another training"))
-    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, next(contents)))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, next(contents)))
     other, why_not = _run(make_job(id="t1"), settings, bucket)
     assert why_not is None
     mine, why_not = _run(make_job(id="t2"), settings, bucket)
@@ -296,7 +299,7 @@ def test_what_is_put_to_use_at_the_last_moment_is_not_replaced_either(
 ) -> None:
     """Between the gate's look at the pointer and the move."""
     contents = iter(("ours", "another training"))
-    monkeypatch.setattr("workers.train.job._train", lambda *args: _trained(*args, next(contents)))
+    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, next(contents)))
     others: list[AdapterManifest] = []
 
     class Late(Registry):
@@ -308,7 +311,7 @@ def test_what_is_put_to_use_at_the_last_moment_is_not_replaced_either(
 
     job = make_job(data=f"{bucket.uri}set/manifest.jsonl")
     late = Late(bucket.store, bucket.name, bucket.folder)
-    mine, why_not = run_train_job(job, settings, bucket.store, late, Progress(), lambda: None)
+    mine, why_not = run_train_job(job, settings, bucket.store, late, Progress(), lambda: None, {})
     assert f"but {others[0].version} is in use" in str(why_not)
     assert late.pointer(mine.base.weights_sha256).version == others[0].version
 

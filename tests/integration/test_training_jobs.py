@@ -33,7 +33,7 @@ from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
 from shared.messages import TrainJob, TrainOutcome, TrainProgress
-from tests.training import make_job
+from tests.training import make_job, trained
 from tests.waiting import wait_until
 from tests.world import World
 from workers.delivery.leases import Leases
@@ -249,6 +249,48 @@ def test_a_cancelled_job_that_comes_back_ends_as_cancelled(
     trainer.run()
     assert training.job(job.id).state == "cancelled"
     assert trainer.queues.counts()["in_flight"] == 0
+
+
+@pytest.mark.parametrize("rolled_back", [False, True])
+def test_a_job_that_comes_again_never_undoes_a_rollback(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+    rolled_back: bool,
+) -> None:
+    """Its worker put the adapter to use, and died before it could write that the job has ended."""
+    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, "content"))
+    job, base = job_for(place), "a" * 64
+    training.submit(job)
+
+    class Died(BaseException):
+        pass
+
+    def die(*args: Any, **ended: Any) -> None:
+        raise Died
+
+    delivery = trainer.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainWork, "_write", die)
+        with pytest.raises(Died):
+            trainer.task.push_request(properties={"delivery_tag": delivery.lease})
+            trainer.task.run(job.model_dump(mode="json"))
+    trainer.task.pop_request()
+    in_use = place.registry.pointer(base).version
+    assert in_use is not None
+    if rolled_back:
+        place.registry.rollback(base)
+    trainer.leases.release(trainer.leases.of(delivery.lease), tried=False)
+    trainer.leases.finished(delivery.lease)
+    trainer.run()
+    outcome = records.outcome(job.id)
+    assert outcome is not None
+    assert (outcome.version, outcome.activated) == (in_use, not rolled_back)
+    assert ("somebody has changed" in str(outcome.why_not_activated)) is rolled_back
+    assert place.registry.pointer(base).version == (None if rolled_back else in_use)
+    assert place.registry.pointer(base).generation == (2 if rolled_back else 1)
 
 
 def test_a_job_that_redis_forgot_is_seen_and_can_be_cancelled(

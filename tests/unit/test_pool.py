@@ -250,6 +250,20 @@ def test_a_video_that_kills_two_is_rejected_and_the_pool_heals(
     assert len(first_frames(pool, clip)) == 4
 
 
+def test_one_that_is_killed_twice_is_no_fault_of_the_video(pool: DecoderPool, clip: Path) -> None:
+    """As the kernel does it, when the machine has no memory left."""
+
+    def starving(start: int, end: int) -> bytes:
+        for decoder in decoders():
+            decoder.kill()
+        return file_source(clip).fetch(start, end)
+
+    source = Source("unlucky.mp4", clip.stat().st_size, starving)
+    with pytest.raises(OutOfResources, match="killed twice"):
+        _open(pool, source, Progress())
+    assert len(first_frames(pool, clip)) == 4
+
+
 def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ def ended(program: str, *numbers: signal.Signals) -> int:
     with process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline() == "up\n"
-            for number in numbers:
+            for number in numbers or (0,):
+                assert process.stdout.readline() == "up\n"
                 process.send_signal(number)
             return process.wait(30)
         finally:
@@ -47,6 +47,37 @@ def test_a_command_tidies_up() -> None:
     start = "from shared.signals import interrupt_on_signal; interrupt_on_signal()\n"
     body = "import sys, time\ntry:\n  print('up', flush=True); time.sleep(99)\nfinally: sys.exit(7)"
     assert ended(start + body, signal.SIGTERM) == 7
+
+
+WAITING = "print('up', flush=True), time.sleep(99)"
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        (f"end_on_signal(lambda: ({WAITING}))", 143),
+        (f"on_signal(lambda number: ({WAITING}), again_s=0.1)", 143),
+        # whoever has something to hand back has the time for it
+        (
+            "on_signal(lambda _: HEARD.append(print('up', flush=True)) or HEARD[1:] and end(), "
+            "again_s=20)",
+            9,
+        ),
+        ("interrupt_on_signal()", 143),
+    ],
+    ids=["a feeder", "a worker", "handing back", "a command"],
+)
+def test_the_second_signal_ends_it_whatever_the_first_one_waits_for(start: str, code: int) -> None:
+    """Each of them is sent when the one before was heard: equal ones that wait are one."""
+    program = (
+        "import os, threading, time",
+        "from shared.signals import end_on_signal, interrupt_on_signal, on_signal",
+        "HEARD, end = [], lambda: os._exit(9)",
+        start,
+        "try: print('up', flush=True); threading.Event().wait()",
+        f"finally: {WAITING}",
+    )
+    assert ended("\n".join(program), signal.SIGTERM, signal.SIGTERM) == code
 
 
 def test_whoever_takes_a_signal_over_decides() -> None:

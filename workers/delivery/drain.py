@@ -52,7 +52,7 @@ class Drain:
 
     def install(self) -> None:
         """In the main thread, in place of Celery's own handlers."""
-        on_signal(self._asked_to_end)
+        on_signal(self._asked_to_end, again_s=LONGEST_FINISH_S + GOODBYE_S)
 
     def _asked_to_end(self, number: int) -> None:
         work = self.finish if self._asked else self._drain

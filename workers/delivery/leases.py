@@ -19,6 +19,7 @@ from shared.broker.queue_order import QueueOrder
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
 from workers.delivery.machine import Machine
+from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox
 from workers.delivery.pauses import Pauses
 from workers.progress import Progress, Pulse
@@ -116,6 +117,8 @@ class Leases:
         self.pauses = Pauses(self._look_again)
         """While any of them holds, nothing is taken."""
         self.machine = Machine(self.pauses)
+        self.outages: Outages | None = None
+        """Of the store of this worker, once it has one."""
         self._asking = threading.Lock()
         """While an answer may bring a message."""
         self._outbox = Outbox(queues)
@@ -229,7 +232,7 @@ class Leases:
 
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
-        log.error("no message of ours", reason=reason)
+        log.error("set aside", reason=reason)
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
     def release(

@@ -3,21 +3,24 @@
 import os
 import socket
 import time
+from functools import partial
 from typing import Any, NoReturn
 
 from celery.signals import worker_ready
 
 from shared import __version__, telemetry
 from shared.broker.apps import queues_of
+from shared.broker.proofs import prove_trainer
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.waiting import wait_for
+from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
-from workers.delivery.watchdog import EX_SOFTWARE, Watchdog
+from workers.delivery.watchdog import Watchdog
 
 log = telemetry.get_logger("jamak.worker")
 
@@ -62,7 +65,7 @@ class Lifecycle:
             "jamak": __version__,
             **about,
         }
-        wait_for("Redis", queues_of(worker.app).prove)
+        wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
         self.scratch = self._scratch.folder
         self.leases = Leases(queues_of(worker.app), slots, self._tell)

@@ -1,27 +1,22 @@
-"""The last resort: a worker that cannot recover by itself ends, so that it is started again.
+"""When a worker can no longer recover by itself, so that it has to be started again.
 
-It costs a model load, so there are three reasons only: nothing arrives although work waits and
+That costs a model load, so there are three reasons only: nothing arrives although work waits and
 slots are free, a job stands still so long that its thread will never come back, or what this
 machine lacks has not come back in time.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
 import redis
 
-from shared import telemetry
+from shared.watchdog import watch
 from workers.delivery.leases import Leases
 
-LOOK_S = 2.0
 DEAF_S = 30.0
 """Work waits, a slot is free, and nothing arrives."""
 STUCK_TIMEOUTS = 2
 """Lease timeouts without a tick: the job's lease is lost after one."""
-EX_SOFTWARE = 70
-
-log = telemetry.get_logger("jamak.watchdog")
 
 
 class Watchdog:
@@ -37,15 +32,7 @@ class Watchdog:
         self._waiting_since: float | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(LOOK_S)
-            reason = self.look()
-            if reason is not None:
-                log.critical("this worker ends, to be started again", reason=reason)
-                self._end(EX_SOFTWARE)
+        watch(self.look, self._end)
 
     def look(self) -> str | None:
         """Why this worker has to end; None = it has not."""

@@ -39,6 +39,7 @@ class TrainWork:
             log.info("it has ended already", job=job.id)
             return
         self._records.begin(job.id, lease.check)
+        seen = self._records.started(job.id, self._registry.pointers)
 
         def check() -> None:
             self._records.about_to_publish(job.id, lease.check)
@@ -51,6 +52,7 @@ class TrainWork:
                 self._registry,
                 lease.progress,
                 check,
+                seen,
                 on_event,
             )
         self._write(

@@ -11,6 +11,8 @@ Knows neither torch nor S3.
 from collections.abc import Mapping
 from math import comb
 
+from shared.messages import Pointer
+
 ENOUGH_VIDEOS = 8
 """Held out. Of eight, one may get worse and the other seven still prove something; of seven not."""
 LIKELIHOOD = 0.05
@@ -55,6 +57,23 @@ def why_not_comparable(version: str, parent: str | None, in_use: str | None) -> 
     return (
         f"it was compared with {names[0]}, which it was trained from, but {names[1]} is in use: "
         "compare them, and activate it by hand"
+    )
+
+
+def why_moved(seen: Pointer, now: Pointer) -> str | None:
+    """Why a training does not move the pointer that somebody has moved since; None = nobody has.
+
+    Somebody may have rolled back what this very job put to use before it was run again.
+
+    Args:
+        seen: the pointer when the job was begun first.
+    """
+    if (seen.generation, seen.updated_at) == (now.generation, now.updated_at):
+        return None
+    return (
+        "since the training began somebody has changed what is in use (move no. "
+        f"{now.generation}): "
+        "activate it by hand, if it is still wanted"
     )
 
 

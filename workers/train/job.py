@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,15 +23,15 @@ from typing import Any
 import psutil
 
 from shared.bucket.keys import parse_uri
-from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
+from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, ConfigError, Conflict, Missing, Reject, Retry
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
+from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits
-from workers.train.gate import why_not, why_not_comparable
+from workers.train.gate import why_moved, why_not, why_not_comparable
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
@@ -55,6 +55,7 @@ def run_train_job(
     registry: Registry,
     progress: Progress,
     check: Callable[[], None],
+    seen: Mapping[str, Pointer],
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
@@ -63,6 +64,8 @@ def run_train_job(
 
     Args:
         check: called before anything is published or activated; raises if the job is not ours.
+        seen: the pointers when the job was begun first, by `base_name`. One that was moved since is
+            not moved by us.
         on_event: called with each word of the subprocess about how far it is (report.py).
 
     Returns:
@@ -73,7 +76,7 @@ def run_train_job(
         ConfigError: the base model or the adapter to start from is not to be found.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
-        Retry: the subprocess was killed, for example for want of memory.
+        OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
     with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
@@ -88,7 +91,7 @@ def run_train_job(
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
     check()
-    why_not_activated = _activate_if_better(job, manifest, registry)
+    why_not_activated = _activate_if_better(job, manifest, registry, seen)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
@@ -208,13 +211,17 @@ def _train(
         return dict(json.loads(result.read_text(encoding="utf-8")))
     if result.exists():
         told = json.loads(result.read_text(encoding="utf-8"))["error"]
-        kinds = {kind.reason: kind for kind in (BadData, ConfigError)}
-        raise kinds.get(told["reason"], Reject)(told["message"], cure=told["cure"])
+        raise told_again(told["reason"], told["message"], told["cure"])
     last = "\n".join(tail)
     if process.returncode < 0:
-        raise Retry(
+        raise OutOfResources(
             f"the training of job {job.id} was killed by signal {-process.returncode}:\n{last}",
             cure="Probably too little memory: lower batch_size or frames, or use quantized.",
+            log=list(tail),
+        )
+    if process.returncode == os.EX_TEMPFAIL:
+        raise OutOfResources(
+            f"the training of job {job.id} lacks something on this machine:\n{last}",
             log=list(tail),
         )
     raise Reject(
@@ -333,16 +340,24 @@ def _describe(
     )
 
 
-def _activate_if_better(job: TrainJob, manifest: AdapterManifest, registry: Registry) -> str | None:
-    """Why it was not activated; None = it was."""
+def _activate_if_better(
+    job: TrainJob, manifest: AdapterManifest, registry: Registry, seen: Mapping[str, Pointer]
+) -> str | None:
+    """Why it was not activated; None = it is in use."""
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
+    before = seen.get(base_name(base)) or never_moved()
     while True:
         reason: str | None = "the job does not ask for it"
         if job.activate:
             in_use = registry.pointer(base)
-            reason = why_not(manifest.metrics) or why_not_comparable(
-                manifest.version, manifest.parent, in_use.version
+            if in_use.version == manifest.version:
+                log.info("adapter is in use already", **facts)
+                return None
+            reason = (
+                why_not(manifest.metrics)
+                or why_not_comparable(manifest.version, manifest.parent, in_use.version)
+                or why_moved(before, in_use)
             )
         if reason is not None:
             log.warning("adapter published, not activated", reason=reason, **facts)

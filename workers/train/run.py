@@ -11,11 +11,14 @@ thread, and because its memory is given back when it ends. It ends when its stdi
 parent.
 """
 
+import errno
 import json
 import os
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +40,13 @@ from workers.train.data import Row, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
 
+SICK = os.EX_TEMPFAIL
+"""This machine lacks what a training needs; the last lines of its log say what."""
+LACKING = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+)
+PROBE_BYTES = 1 << 20
 LIBRARIES = ("bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
@@ -160,7 +170,7 @@ def _train_stage(
 
 
 def main(job_file: Path, workdir: Path) -> int:
-    """The exit status: 0 = result.json holds a result, 1 = it holds an error."""
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
@@ -168,6 +178,9 @@ def main(job_file: Path, workdir: Path) -> int:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
         (workdir / "result.json").write_text(json.dumps({"error": told}), encoding="utf-8")
         return 1
+    except Exception as error:
+        traceback.print_exc()
+        return SICK if lacks_something(error, workdir) else 1
     (workdir / "result.json").write_text(
         json.dumps(
             {
@@ -178,6 +191,21 @@ def main(job_file: Path, workdir: Path) -> int:
         )
     )
     return 0
+
+
+def lacks_something(error: Exception, workdir: Path) -> bool:
+    """Disk, memory, files or the GPU: what is no fault of the training, it seems."""
+    if isinstance(error, MemoryError | torch.AcceleratorError):
+        return True
+    if isinstance(error, OSError) and error.errno in LACKING:
+        return True
+    # What safetensors and torch say of a full disk is an error of their own.
+    try:
+        with tempfile.TemporaryFile(dir=workdir) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError:
+        return True
+    return False
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared.errors import DecoderDied
+from shared.errors import DecoderDied, OutOfResources
 from shared.web.connections import CONNECTIONS
 from workers.progress import Progress
 from workers.video.process import LOOK_S, Decoder, Died, Tick
@@ -20,6 +20,8 @@ from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import MOST_CONNECTIONS
 
+KILLED = "by SIGKILL"
+KILLED_TWICE = "its decoder was killed twice, it seems for want of memory"
 LEAST_CONNECTIONS = 4
 """Of each video, however many there are."""
 
@@ -184,7 +186,10 @@ class OpenVideo:
         return self.decoder.open(self._source, self._frames, self._tick)
 
     def _twice(self, ask: Callable[[], T]) -> T:
-        """A process may die of a neighbour's hunger for memory: once is no proof."""
+        """A process may die of a neighbour's hunger for memory: once is no proof.
+
+        Nor is it twice, when it was killed: no video does that, but a machine without memory.
+        """
         try:
             return ask()
         except Died:
@@ -192,6 +197,8 @@ class OpenVideo:
         try:
             return ask()
         except Died as error:
+            if str(error) == KILLED:
+                raise OutOfResources(f"{self._source.name}: {KILLED_TWICE}") from error
             raise DecoderDied(
                 f"{self._source.name}: its decoder died twice, {error}", ended=str(error)
             ) from error

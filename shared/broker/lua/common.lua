@@ -7,7 +7,8 @@
 --   leases            zset    lease -> when it ends, in ms
 --   delayed           zset    lease, queue, "first" and the error that the try met or "last", item
 --                             -> when it is due, in ms
---   poison            list    what is not a message, with the evidence
+--   poison            list    what was set aside, the newest at the left end: when in ms, queue, why,
+--                             item
 --   workers           zset    worker -> its last beat, in ms
 --   workers:about     hash    worker -> what it says about itself
 --   run               string  the server's run, as seen by the last sweep
@@ -94,18 +95,29 @@ local function put_last(queue, item)
   wake(queue)
 end
 
+-- Whatever is lost here of a job is found in the bucket: it has neither record nor failure.
+local MOST_SET_ASIDE, LONGEST_SET_ASIDE = 10000, 65536
+
 -- With the evidence: when, where, why, what.
 local function set_aside(queue, reason, item)
+  if #item > LONGEST_SET_ASIDE then
+    item = string.sub(item, 1, LONGEST_SET_ASIDE)
+    reason = 'the first ' .. LONGEST_SET_ASIDE .. ' bytes of it: ' .. reason
+  end
   redis.call('LPUSH', prefix .. 'poison', now .. '\n' .. queue .. '\n' .. reason .. '\n' .. item)
+  while redis.call('LLEN', prefix .. 'poison') > MOST_SET_ASIDE do
+    redis.call('RPOP', prefix .. 'poison')
+  end
 end
 
--- queue, worker, alone, item; or nil if the lease is not there any more.
 -- A server that is full refuses a script's first write if it needs memory, and none that follows a
--- write (measured with Valkey 9.1). So write what needs none: no lease has an empty name.
+-- write (measured with Redis 6.2 to 8.2 and Valkey 8.1 to 9.1). So write what needs none: no lease has an
+-- empty name.
 local function also_when_full()
   redis.call('HDEL', prefix .. 'unacked', '')
 end
 
+-- queue, worker, alone, item; or nil if the lease is not there any more.
 local function end_lease(lease)
   local held = redis.call('HGET', prefix .. 'unacked', lease)
   redis.call('HDEL', prefix .. 'unacked', lease)

@@ -1,0 +1,81 @@
+"""What workers have set aside: messages that nobody can act on, and jobs whose end could not be
+written anywhere.
+
+Redis keeps the newest ten thousand (`shared/broker/lua/common.lua`). Knows nothing of the bucket.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from producer.jobs.in_flight import first_argument
+from shared.broker.apps import reaching_redis
+from shared.broker.leased_queues import LeasedQueues, split_item
+
+AT_ONCE = 100
+"""An entry may have 64 KiB."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    entry: bytes
+    """As it lies in Redis."""
+    at: datetime
+    queue: str
+    reason: str
+    item: bytes
+    """The message, behind its history."""
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(self.entry).hexdigest()[:12]
+
+    @property
+    def message(self) -> bytes:
+        return split_item(self.item)[2]
+
+    @property
+    def job(self) -> dict[str, Any] | None:
+        """None: it holds none."""
+        return first_argument(self.item)
+
+    @property
+    def about(self) -> str:
+        """The video or the training job, as far as that can be told."""
+        job = self.job or {}
+        video = job.get("video")
+        if isinstance(video, dict):
+            return f"s3://{video.get('bucket')}/{video.get('key')}"
+        return str(job.get("id", ""))
+
+
+def all_set_aside(queues: LeasedQueues) -> Iterator[SetAside]:
+    """The oldest first. Raises BrokerUnavailable, BrokerRefuses."""
+    last = -1
+    while True:
+        with reaching_redis():
+            some: Any = queues.redis.lrange(f"{queues.prefix}poison", last - AT_ONCE + 1, last)
+        yield from map(_parsed, reversed(some))
+        if len(some) < AT_ONCE:
+            return
+        last -= AT_ONCE
+
+
+def put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
+    """Each to the end of the queue that it came from, as new, and at most once; how many were
+    still set aside. Raises BrokerUnavailable, BrokerRefuses."""
+    with reaching_redis():
+        return int(queues.run("redrive", *(one.entry for one in found)))
+
+
+def _parsed(entry: bytes) -> SetAside:
+    at_ms, queue, reason, item = entry.split(b"\n", 3)
+    return SetAside(
+        entry,
+        datetime.fromtimestamp(int(at_ms) / 1000, UTC),
+        queue.decode(errors="replace"),
+        reason.decode(errors="replace"),
+        item,
+    )

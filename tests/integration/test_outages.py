@@ -1,0 +1,195 @@
+"""A store that is away, and one object of it that is sick: what each costs a job.
+
+The real task, a real Redis, a real S3 API; some of its answers are made sick on the way.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import History, LeasedQueues
+from shared.errors import JamakError
+from shared.messages import CaptionJob
+from tests.faults import Fault, SickStore
+from tests.waiting import wait_until
+from tests.world import World
+from workers.delivery import pauses
+from workers.delivery.health import WorkerHealth
+from workers.delivery.leases import Lease, Leases
+from workers.delivery.outages import Outages
+from workers.tasks import MAX_ATTEMPTS, register_caption
+
+pytestmark = pytest.mark.integration
+
+QUEUE = "caption.t4"
+
+
+class Work:
+    """Reads the video, and writes a record of a kind."""
+
+    def __init__(self, world: World, store: SickStore) -> None:
+        self.world, self.store = world, store
+        self.failures: list[str] = []
+
+    def run(self, job: CaptionJob, lease: Lease) -> None:
+        video = job.video
+        info = self.store.head(video.bucket, video.key, etag=video.etag)
+        self.store.get_range(video.bucket, video.key, 0, 1, etag=info.etag)
+        self.store.put(self.world.output, f"{self.world.prefix}records/one", b"{}")
+
+    def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> bool:
+        self.failures.append(error.reason)
+        return False
+
+
+@pytest.fixture
+def leases(redis_url: str) -> Iterator[Leases]:
+    queues = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", 5.0)
+    yield Leases(queues, 4, dict)
+    for key in queues.redis.scan_iter(f"{queues.prefix}*"):
+        queues.redis.delete(key)
+    queues.redis.close()
+
+
+@pytest.fixture
+def job(world: World) -> CaptionJob:
+    for name in ("a", "b"):
+        world.store.put(world.videos, f"outage/{name}.mp4", name.encode())
+    info = world.store.head(world.videos, "outage/a.mp4")
+    video: Any = {"bucket": info.bucket, "key": info.key, "etag": info.etag, "size_bytes": 1}
+    return world.job(video)
+
+
+@pytest.fixture
+def store(world: World) -> SickStore:
+    return SickStore()
+
+
+@pytest.fixture
+def run(
+    world: World, leases: Leases, store: SickStore, job: CaptionJob, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], tuple[list[str], History | None]]:
+    """As Celery does it: the reasons of the failures, and the history of what waits."""
+    monkeypatch.setattr(pauses, "FIRST_LOOK_S", 0.05)
+    leases.outages = Outages(leases.pauses, store, world.settings)
+    leases.pauses.start()
+    work = Work(world, store)
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, lambda: work)  # type: ignore[arg-type, return-value]
+    task, payload = app.tasks[CAPTION_TASK], job.model_dump(mode="json")
+
+    def run(attempt: int) -> tuple[list[str], History | None]:
+        item = f"0\n{History(attempt=attempt).dump()}\n{json.dumps(payload)}"
+        leases.queues.redis.lpush(f"{leases.queues.prefix}{QUEUE}", item)
+        delivery = leases.receive([QUEUE], 5)
+        assert delivery is not None
+        task.push_request(properties={"delivery_tag": delivery.lease})
+        try:
+            task.run(payload)
+        finally:
+            task.pop_request()
+        leases.finished(delivery.lease)
+        assert leases.flush(5)
+        waiting = leases.queues.redis.zrange(f"{leases.queues.prefix}delayed", 0, -1)
+        leases.queues.redis.delete(f"{leases.queues.prefix}delayed")
+        known = [History.parse(one.decode().split("\n")[4]) for one in waiting]
+        return work.failures, known[0] if known else None
+
+    return run
+
+
+def all_of(bucket: str, status: int = 500, code: str = "InternalError") -> Fault:
+    return lambda method, asked, key: (status, code) if asked == bucket else None
+
+
+def data_of(bucket: str) -> Fault:
+    """Its listings go on being answered."""
+    return lambda method, asked, key: (500, "InternalError") if asked == bucket and key else None
+
+
+Run = Callable[[int], tuple[list[str], History | None]]
+
+
+@pytest.mark.parametrize("kind", [all_of, data_of])
+def test_a_source_that_is_away_costs_no_attempt_and_pauses_until_it_is_back(
+    world: World, run: Run, leases: Leases, store: SickStore, kind: Callable[[str], Fault]
+) -> None:
+    store.fault = kind(world.videos)
+    assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert "s3://" in leases.pauses.told["source"]
+    health = WorkerHealth()
+    health.takes_work(leases)
+    assert "source" in str(health.ready())
+    store.fault = lambda *_: None
+    wait_until(lambda: not leases.pauses, 10, "the end of the pause")
+    assert run(MAX_ATTEMPTS) == ([], None)
+
+
+def test_one_object_that_is_sick_is_its_own_matter(
+    world: World, run: Run, leases: Leases, store: SickStore, job: CaptionJob
+) -> None:
+    store.fault = lambda method, bucket, key: (500, "") if key == job.video.key else None
+    assert run(2) == ([], History(attempt=3))
+    assert run(MAX_ATTEMPTS) == (["store_unavailable"], None)
+    assert not leases.pauses
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (404, "NoSuchBucket", "does not exist"),
+        (500, "InternalError", "InternalError"),
+        (403, "AccessDenied", "access denied"),
+        (403, "InvalidAccessKeyId", "not let in"),
+        (400, "KMS.DisabledException", "KMS key"),
+    ],
+)
+def test_an_output_that_takes_nothing_costs_no_attempt(
+    world: World, run: Run, leases: Leases, store: SickStore, status: int, code: str, said: str
+) -> None:
+    store.fault = all_of(world.output, status, code)
+    assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert said in leases.pauses.told["output"]
+    store.fault = lambda *_: None
+    wait_until(lambda: not leases.pauses, 10, "the end of the pause")
+
+
+def test_credentials_that_are_let_in_nowhere_are_no_fault_of_the_job(
+    run: Run, leases: Leases, store: SickStore
+) -> None:
+    store.fault = lambda *_: (403, "InvalidAccessKeyId")
+    assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert "output" in leases.pauses.told
+
+
+def test_a_bucket_of_another_region_does_not_go_round_for_ever(
+    world: World, run: Run, leases: Leases, store: SickStore
+) -> None:
+    store.fault = all_of(world.videos, 400, "AuthorizationHeaderMalformed")
+    assert run(2) == ([], History(attempt=3))
+    assert run(MAX_ATTEMPTS) == (["wrong_region"], None)
+    assert not leases.pauses
+
+
+def test_one_source_that_is_away_does_not_stop_the_others(
+    world: World, run: Run, leases: Leases, store: SickStore
+) -> None:
+    assert leases.outages is not None
+    leases.outages.done("another-bucket")
+    store.fault = all_of(world.videos)
+    assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert not leases.pauses
+
+
+def test_a_pause_for_a_source_ends_for_a_look_at_the_others(
+    world: World, run: Run, leases: Leases, store: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.delivery.outages.OTHERS_S", 0.0)
+    store.fault = all_of(world.videos)
+    run(1)
+    wait_until(lambda: not leases.pauses, 10, "the end of the pause")
