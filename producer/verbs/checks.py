@@ -2,7 +2,7 @@
 
 A check returns what it found, or raises: a JamakError is a failure and its cure. It
 changes no job and no caption, and leaves what every process leaves that starts: the probe objects
-on which a store is tried, and in Redis the keys `run` and `swept`. For a moment it counts
+on which a store is tried, and in Redis the keys `run` and `clock`. For a moment it counts
 there as a worker, one that serves no queue.
 """
 

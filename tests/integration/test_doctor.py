@@ -93,7 +93,8 @@ def test_where_all_is_well_nothing_fails_and_nothing_changes(
     with redis.Redis.from_url(server.url) as client:
         left = {key: client.ttl(key) for key in client.scan_iter("jamak*")}
     # What sweeps look at, and what ends by itself.
-    assert all(key.endswith(b":run") or 0 <= ttl <= 1 for key, ttl in left.items()), left
+    kept = (b":run", b":clock")
+    assert all(key.endswith(kept) or 0 <= ttl <= 1 for key, ttl in left.items()), left
     written = [one.key for one in world.store.list(world.output, world.prefix)]
     assert all(key.startswith(f"{world.prefix}probes/") for key in written)
 
