@@ -166,6 +166,12 @@ class Settings(BrokerSettings):
         ge=512,
         description="Address space of each decoder process; a video that needs more is rejected.",
     )
+    require_isolation: bool = Field(
+        False,
+        description="Start no worker whose decoder processes cannot be kept from the network, "
+        "files, other processes and programs; without it a worker starts, and its log says what "
+        "they are not kept from.",
+    )
     sparse_s: float = Field(
         60.0,
         gt=0,

@@ -74,7 +74,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.caption.captioner import GenerateCaptioner
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
-        from workers.jobs.decoders import decoders_of
+        from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.prompt import prompt_ids
         from workers.model.selfcheck import check_context, check_device, check_model
@@ -118,6 +118,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         )
         self.follower.start()
         decoders = decoders_of(settings, worker.concurrency, life.scratch)
+        health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         life.leases.machine.check("decoders", decoders.prove)
         life.leases.machine.check("device", partial(check_device, loaded.device), life.die)
         _runtime["captions"] = CaptionWork(
@@ -151,12 +152,16 @@ class TrainRuntime(bootsteps.StartStopStep):
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
+        from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.jobs.training import TrainWork
 
         health = answering("trainer")
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
+        health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
+        decoders.close()
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
