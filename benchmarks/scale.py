@@ -70,6 +70,9 @@ class Computed:
         self._small[key] = body
         return str(hash(body))
 
+    def lists_in_order(self, bucket: str, prefix: str) -> bool:
+        return True
+
     def list_page(
         self, bucket: str, prefix: str, after: str = ""
     ) -> tuple[Sequence[ObjectInfo], bool]:

@@ -14,9 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from shared.errors import BadMessage, NewerMessage
 from shared.settings import CardName
 
+LARGEST = 2**53 - 1
+"""So far whole numbers are exact in Redis's scripts and for every reader of JSON."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+
 
 class Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=Message)
@@ -36,7 +41,7 @@ def decode(kind: type[M], payload: Any) -> M:
             raise BadMessage(f"{kind.__name__} is not JSON: {error}") from error
     known = kind.model_fields["v"].default if "v" in kind.model_fields else None
     version = payload.get("v") if isinstance(payload, dict) else None
-    if isinstance(version, int) and known is not None and version > known:
+    if isinstance(version, int) and known is not None and known < version <= LARGEST:
         raise NewerMessage(f"{kind.__name__} version {version}; this process reads up to {known}")
     try:
         return kind.model_validate(payload)
@@ -63,7 +68,7 @@ class Video(Message):
     bucket: str
     key: str
     etag: str
-    size_bytes: int
+    size_bytes: Count
     version_id: str | None = None
 
     @property
@@ -87,7 +92,7 @@ Segments = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]*|[0-9]+([.][0-9]+)?s
 class Sampling(Message):
     strategy: Literal["uniform", "adaptive"] = "uniform"
     """`adaptive`: by content, at least one frame a scene. Since version 3 of a job."""
-    frames: Annotated[int, Field(ge=1)] | None = None
+    frames: Annotated[Count, Field(ge=1)] | None = None
     """None = as many as the worker's card class allows."""
     segments: Segments | None = None
     """A caption for each part of a long video: `auto`, so many (`8`), or of such a length (`30s`).
@@ -95,7 +100,7 @@ class Sampling(Message):
 
 
 class Decoding(Message):
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    max_new_tokens: Annotated[Count, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 = greedy."""
 
@@ -133,7 +138,7 @@ class BacklogLine(Message):
 
 
 class CaptionJob(Message):
-    v: int = 3
+    v: Count = 3
     video: Video
     recipe: Recipe
     card: CardName = "t4"
@@ -175,15 +180,15 @@ class CardUsed(Message):
 
 
 class FramesUsed(Message):
-    requested: int
-    decoded: int
+    requested: Count
+    decoded: Count
     timestamps_s: tuple[float, ...]
     """Presentation times of the frames the model saw."""
-    decode_errors: int = 0
+    decode_errors: Count = 0
     targets_s: tuple[float, ...] = ()
     """The moments that were to be shown; short videos show one frame for several. Since
     version 2, as all that follows."""
-    inexact: int = 0
+    inexact: Count = 0
     """Frames that are only near what was on screen at their target."""
     seconds_per_frame: float = 0.0
     strategy: Literal["uniform", "adaptive"] = "uniform"
@@ -192,28 +197,28 @@ class FramesUsed(Message):
     """Why it was not done as asked for."""
     damage: str = ""
     """What is wrong with the file."""
-    fetched_bytes: int = 0
+    fetched_bytes: Count = 0
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
 
 
 class TokensUsed(Message):
-    visual: int
-    prompt: int
+    visual: Count
+    prompt: Count
     """Without the visual ones."""
-    generated: int
+    generated: Count
 
 
 class AdapterUsed(Message):
     version: str
-    generation: int
+    generation: Count
     """Of the pointer: it grows with each activation and rollback."""
 
 
 class Cuts(Message):
     """How a long video is parted; written once, so that every worker parts it alike."""
 
-    v: int = 1
+    v: Count = 1
     segments_s: tuple[tuple[float, float], ...]
     """Start and end of each, from the start of the picture, in order and without gaps."""
     reason: str
@@ -222,7 +227,7 @@ class Cuts(Message):
 class Segment(Message):
     """A part of a long video, and what is said of it."""
 
-    v: int = 1
+    v: Count = 1
     start_s: float
     end_s: float
     text: str
@@ -236,7 +241,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: int = 2
+    v: Count = 2
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str
@@ -265,7 +270,7 @@ class Caption(Message):
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: int = 3
+    v: Count = 3
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str
@@ -281,13 +286,13 @@ class Failure(Message):
     """The least class that the job was for. Since version 2."""
     backlog: BacklogLine | None = None
     """Of the job. Since version 2."""
-    attempts: int
+    attempts: Count
     created_at: datetime
     jamak: str
 
 
 class TrainJob(Message):
-    v: int = 1
+    v: Count = 1
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
     stage: Literal["sft", "dpo"] = "sft"
@@ -301,12 +306,12 @@ class TrainJob(Message):
     """Adapter version to go on from; None = a fresh one on the base model."""
     quantized: bool = False
     """QLoRA: the language model in 4-bit NF4 while training."""
-    frames: Annotated[int, Field(ge=1)] = 4
-    steps: Annotated[int, Field(ge=1)] = 100
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    frames: Annotated[Count, Field(ge=1)] = 4
+    steps: Annotated[Count, Field(ge=1)] = 100
+    batch_size: Annotated[Count, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    rank: Annotated[int, Field(ge=1)] = 16
-    seed: int = 0
+    rank: Annotated[Count, Field(ge=1)] = 16
+    seed: Whole = 0
     activate: bool = True
     """Move the pointer if the held-out captions got better (workers/train/gate.py)."""
 
@@ -314,7 +319,7 @@ class TrainJob(Message):
 class TrainAsked(Message):
     """A training job as it was sent to the queue."""
 
-    v: int = 1
+    v: Count = 1
     job: TrainJob
     asked_at: datetime
 
@@ -323,7 +328,7 @@ class TrainDecision(Message):
     """Who has the last word about a training job. Moved by compare-and-swap, so that a job is
     either cancelled or published, and never both."""
 
-    v: int = 1
+    v: Count = 1
     wanted: Literal["train", "publish", "cancel"]
     """`publish`: it can no longer be cancelled. `cancel`: nothing of it is published any more."""
     at: datetime
@@ -332,15 +337,15 @@ class TrainDecision(Message):
 class TrainProgress(Message):
     """How far a running training job is; written over and over."""
 
-    v: int = 1
+    v: Count = 1
     job_id: str
     worker: str
-    attempt: int
+    attempt: Count
     since: datetime
     """When this worker began it."""
     stage: str
-    step: int = 0
-    steps: int = 0
+    step: Count = 0
+    steps: Count = 0
     """Of the stage; 0 = it does not count."""
     loss: float | None = None
     updated_at: datetime
@@ -349,7 +354,7 @@ class TrainProgress(Message):
 class TrainOutcome(Message):
     """How a training job ended: `training/<job id>.json` under the output prefix."""
 
-    v: int = 2
+    v: Count = 2
     job_id: str
     status: Literal["published", "failed", "cancelled"]
     """`cancelled` since version 2."""
@@ -368,7 +373,7 @@ class TrainOutcome(Message):
 class AdapterManifest(Message):
     """What an adapter version is. Its files are trusted only if their digests match."""
 
-    v: int = 1
+    v: Count = 1
     version: str
     """Content hash of `files` and `base`."""
     stage: Literal["sft", "dpo"]
@@ -387,12 +392,12 @@ class AdapterManifest(Message):
 class Stop(Message):
     """One move of the pointer."""
 
-    generation: int
+    generation: Count
     version: str | None
     """None = the base model without an adapter."""
     at: datetime
     how: Literal["activated", "rolled back"]
-    before: int | None
+    before: Count | None
     """The generation of the stop that a rollback goes back to; None = there is none, 0 = the base
     model, before anything was ever activated."""
 
@@ -400,8 +405,8 @@ class Stop(Message):
 class Pointer(Message):
     """Which adapter version a base model's workers use. Moved by compare-and-swap."""
 
-    v: int = 2
-    generation: int
+    v: Count = 2
+    generation: Count
     version: str | None
     """None = the base model without an adapter."""
     previous: str | None = None

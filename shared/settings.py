@@ -44,6 +44,12 @@ class Output(NamedTuple):
     """Empty, or ending in `/`."""
 
 
+def lies_in(uri: str, place: str) -> bool:
+    """Whether it is this place or something in it. Whole path segments are compared: what is in
+    `s3://b/in-2/` does not lie in `s3://b/in`."""
+    return uri == place or uri.startswith(f"{place.removesuffix('/')}/")
+
+
 class Settings(BrokerSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
@@ -72,7 +78,8 @@ class Settings(BrokerSettings):
     sources: Texts = Field(
         (),
         description="Which videos `jamak listen` takes: `s3://bucket/prefix`, several with commas "
-        "between them or as a JSON list; empty = all that the queue names.",
+        "between them or as a JSON list; a prefix names a whole folder. Empty = all that the queue "
+        "names.",
     )
     video_suffixes: Texts = Field(
         (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"),
@@ -158,6 +165,12 @@ class Settings(BrokerSettings):
         2048,
         ge=512,
         description="Address space of each decoder process; a video that needs more is rejected.",
+    )
+    require_isolation: bool = Field(
+        False,
+        description="Start no worker whose decoder processes cannot be kept from the network, "
+        "files, other processes and programs; without it a worker starts, and its log says what "
+        "they are not kept from.",
     )
     sparse_s: float = Field(
         60.0,
@@ -247,7 +260,7 @@ class Settings(BrokerSettings):
     def output_of(self, bucket: str, key: str) -> Output:
         """Where the captions of this video go."""
         uri = f"s3://{bucket}/{key}"
-        source = max((one for one in self.outputs if uri.startswith(one)), key=len, default="")
+        source = max((one for one in self.outputs if lies_in(uri, one)), key=len, default="")
         to = self.outputs.get(source, self.output)[5:]
         return Output(*to.split("/", 1))
 

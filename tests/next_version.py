@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from producer.backlog import manifest as backlog_files
+from producer.backlog import scan
 from shared import messages
 from shared.bucket import records, registry, training
 from shared.messages import Message
@@ -34,7 +35,7 @@ PLACES = {
     "Pointer": (registry,),
     "AdapterManifest": (registry,),
     "TrainOutcome": (training,),
-    "Manifest": (backlog_files,),
+    "Manifest": (backlog_files, scan),
     "Cursor": (backlog_files,),
 }
 """Where each kind is read and written."""

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACE = "{}"
 
-SAYING = {"spoken", "warn", "Doubt", "Found", "Wait", "Unserved"}
+SAYING = {"spoken", "warn", "Doubt", "Found", "Wait", "Unserved", "Capability"}
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
 """Of such a call; others are data."""
@@ -22,7 +22,8 @@ TABLES = {
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
-    *("_by_memory", "_later", "_unavailable", "_why", "_why_alone", "named_by", "refused"),
+    *("_by_memory", "_cure_of_versions", "_later", "_unavailable", "_why", "_why_alone"),
+    *("named_by", "refused"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""

@@ -83,6 +83,8 @@ def fill(
     folder.mkdir(exist_ok=True)
     (folder / "model").symlink_to(DEMO_MODEL)
     (folder / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    decoding = {"limits": {}, "memory_bytes": 2 << 30, "isolated": False}
+    (folder / "decoding.json").write_text(json.dumps(decoding))
     if parent is not None:
         directory, base = parent
         shutil.copytree(directory, folder / "parent")

@@ -24,7 +24,6 @@ from shared.bucket.storage import (
     TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
-    prove_conditional_put,
 )
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
@@ -75,7 +74,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.caption.captioner import GenerateCaptioner
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
-        from workers.jobs.decoders import decoders_of
+        from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.prompt import prompt_ids
         from workers.model.selfcheck import check_context, check_device, check_model
@@ -119,6 +118,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         )
         self.follower.start()
         decoders = decoders_of(settings, worker.concurrency, life.scratch)
+        health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         life.leases.machine.check("decoders", decoders.prove)
         life.leases.machine.check("device", partial(check_device, loaded.device), life.die)
         _runtime["captions"] = CaptionWork(
@@ -152,12 +152,16 @@ class TrainRuntime(bootsteps.StartStopStep):
             self._start(worker)
 
     def _start(self, worker: Any) -> None:
+        from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.jobs.training import TrainWork
 
         health = answering("trainer")
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
+        health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
+        decoders.close()
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
@@ -165,15 +169,16 @@ class TrainRuntime(bootsteps.StartStopStep):
 
 
 def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
-    """A store that honours conditional writes there; waits for one that is not there yet.
+    """A store that can do there what we rely on; waits for one that is not there yet.
 
     Args:
         outputs: the variable that names each, and the output.
     """
-    store = ObjectStore(tries=TRIES_UNDER_LEASE)
+    store = ObjectStore(TRIES_UNDER_LEASE, [output for _, output in outputs])
     for variable, output in outputs:
         with naming(variable):
-            wait_for("S3", partial(prove_conditional_put, store, output.bucket, output.prefix))
+            for one in wait_for("S3", partial(store.prove, output)):
+                log.info("store", bucket=output.bucket, can=one.name, how=one.how)
     return store
 
 

@@ -16,7 +16,7 @@ from workers.jobs.decoders import decoders_of
 from workers.progress import Progress
 from workers.video.contact_sheet import contact_sheet
 from workers.video.convert import Shape
-from workers.video.pool import VideoInfo
+from workers.video.process import VideoInfo
 from workers.video.sampling import Request, Sample
 
 THUMBNAIL = Shape(180, None)

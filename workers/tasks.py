@@ -116,7 +116,7 @@ def _register(
         except SickMachine as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
-            # At once: this worker takes nothing until it is well.
+            # At once: this worker has no room for it until it is well, or others have ended.
             leases().release(lease, tried=False)
         except Outage as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()

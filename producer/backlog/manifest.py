@@ -22,6 +22,7 @@ from pydantic import Field
 
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import M, fetch, read_with_etag
+from shared.bucket.swaps import swaps
 from shared.errors import BadMessage, Conflict, Missing, UsageError
 from shared.messages import Message, Recipe, Video
 from shared.settings import CardName, Settings
@@ -108,17 +109,18 @@ class Backlog:
         Raises:
             UsageError: there is no such backlog.
         """
-        try:
-            return self._read(Cursor, "cursor.json")
-        except Missing:
-            self.manifest()  # what was deleted gets none
-            with suppress(Conflict):
-                self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
-            return self.cursor()
+        for _ in swaps(f"s3://{self._bucket}/{self._folder}cursor.json"):
+            try:
+                return self._read(Cursor, "cursor.json")
+            except Missing:
+                self.manifest()  # what was deleted gets none
+                with suppress(Conflict):
+                    self._put("cursor.json", Cursor(updated_at=datetime.now(UTC)), None)
+        raise AssertionError("the last swap returns or raises")
 
     def move(self, change: Callable[[Cursor], Cursor]) -> Cursor:
         """Change the cursor, whoever else does so at the same time."""
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._folder}cursor.json"):
             cursor, etag = self.cursor()
             changed = change(cursor)
             if changed == cursor:
@@ -128,6 +130,7 @@ class Backlog:
             except Conflict:
                 continue
             return changed
+        raise AssertionError("the last swap returns or raises")
 
     def advance(self, fed: int) -> Cursor:
         """It is fed so far, at least."""

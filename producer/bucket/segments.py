@@ -1,6 +1,6 @@
 """How far a long video is: the segments that have their captions are in the bucket."""
 
-from shared.bucket.keys import name_of, recipes_folder
+from shared.bucket.keys import parts_folder, recipes_folder
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read
 from shared.messages import Cuts, Video
@@ -14,7 +14,7 @@ def segments_done(store: ObjectStore, settings: Settings, video: Video) -> tuple
     recipes = recipes_folder(prefix, "parts", video.bucket)
     begun = []
     for recipe in store.folders(bucket, recipes):
-        folder = f"{recipes}{recipe}/{name_of(video)}/"
+        folder = parts_folder(f"{recipes}{recipe}/", video)
         parts = {part.key: part.last_modified for part in store.list(bucket, folder)}
         cuts = f"{folder}cuts.json"
         if cuts in parts:

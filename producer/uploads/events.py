@@ -17,13 +17,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
+from shared.bucket.keys import BUCKET_NAME, MAX_KEY_BYTES
 from shared.errors import BadMessage
 
-Kind = Literal["created", "removed", "other"]
+Kind = Literal["created", "restored", "removed", "version_removed", "other"]
+"""`removed`: the key has no video any more. After `version_removed` only the bucket can tell: what
+was deleted may be an old version, or the newest one, or the mark that hid an older one."""
 
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~*/!'()+-]|%[0-9A-Fa-f]{2})*")
 """What an encoded key consists of. Anything else in a key says that it is not encoded."""
 _SEQUENCER = re.compile(r"[0-9A-Fa-f]+")
+
+_LARGEST_BYTES = 1 << 50
+"""No store has an object of that size."""
+_MALFORMED = (KeyError, TypeError, AttributeError, ValueError, OverflowError)
+"""What is raised for something that is no record of S3; a size may be infinite."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,23 @@ def parse_notification(body: str) -> list[S3Event]:
     if not isinstance(records, list):
         raise BadMessage("the notification has no Records")
     return [_of_record(record) for record in records]
+
+
+def parts(body: str) -> list[str]:
+    """A notification of several records as one for each, so that they can be told apart; any other
+    one as it is."""
+    if body.count("eventName") < 2:  # mostly: then nothing is parsed twice
+        return [body]
+    try:
+        message = _json(body)
+        if _is(message, "Type", "Notification"):
+            message = _json(message.get("Message"))
+    except BadMessage:
+        return [body]
+    records = message.get("Records") if isinstance(message, dict) else None
+    if not isinstance(records, list) or len(records) < 2:
+        return [body]
+    return [json.dumps({**message, "Records": [record]}) for record in records]
 
 
 def is_older(one: str, other: str) -> bool:
@@ -106,8 +131,9 @@ def _of_record(record: Any) -> S3Event:
         keys = possible_keys(told["key"], always_encoded=by_aws)
         if not by_aws:
             told = {**told, "sequencer": None}
-        return _event(_kind(name), bucket, keys, told, told.get("eTag"), told.get("versionId"))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        version = told.get("versionId")
+        return _event(_kind(name, version), bucket, keys, told, told.get("eTag"), version)
+    except _MALFORMED as error:
         raise BadMessage(f"a record of the notification is none of S3: {error!r}") from error
 
 
@@ -115,19 +141,33 @@ def _of_eventbridge(message: Mapping[str, Any]) -> S3Event:
     try:
         detail = message["detail"]
         bucket, told = detail["bucket"]["name"], detail["object"]
-        kind = {"Object Created": "created", "Object Deleted": "removed"}.get(
-            message["detail-type"], "other"
-        )
-        keys = (told["key"],)
-        return _event(kind, bucket, keys, told, told.get("etag"), told.get("version-id"))  # type: ignore[arg-type]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        version = told.get("version-id")
+        name = _NAMES.get(message["detail-type"], "")
+        if detail.get("deletion-type") == "Delete Marker Created":
+            name = "ObjectRemoved:DeleteMarkerCreated"
+        return _event(_kind(name, version), bucket, (told["key"],), told, told.get("etag"), version)
+    except _MALFORMED as error:
         raise BadMessage(f"the event is none of S3: {error!r}") from error
 
 
-def _kind(name: str) -> Kind:
+_NAMES = {
+    "Object Created": "ObjectCreated",
+    "Object Deleted": "ObjectRemoved",
+    "Object Restore Completed": "ObjectRestore:Completed",
+}
+"""What EventBridge calls them, and S3 itself."""
+
+
+def _kind(name: str, version_id: object) -> Kind:
     """`s3:ObjectCreated:Put`, `ObjectCreated:Put`, `ObjectRemoved:DeleteMarkerCreated`, …"""
-    what = name.removeprefix("s3:").split(":")[0]
-    return {"ObjectCreated": "created", "ObjectRemoved": "removed"}.get(what, "other")  # type: ignore[return-value]
+    what, _, how = name.removeprefix("s3:").partition(":")
+    if what == "ObjectCreated":
+        return "created"
+    if (what, how) == ("ObjectRestore", "Completed"):
+        return "restored"
+    if what != "ObjectRemoved":
+        return "other"
+    return "version_removed" if version_id and how != "DeleteMarkerCreated" else "removed"
 
 
 def _event(
@@ -138,18 +178,27 @@ def _event(
     etag: str | None,
     version_id: str | None,
 ) -> S3Event:
-    size = told.get("size")
-    if not (isinstance(bucket, str) and bucket and all(isinstance(key, str) for key in keys)):
-        raise ValueError("bucket and key are text")
-    if not (isinstance(etag, str | None) and isinstance(version_id, str | None)):
-        raise ValueError("etag and version are text")
+    size = int(told["size"]) if told.get("size") is not None else None
+    if not (isinstance(bucket, str) and BUCKET_NAME.fullmatch(bucket)):
+        raise ValueError(f"{bucket!r} cannot be the name of a bucket")
+    # A lone surrogate is no UTF-8 and raises a ValueError.
+    if not all(isinstance(key, str) and 0 < len(key.encode()) <= MAX_KEY_BYTES for key in keys):
+        raise ValueError(f"a key is text of at most {MAX_KEY_BYTES} bytes")
+    if not (_is_plain(etag) and _is_plain(version_id)):
+        raise ValueError("etag and version are plain text")
+    if size is not None and not 0 <= size < _LARGEST_BYTES:
+        raise ValueError(f"no object has {size} bytes")
     sequencer = str(told.get("sequencer") or "")
     return S3Event(
         kind,
         bucket,
         keys,
         etag.strip('"') if etag else None,
-        int(size) if size is not None else None,
+        size,
         version_id or None,
         sequencer if _SEQUENCER.fullmatch(sequencer) else "",
     )
+
+
+def _is_plain(text: object) -> bool:
+    return text is None or (isinstance(text, str) and text.isascii() and text.isprintable())

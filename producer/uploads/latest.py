@@ -32,6 +32,11 @@ class Latest:
             return "duplicate"
         return "news" if event.sequencer and sequencer else "unordered"
 
+    def content(self, bucket: str, key: str) -> str | None:
+        """Which one of this key was seen last; None: none is known."""
+        known = self._known.get((bucket, key))
+        return known[1] if known else None
+
     def remember(self, event: S3Event, key: str, version: str) -> None:
         """Once it is enqueued, and not before."""
         where = (event.bucket, key)

@@ -10,31 +10,34 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.recipes import recipe_of
 from producer.jobs.send import queue_of, send
-from producer.uploads.events import S3Event, is_video_key, parse_notification
+from producer.uploads.events import S3Event, is_video_key, parse_notification, parts
 from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_broker
 from shared.bucket.keys import is_output
+from shared.bucket.neighbours import prove_reads
 from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
 from shared.bucket.videos import video_of
 from shared.errors import (
     BadMessage,
     ConfigError,
+    Forbidden,
     JamakError,
     Missing,
     NoSuchBucket,
+    StoreUnavailable,
 )
 from shared.messages import CaptionJob, Video
-from shared.settings import Settings
+from shared.settings import Settings, lies_in
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
@@ -50,6 +53,8 @@ WAIT_S = 20
 """Of one long poll; SQS allows no more."""
 LOOK_AGAIN_S = 1.0
 """While the queue is full, or something is away."""
+MANY = 1000
+"""Deliveries, where a redrive policy does not say how many there are; SQS allows no more."""
 REASON = "jamak-reason"
 """The message attribute of a dead letter."""
 
@@ -84,7 +89,9 @@ class Listener:
         health: LoopHealth,
     ) -> None:
         self._url = queue_url(settings)
-        self._dead_letters = dead_letters_of(sqs, self._url)
+        policy = redrive_policy(sqs, self._url)
+        self._dead_letters = dead_letters_of(sqs, self._url, policy)
+        self._most = int(policy.get("maxReceiveCount", MANY))
         self._settings, self._store, self._sqs, self._queues = settings, store, sqs, queues
         self._recipe = recipe_of(settings)
         self._queue = queue_of("t4", bulk=False)
@@ -92,6 +99,8 @@ class Listener:
         self.health = health
         self._stopping = threading.Event()
         self._waiting = False
+        self._away: tuple[str, str] | None = None
+        """Bucket and key that could not be read, as nothing beside it could."""
 
     def run(self) -> None:
         """Until it is told to stop."""
@@ -103,6 +112,7 @@ class Listener:
                     self.health.worked()  # it waits for the workers
                     self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
                     continue
+                self._wait_for_the_store()
                 # What is received and cannot be sent counts as a delivery, and after some of them
                 # SQS buries it.
                 self._queues.prove_writes(self._queue)
@@ -137,12 +147,13 @@ class Listener:
         """
         self._waiting = True
         try:
-            received = self._sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=wait_s,
-                MessageSystemAttributeNames=["SentTimestamp"],
-            ).get("Messages", [])
+            with reaching_sqs(self._sqs, self._url):
+                received = self._sqs.receive_message(
+                    QueueUrl=self._url,
+                    MaxNumberOfMessages=10,
+                    WaitTimeSeconds=wait_s,
+                    MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+                ).get("Messages", [])
         finally:
             self._waiting = False
         for message in received:
@@ -166,7 +177,17 @@ class Listener:
 
     def _read(self, message: "MessageTypeDef", batch: Batch) -> None:
         """Into the batch; what cannot be handled now stays in SQS, and blocks nothing."""
-        body = message.get("Body", "")
+        last = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)) >= self._most
+        became = {self._read_part(body, batch, last) for body in parts(message.get("Body", ""))}
+        if "again" not in became:
+            (batch.buried if became == {"buried"} else batch.handled).append(message)
+
+    def _read_part(
+        self, body: str, batch: Batch, last: bool
+    ) -> Literal["taken", "buried", "again"]:
+        """Args:
+        last: it does not come again: it is buried here, for SQS would say no reason.
+        """
         try:
             for event in parse_notification(body):
                 outcome = self._take(event, batch)
@@ -175,14 +196,38 @@ class Listener:
         except BadMessage as error:
             telemetry.EVENTS.labels("malformed").inc()
             log.error("malformed event", message=str(error), body=body[:500])
-            if self._bury(body, str(error)):
-                batch.buried.append(message)
-            return
+            return self._bury(body, str(error))
         except JamakError as error:
             telemetry.EVENTS.labels(error.reason).inc()
-            log.error("cannot take an event; it comes again", message=str(error), cure=error.cure)
-            return
-        batch.handled.append(message)
+            log.error("cannot take an event", message=str(error), cure=error.cure, last=last)
+            if isinstance(error, StoreUnavailable | ConfigError) and self._is_away(error):
+                return "again"
+            ours = isinstance(error, Forbidden | StoreUnavailable | ConfigError)
+            if ours and not last:
+                return "again"
+            return self._bury(body, f"{error.reason}: {error}")
+        except Exception as error:
+            telemetry.EVENTS.labels("internal_error").inc()
+            log.exception("cannot take an event", body=body[:500], last=last)
+            return self._bury(body, f"{type(error).__name__}: {error}") if last else "again"
+        return "taken"
+
+    def _is_away(self, error: JamakError) -> bool:
+        """Whether it is no matter of this event alone. Then nothing more is received until the
+        bucket answers: after some more tries SQS would bury what is healthy."""
+        if error.place is None:
+            return True
+        try:
+            prove_reads(self._store, *error.place, self.health.moved)
+        except JamakError:
+            self._away = error.place
+        return self._away is not None
+
+    def _wait_for_the_store(self) -> None:
+        """Raises StoreUnavailable, ConfigError: what could not be read still cannot."""
+        if self._away is not None:
+            prove_reads(self._store, *self._away, self.health.moved)
+            self._away = None
 
     def _take(self, event: S3Event, batch: Batch) -> str:
         """What became of it. Raises JamakError: the bucket has to be asked, and does not answer."""
@@ -194,6 +239,8 @@ class Listener:
             return "not_a_video"
         if not is_source(self._settings, event.bucket, event.keys):
             return "not_a_source"
+        if event.kind in ("restored", "version_removed"):
+            return self._take_what_is_there(event, batch)
         if event.kind == "removed":
             # An upload's event may come after its deletion's.
             batch.news += [(event, key, "") for key in event.keys]
@@ -203,16 +250,26 @@ class Listener:
             return "gone"
         verdict = self._latest.verdict(event, video.key, video.video8)
         if verdict == "unordered":
-            current = self._current(event.bucket, (video.key,))
-            if current is None:
-                return "gone"
-            same = self._latest.verdict(event, current.key, current.video8) == "duplicate"
-            video, verdict = current, "stale" if same else "news"
-        if verdict == "news" and self._is_first(batch, event, video):
+            return self._take_what_is_there(event, batch)
+        return self._enqueue(event, video, batch) if verdict == "news" else verdict
+
+    def _take_what_is_there(self, event: S3Event, batch: Batch) -> str:
+        """The event does not say what the bucket holds now: an older content again, perhaps."""
+        current = self._current(event.bucket, event.keys)
+        if current is None:
+            batch.news += [(event, key, "") for key in event.keys]
+            return "gone"
+        known = self._latest.content(event.bucket, current.key) == current.video8
+        if known and event.kind != "restored":  # that one had a job, which could not read it
+            return "stale"
+        return self._enqueue(event, current, batch)
+
+    def _enqueue(self, event: S3Event, video: Video, batch: Batch) -> str:
+        if self._is_first(batch, event, video):
             batch.jobs.append(CaptionJob(video=video, recipe=self._recipe))
             batch.news.append((event, video.key, video.video8))
             return "enqueued"
-        return "duplicate" if verdict == "news" else verdict
+        return "duplicate"
 
     def _is_first(self, batch: Batch, event: S3Event, video: Video) -> bool:
         """Of this content, among those received together."""
@@ -238,20 +295,20 @@ class Listener:
                 return video_of(self._store.head(bucket, key))
         return None
 
-    def _bury(self, body: str, reason: str) -> bool:
-        """To the dead letters, with the reason. False: SQS does it, after some more tries."""
+    def _bury(self, body: str, reason: str) -> Literal["buried", "again"]:
+        """To the dead letters, with the reason. `again`: SQS does it, after some more tries."""
         try:
             self._sqs.send_message(
                 QueueUrl=self._dead_letters,
-                MessageBody=body,
+                MessageBody=body.encode(errors="backslashreplace").decode(),
                 MessageAttributes={
                     REASON: {"DataType": "String", "StringValue": ascii(reason)[:250]}
                 },
             )
-        except ClientError as error:
+        except (ClientError, BotoCoreError) as error:
             log.error("cannot write to the dead letters", message=str(error))
-            return False
-        return True
+            return "again"
+        return "buried"
 
     def _hand_back(self, messages: Iterable["MessageTypeDef"]) -> None:
         """To whoever listens, at once: else they are hidden for a visibility timeout."""
@@ -271,7 +328,8 @@ class Listener:
         ]
         if not entries:
             return
-        done = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+        with reaching_sqs(self._sqs, self._url):
+            done = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
         for failed in done.get("Failed", ()):
             log.warning("an event was not deleted and comes again", code=failed.get("Code"))
 
@@ -279,7 +337,7 @@ class Listener:
 def is_source(settings: Settings, bucket: str, keys: Iterable[str]) -> bool:
     if not settings.sources:
         return True
-    return any(f"s3://{bucket}/{key}".startswith(settings.sources) for key in keys)
+    return any(lies_in(f"s3://{bucket}/{key}", one) for one in settings.sources for key in keys)
 
 
 def queue_url(settings: Settings) -> str:
@@ -291,17 +349,22 @@ def queue_url(settings: Settings) -> str:
     return settings.events_queue_url
 
 
-def dead_letters_of(sqs: "SQSClient", url: str) -> str:
-    """The queue that malformed events go to: that of the redrive policy."""
+def redrive_policy(sqs: "SQSClient", url: str) -> dict[str, Any]:
+    """Raises ConfigError: it names no dead-letter queue."""
     with reaching_sqs(sqs, url):
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
-    policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    policy: dict[str, Any] = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
     if "deadLetterTargetArn" not in policy:
         raise ConfigError(
             f"{url} has no dead-letter queue, so a malformed event would come for ever",
             cure="Give it a redrive policy: docs/ingest.md has one.",
         )
-    arn = policy["deadLetterTargetArn"]
+    return policy
+
+
+def dead_letters_of(sqs: "SQSClient", url: str, policy: dict[str, Any] | None = None) -> str:
+    """The queue that malformed events go to: that of the redrive policy."""
+    arn = (policy or redrive_policy(sqs, url))["deadLetterTargetArn"]
     *_, account, name = arn.split(":")
     with reaching_sqs(sqs, arn):
         return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from producer.bucket.unused_adapters import Unused, delete, unused_adapters
 from producer.verbs import completion
-from producer.verbs.console import AsJson, Grid, out, print_json, warn_of
+from producer.verbs.console import AsJson, Grid, out, print_json, size, warn_of
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
@@ -29,7 +31,9 @@ adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use
 
 
 def _registry(settings: Settings) -> Registry:
-    return Registry(ObjectStore(), settings.output_bucket, settings.output_prefix)
+    return Registry(
+        ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
+    )
 
 
 @adapters.command("list")
@@ -111,6 +115,50 @@ def adapters_rollback(
             f"{len(bases)} base models match", cure="Name one with --base: `jamak adapters list`."
         )
     _show_pointer(registry.rollback(bases[0], version), as_json)
+
+
+@adapters.command("prune")
+def adapters_prune(
+    days: Annotated[int, typer.Option("--older-than", min=1, help="Days.")] = 30,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete versions that are not in use, were not, and that no training goes on from.
+
+    With --json and without --yes it deletes nothing.
+    """
+    settings, store = load_settings(), ObjectStore()
+    unused = unused_adapters(store, settings, timedelta(days=days))
+    if as_json:
+        kept = [one for one in unused if not (yes and delete(store, settings, one))]
+        print_json(
+            {
+                "deleted": [_as_dict(one) for one in unused if one not in kept],
+                "kept" if yes else "unused": [_as_dict(one) for one in kept],
+            }
+        )
+        return
+    if not unused:
+        out.print(spoken(f"nothing to delete: no version is unused and older than {days} days"))
+        return
+    table = Grid("version", "base", "made", "size")
+    for one in unused:
+        made = f"{one.modified:%Y-%m-%d %H:%M}"
+        table.add_row(escape(one.version), escape(one.base), made, size(one.size_bytes))
+    out.print(table)
+    if not yes:
+        typer.confirm(spoken(f"Delete {len(unused)} versions?"), abort=True, err=True)
+    deleted = sum(delete(store, settings, one) for one in unused)
+    out.print(spoken(f"{deleted} versions deleted"))
+
+
+def _as_dict(one: Unused) -> dict[str, Any]:
+    return {
+        "base": one.base,
+        "version": one.version,
+        "size_bytes": one.size_bytes,
+        "modified": one.modified.isoformat(),
+    }
 
 
 def _show_pointer(pointer: Pointer, as_json: bool) -> None:

@@ -43,6 +43,7 @@ from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_broker, prove_producer
+from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
 from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
@@ -98,6 +99,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     wait_for("Redis", partial(prove_broker, queues))
     with naming("JAMAK_OUTPUT"):
         wait_for("S3", find)
+        # Cursors move by compare-and-swap.
+        wait_for("S3", partial(store.prove, settings.all_outputs[0], proofs.conditions))
     telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
     feeder.run()
     if interrupted():

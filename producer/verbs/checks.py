@@ -1,8 +1,8 @@
 """What `jamak doctor` looks at: each check asks one thing, as the processes do when they start.
 
 A check returns what it found, or raises: a JamakError is a failure and its cure. It
-changes no job and no caption, and leaves what every process leaves that starts: the probe object
-that proves conditional writes, and in Redis the keys `run` and `swept`. For a moment it counts
+changes no job and no caption, and leaves what every process leaves that starts: the probe objects
+on which a store is tried, and in Redis the keys `run` and `clock`. For a moment it counts
 there as a worker, one that serves no queue.
 """
 
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,8 @@ from shared.broker.connections import Reach, connected, named_by
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
 from shared.broker.refusals import check_policy, meaning
-from shared.bucket.storage import ObjectStore, naming, prove_conditional_put, sqs_client
+from shared.bucket import proofs
+from shared.bucket.storage import ObjectStore, naming, sqs_client
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
 from shared.redis_url import Place
@@ -63,15 +64,16 @@ class Doubt(Exception):
         self.found, self.cure = found, cure
 
 
-Ask = Callable[[], str]
+Ask = Callable[[], "str | list[Found]"]
+"""Several findings: of a check with several parts."""
 
 
 def examine(checks: Sequence[tuple[str, Ask]]) -> list[Found]:
     """All of them at once, each with its own end; in their order."""
-    found: dict[str, Found] = {}
+    found: dict[str, list[Found]] = {}
 
     def run(name: str, ask: Ask) -> None:
-        found[name] = _outcome(name, ask)
+        found[name] = _outcome(ask)
 
     # Daemons: one that hangs must not keep the command.
     threads = [threading.Thread(target=run, args=check, daemon=True) for check in checks]
@@ -82,18 +84,24 @@ def examine(checks: Sequence[tuple[str, Ask]]) -> list[Found]:
         thread.join(max(0.0, until - time.monotonic()))
     late = f"no answer within {LONGEST_S:.0f} s"
     cure = "Check that the server is healthy, and that nothing drops what is sent to it."
-    return [found.get(name) or Found(name, "failed", late, cure) for name, _ in checks]
+    none = [Found("", "failed", late, cure)]
+    return [
+        replace(one, check=" ".join(filter(None, (name, one.check))))
+        for name, _ in checks
+        for one in found.get(name, none)
+    ]
 
 
-def _outcome(name: str, ask: Ask) -> Found:
+def _outcome(ask: Ask) -> list[Found]:
     try:
-        return Found(name, "ok", ask())
+        told = ask()
     except Doubt as doubt:
-        return Found(name, "warning", doubt.found, doubt.cure)
+        return [Found("", "warning", doubt.found, doubt.cure)]
     except JamakError as error:
-        return Found(name, "failed", str(error), error.cure)
+        return [Found("", "failed", str(error), error.cure)]
     except Exception as error:  # a check of ours that is wrong must not hide the others
-        return Found(name, "failed", f"{type(error).__name__}: {error}", "Please report it.")
+        return [Found("", "failed", f"{type(error).__name__}: {error}", "Please report it.")]
+    return [Found("", "ok", told)] if isinstance(told, str) else told
 
 
 def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
@@ -109,7 +117,7 @@ def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
     for variable, output in settings.named_outputs:
         where = f"s3://{output.bucket}/{output.prefix}"
         yield f"bucket {where}", partial(bucket_reads, output, variable)
-        yield f"conditional writes {where}", partial(bucket_writes, output, variable)
+        yield f"store {where}", partial(store_can, output, variable)
     for variable, source in named_sources(settings):
         where = f"s3://{source.bucket}/{source.prefix}"
         yield f"bucket {where}", partial(bucket_reads, source, variable)
@@ -272,10 +280,14 @@ def bucket_reads(place: Output, variable: str) -> str:
     return f"readable, {count} objects ({variable})"
 
 
-def bucket_writes(place: Output, variable: str) -> str:
+def store_can(place: Output, variable: str) -> list[Found]:
+    """What we rely on, each in its row."""
     with naming(variable):
-        prove_conditional_put(_store(), place.bucket, place.prefix)
-    return f"writable, once each ({variable})"
+        tried = proofs.look(_store(), place)
+    return [
+        Found(one.name, "failed" if one.verdict == "refused" else "ok", one.how, one.cure)
+        for one in tried
+    ]
 
 
 # The rest

@@ -85,8 +85,8 @@ def look() -> list[Found]:
 DEPENDING = {
     "REDIS_URL": {"redis", "clock and Redis"},
     "REDIS_CA_FILE": {"redis", "clock and Redis"},
-    "OUTPUT": {"bucket", "conditional", "clock and S3"},
-    "OUTPUTS": {"bucket", "conditional"},
+    "OUTPUT": {"bucket", "store", "clock and S3"},
+    "OUTPUTS": {"bucket", "store"},
     "SOURCES": {"bucket"},
     "MODEL_PATH": {"model"},
     "CARD": {"card"},

@@ -110,7 +110,11 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
 def opened() -> tuple[Settings, ObjectStore, LeasedQueues]:
     """Settings, the bucket and the caption queues."""
     settings = load_settings()
-    return settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))
+    return (
+        settings,
+        ObjectStore(outputs=settings.all_outputs),
+        leased_queues(settings, caption_prefix(settings)),
+    )
 
 
 def opened_to_send() -> tuple[Settings, ObjectStore, LeasedQueues]:

@@ -26,4 +26,5 @@ def running() -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
         telemetry.log_everything(settings.log_level)
         for warning in unknown:
             log.warning(warning)
-        yield settings, ObjectStore(), leased_queues(settings, caption_prefix(settings))
+        store = ObjectStore(outputs=settings.all_outputs)
+        yield settings, store, leased_queues(settings, caption_prefix(settings))

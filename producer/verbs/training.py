@@ -24,7 +24,7 @@ train = typer.Typer(no_args_is_help=True, help="Train adapters, and see how far 
 
 
 def _training(settings: Settings) -> Training:
-    return Training(settings, ObjectStore(), train_app(settings))
+    return Training(settings, ObjectStore(outputs=settings.all_outputs), train_app(settings))
 
 
 @train.command("sft")

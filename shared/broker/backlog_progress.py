@@ -171,5 +171,6 @@ def _rate(minutes: Mapping[bytes, bytes]) -> float:
     ended = {int(minute): int(count) for minute, count in minutes.items()}
     now = time.time() / 60
     first = max(int(now) - RATE_MINUTES, min(ended, default=int(now)))
-    counted = sum(count for minute, count in ended.items() if minute >= first)
+    # What is later was counted by a clock that was set back since.
+    counted = sum(count for minute, count in ended.items() if first <= minute <= now + 1)
     return counted / max(now - first, 1.0)

@@ -27,6 +27,7 @@ SCRIPTS = (
     "probe",
     "put",
     "take",
+    "untake",
     "begin",
     "beat",
     "renew",
@@ -178,6 +179,14 @@ class LeasedQueues:
         queue, alone, item = found
         enqueued, history, message = split_item(item)
         return Delivery(lease, queue.decode(), alone == b"alone", enqueued, history, message)
+
+    def untake(self, lease: str) -> bool:
+        """No answer came to a `take`: whatever it took, or takes late, waits again as it was.
+
+        Returns:
+            Whether it had taken something.
+        """
+        return bool(self.run("untake", lease))
 
     def wait(self, queues: Sequence[str], timeout_s: float) -> None:
         """Until something may have come, at most `timeout_s`."""

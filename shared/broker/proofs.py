@@ -146,7 +146,7 @@ def _read(queues: "LeasedQueues") -> None:
 
 def _try_worker(queues: "LeasedQueues") -> None:
     queues.beat({}, [])
-    queues.redis.delete(f"{queues.prefix}swept")  # so that it is swept now
+    queues.redis.hdel(f"{queues.prefix}clock", "swept")  # so that it is swept now
     queues.take(queues.new_lease(), [])
     nothing = queues.new_lease()
     queues.begin(nothing)
@@ -154,6 +154,8 @@ def _try_worker(queues: "LeasedQueues") -> None:
     queues.release(nothing, None)
     queues.poison(nothing, "")
     queues.ack([nothing])
+    queues.untake(nothing)
+    queues.take(nothing, [])  # then that has left nothing
     queues.redis.blpop([f"{queues.prefix}:wake"], timeout=0.01)
     queues.leave()
 

@@ -10,7 +10,8 @@
     <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
 
-A key that would be longer than S3 allows becomes `.../~/<sha256><ending>`; the true key is in it.
+A key that would be longer than S3 allows, or between two slashes longer than the name of a file may
+be, becomes `.../~/<sha256><ending>`; the true key is in it.
 """
 
 import hashlib
@@ -30,8 +31,9 @@ FOLDERS = (
 """All that we write lies in these."""
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 """What some S3 API may have; AWS allows less (docs.aws.amazon.com, "Bucket naming rules")."""
-MAX_KEY_BYTES = 1024
-"""Of the UTF-8 form: docs.aws.amazon.com, "Naming Amazon S3 objects"."""
+MAX_KEY_BYTES, MAX_SEGMENT_BYTES = 1024, 255
+"""Of the UTF-8 form. Of all: docs.aws.amazon.com, "Naming Amazon S3 objects". Between two slashes:
+the NAME_MAX of file systems, and so of MinIO and SeaweedFS; 82 Korean letters and our endings."""
 
 
 def record_key(prefix: str, job: CaptionJob) -> str:
@@ -54,6 +56,11 @@ def part_key(prefix: str, job: CaptionJob, name: str) -> str:
     """`name` is `cuts`, or the number of a segment."""
     folder, video, ending = _record_parts(prefix, "parts", job)
     return _bounded(folder, video, f"/{name}{ending}")
+
+
+def parts_folder(recipe_folder: str, video: Video) -> str:
+    """Where the parts of a video lie, in the folder of a recipe."""
+    return _bounded(recipe_folder, name_of(video), "/0000.json").removesuffix("0000.json")
 
 
 def recipes_folder(prefix: str, kind: str, bucket: str) -> str:
@@ -99,7 +106,8 @@ def _record_parts(prefix: str, kind: str, job: CaptionJob) -> tuple[str, str, st
 
 def _bounded(folder: str, name: str, ending: str) -> str:
     plain = folder + name + ending
-    if len(plain.encode()) <= MAX_KEY_BYTES:
+    longest = max(len(segment.encode()) for segment in (name + ending).split("/"))
+    if len(plain.encode()) <= MAX_KEY_BYTES and longest <= MAX_SEGMENT_BYTES:
         return plain
     return f"{folder}~/{hashlib.sha256(name.encode()).hexdigest()}{ending}"
 

@@ -10,7 +10,8 @@ from shared.bucket.formats import to_json, to_srt, to_vtt
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
-from shared.errors import Conflict, DamagedObject, Missing, NewerObject, NoSuchBucket
+from shared.bucket.swaps import swaps
+from shared.errors import Conflict, DamagedObject, Forbidden, Missing, NewerObject, NoSuchBucket
 from shared.messages import Caption, CaptionJob, Failure
 from shared.settings import Settings
 
@@ -108,7 +109,7 @@ class Records:
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         json_key = view_key(prefix, video.bucket, video.key, ".json")
         wrote = False
-        while True:
+        for _ in swaps(f"s3://{bucket}/{json_key}"):
             shown: Caption | None = None
             etag: str | None = None
             try:
@@ -140,13 +141,13 @@ class Records:
             return
 
     def _is_newer(self, shown: Caption, caption: Caption) -> bool:
-        """S3 tells times to the second: of two versions in one second the current one is newer."""
+        """Of two contents of a key the one that the bucket holds now is newer, whatever the dates
+        say: the older one may have come back."""
         ours, theirs = caption.video, shown.video
-        one_second = shown.last_modified == caption.last_modified
-        if one_second and ours.etag != theirs.etag and ours.in_bucket:
+        if ours.etag != theirs.etag and ours.in_bucket:
             try:
                 current = self._store.head(ours.bucket, ours.key).etag
-            except (Missing, NoSuchBucket):
+            except (Missing, NoSuchBucket, Forbidden):
                 current = ""
             if current in (ours.etag, theirs.etag):
                 return current == theirs.etag

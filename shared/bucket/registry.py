@@ -21,7 +21,17 @@ from typing import Literal
 
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE, read, read_with_etag
-from shared.errors import BadAdapter, Conflict, JamakError, Missing, Reject, TooLarge, UsageError
+from shared.bucket.swaps import swaps
+from shared.errors import (
+    BadAdapter,
+    Conflict,
+    JamakError,
+    Missing,
+    Reject,
+    StoreUnavailable,
+    TooLarge,
+    UsageError,
+)
 from shared.messages import AdapterManifest, Pointer, Stop, digest
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
@@ -170,7 +180,7 @@ class Registry:
             Conflict: the pointer is not `over` any more.
         """
         self.manifest(base_sha256, version)
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._pointer_key(base_sha256)}"):
             now, etag = self._read_history(base_sha256)
             if over is not None and _place(now) != _place(over):
                 raise Conflict(
@@ -181,6 +191,7 @@ class Registry:
                 return self._move(base_sha256, now, etag, version, "activated", now.generation)
             except Conflict:
                 continue  # somebody else moved it: go on from where it is now
+        raise AssertionError("the last swap returns or raises")
 
     def rollback(self, base_sha256: str, leaving: str | None = None) -> Pointer:
         """Back to what was in use before, and never to what was left by a rollback since.
@@ -221,7 +232,7 @@ class Registry:
         how: Literal["activated", "rolled back"],
         before: int | None,
     ) -> Pointer:
-        """Raises Conflict: the pointer is no longer where it was."""
+        """Raises Conflict: the pointer is no longer where it was, and this move was not made."""
         at = datetime.now(UTC)
         stop = Stop(generation=now.generation + 1, version=version, at=at, how=how, before=before)
         moved = Pointer(
@@ -239,9 +250,10 @@ class Registry:
                 if_none_match=etag is None,
                 if_match=etag,
             )
-        except Conflict:
-            # A write whose answer was lost is sent again, and meets itself.
-            if self.pointer(base_sha256) != moved:
+        except (Conflict, StoreUnavailable):
+            # An answer gets lost, and the move was made all the same. Whoever moved on from there
+            # since must not be undone by a second one.
+            if stop not in self.pointer(base_sha256).history:
                 raise
         return moved
 

@@ -7,17 +7,20 @@ command that says what is wrong with its arguments needs none.
 import io
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
+from shared.bucket import proofs
 from shared.bucket.answers import OF_ANSWERS, is_foreign, meaning
+from shared.bucket.dialect import Dialect, WholeAnswer, may_be_of_checksums, pages
 from shared.bucket.intact import Etags, Mangled
 from shared.bucket.refusals import (
     code_of,
@@ -31,7 +34,6 @@ from shared.bucket.refusals import (
 from shared.errors import (
     ConfigError,
     Conflict,
-    Forbidden,
     JamakError,
     Missing,
     NoSuchBucket,
@@ -40,6 +42,7 @@ from shared.errors import (
     StoreUnavailable,
     TooLarge,
 )
+from shared.settings import Output
 from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -47,13 +50,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+T = TypeVar("T")
+
 TRIES = 5
 TRIES_UNDER_LEASE = 2
 """Together they take less than a lease lasts: who waits longer looks as if it hung. What fails
 twice goes back to its queue, and is tried again after a longer pause."""
 
 
-def _network(tries: int, read_timeout_s: float = 10) -> "Config":
+def _network(tries: int, read_timeout_s: float = 10, **more: Any) -> "Config":
     from botocore.config import Config
 
     # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
@@ -62,14 +67,19 @@ def _network(tries: int, read_timeout_s: float = 10) -> "Config":
         read_timeout=read_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": tries},
         max_pool_connections=CONNECTIONS,
+        **more,
     )
 
 
 _CHUNK_BYTES = 1 << 20
+PARTIAL = 206
+"""The status of an answer that is a part."""
 PAGE_KEYS = 1000
 """Of one page of a listing; S3 gives no more."""
 CONFLICT_TRIES, CONFLICT_PAUSE_S = 4, 0.2
 """S3 answers 409 while another conditional write to the same key is under way."""
+COMPARED_BYTES = 1 << 20
+"""What is larger is named by its content: a conflict means that it is there."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,46 @@ class ObjectStore:
     Raises ConfigError, also from every request: the AWS settings or credentials are wrong.
     """
 
-    def __init__(self, tries: int = TRIES) -> None:
+    def __init__(self, tries: int = TRIES, outputs: Iterable[Output] = ()) -> None:
+        """Args:
+        outputs: there it is proven that the store can do what is relied on, before it is.
+        """
         import boto3
 
         with of_client("S3"):
             self._s3: S3Client = boto3.client("s3", config=_network(tries))
+        self._tries, self._outputs = tries, sorted(outputs, key=lambda one: -len(one.prefix))
         self._known: set[str] = set()
         """Buckets that are there."""
         self._etags = Etags()
+        self.dialect = Dialect()
+        self._proven: set[tuple[Output, proofs.Proof]] = set()
+        self._proving = threading.RLock()
+        self._checksums_work = False
+
+    def prove(self, output: Output, *what: proofs.Proof) -> Sequence[proofs.Capability]:
+        """Try all that we rely on, or only some of it; once each. What was found now.
+
+        Raises:
+            ConfigError: the store cannot do it in any way, or it may not be written there.
+            StoreUnavailable: it does not answer.
+        """
+        told: list[proofs.Capability] = []
+        for proof in what or proofs.ALL:
+            with self._proving:
+                if (output, proof) in self._proven:
+                    continue
+                found = proof(self, output)
+                proofs.demand(output, found)
+                self._proven.add((output, proof))
+                told += found
+        return told
+
+    def _rely_on(self, proof: proofs.Proof, bucket: str, key: str) -> None:
+        for output in self._outputs:
+            if bucket == output.bucket and key.startswith(output.prefix):
+                self.prove(output, proof)
+                return
 
     def head(
         self, bucket: str, key: str, *, etag: str | None = None, version_id: str | None = None
@@ -133,6 +175,10 @@ class ObjectStore:
             found = self._s3.get_object(
                 Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **_pin(etag, version_id)
             )
+            status = found["ResponseMetadata"]["HTTPStatusCode"]
+            if status != PARTIAL:
+                found["Body"].close()
+                raise WholeAnswer(f"s3://{bucket}/{key}: asked for a part, answered {status}")
             return found["Body"].read()
 
     def exists(self, bucket: str, key: str) -> bool:
@@ -203,84 +249,178 @@ class ObjectStore:
             if_match: only if what is there has this ETag.
 
         Raises:
-            Conflict: the condition did not hold; nothing was written.
+            Conflict: the condition did not hold, and what is there is not what was to be written.
         """
-        condition: dict[str, Any] = {}
+        conditional = if_none_match or if_match is not None
+        if conditional:
+            self._rely_on(proofs.conditions, bucket, key)
+        headers: dict[str, Any] = {"ContentType": content_type}
         if if_none_match:
-            condition["IfNoneMatch"] = "*"
+            headers["IfNoneMatch"] = "*"
         if if_match is not None:
-            condition["IfMatch"] = f'"{if_match}"'
+            headers["IfMatch"] = self.dialect.if_match(if_match)
+        try:
+            return self.put_raw(bucket, key, body, on_chunk, **headers)
+        except Missing as error:
+            if if_match is None:
+                raise
+            raise Conflict(f"s3://{bucket}/{key} is not there any more") from error
+        except Conflict:
+            # An answer gets lost, the write is sent again, and meets itself.
+            etag = self._holding(bucket, key, body)
+            if etag is None:
+                raise
+            return etag
+
+    def put_raw(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        on_chunk: Callable[[], None] | None = None,
+        **headers: Any,
+    ) -> str:
+        """As `put`, with the headers as they are given, and without a look at what is there."""
+
+        def put(s3: "S3Client") -> str:
+            content = _Watched(body, on_chunk) if on_chunk else body
+            return s3.put_object(Bucket=bucket, Key=key, Body=content, **headers)["ETag"].strip('"')
+
         for left in reversed(range(CONFLICT_TRIES)):
             try:
                 with self._translated(bucket, key, writing=True):
-                    done = self._s3.put_object(
-                        Bucket=bucket,
-                        Key=key,
-                        Body=_Watched(body, on_chunk) if on_chunk else body,
-                        ContentType=content_type,
-                        **condition,
-                    )
-                    return done["ETag"].strip('"')
+                    return self._with_checksums(put)
             except _UnderWay:
                 if not left:
                     raise
                 time.sleep(CONFLICT_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
         raise AssertionError("the last try returns or raises")
 
+    def _with_checksums(self, write: Callable[["S3Client"], T]) -> T:
+        """As boto3 adds them; where the store has never taken a write like that, without."""
+        try:
+            done = write(self._s3)
+        except ClientError as error:
+            plain_already = self.checksums == "when_required"
+            if self._checksums_work or plain_already or not may_be_of_checksums(error):
+                raise
+            import boto3
+
+            only: dict[str, Any] = {
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+            }
+            plain: S3Client = boto3.client("s3", config=_network(self._tries, **only))
+            done = write(plain)
+            self._s3 = plain
+        self._checksums_work = True
+        return done
+
+    @property
+    def checksums(self) -> str:
+        """`when_supported` or `when_required`, as boto3 calls them."""
+        config: Any = self._s3.meta.config
+        return str(config.request_checksum_calculation)
+
+    def keeps_versions(self, bucket: str) -> bool:
+        """As far as it says so."""
+        try:
+            return bool(self._s3.get_bucket_versioning(Bucket=bucket).get("Status"))
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            return False
+
+    def _holding(self, bucket: str, key: str, body: bytes) -> str | None:
+        """Its ETag, if this is what is there."""
+        if len(body) > COMPARED_BYTES:
+            return None
+        try:
+            found, etag = self.get_with_etag(bucket, key)
+        except Missing:
+            return None
+        return etag if found == body else None
+
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """A file of any size, in parts where it is large."""
         from boto3.exceptions import S3UploadFailedError
 
-        with self._translated(bucket, key, writing=True):
+        def upload(s3: "S3Client") -> None:
             try:
-                self._s3.upload_file(str(path), bucket, key)
+                s3.upload_file(str(path), bucket, key)
             except S3UploadFailedError as error:
                 # It hides the error of the request that failed.
                 raise error.__context__ or error from None
+
+        with self._translated(bucket, key, writing=True):
+            self._with_checksums(upload)
 
     def delete(self, bucket: str, key: str) -> None:
         with self._translated(bucket, key, writing=True):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, bucket: str, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
-        """Every object under a prefix, in the order of their keys (by UTF-8 bytes).
+        """Every object under a prefix, in an order that the store keeps: that of the keys' UTF-8
+        bytes, or one of its own.
 
         Args:
-            after: only what comes after this key.
+            after: only what comes after this key. Where that cannot be told, everything.
         """
-        more = True
-        while more:
-            page, more = self.list_page(bucket, prefix, after)
-            yield from page
-            after = page[-1].key if page else after
+        if after and not self.lists_in_order(bucket, prefix):
+            yield from self._behind(bucket, prefix, after)
+            return
+        start: dict[str, Any] = {"StartAfter": after} if after else {}
+        for page in self._pages(bucket, prefix, **start):
+            yield from _listed(bucket, page)
+
+    def _behind(self, bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        skipping = self.exists(bucket, after)
+        for info in self.list(bucket, prefix):
+            if not skipping:
+                yield info
+            elif info.key == after:
+                skipping = False
 
     def list_page(
         self, bucket: str, prefix: str, after: str = ""
     ) -> tuple[Sequence[ObjectInfo], bool]:
         """At most PAGE_KEYS objects, and whether there are more."""
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        with self._translated(bucket, prefix):
-            page = self._s3.list_objects_v2(
-                Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **start
-            )
-            more = page["IsTruncated"]
-        found = [
-            ObjectInfo(
-                bucket, item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"]
-            )
-            for item in page.get("Contents", ())
-        ]
-        return found, more
+        page = next(self._pages(bucket, prefix, **start))
+        return _listed(bucket, page), page["IsTruncated"]
+
+    def lists_in_order(self, bucket: str, prefix: str) -> bool:
+        """Whether a page of a listing can begin anywhere, and then misses nothing.
+
+        Args:
+            prefix: what is to be listed. Where it is in no output, the store is as it is in one.
+        """
+        for output in self._outputs:
+            if bucket == output.bucket and prefix.startswith(output.prefix):
+                break
+        else:
+            if not self._outputs:
+                return self.dialect.ordered
+            output = self._outputs[-1]
+        self.prove(output, proofs.order)
+        return self.dialect.ordered
 
     def folders(self, bucket: str, prefix: str) -> Iterator[str]:
         """The names right under a prefix that have something under them."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=prefix, Delimiter="/"
-        )
-        with self._translated(bucket, prefix):
-            for page in pages:
-                for item in page.get("CommonPrefixes", ()):
-                    yield item["Prefix"].removeprefix(prefix).rstrip("/")
+        for page in self._pages(bucket, prefix, Delimiter="/"):
+            for item in page.get("CommonPrefixes", ()):
+                yield item["Prefix"].removeprefix(prefix).rstrip("/")
+
+    def _pages(self, bucket: str, prefix: str, **how: Any) -> Iterator[Any]:
+        def ask(more: dict[str, Any]) -> Any:
+            with self._translated(bucket, prefix):
+                page = self._s3.list_objects_v2(
+                    Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **how, **more
+                )
+                page["IsTruncated"]  # an answer without it is none of S3
+                return page
+
+        return pages(f"s3://{bucket}/{prefix}", ask)
 
     @contextmanager
     def _translated(self, bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
@@ -355,6 +495,13 @@ def _pin(etag: str | None, version_id: str | None) -> dict[str, Any]:
     return pinned
 
 
+def _listed(bucket: str, page: Any) -> Sequence[ObjectInfo]:
+    return [
+        ObjectInfo(bucket, item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+        for item in page.get("Contents", ())
+    ]
+
+
 class _UnderWay(StoreUnavailable):
     """Another conditional write to this key: ask again, then it is decided."""
 
@@ -378,33 +525,6 @@ def naming(variable: str) -> Iterator[None]:
         yield
     except NoSuchBucket as error:
         raise error.named(variable) from error
-
-
-def prove_conditional_put(store: ObjectStore, bucket: str, prefix: str) -> None:
-    """Write one small object twice under the prefix; the second write must be refused.
-
-    "Nothing twice" rests on it, and some S3-compatible stores ignore the condition silently.
-
-    Raises:
-        ConfigError: the store does not honour `If-None-Match: *`, or the prefix is not writable.
-    """
-    key = f"{prefix}probes/conditional-put"
-    try:
-        for _ in range(2):
-            try:
-                store.put(bucket, key, b"jamak", if_none_match=True)
-            except Conflict:
-                return
-    except (Missing, Forbidden) as error:
-        raise ConfigError(
-            f"the output s3://{bucket}/{prefix} cannot be written: {error}",
-            cure="Grant s3:PutObject, or change JAMAK_OUTPUT.",
-        ) from error
-    raise ConfigError(
-        f"the store behind s3://{bucket}/{prefix} ignores If-None-Match: captions could be "
-        "written twice",
-        cure="Use a store with conditional writes (S3 has them since 2024).",
-    )
 
 
 def sqs_client(tries: int = TRIES) -> "SQSClient":

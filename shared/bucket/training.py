@@ -16,6 +16,7 @@ from typing import Literal
 from shared.bucket.keys import training_folder, training_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
+from shared.bucket.swaps import swaps
 from shared.errors import Cancelled, Conflict, Missing, Reject
 from shared.messages import (
     M,
@@ -146,16 +147,13 @@ class TrainingRecords:
 
     def ids(self) -> Iterator[tuple[str, bool]]:
         """Each job, and whether it has ended, by name: the newest last."""
-        folder, last, ended = training_folder(self._prefix), "", False
-        # `.` comes before `/`: how a job ended comes before the rest of it.
+        folder, ended = training_folder(self._prefix), dict[str, bool]()
         for item in self._store.list(self._bucket, folder):
             name, slash, _ = item.key.removeprefix(folder).partition("/")
             job_id = name if slash else name.removesuffix(".json")
-            if last and job_id != last:
-                yield last, ended
-            last, ended = job_id, not slash or (ended and job_id == last)
-        if last:
-            yield last, ended
+            ended[job_id] = ended.get(job_id, False) or not slash
+        # Not every store lists in the order of the names.
+        yield from sorted(ended.items())
 
     def _decide(
         self,
@@ -165,7 +163,7 @@ class TrainingRecords:
         check: Callable[[], None] = lambda: None,
     ) -> Decision:
         """What is decided afterwards: `wanted`, unless somebody decided otherwise before."""
-        while True:
+        for _ in swaps(f"s3://{self._bucket}/{self._key(job_id, 'decision')}"):
             decision, etag = self._decision(job_id)
             # Whoever gets the job after this writes, and then what was read here is outdated.
             check()
@@ -176,6 +174,7 @@ class TrainingRecords:
             except Conflict:
                 continue  # somebody else decided: see how
             return wanted
+        raise AssertionError("the last swap returns or raises")
 
     def _decision(self, job_id: str) -> tuple[Decision, str | None]:
         key = self._key(job_id, "decision")

@@ -5,7 +5,7 @@ Knows nothing of HTTP, and of the work.
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 STILL_S = 300.0
 """A loop that has not moved for so long hangs. A turn may list a large bucket while S3 is slow."""
@@ -19,6 +19,9 @@ class Health(Protocol):
 
     def ready(self) -> str | None:
         """Why no work is done now; None = it is."""
+
+    def facts(self) -> dict[str, Any]:
+        """What else is told to whoever asks whether it is ready."""
 
 
 class LoopHealth:
@@ -68,3 +71,6 @@ class LoopHealth:
         return (
             f"nothing has worked for {silent_s:.0f} s{self._why}" if silent_s > SILENT_S else None
         )
+
+    def facts(self) -> dict[str, Any]:
+        return {}

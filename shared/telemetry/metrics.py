@@ -298,6 +298,12 @@ PAUSED = _gauge(
     "reason",
     of=WORKERS,
 )
+DECODER_REFUSES = _gauge(
+    "jamak_decoder_refused",
+    "1 if decoder processes are kept from this, 0 if they could do it.",
+    "what",
+    of=WORKERS,
+)
 UNTOLD = _counter(
     "jamak_untold_total",
     "What Redis refused for good when it was told how a job ended; its lease ends by itself.",

@@ -18,7 +18,8 @@ Each process of the [Procfile](../Procfile) answers over HTTP on `JAMAK_METRICS_
 | `/readyz` | 200 while it can do its work; 503 with the reason |
 
 The two probes answer with one JSON object, such as
-`{"ok": false, "reason": "Redis has not answered for 61 s"}`. What they mean:
+`{"ok": false, "reason": "Redis has not answered for 61 s"}`. In that of a worker, `decoders` says
+what its decoder processes are kept from ([video.md](video.md)). What the two mean:
 
 | process | `/livez` is 503 when | `/readyz` is 200 when |
 |---|---|---|
@@ -67,6 +68,7 @@ that nobody knows |
 | `backlog` | the name of one of the 50 newest, each with its 20 most frequent reasons; the rest \
 is `other` |
 | `adapter`, `version` | an adapter that this worker had in use |
+| `what` | `network`, `files`, `memory` (the worker's), `programs` or `processes` |
 | `stage` | a stage of a caption, as its record has it in `timings_s` |
 
 SQS tells programs how many messages wait, but not how old the oldest one is: CloudWatch alone knows

@@ -39,7 +39,9 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
         if path not in probes:
             return _answer(start_response, "404 Not Found", "/metrics, /livez and /readyz are here")
         wrong = probes[path]()
-        return _answer(start_response, "503 Service Unavailable" if wrong else "200 OK", wrong)
+        facts = health.facts() if path == "/readyz" else {}
+        status = "503 Service Unavailable" if wrong else "200 OK"
+        return _answer(start_response, status, wrong, **facts)
 
     try:
         kind = _Server6 if ":" in host else _Server
@@ -52,8 +54,9 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
 
 
-def _answer(start_response: Any, status: str, wrong: str | None) -> list[bytes]:
-    body = json.dumps({"ok": wrong is None, "reason": wrong}, ensure_ascii=False) + "\n"
+def _answer(start_response: Any, status: str, wrong: str | None, **facts: Any) -> list[bytes]:
+    told = {"ok": wrong is None, "reason": wrong, **facts}
+    body = json.dumps(told, ensure_ascii=False) + "\n"
     start_response(status, [("Content-Type", "application/json; charset=utf-8")])
     return [body.encode()]
 

@@ -1,22 +1,28 @@
 """`jamak adapters` shows what there is, and moves the pointer that workers follow."""
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from producer.bucket.unused_adapters import delete, unused_adapters
 from producer.verbs.adapters import adapters
 from shared.bucket.training import TrainingRecords
-from shared.errors import Reject
+from shared.errors import JamakError, Reject
 from shared.messages import ModelIdentity, TrainOutcome
 from tests.adapters import publish
 from tests.training import make_job
-from tests.verbs import jamak
+from tests.verbs import inside, jamak
 from tests.world import World
 
 pytestmark = pytest.mark.integration
+
+Shelf = tuple[ModelIdentity, dict[str, str]]
+"""A base, and its versions with a name each."""
 
 BASE = ModelIdentity(id="m", revision="r", weights_sha256="b" * 64)
 SCORES = {
@@ -112,3 +118,90 @@ def test_what_people_see_has_scores_data_and_history(
 def test_a_version_that_is_not_there_is_named(world: World, versions: list[str]) -> None:
     unknown = jamak(world, "adapters", "activate", "unheard-of", code=2)
     assert "jamak adapters list" in unknown.stderr
+
+
+@pytest.fixture
+def shelf(world: World, tmp_path: Path) -> Iterator[Shelf]:
+    """Versions of one base, `abcde`: a was in use, b is, d is the parent of a training."""
+    base = ModelIdentity(id="m", revision="r", weights_sha256="5" * 64)
+    (tmp_path / "adapter_config.json").write_bytes(b"{}")
+    shelf = {}
+    for name in "abcde":
+        (tmp_path / "adapter_model.safetensors").write_text(f"shelf {name}")
+        shelf[publish(world.registry, tmp_path, base).version] = name
+    versions = list(shelf)
+    for version in versions[:2]:
+        world.registry.activate(base.weights_sha256, version)
+    records = TrainingRecords(world.store, world.output, world.prefix)
+    records.ask(make_job(id="runs", start_from=versions[3][:8]))
+    yield base, shelf
+    world.store.delete(world.output, f"{world.prefix}training/runs/asked.json")
+    world.store.delete(world.output, f"{world.prefix}adapters/{'5' * 12}/active.json")
+
+
+def on(world: World, shelf: Shelf) -> str:
+    """What is there, in whole."""
+    found = world.registry.manifests()
+    return "".join(sorted(shelf[1].get(item.version, "") for item in found))
+
+
+def test_only_what_nobody_needs_is_deleted(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = json.loads(inside(world, adapters, "prune", "--yes", "--json").stdout)
+    assert young == {"deleted": [], "kept": []}
+    tomorrow(monkeypatch)
+    seen = json.loads(inside(world, adapters, "prune", "--json").stdout)
+    mine = {shelf[1].get(one["version"]) for one in seen["unused"]} - {None}
+    assert mine == {"c", "e"}
+    assert on(world, shelf) == "abcde"
+    done = json.loads(inside(world, adapters, "prune", "--yes", "--json").stdout)
+    assert {one["version"] for one in done["deleted"]} == {one["version"] for one in seen["unused"]}
+    assert on(world, shelf) == "abd"
+    folder = f"{world.prefix}adapters/{'5' * 12}/"
+    left = {item.key.split("/")[-2] for item in world.store.list(world.output, folder)}
+    assert {shelf[1].get(name, "pointer") for name in left} == {"a", "b", "d", "pointer"}
+    assert world.registry.rollback(shelf[0].weights_sha256).version in shelf[1]
+
+
+def test_what_is_put_to_use_meanwhile_is_not_deleted(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow(monkeypatch)
+    unused = unused_adapters(world.store, world.settings, timedelta(days=30))
+    (one,) = (one for one in unused if shelf[1].get(one.version) == "c")
+    world.registry.activate(shelf[0].weights_sha256, one.version)
+    assert not delete(world.store, world.settings, one)
+    assert "c" in on(world, shelf)
+
+
+def test_nobody_is_asked_in_vain_and_a_no_deletes_nothing(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow(monkeypatch)
+    assert inside(world, adapters, "prune").exit_code == 1  # there is nobody to say yes
+    assert on(world, shelf) == "abcde"
+
+
+def test_where_a_pointer_cannot_be_read_nothing_is_deleted(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow(monkeypatch)
+    key = f"{world.prefix}adapters/{'5' * 12}/active.json"
+    pointer = world.store.get(world.output, key)
+    world.store.put(world.output, key, b'{"v": 99}')
+    with pytest.raises(JamakError):
+        inside(world, adapters, "prune", "--yes")
+    world.store.put(world.output, key, pointer)
+    assert on(world, shelf) == "abcde"
+
+
+def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is there is older than 30 days."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=31)
+
+    monkeypatch.setattr("producer.bucket.unused_adapters.datetime", Later)

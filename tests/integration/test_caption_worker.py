@@ -11,6 +11,7 @@ import pytest
 from infra.demo.captions import caption as true_caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
+from infra.local.metrics import ask
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
 from producer.backlog.backlogs import read_backlog
@@ -30,6 +31,7 @@ from tests.telemetry import check_log, check_scrape
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.world import World
+from workers.video.isolation import FORBIDDEN
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -81,6 +83,10 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
             key = view_key(world.prefix, world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
     assert captioner.metric("jamak_captions_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+    told = json.loads(ask(captioner.port, "/readyz")[1])
+    for what in FORBIDDEN:
+        assert told["decoders"][what] == "refused"
+        assert captioner.metric("jamak_decoder_refused", what=what) == 1
 
 
 def test_a_backlog_counts_how_its_videos_end(

@@ -15,7 +15,7 @@ from infra.local.redis import RedisServer, start_redis
 from infra.local.stack import DEMO_MODEL
 from producer.verbs import checks
 from producer.verbs.checks import Doubt, Found, cached_model, clock_of_redis, clock_of_s3
-from producer.verbs.doctor import doctor
+from producer.verbs.doctor import doctor, look
 from shared.errors import ConfigError
 from shared.settings import Settings
 from tests.silent import silent_server
@@ -69,7 +69,7 @@ ALL = {
     "redis maxmemory-policy",
     "redis append-only file",
     "bucket",
-    "conditional writes",
+    "store",
     "events queue",
     "model",
     "card",
@@ -85,13 +85,18 @@ def test_where_all_is_well_nothing_fails_and_nothing_changes(
     assert set(found) == ALL
     assert {one.status for one in found.values()} == {"ok"}
     assert "captioner, trainer, producer" in found["redis user"].found
+    rows = {one.check.rpartition("/ ")[2] for one in look() if one.check.startswith("store ")}
+    assert rows == {
+        *("If-None-Match", "If-Match", "ranged reads", "list order", "key length", "checksums")
+    }
     assert "llava_next_video" in found["model"].found
     with redis.Redis.from_url(server.url) as client:
         left = {key: client.ttl(key) for key in client.scan_iter("jamak*")}
     # What sweeps look at, and what ends by itself.
-    assert all(key.endswith(b":run") or 0 <= ttl <= 1 for key, ttl in left.items()), left
+    kept = (b":run", b":clock")
+    assert all(key.endswith(kept) or 0 <= ttl <= 1 for key, ttl in left.items()), left
     written = [one.key for one in world.store.list(world.output, world.prefix)]
-    assert written == [f"{world.prefix}probes/conditional-put"]
+    assert all(key.startswith(f"{world.prefix}probes/") for key in written)
 
 
 def test_the_command_shows_lines_and_names_what_is_wrong(

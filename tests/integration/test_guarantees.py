@@ -4,7 +4,7 @@ benchmarks.mutants."""
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,43 @@ def test_a_job_that_is_given_up_with_its_record_there_is_shown(
     assert work.fail(job, taken(world, job), KillsWorkers("3 workers died with it")) is True
     assert Records(world.store, world.settings).show(job.video.bucket, job.video.key)
     assert not world.store.exists(world.output, failure_key(world.prefix, job))
+
+
+def test_views_show_what_the_bucket_holds_now(world: World, tmp_path: Path) -> None:
+    """A, then B, then A again: its job finds the older record, and its views come back. Who missed
+    that event, or reads the views of B last, is healed by `reconcile`."""
+    records, file, key = Records(world.store, world.settings), tmp_path / "a", "back.mp4"
+    captions = []
+    for content in (b"A", b"B"):
+        file.write_bytes(content)
+        job = world.job(world.upload(file, key))
+        modified = world.store.head(world.videos, key).last_modified
+        captions.append(
+            caption_of(job).model_copy(
+                update={
+                    "last_modified": modified + timedelta(seconds=len(captions)),
+                    "created_at": modified + timedelta(seconds=len(captions)),
+                }
+            )
+        )
+        records.write(job, captions[-1])
+        records.render(captions[-1])
+    a, b = captions
+    file.write_bytes(b"A")
+    again = world.upload(file, key)
+    records.render(a)
+    assert records.show(world.videos, key).video.etag == a.video.etag
+    records.render(b)  # a straggler
+    assert records.show(world.videos, key).video.etag == a.video.etag
+    # Somebody wrote the views of B all the same.
+    for ending, (_, render) in VIEWS.items():
+        view = view_key(world.prefix, world.videos, key, ending)
+        world.store.put(world.output, view, render(b))
+    reconciler = Reconciler(world.settings, world.store, world.queues, lambda queue: 100)
+    told = reconciler.videos([again], world.recipe, "t4", "caption.t4")
+    assert (told.done, told.rendered, told.missing) == (1, 1, 0)
+    assert records.show(world.videos, key).video.etag == a.video.etag
+    assert reconciler.videos([again], world.recipe, "t4", "caption.t4").rendered == 1  # no more
 
 
 def test_a_job_that_failed_is_not_missing(world: World, job: CaptionJob) -> None:

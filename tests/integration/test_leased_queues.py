@@ -168,7 +168,7 @@ def test_who_dies_alone_with_a_job_that_had_not_begun_died_of_something_else(
         assert (delivery.history.deaths, delivery.history.deaths_alone) == (deaths, 0)
         assert delivery.alone == (deaths >= 2)
         producer.redis.zadd(f"{producer.prefix}leases", {delivery.lease: 1})  # it ends now
-        producer.redis.delete(f"{producer.prefix}swept")
+        producer.redis.hdel(f"{producer.prefix}clock", "swept")
         assert not producer.begin("another lease")
         take(producer, "none")
     # Whatever does that will not stop: it is set aside, with the evidence.
@@ -332,7 +332,7 @@ def test_an_item_that_others_spoilt_is_delivered_and_comes_back(
     first = taken(worker)
     assert first.history.attempt >= 1
     worker.redis.zadd(f"{worker.prefix}leases", {first.lease: 1})  # it ends now
-    worker.redis.delete(f"{worker.prefix}swept")
+    worker.redis.hdel(f"{worker.prefix}clock", "swept")
     again = taken(worker)
     assert again.history.deaths + again.history.hangs == 1
     assert again.message.endswith(spoilt[-1:])
@@ -350,3 +350,86 @@ def test_what_is_handed_on_goes_behind_what_waits(new_worker: NewWorker) -> None
     time.sleep(0.4)
     order = [taken(worker).message for _ in range(3)]
     assert order == [b"again", b"waits", b"for another"]
+
+
+HOUR_MS = 3_600_000
+
+
+def set_clock(queues: LeasedQueues, by_ms: int) -> None:
+    """As if the server's clock had been set: every time that it wrote lies so far off."""
+    client, prefix = queues.redis, queues.prefix
+    for key in ("leases", "workers", "delayed"):
+        for member, score in client.zrange(f"{prefix}{key}", 0, -1, withscores=True):
+            client.zadd(f"{prefix}{key}", {member: score - by_ms})
+    for name, value in client.hgetall(f"{prefix}clock").items():
+        client.hset(f"{prefix}clock", name, int(value) - by_ms)
+    for key in client.scan_iter(f"{prefix}*:claim"):
+        by, since = client.get(key).split(b"\n")
+        client.set(key, b"%s\n%d" % (by, int(since) - by_ms))
+
+
+@pytest.mark.parametrize("by_ms", [-HOUR_MS, HOUR_MS])
+def test_a_clock_that_is_set_holds_nothing_up_and_ends_no_lease(
+    new_worker: NewWorker, by_ms: int
+) -> None:
+    worker, dead = new_worker(), new_worker()
+    worker.put("q", ["tried", "lost", "held"])
+    tried = taken(worker)
+    worker.release(tried.lease, tried.history.tried(), delay_s=0.2)
+    dead.beat({}, [])
+    taken(dead)
+    held = taken(worker)
+    worker.beat({}, [held.lease])
+    set_clock(worker, by_ms)
+    assert take(worker, "none") is None
+    assert worker.renew(held.lease)
+    assert worker.counts()["in_flight"] == 2  # nobody lost anything at once
+    back = []
+
+    def look() -> bool:
+        worker.beat({}, [held.lease])
+        found = take(worker)
+        if found:
+            back.append(found.message)
+            worker.ack([found.lease])
+        return len(back) == 2
+
+    wait_until(look, 2 * TIMEOUT_S + 3, "what was tried, and what the dead one held")
+    assert sorted(back) == [b"lost", b"tried"]
+    assert worker.ack([held.lease])
+    assert [one.name for one in new_worker().workers()] == [worker.worker]
+
+
+def test_a_clock_that_is_set_back_leaves_no_claim_behind(new_worker: NewWorker) -> None:
+    dead, busy = new_worker(), new_worker()
+    dead.redis.rpush(f"{dead.prefix}q:alone", f"0\n{History(deaths=2).dump()}\nsuspect")
+    dead.put("q", ["m"])
+    with pytest.raises(Busy):
+        take(dead, in_flight=1)
+    assert take(busy, in_flight=1) is not None  # somebody else sees to it
+    set_clock(dead, -HOUR_MS)
+    with pytest.raises(Busy):
+        take(busy, in_flight=1)
+
+
+def test_what_a_clock_wrote_that_was_set_back_since_is_the_oldest(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.put("low", ["low"])
+    seconds, _ = worker.redis.time()  # type: ignore[misc]
+    worker.redis.rpush(f"{worker.prefix}lowest", f"{(seconds + 3600) * 1000}\n\nlowest")
+    assert taken(worker, "own", "low", "lowest", passed_over=1).message == b"lowest"
+
+
+def test_a_take_that_comes_after_it_was_given_up_takes_nothing(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    worker.put("q", ["m"])
+    late = worker.new_lease()
+    assert not worker.untake(late)
+    assert worker.take(late, ["q"]) is None
+    assert worker.counts()["in_flight"] == 0
+    early = worker.new_lease()
+    assert worker.take(early, ["q"])
+    assert worker.untake(early)
+    again = taken(worker)
+    assert again.history == History()
+    assert worker.ack([again.lease])

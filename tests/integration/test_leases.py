@@ -246,6 +246,38 @@ def test_a_message_whose_answer_was_lost_comes_back_unblamed(
     assert delivery.history == History()  # a lease that had to end would be on record as a hang
 
 
+def test_takes_that_are_refused_wait_for_one_answer(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    refusing = [True]
+    take, untake = LeasedQueues.take, LeasedQueues.untake
+
+    def refused(self: LeasedQueues, lease: str, *args: object, **how: object) -> object:
+        asked.append(f"take {lease}")
+        if refusing:
+            raise redis.exceptions.ReadOnlyError("You can't write against a read only replica.")
+        return take(self, lease, *args, **how)  # type: ignore[arg-type]
+
+    def given_up(self: LeasedQueues, lease: str) -> bool:
+        if refusing:
+            raise redis.exceptions.ReadOnlyError("You can't write against a read only replica.")
+        asked.append(f"untake {lease}")
+        return untake(self, lease)
+
+    monkeypatch.setattr(LeasedQueues, "take", refused)
+    monkeypatch.setattr(LeasedQueues, "untake", given_up)
+    leases.queues.put("q", ["1"])
+    for _ in range(4):
+        assert leases.receive(["q"], 0.2) is None
+    assert len(asked) == 1
+    refusing.clear()
+    assert receive(leases).delivery.message == b"1"
+    first = asked[0].removeprefix("take ")
+    assert asked[1] == f"untake {first}"
+    assert len(asked) == 3
+
+
 # What it costs, and when it gives up.
 
 

@@ -20,13 +20,14 @@ from botocore.exceptions import ClientError
 from infra.local.metrics import is_ready, read_metrics
 from infra.local.ports import free_port
 from producer.jobs.high_water_marks import MOST
-from producer.uploads.listen import REASON, WAIT_S, Listener
+from producer.uploads.listen import REASON, WAIT_S, Listener, is_source
 from shared.broker.leased_queues import split_item
 from shared.bucket.storage import ObjectStore, sqs_client
-from shared.errors import ConfigError, Forbidden
+from shared.errors import ConfigError, Forbidden, StoreUnavailable
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings
 from shared.telemetry.health import LoopHealth
+from tests.faults import SickStore
 from tests.telemetry import check_log, check_scrape
 from tests.waiting import wait_until
 from tests.world import World
@@ -271,6 +272,106 @@ def test_without_an_order_the_bucket_says_what_is_newer(
     assert len(jobs(world)) == 2
 
 
+def test_one_bad_record_is_buried_alone(world: World, queue_url: str) -> None:
+    good = {"bucket": {"name": "b"}, "object": {"key": "good.mp4", "eTag": "e", "size": 3}}
+    bad = {"bucket": {"name": "no/bucket"}, "object": {"key": "bad\ud800.mp4"}}
+    records = [{"eventName": "ObjectCreated:Put", "s3": one} for one in (bad, good)]
+    sqs_client().send_message(QueueUrl=queue_url, MessageBody=json.dumps({"Records": records}))
+    drain(listener(world, queue_url))
+    assert [job.video.key for job in jobs(world)] == ["good.mp4"]
+    assert left(queue_url) == 0
+    ((body, reason),) = buried(queue_url)
+    assert "no/bucket" in body
+    assert "good.mp4" not in body
+    assert "name of a bucket" in reason
+
+
+def sick_listener(world: World, url: str, store: SickStore) -> Listener:
+    settings = world.settings.model_copy(update={"events_queue_url": url})
+    return Listener(settings, store, sqs_client(), world.queues, LoopHealth())
+
+
+def test_what_the_bucket_refuses_is_buried_with_its_reason(world: World, queue_url: str) -> None:
+    """The event does not say which content: the bucket is asked, and knows SSE-C."""
+    store = SickStore()
+    store.fault = lambda method, bucket, key: (400, "KMS.DisabledException") if key else None
+    tell(queue_url, bucket=world.videos, key="locked.mp4")
+    tell(queue_url, bucket="b", key="open.mp4", eTag="e", size=3)
+    drain(sick_listener(world, queue_url, store))
+    assert [job.video.key for job in jobs(world)] == ["open.mp4"]
+    ((_, reason),) = buried(queue_url)
+    assert "encrypted: " in reason
+
+
+def test_while_the_bucket_is_away_nothing_more_is_received(
+    world: World, queue_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"bytes")
+    world.upload(tmp_path / "a", "away/there.mp4")
+    store = SickStore()
+    one = sick_listener(world, queue_url, store)
+    store.fault = lambda method, bucket, key: (500, "")
+    tell(queue_url, bucket=world.videos, key="away/there.mp4")
+    one.poll(0)
+    assert left(queue_url) == 1
+    with pytest.raises(StoreUnavailable):
+        one._wait_for_the_store()
+    store.fault = lambda *_: None
+    one._wait_for_the_store()
+    sqs = sqs_client()
+    sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "0"})
+    one.poll(0)
+    assert buried(queue_url) == []
+
+
+def test_one_key_that_is_always_sick_is_buried_on_its_last_delivery(
+    world: World, queue_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"bytes")
+    world.upload(tmp_path / "a", "sick/beside.mp4")
+    store = SickStore()
+    store.fault = lambda method, bucket, key: (500, "") if key.endswith("sick.mp4") else None
+    one = sick_listener(world, queue_url, store)
+    sqs_client().set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "0"})
+    tell(queue_url, bucket=world.videos, key="sick/sick.mp4")
+    drain(one)
+    assert one._away is None
+    ((_, reason),) = buried(queue_url)
+    assert "store_unavailable: " in reason
+
+
+def test_an_older_content_that_comes_back_is_a_job_again(
+    world: World, queue_url: str, tmp_path: Path
+) -> None:
+    """A, then B; then B is deleted for good, and A is what the bucket holds."""
+    one, file, key = listener(world, queue_url), tmp_path / "a", "back/a.mp4"
+    videos = []
+    for content in (b"A", b"B"):
+        file.write_bytes(content)
+        videos.append(world.upload(file, key))
+        told = {"eTag": videos[-1].etag, "size": 1, "sequencer": f"0{len(videos)}"}
+        tell(queue_url, bucket=world.videos, key=key, **told)
+        drain(one)
+    client = boto3.client("s3")
+    versions = client.list_object_versions(Bucket=world.videos, Prefix=key)["Versions"]
+    newest = next(version["VersionId"] for version in versions if version["IsLatest"])
+    oldest = next(version["VersionId"] for version in versions if not version["IsLatest"])
+    removed = {"name": "ObjectRemoved:Delete", "sequencer": "03"}
+    # Of an old version: nothing changes.
+    tell(queue_url, bucket=world.videos, key=key, versionId="old", **removed)
+    drain(one)
+    assert len(jobs(world)) == 2
+    client.delete_object(Bucket=world.videos, Key=key, VersionId=newest)
+    tell(queue_url, bucket=world.videos, key=key, versionId=newest, **removed)
+    drain(one)
+    etags = [job.video.etag for job in reversed(jobs(world))]
+    assert etags == [videos[0].etag, videos[1].etag, videos[0].etag]
+    # And an archived video that was restored, though this content is known.
+    tell(queue_url, bucket=world.videos, key=key, name="ObjectRestore:Completed", versionId=oldest)
+    drain(one)
+    assert len(jobs(world)) == 4
+
+
 def test_only_an_ambiguous_key_is_looked_up(
     world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +421,18 @@ def test_sources_and_several_outputs(world: World, queue_url: str) -> None:
         "s3://second/b.mp4",
     }
     assert left(queue_url) == 0
+
+
+def test_a_source_and_an_output_are_whole_folders(world: World) -> None:
+    settings = world.settings.model_copy(
+        update={"sources": ("s3://b/in", "s3://c"), "outputs": {"s3://b/in": "s3://out/in/"}}
+    )
+    assert [
+        is_source(settings, bucket, [key])
+        for bucket, key in (("b", "in/a.mp4"), ("b", "in-2/a.mp4"), ("c", "a"), ("c-2", "a"))
+    ] == [True, False, True, False]
+    assert settings.output_of("b", "in/a.mp4").bucket == "out"
+    assert settings.output_of("b", "in-2/a.mp4").bucket == world.output
 
 
 def test_above_the_mark_nothing_is_received(

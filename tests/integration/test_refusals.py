@@ -26,7 +26,7 @@ from botocore.exceptions import (
 from producer.uploads.listen import dead_letters_of
 from shared.bucket.answers import meaning
 from shared.bucket.refusals import of_client
-from shared.bucket.storage import ObjectStore, prove_conditional_put, region_of_queue, sqs_client
+from shared.bucket.storage import ObjectStore, region_of_queue, sqs_client
 from shared.errors import (
     Archived,
     BadCredentials,
@@ -43,6 +43,7 @@ from shared.errors import (
     StoreUnavailable,
     WrongRegion,
 )
+from shared.settings import Output
 from tests.faults import RawBody
 from tests.world import World
 
@@ -67,7 +68,7 @@ def test_a_bucket_that_is_not_there_is_no_missing_object(world: World, tmp_path:
         lambda: list(store.folders(NOBODY, "")),
         lambda: store.upload(tmp_path / "a", NOBODY, "k"),
         lambda: store.delete(NOBODY, "k"),
-        lambda: prove_conditional_put(store, NOBODY, ""),
+        lambda: store.prove(Output(NOBODY, "")),
     ):
         with pytest.raises(NoSuchBucket, match=f"the bucket s3://{NOBODY} does not exist"):
             ask()
@@ -137,7 +138,7 @@ def test_credentials_that_are_wrong_are_no_missing_permission(
         for ask in (
             lambda store=store: store.head(world.videos, "k"),
             lambda store=store: store.get(world.videos, "k"),
-            lambda store=store: prove_conditional_put(store, world.output, ""),
+            lambda store=store: store.prove(Output(world.output, "")),
             lambda: dead_letters_of(sqs_client(), url),
         ):
             with pytest.raises(BadCredentials, match=said):
@@ -151,7 +152,7 @@ def test_credentials_that_are_wrong_are_no_missing_permission(
     with pytest.raises(Forbidden, match="AccessDenied"):
         store.put(world.videos, "k", b"")
     with pytest.raises(ConfigError, match="cannot be written") as caught:
-        prove_conditional_put(store, world.output, "")
+        store.prove(Output(world.output, ""))
     assert "s3:PutObject" in caught.value.cure
 
 

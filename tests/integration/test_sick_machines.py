@@ -164,6 +164,24 @@ def test_on_a_machine_that_is_well_a_fault_counts_as_a_try(worker: Worker) -> No
     assert not may_be_the_machines(NotAVideo("x"))
 
 
+def test_a_machine_that_is_too_small_for_its_jobs_takes_fewer_at_once(worker: Worker) -> None:
+    leases, full = worker.leases, OutOfResources("each of them takes half of the disk")
+    leases.queues.put(QUEUE, ["1", "2", "3"])
+    first, second = leases.receive([QUEUE], 5), leases.receive([QUEUE], 5)
+    assert first is not None
+    assert second is not None
+    assert leases.machine.is_to_blame(full)
+    leases.release(leases.of(first.lease), tried=False)
+    leases.finished(first.lease)
+    assert leases.at_once == 1
+    assert leases.receive([QUEUE], 0.2) is None
+    # What a job lacks that has the machine to itself, it lacks anywhere.
+    assert not leases.machine.is_to_blame(full)
+    leases.finished(second.lease)
+    assert leases.receive([QUEUE], 5) is not None
+    assert leases.receive([QUEUE], 0.2) is None
+
+
 def test_what_no_process_recovers_from_ends_it_as_if_it_were_killed(worker: Worker) -> None:
     ended: list[str] = []
     machine = worker.leases.machine

@@ -15,10 +15,9 @@ from producer.jobs.listed import present
 from shared.bucket.keys import record_key, view_key
 from shared.bucket.records import Records
 from shared.bucket.registry import MOST_BYTES
-from shared.bucket.storage import ObjectStore, prove_conditional_put
+from shared.bucket.storage import ObjectStore
 from shared.errors import (
     BadAdapter,
-    ConfigError,
     Conflict,
     JamakError,
     Missing,
@@ -59,25 +58,6 @@ def test_conditional_writes_have_one_winner(world: World) -> None:
         won = [writer for writer, ok in enumerate(pool.map(write, range(8))) if ok]
     assert len(won) == 1
     assert world.store.get(world.output, "race") == str(won[0]).encode()
-
-
-def test_the_proof_of_conditional_writes_can_be_repeated(world: World) -> None:
-    for _ in range(2):
-        prove_conditional_put(world.store, world.output, world.prefix)
-
-
-def test_a_store_that_ignores_conditions_is_refused(world: World) -> None:
-    class Careless(ObjectStore):
-        def put(self, bucket: str, key: str, body: bytes, **_: object) -> str:  # type: ignore[override]
-            return super().put(bucket, key, body)
-
-    with pytest.raises(ConfigError, match="If-None-Match"):
-        prove_conditional_put(Careless(), world.output, "careless/")
-
-
-def test_an_output_that_is_not_there_is_named(world: World) -> None:
-    with pytest.raises(ConfigError, match="no-such-bucket-of-ours"):
-        prove_conditional_put(world.store, "no-such-bucket-of-ours", "out/")
 
 
 def test_an_upload_to_nowhere_is_named(world: World, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from workers.train.data import read_rows
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.run import train
 from workers.train.sft import train_sft
+from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.model
 
@@ -37,14 +38,17 @@ def _load(*, quantized: bool = False) -> LoadedModel:
 
 def _encoder(loaded: LoadedModel, rows: list[dict[str, Any]], frames: int = 2) -> Encoder:
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
+    decoders = DecoderPool(1)
     clips = decode_clips(
         parsed,
         Path("/"),
+        decoders,
         frames=frames,
         preprocessor=loaded.preprocessor,
         dtype=loaded.dtype,
         on_clip=lambda done, total: None,
     )
+    decoders.close()
     return Encoder(loaded, clips)
 
 

@@ -13,6 +13,7 @@ from producer.uploads.events import (
     is_older,
     is_video_key,
     parse_notification,
+    parts,
     possible_keys,
 )
 from producer.uploads.latest import REMEMBERED, Latest
@@ -106,8 +107,59 @@ def test_the_kind_of_event(name: str, kind: str) -> None:
 
 
 def test_the_kinds_of_eventbridge() -> None:
-    assert parse_notification(eventbridge("k", "Object Deleted"))[0].kind == "removed"
-    assert parse_notification(eventbridge("k", "Object Restore Completed"))[0].kind == "other"
+    def kind(what: str, **more: str) -> str:
+        body = json.loads(eventbridge("k", what))
+        body["detail"].update(more)
+        return parse_notification(json.dumps(body))[0].kind
+
+    how = "deletion-type"
+    assert kind("Object Deleted", **{how: "Delete Marker Created"}) == "removed"
+    assert kind("Object Deleted", **{how: "Permanently Deleted"}) == "version_removed"
+    assert kind("Object Restore Completed") == "restored"
+    assert kind("Object Restore Initiated") == "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "kind"),
+    [
+        ("ObjectRemoved:Delete", None, "removed"),
+        ("s3:ObjectRemoved:DeleteMarkerCreated", "v", "removed"),
+        ("ObjectRemoved:Delete", "v", "version_removed"),
+        ("s3:ObjectRestore:Completed", "v", "restored"),
+        ("ObjectRestore:Post", None, "other"),
+    ],
+)
+def test_only_what_ends_a_key_removes_it(name: str, version: str | None, kind: str) -> None:
+    assert parse_notification(notification("k", name, versionId=version))[0].kind == kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        notification("k\ud800.mp4"),
+        notification("k" * 1025),
+        notification(""),
+        notification("k", size=-1),
+        notification("k", size=10**30),
+        notification("k").replace('"size": 3', '"size": 1e999'),
+        notification("k", eTag="e\n"),
+        notification("k", versionId="버전"),
+        notification("k").replace('"videos"', '"no/bucket"'),
+        notification("k").replace('"videos"', '"https:host"'),
+    ],
+)
+def test_what_no_object_can_have_is_malformed(body: str) -> None:
+    with pytest.raises(BadMessage):
+        parse_notification(body)
+
+
+def test_several_records_are_told_apart() -> None:
+    one, two = record("a"), record("b")
+    body = json.dumps({"Records": [one, two]})
+    for told in (body, sns(body)):
+        assert [parse_notification(part)[0].key for part in parts(told)] == ["a", "b"]
+    for whole in (notification("a"), eventbridge("a"), "{broken eventName eventName", "3"):
+        assert parts(whole) == [whole]
 
 
 def test_what_may_be_missing_is_missing_and_no_error() -> None:

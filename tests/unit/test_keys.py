@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bucket.keys import MAX_KEY_BYTES, failure_key, parse_uri, place_of, record_key, view_key
+from shared.bucket.keys import (
+    MAX_KEY_BYTES,
+    MAX_SEGMENT_BYTES,
+    failure_key,
+    parse_uri,
+    part_key,
+    parts_folder,
+    place_of,
+    record_key,
+    view_key,
+)
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, Recipe, Video
 
@@ -34,6 +44,7 @@ def test_every_key_fits_whatever_the_video_is_called(key: str) -> None:
         view_key("prefix/", "videos", key, ".json"),
     ):
         assert len(made.encode()) <= MAX_KEY_BYTES
+        assert max(len(part.encode()) for part in made.split("/")) <= MAX_SEGMENT_BYTES
 
 
 @given(keys, keys)
@@ -48,14 +59,24 @@ def test_two_contents_under_one_key_have_two_records() -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "한", "🎬"])
-def test_the_longest_keys_are_hashed_at_the_limit_and_not_before(letter: str) -> None:
-    size = len(letter.encode())
-    longest = letter * (MAX_KEY_BYTES // size)
-    assert "/~/" in record_key("", job(longest))
-    room = MAX_KEY_BYTES - len("captions/b/.json")
-    fits = "a" * (room % size) + letter * (room // size)
+@pytest.mark.parametrize("folders", [0, 3])
+def test_the_longest_keys_are_hashed_at_the_limit_and_not_before(letter: str, folders: int) -> None:
+    """Of 1,024 bytes in all, and of 255 between two slashes."""
+    size, before = len(letter.encode()), "f" * 252 + "/"
+    room = MAX_SEGMENT_BYTES - len(".json")
+    if folders:
+        room = MAX_KEY_BYTES - len("captions/b/.json") - folders * len(before)
+    fits = before * folders + "a" * (room % size) + letter * (room // size)
     assert view_key("", "b", fits, ".json") == f"captions/b/{fits}.json"
     assert "/~/" in view_key("", "b", fits + "x", ".json")
+    assert "/~/" in record_key("", job(fits))
+
+
+def test_a_folder_may_be_too_long_as_well() -> None:
+    key = f"{'가' * 86}/a.mp4"
+    assert view_key("", "b", key, ".vtt").startswith("captions/b/~/")
+    assert part_key("", job(key), "0001").startswith(f"parts/videos/{RECIPE.id}/~/")
+    assert parts_folder("", job(key).video) in part_key("", job(key), "cuts")
 
 
 @pytest.mark.parametrize("key", ["한국어 영상.mp4", "a+b%20#?.mp4", "🎬.mp4", "/leading.mp4", ""])

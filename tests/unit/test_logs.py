@@ -134,7 +134,7 @@ def test_a_process_ends_with_the_code_of_its_error(error: JamakError, code: int)
 
 
 def test_how_a_decoder_dies_is_a_log_line(tmp_path: Path) -> None:
-    decoder = ("-m", "workers.video.decoder", "97", "98", "99", f"{1 << 31}")
+    decoder = ("-m", "workers.video.standby", "97", "98", "99", f"{1 << 31}")
     code, said = end_of(tmp_path, *decoder, output="s3://out/")
     assert (code, said["event"]) == (1, "a decoder ends")
     assert "file descriptor" in str(said["exception"])

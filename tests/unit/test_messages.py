@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +122,25 @@ def test_an_unknown_field_is_malformed() -> None:
 @given(st.dictionaries(st.text(), st.integers() | st.text()))
 def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
     assert digest(value) == digest(dict(reversed(list(value.items()))))
+
+
+@pytest.mark.parametrize("number", [-1, 2**53, 10**30, float("inf"), float("nan")])
+@pytest.mark.parametrize("where", ["size_bytes", "generation", "temperature", "v"])
+def test_a_number_that_not_everybody_can_count_is_no_message(where: str, number: float) -> None:
+    job = CaptionJob(
+        video=Video(bucket="b", key="k.mp4", etag="e", size_bytes=2**53 - 1),
+        recipe=Recipe(prompt="p", model="m", revision="r"),
+    )
+    told = job.model_dump(mode="json")
+    assert decode(CaptionJob, told) == job
+    inside = {
+        "size_bytes": told["video"],
+        "generation": told["recipe"],
+        "temperature": told["recipe"]["decoding"],
+        "v": told,
+    }
+    if where == "temperature" and number in (2**53, 10**30):
+        return  # a float has no such bound
+    inside[where][where] = number
+    with pytest.raises(BadMessage):
+        decode(CaptionJob, json.dumps(told))

@@ -1,6 +1,5 @@
 """Decoding in processes that can be killed: what one does never reaches its neighbours."""
 
-import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -47,12 +47,17 @@ def pool() -> Iterator[DecoderPool]:
     pool.close()
 
 
-def decoders() -> list[psutil.Process]:
+def standing_by() -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process().children()
-        if "workers.video.decoder" in process.cmdline()
+        if "workers.video.standby" in process.cmdline()
     ]
+
+
+def decoders() -> list[psutil.Process]:
+    """Their copies, one for each video that is open."""
+    return [copy for process in standing_by() for copy in process.children()]
 
 
 def first_frames(pool: DecoderPool, path: Path) -> np.ndarray:
@@ -70,9 +75,20 @@ def test_the_frames_are_those_of_a_decoder_in_this_process(pool: DecoderPool, cl
     assert vars(whole) | {"frames": 0} == vars(here) | {"frames": 0}
     assert part.timestamps_s == pytest.approx((1.25, 1.75))
     assert small.frames.shape == (4, 16, 16, 3)
-    assert len(decoders()) == 1  # one process for all of it, kept for the next video
+    (kept,) = standing_by()  # for the next video
     first_frames(pool, clip)
-    assert len(decoders()) == 1
+    assert standing_by() == [kept]
+
+
+def test_each_video_has_a_process_that_has_seen_no_other(pool: DecoderPool, clip: Path) -> None:
+    seen = []
+    for _ in range(3):
+        with pool.open(file_source(clip), Progress()) as video:
+            seen += decoders()
+            video.sample(Request(4))
+            assert decoders() == seen[-1:]  # of all that is asked of this one
+    assert len(set(seen)) == 3
+    assert len(standing_by()) == 1
 
 
 def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path) -> None:
@@ -80,7 +96,7 @@ def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path
         (decoder,) = decoders()
         decoder.kill()
         assert len(video.sample(Request(4)).frames) == 4
-    assert len(decoders()) == 1
+    assert len(standing_by()) == 1
 
 
 def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
@@ -101,13 +117,14 @@ def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
 def test_one_that_died_while_idle_counts_against_no_video(clip: Path) -> None:
     pool = DecoderPool(1)
     first_frames(pool, clip)
-    idle = decoders()[0]
+    idle = standing_by()[0]
     idle.kill()
     wait_until(lambda: idle.status() == psutil.STATUS_ZOMBIE, 10, "its end")
     killed = []
 
     def deadly_once(start: int, end: int) -> bytes:
         if not killed:
+            wait_until(lambda: bool(decoders()), 10, "the copy")
             killed.append(decoders()[0].kill())
         return file_source(clip).fetch(start, end)
 
@@ -119,11 +136,17 @@ def test_one_that_died_while_idle_counts_against_no_video(clip: Path) -> None:
 
 
 def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """What runs as a decoder from now on: Python, with its end of the socket as `end`."""
+    """What stands by from now on: Python, with `control` to its parent.
+
+    `line` says something there; `copied` is the socket for a video, and `say` is for that."""
     program = tmp_path / "decoder"
     program.write_text(
-        f"#!{sys.executable}\nimport os, socket, struct, sys, time\n"
-        "end = socket.socket(fileno=int(sys.argv[3]))\n"
+        f"#!{sys.executable}\nimport os, json, socket, struct, sys, time\n"
+        "control = socket.socket(fileno=int(sys.argv[3]))\n"
+        "def line(**told): control.sendall(json.dumps(told).encode() + b'\\n')\n"
+        "def copied():\n"
+        "    _, (fd,), _, _ = socket.recv_fds(control, 1, 1)\n"
+        "    return socket.socket(fileno=fd)\n"
         "def say(size, text): end.sendall(struct.pack('!i', size) + text)\n"
         f"{script}\ntime.sleep(600)\n"
     )
@@ -131,12 +154,12 @@ def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
     monkeypatch.setattr(process_module.sys, "executable", str(program))
 
 
-UP = 'say(14, b\'{"kind": "up"}\')\n'
+COPIED = "line(up=dict(user='', refused=[], why=''))\nend = copied()\nend.recv(1)\n"
 
 
 @pytest.mark.parametrize(
     "script",
-    ["", "sys.exit(1)", "say(100, b'half')", "end.close()"],
+    ["", "sys.exit(1)", "control.sendall(b'half')", "control.close()"],
     ids=["silent", "ends", "half a word", "closes"],
 )
 def test_one_that_does_not_come_up_is_no_fault_of_the_video(
@@ -160,8 +183,17 @@ def test_one_that_does_not_come_up_is_no_fault_of_the_video(
 
 @pytest.mark.parametrize(
     "script",
-    ["say(2 << 20, bytes(2 << 20))", "say(100, b'half')", "end.close()", "say(4, b'what')"],
-    ids=["much", "half a word", "closes", "nonsense"],
+    [
+        "say(2 << 20, bytes(2 << 20))",
+        "say(100, b'half')",
+        "end.close()",
+        "say(4, b'what')",
+        "say(2, b'[]')",
+        'say(47, b\'{"kind": "plan", "ranges": [[0, "a"]], "extra": 1}\')',
+        'say(32, b\'{"kind": "opened", "frames": 1 }\')',
+        'say(33, b\'{"kind": "error", "error": "log" }\')',
+    ],
+    ids=["much", "half a word", "closes", "nonsense", "a list", "words", "too little", "no error"],
 )
 def test_one_that_a_video_has_taken_over_is_ended(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
@@ -170,7 +202,7 @@ def test_one_that_a_video_has_taken_over_is_ended(
     with monkeypatch.context() as patched:
         patched.setattr(process_module, "SILENT_S", 1.0)
         patched.setattr(process_module, "GONE_S", 0.2)
-        instead(tmp_path, patched, f"{UP}end.recv(1)\n{script}")
+        instead(tmp_path, patched, f"{COPIED}{script}")
         since = time.monotonic()
         with pytest.raises(DecoderDied), pool.open(file_source(clip), Progress()):
             pass
@@ -180,15 +212,20 @@ def test_one_that_a_video_has_taken_over_is_ended(
     pool.close()
 
 
-def test_a_full_disk_is_no_fault_of_the_video(pool: DecoderPool, clip: Path) -> None:
-    with pool.open(file_source(clip), Progress()) as video:
-        (decoder,) = decoders()
-        soft, hard = decoder.rlimit(resource.RLIMIT_FSIZE)
-        decoder.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        with pytest.raises(OutOfResources):
-            video.sample(Request(4))
-        decoder.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert len(video.sample(Request(4)).frames) == 4
+def test_a_full_disk_is_no_fault_of_the_video(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = DecoderPool(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            process_module,
+            "tempfile",
+            SimpleNamespace(TemporaryFile=lambda dir: Path("/dev/full").open("r+b")),  # noqa: SIM115
+        )
+        with pool.open(file_source(clip), Progress()) as video:
+            with pytest.raises(OutOfResources, match="No space left"):
+                video.sample(Request(4))
+            assert len(video.changes()[0]) > 0  # takes no pictures
+    assert len(first_frames(pool, clip)) == 4
+    pool.close()
 
 
 def test_a_disk_that_breaks_at_the_end_costs_no_decoder(
@@ -254,6 +291,7 @@ def test_one_that_is_killed_twice_is_no_fault_of_the_video(pool: DecoderPool, cl
     """As the kernel does it, when the machine has no memory left."""
 
     def starving(start: int, end: int) -> bytes:
+        wait_until(lambda: bool(decoders()), 10, "the copy")
         for decoder in decoders():
             decoder.kill()
         return file_source(clip).fetch(start, end)
@@ -416,21 +454,14 @@ def _sample(pool: DecoderPool, clip: Path, progress: Progress) -> int:
         return len(video.sample(Request(4)).frames)
 
 
-def test_a_decoder_has_no_credentials(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    pool = DecoderPool(1)
-    first_frames(pool, clip)
-    assert not [name for name in decoders()[0].environ() if name.startswith(("AWS", "JAMAK"))]
-    pool.close()
-    assert decoders() == []
-
-
 def test_the_kernel_bounds_the_cpu_of_each_request(clip: Path) -> None:
     pool = DecoderPool(1, Limits(cpu_s=7.0))
-    first_frames(pool, clip)
-    (decoder,) = decoders()
-    soft, _ = decoder.rlimit(resource.RLIMIT_CPU)
-    used_s = sum(decoder.cpu_times()[:2])
+    with pool.open(file_source(clip), Progress()) as video:
+        video.sample(Request(4))
+        (decoder,) = decoders()
+        limits = Path(f"/proc/{decoder.pid}/limits").read_text()
+        soft = int(limits.partition("Max cpu time")[2].split()[0])
+        used_s = sum(decoder.cpu_times()[:2])
     assert 7 < soft <= used_s + 7 + AFTER_ALL_S + 1
     pool.close()
 

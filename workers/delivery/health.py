@@ -4,6 +4,7 @@ First it starts (imports, the model, Redis), then it takes work, then it drains.
 """
 
 import time
+from typing import Any
 
 from workers.delivery.leases import Leases
 
@@ -16,6 +17,8 @@ LEAST_STILL_S = 20.0
 class WorkerHealth:
     def __init__(self) -> None:
         self._leases: Leases | None = None
+        self.decoders: dict[str, str] = {}
+        """What they are kept from, once it is known."""
 
     def takes_work(self, leases: Leases) -> None:
         """From now on."""
@@ -48,3 +51,6 @@ class WorkerHealth:
         if silent_s > SILENT_TIMEOUTS * leases.queues.timeout_s:
             return f"Redis has not answered for {silent_s:.0f} s"
         return None
+
+    def facts(self) -> dict[str, Any]:
+        return {"decoders": self.decoders} if self.decoders else {}

@@ -16,6 +16,7 @@ from shared import telemetry
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
+from shared.broker.refusals import passes
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
 from workers.delivery.machine import Machine
@@ -28,6 +29,8 @@ BEATS_PER_TIMEOUT = 4
 LOOK_AGAIN_S = 0.2
 """While Redis is away."""
 LONGEST_FLUSH_S = 2.0
+FEWER_S = 600.0
+"""For so long a machine that was too small for its jobs takes fewer of them at once."""
 
 log = telemetry.get_logger("jamak.leases")
 
@@ -116,11 +119,14 @@ class Leases:
         self._taking = True
         self.pauses = Pauses(self._look_again)
         """While any of them holds, nothing is taken."""
-        self.machine = Machine(self.pauses)
+        self.machine = Machine(self.pauses, self.take_fewer)
+        self._fewer, self._fewer_until = slots, 0.0
         self.outages: Outages | None = None
         """Of the store of this worker, once it has one."""
         self._asking = threading.Lock()
         """While an answer may bring a message."""
+        self._unanswered = False
+        """What became of the last take is not known."""
         self._outbox = Outbox(queues)
         self.ended = 0
         """Messages that were settled here for good."""
@@ -139,6 +145,9 @@ class Leases:
         self.asked_at = time.monotonic()
         self._order = self._order or QueueOrder(queues)
         if not self._has_room(timeout_s):
+            return None
+        if self._unanswered:
+            self._stopping.wait(LOOK_AGAIN_S)
             return None
         try:
             delivery = self._take(self._order)
@@ -167,8 +176,10 @@ class Leases:
                 lease, turn.queues, in_flight=len(self._in_hand), passed_over=turn.passed_over
             )
         except redis.RedisError:
-            # The message may be ours without our knowing: then give it back as it was.
-            self._outbox.tell(lambda: self.queues.release(lease, None))
+            # The message may be ours without our knowing, or may become so: then it is given back
+            # as it was. Until that is heard nothing else is taken, so there is never more of it.
+            self._unanswered = True
+            self._outbox.tell(lambda: self._untake(lease))
             raise
         if delivery is None:
             return None
@@ -180,6 +191,15 @@ class Leases:
             self._in_hand[delivery.lease] = Lease(delivery, self.queues)
         return delivery
 
+    def _untake(self, lease: str) -> None:
+        try:
+            self.queues.untake(lease)
+        except redis.RedisError as error:
+            if isinstance(error, redis.ResponseError) and not passes(error):
+                self._unanswered = False  # it is given up
+            raise
+        self._unanswered = False
+
     def _has_room(self, timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(self._room, timeout_s)
@@ -187,8 +207,23 @@ class Leases:
     def _room(self) -> bool:
         in_hand = self._in_hand.values()
         alone = any(lease.delivery.alone for lease in in_hand)
-        free = len(in_hand) < self.slots and not alone
+        free = len(in_hand) < self.at_once and not alone
         return self._taking and free and not self.pauses
+
+    @property
+    def at_once(self) -> int:
+        """How many messages may be in hand now."""
+        return self._fewer if time.monotonic() < self._fewer_until else self.slots
+
+    def take_fewer(self) -> bool:
+        """One fewer at once than now, for a while; False: there is one alone."""
+        with self._changed:
+            if len(self._in_hand) < 2:
+                return False
+            self._fewer = len(self._in_hand) - 1
+            self._fewer_until = time.monotonic() + FEWER_S
+        log.warning("takes fewer at once", at_once=self._fewer, seconds=FEWER_S)
+        return True
 
     def _look_again(self) -> None:
         with self._changed:
@@ -200,7 +235,7 @@ class Leases:
 
     @property
     def free(self) -> int:
-        return self.slots - len(self._in_hand) if self._room() else 0
+        return self.at_once - len(self._in_hand) if self._room() else 0
 
     @property
     def busy_s(self) -> float:

@@ -60,7 +60,6 @@ class Lifecycle:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "queues": queues,
-            "slots": slots,
             "since": round(time.time()),
             "jamak": __version__,
             **about,
@@ -96,6 +95,7 @@ class Lifecycle:
     def _tell(self) -> dict[str, Any]:
         return {
             **self._about,
+            "slots": self.leases.at_once,
             "in_hand": len(self.leases.in_hand()),
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,

@@ -38,10 +38,11 @@ class Machine:
 
     Args:
         pauses: hold while it is sick.
+        take_fewer: makes room for the jobs in hand; whether there was more than one.
     """
 
-    def __init__(self, pauses: Pauses) -> None:
-        self._pauses = pauses
+    def __init__(self, pauses: Pauses, take_fewer: Callable[[], bool]) -> None:
+        self._pauses, self._take_fewer = pauses, take_fewer
         self._checks = [Check("limits", prove_limits, None)]
         self._lock = threading.Lock()
 
@@ -60,8 +61,10 @@ class Machine:
         self._checks.append(Check(name, prove, die))
 
     def is_to_blame(self, error: BaseException) -> bool:
-        """If so, nothing more is taken until it is well."""
-        return may_be_the_machines(error) and self._is_sick()
+        """If so, nothing more is taken until it is well; or less at once, if it is too small."""
+        if not may_be_the_machines(error):
+            return False
+        return self._is_sick() or (lacks_something(error) and self._take_fewer())
 
     def _is_sick(self) -> bool:
         with self._lock:  # one examination serves all that failed at once
@@ -80,11 +83,16 @@ class Machine:
 
 
 def may_be_the_machines(error: BaseException) -> bool:
-    """What says of itself that it is, or is no word of ours; and what S3 or Redis seems to be, but
-    is for want of a file or of memory here."""
-    if not isinstance(error, JamakError) or isinstance(error, OutOfResources):
+    """What is no word of ours may be."""
+    return not isinstance(error, JamakError) or lacks_something(error)
+
+
+def lacks_something(error: BaseException) -> bool:
+    """It says so; or S3 or Redis seem to be away, and it is for want of a file or memory here."""
+    if isinstance(error, OutOfResources):
         return True
-    return isinstance(error, Retry) and any(map(_is_local, causes(error)))
+    is_verdict = isinstance(error, JamakError) and not isinstance(error, Retry)
+    return not is_verdict and any(map(_is_local, causes(error)))
 
 
 def _is_local(error: BaseException) -> bool:

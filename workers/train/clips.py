@@ -3,7 +3,6 @@
 One clip of 4 frames at 336 px is 5.4 MB in fp32, half of it in bf16.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +11,17 @@ import torch
 
 from shared.errors import BadData, Reject
 from workers.model.preprocess import Preprocessor
+from workers.progress import Progress
 from workers.train.data import Row, first_rows
-from workers.video.sampling import sample_frames
+from workers.video.pool import DecoderPool
+from workers.video.sampling import Request
+from workers.video.source import file_source
 
 
 def decode_clips(
     rows: Sequence[Row],
     folder: Path,
+    decoders: DecoderPool,
     *,
     frames: int,
     preprocessor: Preprocessor,
@@ -29,17 +32,21 @@ def decode_clips(
 
     Args:
         folder: what relative URIs are relative to.
+        decoders: as many videos are decoded at once as it has.
         frames: at most; a shorter video gives fewer.
         on_clip: called with (clips done, clips in all).
 
     Raises:
         BadData: a video cannot be read.
+        OutOfResources: no decoder can be started, or the disk is full.
     """
     firsts = first_rows(rows)
 
     def decode(row: Row) -> torch.Tensor:
         try:
-            sample = sample_frames(folder / row.video.uri, frames, shape=preprocessor.shape)
+            source = file_source(folder / row.video.uri)
+            with decoders.open(source, Progress(), frames) as video:
+                sample = video.sample(Request(frames, shape=preprocessor.shape))
         except Reject as error:
             raise BadData(
                 f"row {row.id!r}: its video cannot be used: {error}",
@@ -48,7 +55,7 @@ def decode_clips(
         return preprocessor(sample.frames).to(dtype)
 
     clips = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(decoders.size) as pool:
         for uri, pixels in zip(firsts, pool.map(decode, firsts.values()), strict=True):
             clips[uri] = pixels
             on_clip(len(clips), len(firsts))

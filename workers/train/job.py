@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import psutil
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
+from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
 from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
 from shared.settings import Settings
@@ -32,6 +34,7 @@ from shared.telemetry import get_logger
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.video.limits import limits_of
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
@@ -193,6 +196,12 @@ def _train(
 ) -> dict[str, Any]:
     """The subprocess's result.json."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
+    decoding = {
+        "limits": asdict(limits_of(settings)),
+        "memory_bytes": settings.decoder_memory_mib << 20,
+        "isolated": settings.require_isolation,
+    }
+    (workdir / "decoding.json").write_text(json.dumps(decoding), encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
     with _subprocess(settings, workdir) as process, _watching(process, progress):
         assert process.stdout is not None
@@ -234,7 +243,9 @@ def _train(
 @contextmanager
 def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
     """workers.train.run, gone when the block is left."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    # It reads what was fetched for it: it needs neither the bucket nor Redis.
+    needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
+    environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     process = subprocess.Popen(
@@ -288,9 +299,12 @@ def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[
 
 
 def _work_of(process: psutil.Process) -> tuple[float, ...]:
-    """CPU seconds, to a tenth, and MiB read: of something that hangs neither grows."""
+    """CPU seconds, to a tenth, and MiB in memory: of something that hangs neither grows.
+
+    What it reads is its own affair: that is not told of a process that keeps its memory private.
+    """
     cpu = process.cpu_times()
-    return (round(cpu.user + cpu.system, 1), process.io_counters().read_chars >> 20)
+    return (round(cpu.user + cpu.system, 1), process.memory_info().rss >> 20)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
@@ -347,7 +361,7 @@ def _activate_if_better(
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
     before = seen.get(base_name(base)) or never_moved()
-    while True:
+    for _ in swaps(f"the pointer of {base}"):
         reason: str | None = "the job does not ask for it"
         if job.activate:
             in_use = registry.pointer(base)
@@ -368,3 +382,4 @@ def _activate_if_better(
             continue  # something else was put to use meanwhile: was it compared with that?
         log.info("adapter published and activated", generation=pointer.generation, **facts)
         return None
+    raise AssertionError("the last swap returns or raises")

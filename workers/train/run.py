@@ -1,6 +1,7 @@
 """The subprocess that trains: `python -m workers.train.run JOB_JSON_FILE WORKDIR`.
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
+    WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
@@ -36,10 +37,14 @@ from workers.model.loading import LoadedModel, find_checkpoint, load_model
 from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
-from workers.train.data import Row, read_rows, with_splits
+from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
+from workers.video.limits import Limits
+from workers.video.pool import DecoderPool
 
+VIDEOS_EACH = 8
+"""At least, of a decoder."""
 SICK = os.EX_TEMPFAIL
 """This machine lacks what a training needs; the last lines of its log say what."""
 LACKING = (
@@ -74,14 +79,19 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    clips = decode_clips(
-        rows,
-        workdir,
-        frames=job.frames,
-        preprocessor=loaded.preprocessor,
-        dtype=loaded.dtype,
-        on_clip=lambda done, total: report("frames", done, total),
-    )
+    decoders = _decoders(workdir, len(first_rows(rows)))
+    try:
+        clips = decode_clips(
+            rows,
+            workdir,
+            decoders,
+            frames=job.frames,
+            preprocessor=loaded.preprocessor,
+            dtype=loaded.dtype,
+            on_clip=lambda done, total: report("frames", done, total),
+        )
+    finally:
+        decoders.close()
     encoder = Encoder(loaded, clips)
     encoder.check_lengths(rows)
 
@@ -135,6 +145,18 @@ def _load(job: TrainJob, local: Path) -> LoadedModel:
         device=device,
         dtype=dtype,
         quantized=job.quantized,
+    )
+
+
+def _decoders(workdir: Path, videos: int) -> DecoderPool:
+    """As captions have them, and as many as help: to start one takes as long as some videos."""
+    told = json.loads((workdir / "decoding.json").read_text(encoding="utf-8"))
+    return DecoderPool(
+        min(os.cpu_count() or 1, -(-videos // VIDEOS_EACH)),
+        Limits(**told["limits"]),
+        told["memory_bytes"],
+        workdir,
+        told["isolated"],
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from workers.video.pool import VideoInfo
+from workers.video.process import VideoInfo
 from workers.video.sampling import Sample
 
 GAP, LABEL, LINE = 8, 18, 64

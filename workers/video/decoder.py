@@ -1,10 +1,9 @@
-"""The process in which hostile files are decoded.
+"""What runs in the process in which a hostile file is decoded: one video, from first to last.
 
-    python -m workers.video.decoder SOCKET VIDEO PICTURES MEMORY_BYTES
-
-It has no credentials and little memory, and is killed when it is in the way. VIDEO is a file that
-its parent fills as it says what it needs; pictures go into PICTURES, all else is JSON over the
-socket, in messages so small that none is ever half there. See `pool` for the other side.
+It has no credentials, little memory and hardly a system call (`isolation`), and is killed when it
+is in the way. The video is a file that its parent fills as it says what it needs; pictures go into
+another one, all else is JSON over a socket, in messages so small that none is ever half there. See
+`standby` for how it starts, `process` for the other side.
 """
 
 import io
@@ -12,8 +11,8 @@ import json
 import math
 import os
 import resource
-import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -31,6 +30,8 @@ TICK_S = 0.2
 """Between two signs of life."""
 AFTER_ALL_S = 10
 """Of CPU beyond its limit, counted generously: then the kernel ends it."""
+TRACE_CHARS = 4000
+"""Of what went wrong in our own code."""
 
 
 class Parent:
@@ -49,9 +50,11 @@ class Parent:
         self._connection.send_bytes(json.dumps({"kind": kind, **facts}).encode())
 
     def tell_sample(self, sample: Sample) -> None:
-        with scratch(), open(self._pictures, "wb", closefd=False) as file:
-            file.seek(0)
-            file.write(sample.frames.tobytes())
+        pixels = memoryview(sample.frames.tobytes())
+        at = 0
+        with scratch():
+            while at < len(pixels):
+                at += os.pwrite(self._pictures, pixels[at:], at)
         facts = {name: value for name, value in vars(sample).items() if name != "frames"}
         self.tell("sample", shape=sample.frames.shape, **facts)
 
@@ -124,7 +127,7 @@ class SpooledFile(io.RawIOBase):
 
 
 class Session:
-    """One video, from `open` to the next one."""
+    """One video."""
 
     def __init__(self, parent: Parent, fd: int, told: dict[str, Any]) -> None:
         self._parent = parent
@@ -145,9 +148,6 @@ class Session:
         except BaseException:
             video.container.close()
             raise
-
-    def close(self) -> None:
-        self._sampler.video.container.close()
 
     def describe(self) -> dict[str, Any]:
         timeline, context = self._sampler.timeline, self._sampler.video.stream.codec_context
@@ -190,9 +190,19 @@ class Session:
             self._file.forget()
 
 
-def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
-    """Until the parent closes its end."""
-    parent.tell("up")
+def serve(parent: Parent, fd: int, memory_bytes: int) -> int:
+    """Until the parent closes its end; the exit code."""
+    try:
+        _serve(parent, fd, memory_bytes)
+    except (EOFError, ConnectionError):
+        return 0  # the parent is gone, or does not want us any more
+    except Exception:
+        parent.tell("broken", trace=traceback.format_exc()[-TRACE_CHARS:])
+        return 1
+    return 0
+
+
+def _serve(parent: Parent, fd: int, memory_bytes: int) -> None:
     session: Session | None = None
     cpu_s = 0.0
     while True:
@@ -202,9 +212,6 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> None:
             if told["kind"] == "open":
                 cpu_s = told["limits"]["cpu_s"]
                 bound_cpu(cpu_s)
-                if session is not None:
-                    session.close()
-                    session = None
                 session = Session(parent, fd, told)
                 parent.tell("opened", **session.describe())
                 continue
@@ -247,25 +254,3 @@ def _tell_error(parent: Parent, error: JamakError) -> None:
         cure=error.cure,
         evidence=error.evidence,
     )
-
-
-def main() -> None:
-    connection, fd, pictures, memory_bytes = map(int, sys.argv[1:])
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        serve(Parent(Connection(connection), pictures), fd, memory_bytes)
-    except (EOFError, ConnectionError):
-        return  # the parent is gone, or does not want us any more
-    except Exception:
-        # Its stderr is the worker's, whose lines are JSON. Loaded now: else it never is.
-        from shared import telemetry
-
-        telemetry.log_everything("info")
-        telemetry.get_logger("jamak.decoder").exception("a decoder ends")
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,21 @@
 """Decoding at arm's length: each video in a process of its own, which can be killed.
 
-The processes are kept, so that a video costs none of their start-up. One that overruns its time,
-dies, or falls silent is replaced; its neighbours never notice. Knows nothing of S3: the bytes come
-through a `Source`.
+Of each process there is a copy for each video, so that none costs the start-up, and none meets what
+another one left behind. One that overruns its time, dies, or falls silent is replaced; its
+neighbours never notice. Knows nothing of S3: the bytes come through a `Source`.
 """
 
 import queue
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from shared.errors import DecoderDied, OutOfResources
+from shared.errors import ConfigError, DecoderDied, OutOfResources
 from shared.web.connections import CONNECTIONS
 from workers.progress import Progress
-from workers.video.process import LOOK_S, Decoder, Died, Tick
+from workers.video.isolation import Isolation, keep_memory_private
+from workers.video.process import LOOK_S, Decoder, Died, Tick, VideoInfo
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import MOST_CONNECTIONS
@@ -33,15 +33,6 @@ def connections_each(videos: int) -> int:
     return min(MOST_CONNECTIONS, max(CONNECTIONS // videos, LEAST_CONNECTIONS))
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    duration_s: float
-    frames: int
-    width: int
-    height: int
-    codec: str
-
-
 class DecoderPool:
     """Thread-safe.
 
@@ -49,6 +40,7 @@ class DecoderPool:
         size: videos that are decoded at once; whoever comes then waits.
         memory_bytes: address space of each process.
         folder: for the files that hold what is read of a video; they have no names.
+        isolated: only decoders that are kept from all that `isolation` knows of.
     """
 
     def __init__(
@@ -57,9 +49,12 @@ class DecoderPool:
         limits: Limits | None = None,
         memory_bytes: int = 2 << 30,
         folder: Path | None = None,
+        isolated: bool = False,
     ) -> None:
+        keep_memory_private()
         self._limits, self._memory, self._folder = limits or Limits(), memory_bytes, folder
-        self._connections = connections_each(size)
+        self._isolated = isolated
+        self.size, self._connections = size, connections_each(size)
         self._free: queue.LifoQueue[Decoder | None] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)  # started when it is wanted
@@ -105,14 +100,34 @@ class DecoderPool:
             raise
 
     def new_decoder(self, tick: Tick) -> Decoder:
-        """Raises OutOfResources."""
+        """Raises OutOfResources, ConfigError."""
         decoder = Decoder(self._limits, self._memory, self._folder, self._connections)
         decoder.start(tick)
+        found = decoder.isolation
+        if self._isolated and found.missing:
+            decoder.kill()
+            raise ConfigError(
+                f"decoders are not kept from {', '.join(found.missing)}: {found.why}",
+                cure="Let processes install seccomp filters here (Kubernetes' RuntimeDefault "
+                "profile does), or unset JAMAK_REQUIRE_ISOLATION.",
+            )
         return decoder
 
-    def prove(self) -> None:
-        """A decoder comes up here. Raises OutOfResources."""
-        self.new_decoder(lambda stage: None).kill()
+    def prove(self) -> Isolation:
+        """A decoder comes up here: what it is kept from. It waits for a video, if there is room.
+
+        Raises:
+            OutOfResources: none does.
+            ConfigError: it is not isolated, and that is wanted.
+        """
+        decoder = self.new_decoder(lambda stage: None)
+        with suppress(queue.Empty):
+            other = self._free.get_nowait()
+            self._free.put(other or decoder)
+            if other is None:
+                return decoder.isolation
+        decoder.kill()
+        return decoder.isolation
 
     def tick(self) -> None:
         self._progress.tick("frames")
@@ -144,7 +159,7 @@ class OpenVideo:
         """By the decoders before this one."""
 
     def start(self) -> None:
-        self.info = VideoInfo(**self._twice(self._open))
+        self.info = self._twice(self._open)
 
     def sample(self, request: Request) -> Sample:
         def ask() -> Sample:
@@ -182,7 +197,7 @@ class OpenVideo:
         self._fetched_bytes = self.fetched_bytes
         self.decoder = self._pool.new_decoder(self._tick)
 
-    def _open(self) -> dict[str, Any]:
+    def _open(self) -> VideoInfo:
         return self.decoder.open(self._source, self._frames, self._tick)
 
     def _twice(self, ask: Callable[[], T]) -> T:

@@ -23,6 +23,7 @@ from workers.video.container import VideoFile
 from workers.video.convert import Converter, Frames, Shape
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
+from workers.video.limits import Limits
 from workers.video.scenes import AFTER_S, look
 from workers.video.timeline import Timeline, from_index, from_packets
 
@@ -33,21 +34,6 @@ Strategy = Literal["uniform", "adaptive"]
 
 LEAST_PIXELS = 10_000
 """What a frame counts for at least when all are looked at: the smallest one takes 35 us."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    max_pixels: int = 4096 * 2304
-    deadline_s: float = 300.0
-    """Wall time for one request, without waiting for bytes."""
-    cpu_s: float = 120.0
-    max_bytes: int = 4 * 2**30
-    """Of one video, read. From a larger one only what its index points at."""
-    max_decoded: int = 500_000
-    """Frames, for one request."""
-    scan_pixels: int = 4_000_000_000
-    """Frames times their size, of a video that is looked at from end to end: half an hour of
-    360p, a minute of 1080p; about 20 s of computing."""
 
 
 @dataclass(frozen=True)

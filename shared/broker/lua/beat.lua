@@ -2,6 +2,7 @@
 -- in ms, lease... Returns 1 for each lease that it still holds, else 0.
 local worker, about, timeout_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 also_when_full()
+clock_jumped(timeout_ms)
 redis.call('ZADD', prefix .. 'workers', now, worker)
 redis.call('HSET', prefix .. 'workers:about', worker, about)
 local hour_ago = now - 3600 * 1000

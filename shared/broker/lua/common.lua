@@ -12,6 +12,9 @@
 --   workers           zset    worker -> its last beat, in ms
 --   workers:about     hash    worker -> what it says about itself
 --   run               string  the server's run, as seen by the last sweep
+--   clock             hash    "swept": when lost leases were last looked for, "seen": when a worker
+--                             was last here, in ms
+--   void:<lease>      string  its take was given up before it came
 --   taken             hash    queue -> how many messages were taken from it, ever
 --   backlog:<name>:…          see shared/broker/backlog_progress.py
 --
@@ -115,6 +118,32 @@ end
 -- empty name.
 local function also_when_full()
   redis.call('HDEL', prefix .. 'unacked', '')
+end
+
+-- Nobody could renew a lease, so nobody lost one.
+local function renew_all(timeout_ms)
+  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'leases', 0, -1)) do
+    redis.call('ZADD', prefix .. 'leases', now + timeout_ms, id)
+  end
+  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
+    redis.call('ZADD', prefix .. 'workers', now, id)
+  end
+end
+
+-- A clock that was set back, or one that went on by more than four timeouts since a worker was last
+-- here: then it was set, or no worker was. What counts in it starts anew, as if no time had passed.
+local function clock_jumped(timeout_ms)
+  local seen = tonumber(redis.call('HGET', prefix .. 'clock', 'seen')) or now
+  redis.call('HSET', prefix .. 'clock', 'seen', now)
+  if seen - 1000 <= now and now <= seen + 4 * timeout_ms then
+    return false
+  end
+  renew_all(timeout_ms)
+  local delayed = redis.call('ZRANGE', prefix .. 'delayed', 0, -1, 'WITHSCORES')
+  for i = 1, #delayed, 2 do
+    redis.call('ZADD', prefix .. 'delayed', tonumber(delayed[i + 1]) + now - seen, delayed[i])
+  end
+  return true
 end
 
 -- queue, worker, alone, item; or nil if the lease is not there any more.

@@ -10,19 +10,13 @@ for i = 6, #ARGV do
   queues[#queues + 1] = ARGV[i]
 end
 
--- Nobody could renew a lease while the server was down, so nobody lost one. True: it was.
+-- Since the last sweep.
 local function server_was_down()
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   if redis.call('GET', prefix .. 'run') == run then
     return false
   end
   redis.call('SET', prefix .. 'run', run)
-  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'leases', 0, -1)) do
-    redis.call('ZADD', prefix .. 'leases', now + timeout_ms, id)
-  end
-  for _, id in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
-    redis.call('ZADD', prefix .. 'workers', now, id)
-  end
   return true
 end
 
@@ -86,9 +80,21 @@ end
 
 also_when_full()
 
--- Once a second for all workers together.
-if redis.call('SET', prefix .. 'swept', '1', 'NX', 'PX', 1000) and not server_was_down() then
-  return_lost_leases()
+if redis.call('DEL', prefix .. 'void:' .. lease) == 1 then
+  return nil
+end
+
+-- Once a second for all workers together; not by a key that expires, which a clock that is set back
+-- would keep.
+local swept = tonumber(redis.call('HGET', prefix .. 'clock', 'swept'))
+if not swept or now < swept or now >= swept + 1000 then
+  redis.call('HSET', prefix .. 'clock', 'swept', now)
+  local jumped = clock_jumped(timeout_ms)
+  if server_was_down() then
+    renew_all(timeout_ms)
+  elseif not jumped then
+    return_lost_leases()
+  end
 end
 return_delayed()
 
@@ -99,9 +105,11 @@ for _, queue in ipairs(queues) do
       redis.call('DEL', claim)
       return take(queue, 'alone')
     end
-    redis.call('SET', claim, worker, 'NX', 'PX', timeout_ms)
-    if redis.call('GET', claim) == worker then
-      redis.call('PEXPIRE', claim, timeout_ms)
+    local by, since = string.match(redis.call('GET', claim) or '', '^(.*)\n(%d+)$')
+    since = tonumber(since)
+    -- Its time is in it: a clock that is set back would keep the key of one that has died.
+    if by == worker or not since or since > now or since < now - timeout_ms then
+      redis.call('SET', claim, worker .. '\n' .. now, 'PX', timeout_ms)
       return { 'busy' }
     end
   end
@@ -113,6 +121,9 @@ if passed_over > 0 then
     local head = redis.call('LINDEX', prefix .. queues[i], -1)
     if head then
       local enqueued = tonumber((parse(head)))
+      if enqueued > now then
+        enqueued = 0 -- by a clock that was set back since
+      end
       if not since or enqueued < since then
         oldest, since = queues[i], enqueued
       end
