@@ -66,8 +66,10 @@ def job(world: World) -> CaptionJob:
 
 
 @pytest.fixture
-def store(world: World) -> SickStore:
-    return SickStore()
+def store(world: World) -> Iterator[SickStore]:
+    made = SickStore()
+    yield made
+    made.fault = lambda *_: None  # the pause ends, and nobody asks any more
 
 
 @pytest.fixture
