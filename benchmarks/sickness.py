@@ -3,11 +3,12 @@
     python -m benchmarks.sickness [--json] [--quick] [--jobs N] [--only CASE ...] [--keep FOLDER]
 
 Listener, feeder, three captioners and a trainer work through uploads and backlogs while one
-sickness after another comes and goes. For each: jobs that ended nowhere (`lost`), records that were
-written twice, healthy jobs that became failures, what fell silent (a process that is not ready, or
-takes nothing, half a minute after the cause has ended; a sick thing that left no trace), and the
-seconds from the end of the cause until what was uploaded meanwhile, an upload and a backlog of
-afterwards are captioned and all processes are ready. Where it applies, stock Celery goes through the same beside it.
+sickness after another comes and goes. For each: jobs that ended nowhere (`lost`), records that
+were written twice, healthy jobs that became failures, what fell silent (a process that is not
+ready, or takes nothing, half a minute after the cause has ended; a sick thing that left no
+trace), and the seconds from the end of the cause until what was uploaded meanwhile, an upload and
+a backlog of afterwards are captioned and all processes are ready. Where it applies, stock Celery
+goes through the same beside it.
 """
 
 import json
