@@ -272,9 +272,10 @@ class Listener:
         return "duplicate"
 
     def _is_first(self, batch: Batch, event: S3Event, video: Video) -> bool:
-        """Of this content, among those received together."""
-        seen = {(one.bucket, key, version) for one, key, version in batch.news}
-        return (event.bucket, video.key, video.video8) not in seen
+        """Of this content, among those of its key received together, since another one came."""
+        where = event.bucket, video.key
+        seen = [version for one, key, version in batch.news if (one.bucket, key) == where]
+        return seen[-1:] != [video.video8]
 
     def _video(self, event: S3Event) -> Video | None:
         """From the event, where it says all; else from the bucket. None: it is not there."""

@@ -119,7 +119,7 @@ def adapters_rollback(
 
 @adapters.command("prune")
 def adapters_prune(
-    days: Annotated[int, typer.Option("--older-than", min=1, help="Days.")] = 30,
+    days: Annotated[int, typer.Option("--older-than", min=1, max=36_500, help="Days.")] = 30,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -212,11 +212,11 @@ def moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     units = {"m": "minutes", "h": "hours", "d": "days"}
-    if text[:-1].isdigit() and text[-1] in units:
-        return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
     try:
+        if text[:-1].isdecimal() and text[-1] in units:
+            return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
         told = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{option}: {text!r} is no time", cure="2026-11-23, 2026-11-23T10:00, 24h."
         ) from error

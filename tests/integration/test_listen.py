@@ -372,6 +372,22 @@ def test_an_older_content_that_comes_back_is_a_job_again(
     assert len(jobs(world)) == 4
 
 
+def test_contents_that_come_and_go_within_one_receive_are_jobs_in_their_order(
+    world: World, queue_url: str
+) -> None:
+    """A, B and A again are received together; then B comes back. What was heard last is A, so B is
+    news, and not what was seen before."""
+    one = listener(world, queue_url)
+    drain(one)
+    for number, etag in enumerate(("a", "b", "b", "a")):
+        told = {"eTag": etag, "size": 5, "sequencer": f"0{number}"}
+        tell(queue_url, bucket="b", key="swings.mp4", **told)
+    assert one.poll(0) == 4
+    tell(queue_url, bucket="b", key="swings.mp4", eTag="b", size=5, sequencer="09")
+    drain(one)
+    assert [job.video.etag for job in reversed(jobs(world))] == ["a", "b", "a", "b"]
+
+
 def test_only_an_ambiguous_key_is_looked_up(
     world: World, queue_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
