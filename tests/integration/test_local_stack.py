@@ -19,7 +19,7 @@ from infra.local.processes import Process, ProcessFailed, stop
 from infra.local.procfile import read_procfile
 from infra.local.stack import LocalStack
 from shared.errors import ConfigError
-from tests.telemetry import check_log, check_scrape, ports_below
+from tests.telemetry import check_log, check_scrape, ports_told
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -170,8 +170,9 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
     with process:
         started = children(process.pid)
         assert len(started) == 3
-        check_scrape(ports_below(tmp_path)["trainer"], "trainer")
-        (log,) = tmp_path.glob("jamak-*/logs/trainer.log")
+        (folder,) = tmp_path.glob("jamak-*")
+        check_scrape(ports_told(folder)["trainer"], "trainer")
+        log = folder / "logs" / "trainer.log"
         assert "taking work" in [said["event"] for said in check_log(log)]
         process.send_signal(number)
         process.wait(timeout=200)
