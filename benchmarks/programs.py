@@ -32,6 +32,7 @@ PROGRAMS = {
     ),
     "scale": Program("Does each key of a large backlog cost what a small one's does?", 3, 400),
     "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
+    "sickness": Program("What is survived of servers and machines that are sick?", 12, 1800),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
 }
 

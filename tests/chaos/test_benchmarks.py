@@ -83,6 +83,13 @@ def test_scenes() -> None:
     assert ours["cpu_s"] > 0
 
 
+def test_sickness() -> None:
+    (found,) = run("sickness")["cases"]
+    for nothing in ("lost", "twice", "healthy_failed", "silent"):
+        assert found[nothing] == 0
+    assert found["recovered_s"] is not None
+
+
 def test_source() -> None:
     rows = run("source")["cases"]
     assert {row["chosen"] for row in rows} == {"whole"}  # it is small
