@@ -155,6 +155,7 @@ ROWS: dict[str, list[Row]] = {
         ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "adapters list": [("--frobnicate", {}, 2, "--frobnicate"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "adapters prune": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "adapters rollback": [("a b", {}, 2, "b"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "backlog cancel": [("", {}, 2, "Missing argument"), ("b", NONSENSE, 78, "JAMAK_OUTPUT")],
     "backlog delete": [
