@@ -61,9 +61,7 @@ class Scratch:
             before, self._owner = self._owner, _own(self.folder)
             os.close(before)
             # Not for nothing: what failed did so because it was not there.
-            raise FileNotFoundError(
-                errno.ENOENT, "was removed, and is made again", str(self.folder)
-            )
+            raise FileNotFoundError(errno.ENOENT, "removed, and made again", str(self.folder))
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
