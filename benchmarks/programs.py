@@ -27,8 +27,12 @@ PROGRAMS = {
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
+    "s3_dialect": Program(
+        "Which stores can hold captions, and what does each do otherwise?", 4, 60
+    ),
     "scale": Program("Does each key of a large backlog cost what a small one's does?", 3, 400),
     "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
+    "sickness": Program("What is survived of servers and machines that are sick?", 12, 1800),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
 }
 

@@ -158,7 +158,8 @@ def order(store: "ObjectStore", output: Output) -> list[Capability]:
     expected = [folder + name for name in ORDER]
 
     def in_order() -> bool:
-        page, _ = store.list_page(output.bucket, folder, after=expected[0])
+        # After the name of a folder, which itself is no object: some leave its whole content out.
+        page, _ = store.list_page(output.bucket, folder, after=f"{folder}a")
         return [item.key for item in page] == expected[1:]
 
     try:

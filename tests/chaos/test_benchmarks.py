@@ -65,6 +65,13 @@ def test_ingest() -> None:
     assert (found["duplicates_published"], found["left_in_sqs"]) == (0, 0)
 
 
+def test_s3_dialect() -> None:
+    (moto,) = run("s3_dialect")["stores"]
+    assert (moto["name"], moto["verdict"]) == ("moto", "works")
+    assert (moto["wrong"], moto["endless"]) == (0, 0)
+    assert all(how.startswith("works: ") for how in moto["capabilities"].values())
+
+
 def test_scale() -> None:
     sizes = run("scale")["sizes"]
     assert [one["keys"] for one in sizes] == [1200, 6000, 12_000]
@@ -74,6 +81,13 @@ def test_scenes() -> None:
     (ours,) = run("scenes")["cases"]
     assert (ours["recall"], ours["precision"]) == (1.0, 1.0)
     assert ours["cpu_s"] > 0
+
+
+def test_sickness() -> None:
+    (found,) = run("sickness")["cases"]
+    for nothing in ("lost", "twice", "healthy_failed", "silent"):
+        assert found[nothing] == 0
+    assert found["recovered_s"] is not None
 
 
 def test_source() -> None:

@@ -33,6 +33,7 @@ from tests.fronts import (
     lists_folder_by_folder,
     no,
     refuses_trailers,
+    skips_the_folder,
     takes_etags_without_quotes,
 )
 from tests.records import caption
@@ -141,6 +142,18 @@ def test_another_order_ends_and_misses_nothing(
         assert rest == listed[at + 1 :]
     gone = f"{folder}that was deleted meanwhile"
     assert {item.key for item in store.list(output.bucket, folder, gone)} == there
+
+
+def test_what_a_listing_leaves_out_behind_a_folders_name_is_found(
+    world: World, output: Output, behind: Store
+) -> None:
+    folder = f"{output.prefix}x/"
+    there = {f"{folder}{name}" for name in ("a", "a/b", "c")}
+    for key in there:
+        world.store.put(output.bucket, key, b"")
+    store = behind(skips_the_folder)
+    assert present(store, output.bucket, folder, there) == there
+    assert not store.dialect.ordered
 
 
 def test_a_listing_that_goes_round_in_circles_ends(output: Output, behind: Store) -> None:
