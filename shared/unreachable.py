@@ -9,6 +9,10 @@ import ssl
 from collections.abc import Iterator
 
 
+class Trickle(TimeoutError):
+    """It sends something again and again, and all of it would take too long."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and all that it was raised for, the true cause last."""
     found: BaseException | None = error
@@ -19,7 +23,14 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def why_unreachable(error: BaseException) -> tuple[str, str] | None:
     """What is wrong, and what to do about it; None: it is no matter of the connection."""
-    for one in reversed(list(causes(error))):
+    found = list(causes(error))
+    if any(isinstance(one, Trickle) for one in found):
+        return (
+            "it is too slow",
+            "Check how busy the server is, and the network: less than 64 KiB a second count as an "
+            "outage.",
+        )
+    for one in reversed(found):
         if isinstance(one, socket.gaierror):
             return (
                 "its host name is unknown",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.local.metrics import ask, read_metrics
+from infra.local.metrics import ask
 from shared.telemetry.metrics import Role
 from shared.telemetry.page import documented
 
@@ -43,19 +43,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is none of JSON")
 
 
-def ports_below(folder: Path) -> dict[str, int]:
-    """Role -> metrics port, of the processes whose temporary files lie in this folder."""
-    ports = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            text = (process / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        told = dict(one.partition("=")[::2] for one in text.split("\0"))
-        if told.get("TMPDIR", "").startswith(f"{folder}/") and "JAMAK_METRICS_PORT" in told:
-            ports.add(int(told["JAMAK_METRICS_PORT"]))
-    return {_role(port): port for port in ports}
-
-
-def _role(port: int) -> str:
-    return next(one.labels["role"] for one in read_metrics(port) if one.name == "jamak_build_info")
+def ports_told(folder: Path) -> dict[str, int]:
+    """Role -> metrics port, of the processes of the stack in this folder, which has their logs."""
+    return {
+        log.stem: int(str(said["port"]))
+        for log in (folder / "logs").glob("*.log")
+        for said in check_log(log)
+        if said["event"] == "answering probes"
+    }

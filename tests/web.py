@@ -25,6 +25,8 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         def do_GET(self) -> None:
             answer(self)
 
+        do_HEAD = do_POST = do_PUT = do_GET
+
         def log_message(self, *args: object) -> None:
             pass
 

@@ -61,6 +61,9 @@ twice goes back to its queue, and is tried again after a longer pause."""
 def _network(tries: int, read_timeout_s: float = 10, **more: Any) -> "Config":
     from botocore.config import Config
 
+    from shared.bucket.pace import keep_pace
+
+    keep_pace()
     # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
     return Config(
         connect_timeout=4,

@@ -16,9 +16,12 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from shared.errors import ConfigError
 from shared.telemetry.health import Health
+from shared.telemetry.logs import get_logger
 
 REQUEST_S = 10
 """For a client to say what it wants."""
+
+log = get_logger("jamak.probes")
 
 
 def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> None:
@@ -52,6 +55,7 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
             cure="Give each process of a machine a port of its own; 0.0.0.0 is every address.",
         ) from error
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
+    log.info("answering probes", host=host, port=port)
 
 
 def _answer(start_response: Any, status: str, wrong: str | None, **facts: Any) -> list[bytes]:

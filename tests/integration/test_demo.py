@@ -18,7 +18,7 @@ from infra.demo.scenes import single
 from infra.local.metrics import read_metrics
 from infra.local.procfile import ROOT
 from shared.telemetry.metrics import ALL
-from tests.telemetry import check_log, check_scrape, ports_below
+from tests.telemetry import check_log, check_scrape, ports_told
 from tests.waiting import wait_until
 from tests.warm import run_warm
 
@@ -176,7 +176,7 @@ def test_what_a_user_can_do_while_it_is_kept(kept: str, tmp_path: Path) -> None:
     assert (failed.returncode, "line 1: complection" in failed.stderr) == (1, True)
     # and whatever happened: each process exports what is its own, and its log is JSON
     (folder,) = (tmp_path / "tmp").glob("jamak-*")
-    ports = ports_below(folder)
+    ports = ports_told(folder)
     assert set(ports) == set(ALL)
     for role in ALL:
         check_scrape(ports[role], role)

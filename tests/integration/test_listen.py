@@ -525,7 +525,10 @@ def test_the_command_listens_and_stops_without_waiting_for_its_poll(
             assert process.wait(WAIT_S / 2) == code
         finally:
             process.kill()
-    assert [said["event"] for said in check_log(tmp_path / "log")] == ["listening"]
+    assert [said["event"] for said in check_log(tmp_path / "log")] == [
+        "answering probes",
+        "listening",
+    ]
 
 
 def test_an_event_that_cannot_be_taken_does_not_hold_up_the_others(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from infra.local.processes import Process, ProcessFailed, stop
 from infra.local.procfile import read_procfile
 from infra.local.stack import LocalStack
 from shared.errors import ConfigError
-from tests.telemetry import check_log, check_scrape, ports_below
+from tests.telemetry import check_log, check_scrape, ports_told
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -147,31 +148,35 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def start_as_a_user(tmp_path: Path, *names: str) -> tuple[subprocess.Popen[str], str]:
-    """`python -m infra.local`, up; and what it printed."""
-    process = subprocess.Popen(
+@contextmanager
+def started_by_a_user(tmp_path: Path, *names: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m infra.local`, up; and what it printed. It ends with the test, failed or not."""
+    with subprocess.Popen(
         [sys.executable, "-m", "infra.local", *names],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if line.startswith("export JAMAK_ADAPTER_POLL_S"):
-            break
-    return process, "".join(printed)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            printed = []
+            for line in process.stdout:
+                printed.append(line)
+                if line.startswith("export JAMAK_ADAPTER_POLL_S"):
+                    break
+            yield process, "".join(printed)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    process, exports = start_as_a_user(tmp_path, "trainer")
-    with process:
+    with started_by_a_user(tmp_path, "trainer") as (process, exports):
         started = children(process.pid)
         assert len(started) == 3
-        check_scrape(ports_below(tmp_path)["trainer"], "trainer")
-        (log,) = tmp_path.glob("jamak-*/logs/trainer.log")
+        (folder,) = tmp_path.glob("jamak-*")
+        check_scrape(ports_told(folder)["trainer"], "trainer")
+        log = folder / "logs" / "trainer.log"
         assert "taking work" in [said["event"] for said in check_log(log)]
         process.send_signal(number)
         process.wait(timeout=200)

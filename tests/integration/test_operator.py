@@ -109,7 +109,8 @@ def test_the_feeder_runs_until_it_is_stopped(world: World, name: str, tmp_path: 
             assert feeder.wait(10) == 0
         finally:
             feeder.kill()
-    assert {said["event"] for said in check_log(tmp_path / "log")} == {"feeding", "fed"}
+    said = {one["event"] for one in check_log(tmp_path / "log")}
+    assert said == {"answering probes", "feeding", "fed"}
     assert told(world, "backlog", "status", name)["fed"] == 5
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from shared.errors import (
     DecoderDied,
+    JamakError,
     LeaseLost,
     OutOfResources,
     StoreUnavailable,
@@ -34,14 +35,19 @@ from workers.video.sampling import Limits, Request, sample_frames
 from workers.video.source import Source, file_source
 from workers.video.spool import Spool
 
+PYTHON = sys.executable
+"""Before a test puts another program in its place."""
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "a.mp4", 48)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool() -> Iterator[DecoderPool]:
+    """One for all tests that want no limits of their own: a process takes a fifth of a second of
+    CPU to start."""
     pool = DecoderPool(2)
     yield pool
     pool.close()
@@ -75,35 +81,35 @@ def test_the_frames_are_those_of_a_decoder_in_this_process(pool: DecoderPool, cl
     assert vars(whole) | {"frames": 0} == vars(here) | {"frames": 0}
     assert part.timestamps_s == pytest.approx((1.25, 1.75))
     assert small.frames.shape == (4, 16, 16, 3)
-    (kept,) = standing_by()  # for the next video
+    kept = standing_by()  # for the next video
     first_frames(pool, clip)
-    assert standing_by() == [kept]
+    assert standing_by() == kept
 
 
 def test_each_video_has_a_process_that_has_seen_no_other(pool: DecoderPool, clip: Path) -> None:
-    seen = []
+    seen, stood_by = [], set()
     for _ in range(3):
         with pool.open(file_source(clip), Progress()) as video:
             seen += decoders()
+            stood_by.add(video.decoder.pid)
             video.sample(Request(4))
             assert decoders() == seen[-1:]  # of all that is asked of this one
-    assert len(set(seen)) == 3
-    assert len(standing_by()) == 1
+    assert (len(set(seen)), len(stood_by)) == (3, 1)
 
 
 def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path) -> None:
     with pool.open(file_source(clip), Progress()) as video:
+        before = len(standing_by())
         (decoder,) = decoders()
         decoder.kill()
         assert len(video.sample(Request(4)).frames) == 4
-    assert len(standing_by()) == 1
+    assert len(standing_by()) == before
 
 
 def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
+    pool: DecoderPool, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_module, "SILENT_S", 0.5)
-    pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video:
         decoders()[0].suspend()
         with pytest.raises(TooSlow):
@@ -111,13 +117,12 @@ def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
         assert len(video.sample(Request(4)).frames) == 4
         assert video.fetched_bytes == 2 * clip.stat().st_size
     assert len(first_frames(pool, clip)) == 4
-    pool.close()
 
 
 def test_one_that_died_while_idle_counts_against_no_video(clip: Path) -> None:
     pool = DecoderPool(1)
-    first_frames(pool, clip)
-    idle = standing_by()[0]
+    with pool.open(file_source(clip), Progress()) as video:
+        idle = psutil.Process(video.decoder.pid)
     idle.kill()
     wait_until(lambda: idle.status() == psutil.STATUS_ZOMBIE, 10, "its end")
     killed = []
@@ -141,7 +146,7 @@ def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
     `line` says something there; `copied` is the socket for a video, and `say` is for that."""
     program = tmp_path / "decoder"
     program.write_text(
-        f"#!{sys.executable}\nimport os, json, socket, struct, sys, time\n"
+        f"#!{PYTHON} -S\nimport os, json, socket, struct, sys, time\n"
         "control = socket.socket(fileno=int(sys.argv[3]))\n"
         "def line(**told): control.sendall(json.dumps(told).encode() + b'\\n')\n"
         "def copied():\n"
@@ -157,59 +162,72 @@ def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
 COPIED = "line(up=dict(user='', refused=[], why=''))\nend = copied()\nend.recv(1)\n"
 
 
-@pytest.mark.parametrize(
-    "script",
-    ["", "sys.exit(1)", "control.sendall(b'half')", "control.close()"],
-    ids=["silent", "ends", "half a word", "closes"],
-)
+STARTS = {
+    "silent": "",
+    "ends": "sys.exit(1)",
+    "half a word": "control.sendall(b'half')",
+    "closes": "control.close()",
+}
+
+
 def test_one_that_does_not_come_up_is_no_fault_of_the_video(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = DecoderPool(1)
+    found = {}
     with monkeypatch.context() as patched:
         patched.setattr(process_module, "START_S", 0.5)
         patched.setattr(process_module, "SILENT_S", 1.0)
         patched.setattr(process_module, "GONE_S", 0.2)
-        instead(tmp_path, patched, script)
-        for _ in range(2):
-            with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
-                pass
+        for name, script in STARTS.items():
+            instead(tmp_path, patched, script)
+            found[name] = outcome(pool, clip)
         patched.setattr(process_module.sys, "executable", "/nowhere/python")
-        with pytest.raises(OutOfResources), pool.open(file_source(clip), Progress()):
-            pass
+        found["is not there"] = outcome(pool, clip)
+    assert found == dict.fromkeys([*STARTS, "is not there"], OutOfResources)
     assert len(first_frames(pool, clip)) == 4
     pool.close()
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "say(2 << 20, bytes(2 << 20))",
-        "say(100, b'half')",
-        "end.close()",
-        "say(4, b'what')",
-        "say(2, b'[]')",
-        'say(47, b\'{"kind": "plan", "ranges": [[0, "a"]], "extra": 1}\')',
-        'say(32, b\'{"kind": "opened", "frames": 1 }\')',
-        'say(33, b\'{"kind": "error", "error": "log" }\')',
-    ],
-    ids=["much", "half a word", "closes", "nonsense", "a list", "words", "too little", "no error"],
-)
+WORDS = {
+    "much": "say(2 << 20, bytes(2 << 20))",
+    "half a word": "say(100, b'half')",
+    "closes": "end.close()",
+    "nonsense": "say(4, b'what')",
+    "a list": "say(2, b'[]')",
+    "words": 'say(47, b\'{"kind": "plan", "ranges": [[0, "a"]], "extra": 1}\')',
+    "too little": 'say(32, b\'{"kind": "opened", "frames": 1 }\')',
+    "no error": 'say(33, b\'{"kind": "error", "error": "log" }\')',
+}
+
+
 def test_one_that_a_video_has_taken_over_is_ended(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = DecoderPool(1)
+    found = {}
     with monkeypatch.context() as patched:
         patched.setattr(process_module, "SILENT_S", 1.0)
         patched.setattr(process_module, "GONE_S", 0.2)
-        instead(tmp_path, patched, f"{COPIED}{script}")
-        since = time.monotonic()
-        with pytest.raises(DecoderDied), pool.open(file_source(clip), Progress()):
-            pass
-        assert time.monotonic() - since < 100  # of its 600
-    assert not [one for one in psutil.Process().children() if "decoder" in " ".join(one.cmdline())]
+        for name, script in WORDS.items():
+            instead(tmp_path, patched, f"{COPIED}{script}")
+            since = time.monotonic()
+            found[name] = outcome(pool, clip)
+            assert time.monotonic() - since < 100  # of its 600
+            program = str(tmp_path / "decoder")
+            assert not [one for one in psutil.Process().children() if program in one.cmdline()]
+    assert found == dict.fromkeys(WORDS, DecoderDied)
     assert len(first_frames(pool, clip)) == 4
     pool.close()
+
+
+def outcome(pool: DecoderPool, clip: Path) -> type[Exception] | None:
+    """What comes of a video."""
+    try:
+        first_frames(pool, clip)
+    except JamakError as error:
+        return type(error)
+    return None
 
 
 def test_a_full_disk_is_no_fault_of_the_video(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,18 +247,16 @@ def test_a_full_disk_is_no_fault_of_the_video(clip: Path, monkeypatch: pytest.Mo
 
 
 def test_a_disk_that_breaks_at_the_end_costs_no_decoder(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
+    pool: DecoderPool, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(spool: Spool) -> None:
         raise OutOfResources("the disk")
 
-    pool = DecoderPool(1)
     with monkeypatch.context() as patch, pool.open(file_source(clip), Progress()) as video:
         patch.setattr(Spool, "forget", broken)
         pid = video.decoder.pid
     assert not psutil.pid_exists(pid)
     assert len(first_frames(pool, clip)) == 4
-    pool.close()
 
 
 def test_a_slow_server_holds_up_no_other_video(pool: DecoderPool, clip: Path) -> None:
@@ -274,6 +290,7 @@ def test_a_video_that_kills_two_is_rejected_and_the_pool_heals(
     pool: DecoderPool, clip: Path
 ) -> None:
     def deadly(start: int, end: int) -> bytes:
+        wait_until(lambda: bool(decoders()), 10, "the copy")
         for decoder in decoders():
             decoder.send_signal(signal.SIGSEGV)
         return file_source(clip).fetch(start, end)
@@ -321,18 +338,18 @@ def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
     pool.close()
 
 
-def test_silence_is_shorter_than_the_deadline(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_shorter_than_the_deadline(
+    pool: DecoderPool, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process_module, "SILENT_S", 0.5)
-    pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video:
         decoders()[0].suspend()
         with pytest.raises(TooSlow, match="silent"):
             video.sample(Request(4))
-    pool.close()
 
 
 def test_a_machine_that_stood_still_is_no_silence(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
+    pool: DecoderPool, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Clock:
         ahead_s = 0.0
@@ -342,7 +359,6 @@ def test_a_machine_that_stood_still_is_no_silence(
 
     clock = Clock()
     monkeypatch.setattr(process_module, "time", clock)
-    pool = DecoderPool(1)
     with pool.open(file_source(clip), Progress()) as video, ThreadPoolExecutor(1) as other:
         (decoder,) = decoders()
         decoder.suspend()
@@ -352,7 +368,6 @@ def test_a_machine_that_stood_still_is_no_silence(
         time.sleep(0.5)
         decoder.resume()
         assert len(sample.result(200).frames) == 4
-    pool.close()
 
 
 @pytest.mark.parametrize("limits", [Limits(deadline_s=1e-6), Limits(cpu_s=1e-6)])
@@ -403,14 +418,11 @@ def test_decoded_frames_have_a_bound_for_each_request(clip: Path) -> None:
     pool.close()
 
 
-@pytest.mark.parametrize(("videos", "each"), [(1, 24), (4, 24), (16, 6), (100, 4)])
-def test_videos_share_the_connections_of_their_worker(videos: int, each: int) -> None:
-    assert connections_each(videos) == each
-    pool = DecoderPool(videos)
-    decoder = pool.new_decoder(lambda stage: None)
-    assert decoder.spool.connections == each
+def test_videos_share_the_connections_of_their_worker() -> None:
+    assert [connections_each(videos) for videos in (1, 4, 16, 100)] == [24, 24, 6, 4]
+    decoder = DecoderPool(16).new_decoder(lambda stage: None)
+    assert decoder.spool.connections == 6
     decoder.kill()
-    pool.close()
 
 
 def test_what_goes_wrong_while_reading_comes_out_as_it_is(pool: DecoderPool, clip: Path) -> None:
@@ -484,9 +496,9 @@ def test_a_decoder_ends_with_its_parent(pool: DecoderPool, clip: Path, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_decoders_work_at_the_same_time(clip: Path) -> None:
+def test_two_decoders_work_at_the_same_time(pool: DecoderPool, clip: Path) -> None:
     """Each waits until the other one has begun."""
-    pool, together = DecoderPool(2), threading.Barrier(2, timeout=200)
+    together = threading.Barrier(2, timeout=200)
 
     def fetch(start: int, end: int) -> bytes:
         together.wait()
@@ -499,10 +511,9 @@ def test_two_decoders_work_at_the_same_time(clip: Path) -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(sample, range(2))) == [4, 4]
-    pool.close()
 
 
-def test_a_long_index_is_not_refused_by_its_messages(tmp_path: Path) -> None:
+def test_a_long_index_is_not_refused_by_its_messages(pool: DecoderPool, tmp_path: Path) -> None:
     """A plan of many ranges is one message."""
     path = tmp_path / "keys.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
@@ -513,7 +524,5 @@ def test_a_long_index_is_not_refused_by_its_messages(tmp_path: Path) -> None:
             picture = dice.integers(0, 255, (32, 32, 3), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    pool = DecoderPool(1)
     with pool.open(file_source(path), Progress()) as video:
         assert len(video.sample(Request(300)).frames) == 300
-    pool.close()

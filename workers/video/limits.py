@@ -1,8 +1,13 @@
-"""How much one video may take. Needs none of the libraries that decode."""
+"""How much one video may take.
+
+Needs none of the libraries that decode. Decoders need it, and none of those that read settings.
+"""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from shared.settings import Settings
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Limits:
     360p, a minute of 1080p; about 20 s of computing."""
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: "Settings") -> Limits:
     return Limits(
         max_pixels=settings.max_pixels,
         deadline_s=settings.decode_deadline_s,
