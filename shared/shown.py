@@ -24,7 +24,7 @@ _LOGIN = re.compile(
     # Of a web address what stands before the host: a path may hold an @. Of a broker's everything
     # up to the last @: a password that is not percent-encoded may hold any sign.
     r"\b(https?)://[^\s/?#]*@"
-    r"|\b((?!s3:|file:|https?:)[a-z][a-z0-9+.-]*)://(?!user:password@)(?:(?!://)\S)*@",
+    r"|\b((?!s3:|file:|https?:)[a-z][a-z0-9+.-]{0,30})://(?!user:password@)(?:(?!://)\S)*@",
     re.IGNORECASE,
 )
 

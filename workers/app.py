@@ -115,6 +115,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             loaded.identity.weights_sha256,
             settings.adapter_poll_s,
             life.scratch,
+            life.prove_scratch,
         )
         self.follower.start()
         decoders = decoders_of(settings, worker.concurrency, life.scratch)

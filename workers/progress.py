@@ -5,7 +5,8 @@ watches a job (a lease, a watchdog, the timings in its record) reads it here and
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from shared.errors import TooSlow
 
@@ -22,6 +23,7 @@ class Progress:
         self._count = 0
         self._ahead: Progress | None = None
         self._waits_since: float | None = None
+        self._alive_until = float("-inf")
         self._stop: Exception | None = None
         self.ends_at: float | None = None
         """By the clock; a tick after it raises TooSlow."""
@@ -44,6 +46,16 @@ class Progress:
         self.tick("wait")
         self._ahead, self._waits_since = ahead, self._clock()
 
+    @contextmanager
+    def alive_for(self, seconds: float) -> Iterator[None]:
+        """In the block, and for so long at most, it moves whatever happens: something about it is
+        looked into, here or by another thread that it waits for."""
+        self._alive_until = self._clock() + seconds
+        try:
+            yield
+        finally:
+            self._alive_until = float("-inf")
+
     def _end_wait(self) -> None:
         """What it waited for others is none of its own time."""
         if self._waits_since is not None and self.ends_at is not None:
@@ -62,8 +74,9 @@ class Progress:
     @property
     def pulse(self) -> Pulse:
         """Changes with every tick: while it changes, the job is alive."""
-        ahead = self._ahead
-        return (self._count, *(ahead.pulse if ahead else ()))
+        ahead, now = self._ahead, self._clock()
+        beats = (int(now * 1000),) if now < self._alive_until else ()
+        return (self._count, *(ahead.pulse if ahead else ()), *beats)
 
     def timings_s(self) -> dict[str, float]:
         """Stage -> seconds so far, in the order in which the stages began."""

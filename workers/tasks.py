@@ -48,6 +48,8 @@ MAX_HANGS = 3
 DEADLY_ALONE = 2
 """Workers that died with a job and nothing else: with all of its frames, and with half of them."""
 LONGEST_BACKOFF_S = 30.0
+LONGEST_LOOK_S = 120.0
+"""For finding out whether the machine or the store is to blame: so long the job keeps its lease."""
 HAND_ON_S = 10.0
 """A job for another worker waits so long, lest it goes round in circles."""
 
@@ -215,10 +217,11 @@ def _blaming(leases: "Leases", lease: "Lease") -> Iterator[None]:
         yield
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        if leases.machine.is_to_blame(error):
-            raise SickMachine(said) from error
-        if leases.outages is not None and leases.outages.is_to_blame(error, on_step):
-            raise Outage(said) from error
+        with lease.progress.alive_for(LONGEST_LOOK_S):
+            if leases.machine.is_to_blame(error):
+                raise SickMachine(said) from error
+            if leases.outages is not None and leases.outages.is_to_blame(error, on_step):
+                raise Outage(said) from error
         raise
 
 

@@ -81,8 +81,17 @@ class Registry:
             self._put_once(folder + name, body, on_chunk)
         self._put_once(folder + "manifest.json", manifest.model_dump_json(indent=2).encode())
 
-    def download(self, base_sha256: str, version: str, directory: Path) -> AdapterManifest:
+    def download(
+        self,
+        base_sha256: str,
+        version: str,
+        directory: Path,
+        on_chunk: Callable[[], None] = lambda: None,
+    ) -> AdapterManifest:
         """Fetch a version's files into a directory, each verified.
+
+        Args:
+            on_chunk: called after each piece that came.
 
         Raises:
             Missing: there is no such version for this base.
@@ -105,7 +114,7 @@ class Registry:
         for name, expected in manifest.files.items():
             key, path = self._folder(base_sha256, version) + name, directory / name
             try:
-                self._store.download(self._bucket, key, path, MOST_BYTES[name])
+                self._store.download(self._bucket, key, path, MOST_BYTES[name], on_chunk)
             except TooLarge as error:
                 raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
             with path.open("rb") as file:

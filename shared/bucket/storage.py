@@ -225,13 +225,25 @@ class ObjectStore:
         self._etags.check(bucket, body, found)
         return body, etag
 
-    def download(self, bucket: str, key: str, path: Path, most: int | None = None) -> None:
-        """Stream an object into a file. Raises TooLarge: it has more than `most` bytes."""
+    def download(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        most: int | None = None,
+        on_chunk: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Stream an object into a file. Raises TooLarge: it has more than `most` bytes.
+
+        Args:
+            on_chunk: called after each piece that came.
+        """
         with self._translated(bucket, key), path.open("wb") as file:
             found = self._s3.get_object(Bucket=bucket, Key=key)
             _check_size(bucket, key, found, most)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
+                on_chunk()
 
     def put(
         self,

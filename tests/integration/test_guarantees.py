@@ -2,6 +2,7 @@
 benchmarks.mutants."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from tests.backlogs import caption_of, failure_of
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.delivery.leases import Lease, Leases
+from workers.delivery.scratch import Scratch
 from workers.jobs.adapters import AdapterFollower
 from workers.model.adapter_files import Adapter
 from workers.tasks import MAX_ATTEMPTS, register_caption
@@ -308,6 +310,22 @@ def test_a_pointer_that_was_deleted_and_set_again_is_followed(world: World, tmp_
     world.store.delete(world.output, key)
     follower.look()
     assert captioner.adapters == [one, other, None]
+
+
+def test_an_adapter_is_followed_although_its_folder_was_removed(
+    world: World, tmp_path: Path
+) -> None:
+    """As whoever cleans a machine's temporary files does it."""
+    base, version = published(world, tmp_path / "one", "6")
+    scratch = Scratch(tmp_path / "scratch")
+    captioner = Silent()
+    follower = AdapterFollower(
+        world.registry, captioner, base.weights_sha256, 60, scratch.folder, scratch.prove
+    )
+    shutil.rmtree(tmp_path / "scratch")
+    assert not follower.look()
+    assert follower.look()
+    assert captioner.adapters == [version]
 
 
 def test_a_refused_adapter_is_not_used(world: World, tmp_path: Path) -> None:

@@ -246,6 +246,24 @@ def test_a_message_whose_answer_was_lost_comes_back_unblamed(
     assert delivery.history == History()  # a lease that had to end would be on record as a hang
 
 
+def test_a_redis_that_refuses_writes_is_no_reason_to_end(
+    server: Restartable, fragile: Leases
+) -> None:
+    """Work waits, as it lets us see, and a slot is free: but nobody could take it."""
+    fragile.queues.put("q", ["1"])
+    watchdog = Watchdog(fragile, ["q"], lambda code: None, deaf_s=TIMEOUT_S)
+    with redis.Redis.from_url(server.server.url) as admin:
+        admin.config_set("min-replicas-to-write", 1)
+        looks: list[str | None] = []
+        end = time.monotonic() + 2.5 * TIMEOUT_S
+        while time.monotonic() < end:
+            assert fragile.receive(["q"], 0.1) is None
+            looks.append(watchdog.look())
+        admin.config_set("min-replicas-to-write", 0)
+    assert set(looks) == {None}
+    assert receive(fragile).delivery.message == b"1"
+
+
 def test_takes_that_are_refused_wait_for_one_answer(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

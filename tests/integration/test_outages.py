@@ -4,8 +4,11 @@ The real task, a real Redis, a real S3 API; some of its answers are made sick on
 """
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from celery import Celery
 
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History, LeasedQueues
-from shared.errors import JamakError
+from shared.errors import JamakError, StoreUnavailable
 from shared.messages import CaptionJob
 from tests.faults import Fault, SickStore
 from tests.waiting import wait_until
@@ -186,6 +189,29 @@ def test_one_source_that_is_away_does_not_stop_the_others(
     store.fault = all_of(world.videos)
     assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
     assert not leases.pauses
+
+
+def test_one_look_at_a_source_serves_all_whose_jobs_failed_at_once(
+    world: World, leases: Leases, store: SickStore
+) -> None:
+    """A silent one takes ten seconds for each answer that it does not give."""
+    outages = Outages(leases.pauses, store, world.settings)
+    failed = threading.Barrier(4)
+
+    def silent(method: str, bucket: str, key: str) -> tuple[int, str]:
+        time.sleep(0.3)
+        return 500, "InternalError"
+
+    def fail(number: int) -> bool:
+        error = StoreUnavailable("it does not answer")
+        error.place = world.videos, f"outage/{number}.mp4"
+        failed.wait()
+        return outages.is_to_blame(error, lambda: None)
+
+    store.fault = silent
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(fail, range(4)))
+    assert len(store.asked) == 1
 
 
 def test_a_pause_for_a_source_ends_for_a_look_at_the_others(

@@ -1,7 +1,9 @@
 """A machine that cannot work: its jobs go back as they were, and it takes nothing until it can."""
 
+import errno
 import resource
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from workers.delivery.leases import Leases
 from workers.delivery.machine import FILES, may_be_the_machines
 from workers.delivery.scratch import Scratch
 from workers.model.selfcheck import check_device
+from workers.progress import Pulse
 from workers.tasks import register_caption
 from workers.video import process
 from workers.video.pool import DecoderPool
@@ -109,6 +112,54 @@ def test_a_scratch_folder_that_is_gone_costs_no_attempt_and_is_made_again(
     wait_until(lambda: not worker.leases.pauses, 10, "it to be well")
     assert worker.work(job)
     assert world.caption(job).text == "빨간 원이 움직입니다."
+
+
+def test_a_scratch_folder_that_was_removed_is_no_want_of_room(
+    world: World, worker: Worker, job: CaptionJob
+) -> None:
+    """It is made again at once; that it was missing counts as no try, and slows nobody down."""
+    shutil.rmtree(worker.scratch.folder)
+    assert worker.work(job)
+    assert worker.waiting() == [History()]
+    assert worker.leases.at_once == worker.leases.slots
+    wait_until(lambda: not worker.leases.pauses, 10, "it to be well")
+    assert worker.work(job)
+    assert world.caption(job)
+
+
+def test_a_network_that_leads_nowhere_is_no_want_of_room(worker: Worker) -> None:
+    """Python has a class of its own for some of these errors, and for others none."""
+    leases = worker.leases
+    leases.queues.put("another", ["1", "2"])
+    assert leases.receive(["another"], 5)
+    assert leases.receive(["another"], 5)
+    for number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN):
+        away = StoreUnavailable("S3 cannot be reached")
+        away.__cause__ = OSError(number, "no route")
+        assert not leases.machine.is_to_blame(away)
+    assert leases.at_once == leases.slots
+
+
+def test_while_the_machine_is_examined_its_jobs_keep_their_leases(
+    world: World, worker: Worker, job: CaptionJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder may take a minute to come up where memory is short."""
+    pulses: list[Pulse] = []
+
+    def examined() -> None:
+        (lease,) = worker.leases.in_hand()
+        for _ in range(2):
+            pulses.append(lease.progress.pulse)
+            time.sleep(0.01)
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(process.sys, "executable", "/nowhere/python")
+    worker.leases.machine.check("memory", examined)
+    worker.leases.machine._checks.reverse()
+    assert worker.work(job)
+    assert len(set(pulses)) == 2
+    assert worker.waiting() == [History()]
+    worker.leases.queues.redis.delete(f"{worker.leases.queues.prefix}{QUEUE}")
 
 
 def test_a_full_disk_costs_no_attempt(world: World, worker: Worker, job: CaptionJob) -> None:

@@ -27,7 +27,7 @@ from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World
 from workers.progress import Progress
-from workers.train.job import Event, run_train_job
+from workers.train.job import Event, _fetch_data, run_train_job
 from workers.train.run import lacks_something
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -135,6 +135,19 @@ def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) 
     bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
     with pytest.raises(BadData, match=r"row '파란2': s3://.*/set/clips/파란2.mp4"):
         _run(make_job(), settings, bucket)
+
+
+def test_whoever_waits_for_a_large_video_is_alive(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or for a slow bucket: it moves with each piece, not with each video."""
+    monkeypatch.setattr("shared.bucket.storage._CHUNK_BYTES", 100)
+    progress = Progress()
+    job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    _fetch_data(job, bucket.store, tmp_path, progress)
+    (count, *_) = progress.pulse
+    pieces = sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) // 100
+    assert count > pieces / 2  # they tick at once, and may count as one
 
 
 def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

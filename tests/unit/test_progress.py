@@ -29,6 +29,22 @@ def test_who_waits_is_as_alive_as_what_it_waits_for() -> None:
     assert waiting.pulse == own
 
 
+def test_what_is_looked_into_moves_for_so_long_and_no_longer() -> None:
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    progress.tick("frames")
+    still = progress.pulse
+    with progress.alive_for(60):
+        seen = set()
+        for now[0] in (1, 30, 59):
+            seen.add(progress.pulse)
+        assert len(seen) == 3
+        now[0] = 61
+        assert progress.pulse == still
+    now[0] = 1
+    assert progress.pulse == still
+
+
 def test_a_stopped_job_ends_at_its_next_tick() -> None:
     progress = Progress()
     progress.tick("download")

@@ -51,6 +51,8 @@ def test_what_a_killed_worker_left_is_removed_and_nothing_else(tmp_path: Path) -
 def test_what_was_removed_is_made_again_with_its_owner(tmp_path: Path) -> None:
     ours = Scratch(tmp_path / "not" / "there yet")
     shutil.rmtree(tmp_path / "not")
+    with pytest.raises(FileNotFoundError, match="made again"):
+        ours.prove()
     ours.prove()
     assert (ours.folder / OWNER).exists()
     Scratch(tmp_path / "not" / "there yet")

@@ -66,7 +66,7 @@ class Lifecycle:
         }
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
-        self.scratch = self._scratch.folder
+        self.scratch, self.prove_scratch = self._scratch.folder, self._scratch.prove
         self.leases = Leases(queues_of(worker.app), slots, self._tell)
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases

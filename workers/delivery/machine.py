@@ -5,6 +5,7 @@ nothing until it is well, and ends if that takes too long. An error alone proves
 may fill a healthy disk by itself. Knows nothing of what is examined, and of how jobs end.
 """
 
+import errno
 import os
 import socket
 import ssl
@@ -19,6 +20,11 @@ from workers.delivery.pauses import Pauses
 
 LONGEST_SICK_S = 300.0
 """Then the worker ends, and whoever started it may put it on another machine."""
+NETWORK = {
+    getattr(errno, name)
+    for name in ("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL")
+}
+"""What Python has no class of its own for."""
 FILES = 16
 """That a job may well need at once."""
 
@@ -97,6 +103,8 @@ def lacks_something(error: BaseException) -> bool:
 
 def _is_local(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError | ssl.SSLError | socket.gaierror):
+        return False
+    if isinstance(error, OSError) and error.errno in NETWORK:
         return False
     return isinstance(error, OSError | MemoryError)
 

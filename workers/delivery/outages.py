@@ -50,6 +50,8 @@ class Outages:
         self._lock = Lock()
         self._done_at: dict[str, float] = {}
         """Bucket -> when something of it was done last."""
+        self._away_at: dict[str, float] = {}
+        """Source -> when it was found away last."""
 
     def done(self, bucket: str) -> None:
         """A job of this bucket was: it answers."""
@@ -70,6 +72,7 @@ class Outages:
         self, found: JamakError, bucket: str, key: str, on_step: Callable[[], object]
     ) -> bool:
         output = self._output(bucket, key)
+        failed_at = time.monotonic()
         with self._lock:  # one look serves all that failed at once
             on_step()
             if output is not None:
@@ -78,6 +81,8 @@ class Outages:
                 return self._cannot_write(self._settings.all_outputs[0])
             if not isinstance(found, StoreUnavailable):
                 return False
+            if self._away_at.get(bucket, float("-inf")) > failed_at:
+                return True
             return self._cannot_read(bucket, key, on_step)
 
     def _output(self, bucket: str, key: str) -> Output | None:
@@ -93,6 +98,7 @@ class Outages:
         try:
             prove_reads(self._store, bucket, key, on_step)
         except JamakError as error:
+            self._away_at[bucket] = time.monotonic()
             if self._another_answers(bucket):
                 log.warning("one source is away", bucket=bucket, message=str(error))
                 return True

@@ -54,12 +54,14 @@ class Scratch:
         """It is there and takes what is written; if it was removed, it is made again.
 
         Raises:
-            OSError.
+            OSError: it does not, or it was removed: then this is said once.
         """
         if not (self.folder / OWNER).exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             before, self._owner = self._owner, _own(self.folder)
             os.close(before)
+            # Not for nothing: what failed did so because it was not there.
+            raise FileNotFoundError(errno.ENOENT, "removed, and made again", str(self.folder))
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()

@@ -53,7 +53,9 @@ class Watchdog:
         except redis.RedisError:
             waits = False  # nobody can receive anything
         now = time.monotonic()
-        if not waits:
+        # Nor can anybody from a Redis that lets us read and refuses our beats.
+        refused = now - leases.answered_at > leases.queues.timeout_s / 2
+        if not waits or refused:
             self._waiting_since = None
             return None
         since = max(self._waiting_since or now, leases.received_at)

@@ -6,6 +6,8 @@ fetched and does not fit is not fetched again: its content, and so its version, 
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,9 +40,13 @@ class AdapterFollower:
         base_sha256: str,
         poll_s: float,
         scratch: Path | None,
+        mend: Callable[[], object] = lambda: None,
     ) -> None:
+        """Args:
+        mend: makes the scratch folder again; may raise OSError.
+        """
         self._registry, self._captioner, self._base = registry, captioner, base_sha256
-        self._poll_s, self._scratch = poll_s, scratch
+        self._poll_s, self._scratch, self._mend = poll_s, scratch, mend
         self._followed: Pointer | None = None
         """None: this process does not know yet what is in use."""
         self._refused: set[str | None] = set()
@@ -79,6 +85,9 @@ class AdapterFollower:
             return True
         except JamakError as error:
             log.warning("adapter not followed yet", message=str(error), cure=error.cure)
+            if isinstance(error, OutOfResources):
+                with suppress(OSError):
+                    self._mend()
         except Exception:
             log.exception("adapter not followed yet")
         return False

@@ -127,7 +127,7 @@ def _fetch_data(job: TrainJob, store: ObjectStore, workdir: Path, progress: Prog
         path = workdir / local[row.video.uri]
         bucket, key = parse_uri(_absolute(job.data, row.video.uri))
         try:
-            store.download(bucket, key, path)
+            store.download(bucket, key, path, on_chunk=lambda: progress.tick("download"))
         except Missing as error:
             raise BadData(
                 f"row {row.id!r}: {error}", cure="Upload the video, or remove its rows."
@@ -182,7 +182,12 @@ def _fetch_parent(
         return None
     progress.tick("parent")
     found = registry.find(job.start_from)
-    manifest = registry.download(found.base.weights_sha256, found.version, workdir / "parent")
+    manifest = registry.download(
+        found.base.weights_sha256,
+        found.version,
+        workdir / "parent",
+        lambda: progress.tick("parent"),
+    )
     (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return manifest.version
 

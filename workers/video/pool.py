@@ -100,6 +100,13 @@ class DecoderPool:
             raise
 
     def new_decoder(self, tick: Tick) -> Decoder:
+        """Raises OutOfResources: none comes up, or it is not isolated. That is no video's fault."""
+        try:
+            return self._started(tick)
+        except ConfigError as error:
+            raise OutOfResources(str(error), cure=error.cure) from error
+
+    def _started(self, tick: Tick) -> Decoder:
         """Raises OutOfResources, ConfigError."""
         decoder = Decoder(self._limits, self._memory, self._folder, self._connections)
         decoder.start(tick)
@@ -120,7 +127,7 @@ class DecoderPool:
             OutOfResources: none does.
             ConfigError: it is not isolated, and that is wanted.
         """
-        decoder = self.new_decoder(lambda stage: None)
+        decoder = self._started(lambda stage: None)
         with suppress(queue.Empty):
             other = self._free.get_nowait()
             self._free.put(other or decoder)
