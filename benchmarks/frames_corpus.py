@@ -14,6 +14,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.local.scheduling import take_turns_again
+
 Picture = NDArray[np.uint8]
 GRAIN = 1
 
@@ -74,6 +76,7 @@ def make(case: Case, folder: Path, on_frame: Callable[[], None] = lambda: None) 
             container.mux(stream.encode(frame))
             on_frame()
         container.mux(stream.encode())
+    take_turns_again()
     part.rename(path)
     return path
 

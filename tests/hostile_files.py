@@ -17,6 +17,8 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
+from infra.local.scheduling import take_turns_again
+
 FPS = 24
 SIZE = (128, 64)
 X264 = {"preset": "veryfast", "x264-params": "rc-lookahead=0"}
@@ -76,6 +78,7 @@ def encoded(
             frame.duration = holds if number == frames - 1 else 1
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
+    take_turns_again()
     return file.getvalue()
 
 

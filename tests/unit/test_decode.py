@@ -1,5 +1,6 @@
 """The frames that are returned are those of a plain decode from the first packet, bit for bit."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from infra.local.scheduling import take_turns_again
 from shared.errors import NotAVideo
+from tests.hostile_files import encoded
 from workers.video.container import VideoFile
 from workers.video.decode import Found, FrameReader
 from workers.video.sampling import sample_frames
@@ -92,7 +95,14 @@ def write(folder: Path, made: Made) -> Path:
             frame.time_base = Fraction(1, 30)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    take_turns_again()
     return path
+
+
+def test_whoever_makes_a_video_leaves_the_machine_to_others(tmp_path: Path) -> None:
+    write(tmp_path, next(one for one in CLIPS if one.codec == "libsvtav1"))
+    encoded("mp4", "libsvtav1", frames=2, options={"preset": "12"})
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def plainly(path: Path, targets: list[int]) -> list[Picture]:
