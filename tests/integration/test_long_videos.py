@@ -88,8 +88,12 @@ class Counting(Silent):
 
 
 def decoder_process() -> psutil.Process:
+    """The one that has the video: a copy of the one that stands by."""
     (process,) = (
-        one for one in psutil.Process().children() if "workers.video.decoder" in one.cmdline()
+        copy
+        for one in psutil.Process().children()
+        if "workers.video.standby" in one.cmdline()
+        for copy in one.children()
     )
     return process
 
@@ -234,7 +238,8 @@ def test_a_video_that_stops_its_decoders_again_and_again_is_rejected(
 
     def stalling(video: OpenVideo) -> None:
         kept(video)
-        psutil.Process(video.decoder.pid).suspend()
+        (copy,) = psutil.Process(video.decoder.pid).children()
+        copy.suspend()
 
     pool = DecoderPool(1)
     job = job_of(world, long_video, "long/stalls.mp4", "4")

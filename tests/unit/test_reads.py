@@ -71,7 +71,6 @@ class Remote:
         self.parent.unplanned = 0
 
     def close(self) -> None:
-        self.session.close()
         self.spool.close()
 
     def sample(self, n: int, strategy: str = "uniform", window_s: Any = None) -> Any:
