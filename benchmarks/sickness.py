@@ -171,6 +171,7 @@ def main() -> None:
             for one in chosen:
                 bars.update(bar, description=one.name.replace("-", " "))
                 reports.append(endure(fleet, one, jobs, QUICK_HOLD_S if arguments.quick else 0))
+                bars.console.print(reports[-1])
                 bars.advance(bar)
         theirs = [] if arguments.quick else [one for one in chosen if one.stock]
         bar = bars.add_task("stock Celery", total=len(theirs))

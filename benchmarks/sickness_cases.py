@@ -10,7 +10,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
@@ -394,9 +394,10 @@ def limited(fleet: Fleet, kind: int, soft: Callable[[psutil.Process], int]) -> C
     """A limit of the system for one captioner and its children."""
     before = {}
     for process in sick_one(fleet).family():
-        old = resource.prlimit(process.pid, kind)
-        before[process.pid] = old
-        resource.prlimit(process.pid, kind, (soft(process), old[1]))
+        with suppress(PermissionError):  # a decoder that is nobody's to touch
+            old = resource.prlimit(process.pid, kind)
+            resource.prlimit(process.pid, kind, (soft(process), old[1]))
+            before[process.pid] = old
     yield None
     for pid, limits in before.items():
         if psutil.pid_exists(pid):
