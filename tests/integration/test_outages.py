@@ -3,7 +3,6 @@
 The real task, a real Redis, a real S3 API; some of its answers are made sick on the way.
 """
 
-import json
 import threading
 import time
 import uuid
@@ -12,20 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from celery import Celery
 
-from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import JamakError, StoreUnavailable
 from shared.messages import CaptionJob
 from tests.faults import Fault, SickStore
+from tests.one_task import run_caption_task
 from tests.waiting import wait_until
 from tests.world import World
 from workers.delivery import pauses
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Lease, Leases
 from workers.delivery.outages import Outages
-from workers.tasks import MAX_ATTEMPTS, register_caption
+from workers.tasks import MAX_ATTEMPTS
 
 pytestmark = pytest.mark.integration
 
@@ -84,22 +82,10 @@ def run(
     leases.outages = Outages(leases.pauses, store, world.settings)
     leases.pauses.start()
     work = Work(world, store)
-    app = Celery(set_as_current=False)
-    register_caption(app, lambda: leases, lambda: work)  # type: ignore[arg-type, return-value]
-    task, payload = app.tasks[CAPTION_TASK], job.model_dump(mode="json")
+    payload = job.model_dump(mode="json")
 
     def run(attempt: int) -> tuple[list[str], History | None]:
-        item = f"0\n{History(attempt=attempt).dump()}\n{json.dumps(payload)}"
-        leases.queues.redis.lpush(f"{leases.queues.prefix}{QUEUE}", item)
-        delivery = leases.receive([QUEUE], 5)
-        assert delivery is not None
-        task.push_request(properties={"delivery_tag": delivery.lease})
-        try:
-            task.run(payload)
-        finally:
-            task.pop_request()
-        leases.finished(delivery.lease)
-        assert leases.flush(5)
+        run_caption_task(leases, work, QUEUE, payload, History(attempt=attempt))
         waiting = leases.queues.redis.zrange(f"{leases.queues.prefix}delayed", 0, -1)
         leases.queues.redis.delete(f"{leases.queues.prefix}delayed")
         known = [History.parse(one.decode().split("\n")[4]) for one in waiting]

@@ -3,15 +3,12 @@
 Run by the real task in this process, over a real Redis; the bucket's side is a small fake.
 """
 
-import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import Celery
 
-from shared.broker.apps import CAPTION_TASK
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
@@ -26,9 +23,10 @@ from shared.errors import (
     WrongRegion,
 )
 from shared.messages import CaptionJob, Recipe, Video
+from tests.one_task import run_caption_task
 from workers import tasks
 from workers.delivery.leases import Lease, Leases
-from workers.tasks import MAX_ATTEMPTS, MAX_HANGS, MAX_UNWRITTEN, register_caption
+from workers.tasks import MAX_ATTEMPTS, MAX_HANGS, MAX_UNWRITTEN
 
 pytestmark = pytest.mark.integration
 
@@ -73,20 +71,7 @@ def run(
     leases: Leases, work: Work, payload: Any = PAYLOAD, history: History | None = None
 ) -> dict[str, int]:
     """As Celery does it; what is in Redis afterwards."""
-    app = Celery(set_as_current=False)
-    register_caption(app, lambda: leases, lambda: work)  # type: ignore[arg-type, return-value]
-    task = app.tasks[CAPTION_TASK]
-    item = f"0\n{(history or History()).dump()}\n{json.dumps(payload)}"
-    leases.queues.redis.lpush(f"{leases.queues.prefix}{QUEUE}", item)
-    delivery = leases.receive([QUEUE], 5)
-    assert delivery is not None
-    task.push_request(properties={"delivery_tag": delivery.lease})
-    try:
-        task.run(payload)
-    finally:
-        task.pop_request()
-    leases.finished(delivery.lease)
-    assert leases.flush(5)
+    run_caption_task(leases, work, QUEUE, payload, history or History())
     return leases.queues.counts()
 
 

@@ -1,0 +1,33 @@
+"""One message, from its queue to its acknowledgement, as Celery does it."""
+
+import json
+from typing import Any
+
+from celery import Celery
+
+from shared.broker.apps import CAPTION_TASK
+from shared.broker.leased_queues import History
+from workers.delivery.leases import Leases
+from workers.tasks import register_caption
+
+
+def run_caption_task(
+    leases: Leases, work: object, queue: str, payload: Any, history: History
+) -> None:
+    """Args:
+    work: what a CaptionWork is to the task.
+    """
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, lambda: work)  # type: ignore[arg-type, return-value]
+    task = app.tasks[CAPTION_TASK]
+    item = f"0\n{history.dump()}\n{json.dumps(payload)}"
+    leases.queues.redis.lpush(f"{leases.queues.prefix}{queue}", item)
+    delivery = leases.receive([queue], 5)
+    assert delivery is not None
+    task.push_request(properties={"delivery_tag": delivery.lease})
+    try:
+        task.run(payload)
+    finally:
+        task.pop_request()
+    leases.finished(delivery.lease)
+    assert leases.flush(5)
