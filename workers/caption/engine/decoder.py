@@ -1,0 +1,320 @@
+"""One pass through the language model: one token each of the rows that decode, and parts of prompts.
+
+Both kinds of tokens go through every weight together. Attention is apart: a decoding row sees its
+own keys up to its length, a part of a prompt sees what came before it and itself.
+Llama, Mistral and Qwen3 are one family here: RMSNorm, rotary positions, grouped keys, SwiGLU.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from shared.errors import ConfigError
+from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.kv import KV
+from workers.caption.engine.linear import linear
+
+BLOCK = 64
+"""Decoding looks at whole blocks of positions: sums over a length that is not a multiple of what a
+vector register holds are added up in another order."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of one prompt."""
+
+    row: int
+    start: int
+    """Position of its first token."""
+    inputs: torch.Tensor
+    """(tokens, hidden)"""
+    slot: int
+    last: bool
+    """Its last token's logits are wanted."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    rows: int
+    """0 .. rows - 1 decode."""
+    tokens: torch.Tensor
+    """(rows,) the token each says last; on the device, as all of these."""
+    lengths: torch.Tensor
+    """(rows,) positions before it."""
+    longest: int
+    """The greatest of `lengths`, which the host knows by itself."""
+    slots: Sequence[int]
+    """Adapter of each decoding row."""
+    parts: Sequence[Part]
+
+
+class Decoder:
+    """Args:
+    model: a LlavaNextVideoForConditionalGeneration in eval mode.
+    """
+
+    def __init__(self, model: Any, adapters: AdapterSlots, positions: int) -> None:
+        language = model.model.language_model
+        config = language.config
+        _check(config)
+        self._embed = language.embed_tokens
+        self._layers = [
+            _Layer(layer, f"model.language_model.layers.{number}", config, adapters)
+            for number, layer in enumerate(language.layers)
+        ]
+        self._norm = _Norm(language.norm)
+        self._head = linear(model.lm_head)
+        self._adapters = adapters
+        self.device, self.dtype = model.device, self._embed.weight.dtype
+        places = torch.arange(positions, device=self.device)[None]
+        like = torch.empty(1, device=self.device, dtype=self.dtype)
+        cos, sin = language.rotary_emb(like, places)
+        self._cos, self._sin = cos[0], sin[0]
+        self.heads = config.num_key_value_heads
+        self.size = self._cos.shape[1]
+        self.layers = len(self._layers)
+        self.vocabulary = model.lm_head.out_features
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self._embed(ids)
+        return embedded
+
+    def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+        """Logits (rows + parts with `last`, vocabulary): the decoding rows first."""
+        rows, parts = batch.rows, batch.parts
+        x = torch.cat([self.embed(batch.tokens), *(part.inputs for part in parts)])
+        places = torch.cat(
+            [batch.lengths, *(self._range(part.start, part.end) for part in parts)]
+        )
+        rope = self._cos[places][:, None], self._sin[places][:, None]
+        others = self._others(batch)
+        seeing = _Seeing(kv, batch, self.device)
+        for layer in self._layers[:-1]:
+            x = layer(x, rope, others, seeing)
+        wanted = self._wanted(batch)
+        x = self._layers[-1](x, rope, others, seeing, wanted)
+        if not len(x):
+            return x.new_empty(0, self.vocabulary)
+        result: torch.Tensor = self._head(self._norm(x))
+        return result
+
+    def _range(self, start: int, end: int) -> torch.Tensor:
+        return torch.arange(start, end, device=self.device)
+
+    def _others(self, batch: Batch) -> torch.Tensor | None:
+        slots = [*batch.slots]
+        for part in batch.parts:
+            slots += [part.slot] * len(part.inputs)
+        if not any(slots):
+            return None
+        numbers = torch.tensor(slots).to(self.device, non_blocking=True)
+        return self._adapters.others(numbers)
+
+    def _wanted(self, batch: Batch) -> torch.Tensor:
+        """Which tokens' output is of use. In the last layer all others end as keys and values."""
+        wanted, end = [*range(batch.rows)], batch.rows
+        for part in batch.parts:
+            end += len(part.inputs)
+            if part.last:
+                wanted.append(end - 1)
+        return torch.tensor(wanted, dtype=torch.long).to(self.device, non_blocking=True)
+
+
+def _check(config: Any) -> None:
+    """Raises ConfigError: a model that this pass would compute otherwise than transformers does."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", "default")
+    if kind in ("dynamic", "longrope"):
+        raise ConfigError(
+            f"rope_type is {kind!r}: a caption would depend on those before it and beside it",
+            cure="Set a fixed scaling (linear, yarn, llama3) in the checkpoint's config.json.",
+        )
+    if config.model_type not in ("llama", "mistral", "qwen2", "qwen3"):
+        raise ConfigError(
+            f"the language model is of type {config.model_type!r}",
+            cure="Use a checkpoint on Llama, Vicuna, Mistral, Qwen2 or Qwen3.",
+        )
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention"} or (
+        config.model_type == "mistral" and getattr(config, "sliding_window", None)
+    ):
+        raise ConfigError(
+            "the language model looks at a sliding window only",
+            cure="Use a checkpoint with full attention.",
+        )
+
+
+class _Norm:
+    def __init__(self, module: Any) -> None:
+        self._weight, self._epsilon = module.weight, module.variance_epsilon
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
+        return self._weight * wide.to(x.dtype)
+
+
+class _Seeing:
+    """Where the tokens of a batch write their keys and values, and what they see."""
+
+    def __init__(self, kv: KV, batch: Batch, device: torch.device) -> None:
+        self._kv, self._parts, self._rows = kv, batch.parts, batch.rows
+        self._lengths = batch.lengths
+        self._numbers = torch.arange(batch.rows, device=device)
+        self._reach = min(-(-(batch.longest + 1) // BLOCK) * BLOCK, kv.positions)
+        places = torch.arange(self._reach, device=device)
+        hidden = places > batch.lengths[:, None]
+        self._mask = torch.zeros(hidden.shape, dtype=kv.keys[0].dtype, device=device)
+        self._mask = self._mask.masked_fill_(hidden, float("-inf"))[:, None, None]
+        self._masks = [_causal(part, device) for part in batch.parts]
+
+    def write(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
+        """(tokens, kv heads, size) each."""
+        for memory, new in ((self._kv.keys[layer], k), (self._kv.values[layer], v)):
+            if self._rows:
+                memory[self._numbers, :, self._lengths] = new[: self._rows]
+            at = self._rows
+            for part in self._parts:
+                count = len(part.inputs)
+                memory[part.row, :, part.start : part.end] = new[at : at + count].transpose(0, 1)
+                at += count
+
+    def look(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
+        """(tokens, heads, size) -> (tokens, heads * size)."""
+        out = [self._decoding(layer, q[: self._rows], scale)] if self._rows else []
+        at = self._rows
+        for part, mask in zip(self._parts, self._masks, strict=True):
+            count = len(part.inputs)
+            out.append(self._prompt(layer, q[at : at + count], part, mask, scale))
+            at += count
+        return torch.cat(out) if len(out) != 1 else out[0]
+
+    def last(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
+        """As `look`, of the decoding rows and of one token for each part with `last`."""
+        out = [self._decoding(layer, q[: self._rows], scale)] if self._rows else []
+        at = self._rows
+        for part in self._parts:
+            if part.last:
+                out.append(self._prompt(layer, q[at : at + 1], part, None, scale))
+                at += 1
+        return torch.cat(out) if len(out) != 1 else out[0]
+
+    def _decoding(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
+        keys = self._kv.keys[layer][: self._rows, :, : self._reach]
+        values = self._kv.values[layer][: self._rows, :, : self._reach]
+        rows, heads, size = q.shape
+        # Heads that share a key stand in the query's length: no key is read twice.
+        q = q.view(rows, keys.shape[1], -1, size)
+        seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=self._mask, scale=scale)
+        return seen.reshape(rows, heads * size)
+
+    def _prompt(
+        self, layer: int, q: torch.Tensor, part: Part, mask: torch.Tensor | None, scale: float
+    ) -> torch.Tensor:
+        keys = self._kv.keys[layer][part.row : part.row + 1, :, : part.end]
+        values = self._kv.values[layer][part.row : part.row + 1, :, : part.end]
+        seen = F.scaled_dot_product_attention(
+            q.transpose(0, 1)[None],
+            keys,
+            values,
+            attn_mask=mask,
+            is_causal=mask is None and len(q) > 1,
+            scale=scale,
+            enable_gqa=q.shape[1] != keys.shape[1],
+        )
+        return seen[0].transpose(0, 1).flatten(1)
+
+
+def _causal(part: Part, device: torch.device) -> torch.Tensor | None:
+    """None: it begins at 0, which needs no mask of its own."""
+    if part.start == 0 or len(part.inputs) == 1:
+        return None
+    count = len(part.inputs)
+    return torch.ones(count, part.end, dtype=torch.bool, device=device).tril(part.start)
+
+
+Rope = tuple[torch.Tensor, torch.Tensor]
+
+
+class _Layer:
+    def __init__(self, layer: Any, name: str, config: Any, adapters: AdapterSlots) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._number = attention.layer_idx
+        self._norm1 = _Norm(layer.input_layernorm)
+        self._norm2 = _Norm(layer.post_attention_layernorm)
+        self._act = mlp.act_fn
+        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._size = attention.head_dim
+        self._scale = attention.scaling
+        self._q_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
+        self._k_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+
+        def both(inside: str, *shorts: str) -> "_Adapted":
+            module = getattr(layer, inside)
+            layers = [getattr(module, short) for short in shorts]
+            names = [f"{name}.{inside}.{short}" for short in shorts]
+            return _Adapted(names, layers, adapters)
+
+        self._qkv = both("self_attn", "q_proj", "k_proj", "v_proj")
+        self._out = both("self_attn", "o_proj")
+        self._gate_up = both("mlp", "gate_proj", "up_proj")
+        self._down = both("mlp", "down_proj")
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        rope: Rope,
+        others: torch.Tensor | None,
+        seeing: _Seeing,
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(tokens, hidden) -> the same, or only those that are `wanted`."""
+        q, k, v = self._heads_of(self._qkv(self._norm1(x), others))
+        if self._q_norm is not None and self._k_norm is not None:
+            q, k = self._q_norm(q), self._k_norm(k)
+        k = _turned(k, *rope)
+        seeing.write(self._number, k, v)
+        if wanted is not None and not len(wanted):
+            return x[:0]
+        if wanted is None:
+            seen = seeing.look(self._number, _turned(q, *rope), self._scale)
+        else:
+            x, q, cos, sin = x[wanted], q[wanted], rope[0][wanted], rope[1][wanted]
+            others = None if others is None else others[wanted]
+            seen = seeing.last(self._number, _turned(q, cos, sin), self._scale)
+        x = x + self._out(seen, others)
+        gate, up = self._gate_up(self._norm2(x), others).chunk(2, dim=-1)
+        return x + self._down(self._act(gate) * up, others)
+
+    def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heads = qkv.view(len(qkv), -1, self._size)
+        q, k, v = heads.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
+        return q, k, v
+
+
+class _Adapted:
+    """Layers of one input, with what the adapters add."""
+
+    def __init__(self, names: list[str], layers: list[Any], adapters: AdapterSlots) -> None:
+        self._base = linear(*layers)
+        self._delta = adapters.delta(names, layers)
+
+    def __call__(self, x: torch.Tensor, others: torch.Tensor | None) -> torch.Tensor:
+        y = self._base(x)
+        if others is not None:
+            self._delta.add(y, x, others)
+        return y
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions: (tokens, heads, size) with (tokens, 1, size) each."""
+    half = x.shape[-1] // 2
+    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + rotated * sin

@@ -1,0 +1,40 @@
+"""Keys and values of all rows: allocated once, a row's own length each, physical place = position.
+
+What lies behind a row's length is masked, and must be finite all the same: 0 x NaN is NaN. So a row
+that went wrong is cleared before it is used again.
+"""
+
+import torch
+
+
+class KV:
+    """Per layer (rows, kv heads, positions, head size)."""
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        rows: int,
+        heads: int,
+        positions: int,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (rows, heads, positions, size)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.rows, self.positions = rows, positions
+
+    @property
+    def bytes(self) -> int:
+        return sum(one.nbytes for one in (*self.keys, *self.values))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first `length` positions of a row."""
+        for one in (*self.keys, *self.values):
+            one[target, :, :length] = one[source, :, :length]
+
+    def clear(self, row: int) -> None:
+        for one in (*self.keys, *self.values):
+            one[row].zero_()

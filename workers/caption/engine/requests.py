@@ -1,0 +1,127 @@
+"""What is asked of the engine, and what it answers."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from workers.caption.engine.sampling import Draws, Sampling
+
+Ended = Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One candidate."""
+
+    tokens: tuple[int, ...]
+    """With the end token, if it came to that."""
+    ended: Ended
+    logprobs: tuple[float, ...]
+    """Natural logarithm of each token's probability by the model alone: before temperature, penalty
+    and lock. Only when asked for."""
+    adapter: str | None
+    """None = the base model."""
+
+
+@dataclass(frozen=True)
+class Request:
+    ids: tuple[int, ...]
+    """Of the prompt, each visual token one of them."""
+    pixels: torch.Tensor | None = None
+    """(frames, 3, side, side) as the vision tower wants them, on the CPU."""
+    features: torch.Tensor | None = None
+    """Or what the vision tower made of them, (visual tokens, vision hidden), on the device."""
+    samplings: tuple[Sampling, ...] = (Sampling(),)
+    """One for each candidate; they share the prompt's keys and values."""
+    logprobs: bool = False
+    tick: Callable[[], None] = lambda: None
+    """Called at every step from the engine's thread, while waiting, too; raises to end it."""
+
+    @property
+    def longest(self) -> int:
+        """Positions that a row of it may come to."""
+        return len(self.ids) + max(one.max_new_tokens for one in self.samplings)
+
+
+class Ticket:
+    """For whoever waits for a request. It is resolved once, from the engine's thread."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.features: torch.Tensor | None = None
+        """Of the vision tower, once they are there."""
+        self.cancelled = False
+        self._said: list[Said | None] = [None] * len(request.samplings)
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+
+    @property
+    def over(self) -> bool:
+        return self._over.is_set()
+
+    def cancel(self) -> None:
+        """It ends at the next step, if it has not yet."""
+        self.cancelled = True
+
+    def say(self, candidate: int, said: Said) -> None:
+        self._said[candidate] = said
+        if None not in self._said:
+            self._over.set()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.over:
+            self._error = error
+            self._over.set()
+
+    def result(self, timeout_s: float | None = None) -> list[Said]:
+        """Raises what the request ended with; TimeoutError: it has not ended."""
+        if not self._over.wait(timeout_s):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return [one for one in self._said if one is not None]
+
+
+@dataclass(eq=False)
+class Prompt:
+    """A request that was let in, until its prompt is in the cache."""
+
+    ticket: Ticket
+    slot: int
+    adapter: str | None
+    features: list[torch.Tensor] = field(default_factory=list)
+    frames: int = 0
+    """Seen."""
+    inputs: torch.Tensor | None = None
+    """(tokens, hidden), once all frames are seen."""
+    done: int = 0
+    """Tokens in the cache, in row `place`."""
+    place: int = 0
+
+    @property
+    def candidates(self) -> int:
+        return len(self.ticket.request.samplings)
+
+
+@dataclass(eq=False)
+class Row:
+    """One candidate that decodes."""
+
+    ticket: Ticket
+    candidate: int
+    slot: int
+    adapter: str | None
+    length: int
+    """Positions in the cache, with those of steps that have been begun."""
+    draws: Draws
+    tokens: list[int] = field(default_factory=list)
+    """Known ones: while a step is begun ahead, one fewer than were drawn."""
+    logprobs: list[float] = field(default_factory=list)
+    over: bool = False
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.ticket.request.samplings[self.candidate]

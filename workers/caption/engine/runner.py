@@ -1,0 +1,169 @@
+"""What lies on the device, and one step of it: the passes, the rows' state, the choice of tokens.
+
+Nothing here waits for the device but `Step.read`: a step is begun, and read when the next one has
+been begun.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.decoder import Batch, Decoder, Part
+from workers.caption.engine.kv import KV
+from workers.caption.engine.requests import Prompt, Row
+from workers.caption.engine.sampling import Draws, choose, finite, penalise
+from workers.caption.engine.vision import VisionTower
+from workers.caption.language_lock import LanguageLock
+from workers.model.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Step:
+    """Begun, and not read yet."""
+
+    rows: list[Row]
+    _said: torch.Tensor
+    """(rows, 3) float64: token, whether its logits were finite, log-probability."""
+
+    def read(self) -> list[tuple[int, bool, float]]:
+        """The one place where the host waits for the device."""
+        return [(int(token), bool(fine), chance) for token, fine, chance in self._said.tolist()]
+
+
+class Runner:
+    """Args:
+    rows: candidates at once.
+    positions: of a row: visual, prompt and new tokens.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        adapters: AdapterSlots,
+        lock: LanguageLock | None,
+        rows: int,
+        positions: int,
+    ) -> None:
+        self._device, self._dtype = loaded.device, loaded.dtype
+        self._visual_id = loaded.layout.video_token_id
+        self._adapters = adapters
+        # A row that is over may be begun once more before that is known.
+        positions += 1
+        self._decoder = Decoder(loaded.model, adapters, positions)
+        self._vision = VisionTower(loaded.model.model)
+        self.kv = KV(
+            layers=self._decoder.layers,
+            rows=rows,
+            heads=self._decoder.heads,
+            positions=positions,
+            size=self._decoder.size,
+            dtype=self._dtype,
+            device=self._device,
+        )
+        self._tokens, self._lengths, self._states = (
+            torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(3)
+        )
+        vocabulary = self._decoder.vocabulary
+        self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
+        self._masks = None if lock is None else lock.masks.to(self._device)
+        self._following = None if lock is None else lock.following.to(self._device)
+
+    def see(self, frames: torch.Tensor) -> torch.Tensor:
+        """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
+        return self._vision(frames.to(self._device, self._dtype))
+
+    def inputs(
+        self, ids: Sequence[int], features: torch.Tensor | None, slot: int
+    ) -> torch.Tensor:
+        """Embedded tokens (tokens, hidden), the visual ones replaced by projected features."""
+        numbers = torch.tensor(ids)
+        inputs = self._decoder.embed(numbers.to(self._device))
+        if features is None:
+            return inputs
+        where = (numbers == self._visual_id).nonzero()[:, 0].to(self._device)
+        projected = self._adapters.project(features, slot)
+        return inputs.index_copy(0, where, projected.to(inputs.dtype))
+
+    def begin(self, rows: list[Row], parts: Sequence[Part], ended: Sequence[Prompt]) -> Step:
+        """One token of each row, and of each candidate of the prompts that end with these parts.
+
+        The candidates become rows, behind the others.
+        """
+        count = len(rows)
+        batch = Batch(
+            rows=count,
+            tokens=self._tokens[:count],
+            lengths=self._lengths[:count],
+            longest=max((row.length for row in rows), default=0),
+            slots=[row.slot for row in rows],
+            parts=parts,
+        )
+        logits = self._decoder(batch, self.kv)
+        self._lengths[:count] += 1
+        for row in rows:
+            row.length += 1
+        sources = [*range(count)]
+        rows = [*rows]
+        for number, prompt in enumerate(ended):
+            for candidate in range(prompt.candidates):
+                sources.append(count + number)
+                rows.append(self._row(prompt, candidate, len(rows)))
+        if len(sources) != len(logits):
+            logits = logits[self._on(sources)]
+        return self._choose(logits, rows)
+
+    def _on(self, values: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(values).to(self._device, non_blocking=True)
+
+    def _row(self, prompt: Prompt, candidate: int, index: int) -> Row:
+        request = prompt.ticket.request
+        if candidate:
+            self.kv.copy(prompt.place, index, prompt.done)
+        self._lengths[index] = prompt.done
+        self._states[index] = 0
+        row = Row(
+            prompt.ticket,
+            candidate,
+            prompt.slot,
+            prompt.adapter,
+            prompt.done,
+            Draws(request.samplings[candidate].seed),
+        )
+        if row.sampling.repetition_penalty != 1:
+            self._seen[index] = False
+            self._seen[index, self._on(request.ids)] = True
+        return row
+
+    def _choose(self, logits: torch.Tensor, rows: list[Row]) -> Step:
+        settings = [row.sampling for row in rows]
+        count = len(rows)
+        fine = finite(logits)
+        plain = logits
+        penalised = any(one.repetition_penalty != 1 for one in settings)
+        if penalised:
+            logits = penalise(logits, self._seen[:count], settings)
+        if self._masks is not None:
+            logits = logits.masked_fill(self._masks[self._states[:count]], float("-inf"))
+        draws = [row.draws.next() if row.sampling.temperature else 0.0 for row in rows]
+        tokens = choose(logits, settings, draws)
+        if penalised:
+            self._seen[:count].scatter_(1, tokens[:, None], True)
+        if self._following is not None:
+            self._states[:count] = self._following[self._states[:count], tokens].long()
+        self._tokens[:count] = tokens
+        said = torch.zeros(count, 3, dtype=torch.float64, device=self._device)
+        said[:, 0], said[:, 1] = tokens, fine
+        if any(row.ticket.request.logprobs for row in rows):
+            chances = plain.float().log_softmax(-1)
+            said[:, 2] = chances.gather(-1, tokens[:, None])[:, 0]
+        return Step(rows, said)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """A row to another place."""
+        self.kv.copy(source, target, length)
+        state: Any
+        for state in (self._tokens, self._lengths, self._states, self._seen):
+            state[target] = state[source]
