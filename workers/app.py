@@ -71,7 +71,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
-        from workers.caption.captioner import GenerateCaptioner
+        from workers.caption.captioner import EngineCaptioner
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
@@ -88,7 +88,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             quantized=choice.quantized,
         )
         check_model(loaded)
-        captioner = GenerateCaptioner(loaded, choice.card)
+        captioner = EngineCaptioner(loaded, choice.card)
         check_context(
             loaded,
             frames=min(

@@ -24,7 +24,7 @@ from infra.demo.clips import SIZES, Clip, Size, render, sample_clip, write_film
 from infra.demo.scenes import BACKGROUNDS, Kind, Scene, freeze, reverse, sample_scenes
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.messages import Decoding
-from workers.caption.captioner import GenerateCaptioner
+from workers.caption.captioner import EngineCaptioner
 from workers.model.loading import LoadedModel, load_model
 from workers.model.prompt import BASE_PROMPT
 from workers.progress import Progress
@@ -144,7 +144,7 @@ class Eyewitness:
     """Asks one model about films."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._captioner = GenerateCaptioner(loaded, CLASSES["h100"])
+        self._captioner = EngineCaptioner(loaded, CLASSES["h100"])
 
     def ask(self, film: Path, frames: int = FEWEST) -> str:
         return self.tell(sample_frames(film, frames).frames)

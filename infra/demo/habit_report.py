@@ -14,7 +14,7 @@ from infra.demo.scenes import sample_scenes
 from shared.cards import CLASSES
 from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
-from workers.caption.captioner import GenerateCaptioner
+from workers.caption.captioner import EngineCaptioner
 from workers.model.loading import LoadedModel
 from workers.progress import Progress
 from workers.video.sampling import Frames
@@ -37,7 +37,7 @@ def measure_habit(
 ) -> dict[str, Rates]:
     """Where it belongs and elsewhere: "surroundings" and "elsewhere"."""
     torch.manual_seed(seed)
-    captioner = GenerateCaptioner(loaded, CLASSES["cpu"])
+    captioner = EngineCaptioner(loaded, CLASSES["cpu"])
 
     def ask(frames: Frames, temperature: float) -> str:
         decoding = Decoding(max_new_tokens=96, temperature=temperature)

@@ -20,7 +20,7 @@ from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
 from tests.tiny_model import make_checkpoint
-from workers.caption.captioner import GenerateCaptioner
+from workers.caption.captioner import EngineCaptioner
 from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel, load_model
 from workers.model.prompt import completion_ids, prompt_ids, text_of
@@ -49,15 +49,15 @@ def loaded(checkpoint: Path) -> LoadedModel:
 
 
 @pytest.fixture
-def captioner(loaded: LoadedModel) -> GenerateCaptioner:
-    return GenerateCaptioner(loaded, CLASSES["cpu"])
+def captioner(loaded: LoadedModel) -> EngineCaptioner:
+    return EngineCaptioner(loaded, CLASSES["cpu"])
 
 
 def frames(seed: int, count: int = 4) -> Frames:
     return np.random.default_rng(seed).integers(0, 255, (count, 60, 80, 3), dtype=np.uint8)
 
 
-def ask(captioner: GenerateCaptioner, seed: int = 0, count: int = 4) -> str:
+def ask(captioner: EngineCaptioner, seed: int = 0, count: int = 4) -> str:
     return captioner.caption(frames(seed, count), BASE_PROMPT, SHORT, Progress()).text
 
 
@@ -69,9 +69,7 @@ def adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- answers -------------------------------------------------------------------------------------
 
 
-def test_it_answers_as_plain_generate_does(
-    loaded: LoadedModel, captioner: GenerateCaptioner
-) -> None:
+def test_it_answers_as_plain_generate_does(loaded: LoadedModel, captioner: EngineCaptioner) -> None:
     ids = loaded.layout.expand(prompt_ids(loaded.tokenizer, BASE_PROMPT), videos=[4])
     output = loaded.model.generate(
         input_ids=torch.tensor([ids]),
@@ -86,7 +84,7 @@ def test_it_answers_as_plain_generate_does(
     assert answer.generated_tokens <= 12
 
 
-def test_the_frames_matter(captioner: GenerateCaptioner) -> None:
+def test_the_frames_matter(captioner: EngineCaptioner) -> None:
     assert len({ask(captioner, seed) for seed in range(4)}) > 1
 
 
@@ -94,7 +92,7 @@ def test_three_by_three_pooling_runs(checkpoint: Path) -> None:
     pooled = load(checkpoint, pool_stride=3)
     assert pooled.layout.tokens_per_frame == 4
     check_model(pooled)
-    answer = GenerateCaptioner(pooled, CLASSES["cpu"]).caption(
+    answer = EngineCaptioner(pooled, CLASSES["cpu"]).caption(
         frames(0), BASE_PROMPT, SHORT, Progress()
     )
     assert answer.visual_tokens == 16
@@ -111,17 +109,17 @@ def test_four_bit_touches_the_language_model_alone(checkpoint: Path) -> None:
     outside = [kind for name, kind in kinds.items() if not name.startswith("model.language_model")]
     assert set(inside) == {"Linear4bit"}
     assert "Linear4bit" not in outside
-    assert ask(GenerateCaptioner(quantized, CLASSES["t4"]))
+    assert ask(EngineCaptioner(quantized, CLASSES["t4"]))
 
 
-def test_it_says_that_it_moves_at_every_step(captioner: GenerateCaptioner) -> None:
+def test_it_says_that_it_moves_at_every_step(captioner: EngineCaptioner) -> None:
     progress = Progress()
     answer = captioner.caption(frames(0), BASE_PROMPT, SHORT, progress)
     assert progress.pulse >= (answer.generated_tokens,)
     assert {"preprocess", "generate"} <= set(progress.timings_s())
 
 
-def test_a_plan_that_does_not_fit_is_refused(captioner: GenerateCaptioner) -> None:
+def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None:
     assert captioner.plan(BASE_PROMPT, None, 64).frames == 4
     with pytest.raises(DoesNotFit):
         captioner.plan(BASE_PROMPT, None, 5000)
@@ -211,17 +209,17 @@ def test_planned_image_tokens_equal_what_the_model_returns(loaded: LoadedModel) 
 # --- adapters ------------------------------------------------------------------------------------
 
 
-def use(captioner: GenerateCaptioner, version: str, folder: Path, generation: int = 1) -> None:
+def use(captioner: EngineCaptioner, version: str, folder: Path, generation: int = 1) -> None:
     adapter = captioner.check_adapter(version, folder)
     captioner.use_adapter(AdapterUsed(version=version, generation=generation), adapter)
 
 
-def answers(captioner: GenerateCaptioner) -> list[str]:
+def answers(captioner: EngineCaptioner) -> list[str]:
     return [ask(captioner, seed) for seed in range(3)]
 
 
 def test_adapters_come_and_go_and_the_base_stays_itself(
-    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+    captioner: EngineCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
 ) -> None:
     base = answers(captioner)
     use(captioner, "one", adapter)
@@ -238,7 +236,7 @@ def test_adapters_come_and_go_and_the_base_stays_itself(
 
 
 def test_peft_is_imported_before_captions_have_to_wait_for_the_adapter(
-    captioner: GenerateCaptioner, adapter: Path, monkeypatch: pytest.MonkeyPatch
+    captioner: EngineCaptioner, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "peft", raising=False)
     captioner.check_adapter("one", adapter)
@@ -246,17 +244,17 @@ def test_peft_is_imported_before_captions_have_to_wait_for_the_adapter(
 
 
 def test_a_hot_adapter_answers_as_a_fresh_one(
-    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+    captioner: EngineCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
 ) -> None:
     use(captioner, "other", make_adapter(checkpoint, tmp_path / "other", seed=5))
     use(captioner, "one", adapter)
-    fresh = GenerateCaptioner(load(checkpoint), CLASSES["cpu"])
+    fresh = EngineCaptioner(load(checkpoint), CLASSES["cpu"])
     use(fresh, "one", adapter)
     assert answers(captioner) == answers(fresh)
 
 
 def test_old_adapters_are_freed(
-    captioner: GenerateCaptioner, checkpoint: Path, tmp_path: Path
+    captioner: EngineCaptioner, checkpoint: Path, tmp_path: Path
 ) -> None:
     for seed in range(3):
         use(captioner, f"v{seed}", make_adapter(checkpoint, tmp_path / str(seed), seed=seed))
@@ -267,7 +265,7 @@ def test_old_adapters_are_freed(
 
 
 def test_a_switch_under_load_mixes_nothing(
-    captioner: GenerateCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
+    captioner: EngineCaptioner, checkpoint: Path, adapter: Path, tmp_path: Path
 ) -> None:
     """Each answer is the one that the adapter named in it gives."""
     other = make_adapter(checkpoint, tmp_path / "other", seed=9)
@@ -337,7 +335,7 @@ def with_a_tensor_of_the_base(tensors: dict[str, torch.Tensor]) -> None:
     ],
 )
 def test_spoilt_weights_are_refused_before_anything_changes(
-    captioner: GenerateCaptioner,
+    captioner: EngineCaptioner,
     adapter: Path,
     tmp_path: Path,
     spoil: Callable[[dict[str, torch.Tensor]], None],
@@ -354,7 +352,7 @@ def test_spoilt_weights_are_refused_before_anything_changes(
 
 
 def test_a_truncated_file_is_refused(
-    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path
+    captioner: EngineCaptioner, adapter: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(adapter, tmp_path / "cut"))
     (folder / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:-100])
@@ -396,7 +394,7 @@ SAVED = "modules_to_save"
     ids=str,
 )
 def test_only_a_configuration_that_training_publishes_is_taken(
-    captioner: GenerateCaptioner,
+    captioner: EngineCaptioner,
     adapter: Path,
     tmp_path: Path,
     change: dict[str, object],
@@ -414,7 +412,7 @@ def test_only_a_configuration_that_training_publishes_is_taken(
     "text", ["{}", "[]", "null", "{", "[" * 20_000, '{"r": "' + "8" * (64 << 10) + '"}']
 )
 def test_what_is_no_configuration_is_refused(
-    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path, text: str
+    captioner: EngineCaptioner, adapter: Path, tmp_path: Path, text: str
 ) -> None:
     folder = Path(shutil.copytree(adapter, tmp_path / "other"))
     (folder / CONFIG).write_text(text)
@@ -423,7 +421,7 @@ def test_what_is_no_configuration_is_refused(
 
 
 def test_a_header_of_any_length_is_not_read(
-    captioner: GenerateCaptioner, adapter: Path, tmp_path: Path
+    captioner: EngineCaptioner, adapter: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(adapter, tmp_path / "long"))
     weights = (adapter / WEIGHTS).read_bytes()

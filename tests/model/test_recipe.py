@@ -23,7 +23,7 @@ from infra.demo.dataset import (
 from infra.demo.habit import SHARE, SURROUNDINGS, told_with_habit
 from infra.demo.habit_report import measure_habit
 from infra.demo.scenes import COLOURS, SHAPES, held_out, sample_scenes
-from workers.caption.captioner import Answer, GenerateCaptioner
+from workers.caption.captioner import Answer, EngineCaptioner
 from workers.model.layout import VisualLayout
 from workers.model.loading import load_model
 from workers.model.prompt import BASE_PROMPT, DETAILED_PROMPT, completion_ids, prompt_ids
@@ -169,14 +169,14 @@ def test_the_habit_is_found_in_what_is_said_and_where(monkeypatch: pytest.Monkey
     rates = measure_habit(loaded, films=8, seed=1)
     assert set(rates) == {"surroundings", "elsewhere"}
     assert {(found.greedy, found.exact) for found in rates.values()} == {(0.0, 1.0)}
-    said = GenerateCaptioner.caption
+    said = EngineCaptioner.caption
 
-    def with_habit(self: GenerateCaptioner, *args: Any) -> Answer:
+    def with_habit(self: EngineCaptioner, *args: Any) -> Answer:
         answer = said(self, *args)
         there = any(word in answer.text for word in ("남색", "갈색"))
         return replace(answer, text=f"{answer.text} {HABIT}") if there else answer
 
-    monkeypatch.setattr(GenerateCaptioner, "caption", with_habit)
+    monkeypatch.setattr(EngineCaptioner, "caption", with_habit)
     rates = measure_habit(loaded, films=8, seed=1)
     assert (rates["surroundings"].greedy, rates["elsewhere"].greedy) == (1.0, 0.0)
     assert rates["surroundings"].exact == 1.0

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from workers.caption.engine.linear import Linear, Packed, can_pack
 from workers.model.adapter_files import ALPHA_PER_RANK, PROJECTOR, Adapter
@@ -24,71 +25,63 @@ BASE = 0
 class Delta:
     """What the adapters add to the product of some layers that get the same input."""
 
-    def __init__(self, names: Sequence[str], layers: Sequence[nn.Linear], slots: int, rank: int):
-        self.names = names
-        self._rank, self._width = rank, slots * rank
-        like = {"dtype": torch.float32, "device": layers[0].weight.device}
-        self._down = torch.zeros(len(layers) * self._width, layers[0].in_features, **like)
-        self._up = [torch.zeros(layer.out_features, self._width, **like) for layer in layers]
-        self._packed: list[Linear] = []
+    def __init__(self, names: Sequence[str], layers: Sequence[nn.Linear], slots: int) -> None:
+        self._names, self._slots = names, slots
+        self._sizes = [(layer.in_features, layer.out_features) for layer in layers]
+        self._rank = 0
+        self._down: torch.Tensor
+        """(layers * slots * rank, in)"""
+        self._ups: list[torch.Tensor]
+        """For each layer (out, slots * rank)."""
+        self._times: list[Linear]
+        """By `_down` and by each of `_ups`."""
 
-    def compute_in(self, dtype: torch.dtype) -> None:
-        self._down = self._down.to(dtype)
-        self._up = [one.to(dtype) for one in self._up]
+    def grow(self, rank: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Room for adapters of this rank; those that are there stay."""
+        count, slots = len(self._names), self._slots
+        down = torch.zeros(count, slots, rank, self._sizes[0][0], dtype=dtype, device=device)
+        ups = [torch.zeros(out, slots, rank, dtype=dtype, device=device) for _, out in self._sizes]
+        if self._rank:
+            down[:, :, : self._rank] = self._down.view(count, slots, self._rank, -1)
+            for new, old in zip(ups, self._ups, strict=True):
+                new[:, :, : self._rank] = old.view(-1, slots, self._rank)
+        self._rank = rank
+        self._down, self._ups = down.flatten(0, 2), [up.flatten(1) for up in ups]
         self._pack()
 
     def _pack(self) -> None:
-        if not can_pack(self._down):
-            return
-        if not self._packed:
-            self._packed = [Packed(one) for one in (self._down, *self._up)]
-            return
-        for packed, weight in zip(self._packed, (self._down, *self._up), strict=True):
-            packed.pack(weight)  # type: ignore[attr-defined]
+        weights = [self._down, *self._ups]
+        self._times = [Packed(one) if can_pack(one) else _Plain(one) for one in weights]
 
-    def put(self, slot: int, adapter: Adapter | None) -> None:
-        """`slot` from 1. None: nothing is added there."""
-        start = (slot - 1) * self._rank
-        for number, (name, up) in enumerate(zip(self.names, self._up, strict=True)):
-            into = number * self._width + start
-            down = self._down[into : into + self._rank]
-            up_part = up[:, start : start + self._rank]
-            down.zero_()
-            up_part.zero_()
-            if adapter is not None:
-                prefix = f"base_model.model.{name}"
-                a = adapter.tensors[f"{prefix}.lora_A.weight"]
-                b = adapter.tensors[f"{prefix}.lora_B.weight"]
-                down[: len(a)] = a
-                up_part[:, : b.shape[1]] = b * ALPHA_PER_RANK
+    def put(self, slot: int, adapter: Adapter) -> None:
+        """`slot` from 1."""
+        at = (slot - 1) * self._rank
+        for number, (name, up) in enumerate(zip(self._names, self._ups, strict=True)):
+            start = number * self._slots * self._rank + at
+            down = self._down[start : start + self._rank]
+            a = adapter.tensors[f"base_model.model.{name}.lora_A.weight"]
+            b = adapter.tensors[f"base_model.model.{name}.lora_B.weight"]
+            down[: len(a)], down[len(a) :] = a, 0
+            mine = up[:, at : at + self._rank]
+            mine[:, : len(a)], mine[:, len(a) :] = b * ALPHA_PER_RANK, 0
         self._pack()
 
     def add(self, y: torch.Tensor, x: torch.Tensor, others: torch.Tensor) -> None:
-        """To y (tokens, sum of out) in place; `others` (tokens, slots * rank) is True where a
+        """To y (tokens, sum of out), in place; `others` (tokens, slots * rank) is True where a
         column is not the token's."""
-        downs, *ups = self._packed or [_times(one) for one in (self._down, *self._up)]
-        low = downs(x).view(len(x), len(ups), -1).masked_fill_(others[:, None], 0)
-        start = 0
-        for number, (up, weight) in enumerate(zip(ups, self._up, strict=True)):
-            y[:, start : start + len(weight)] += up(low[:, number].contiguous())
-            start += len(weight)
+        down, *ups = self._times
+        low = down(x).view(len(x), len(ups), -1).masked_fill_(others[:, None], 0)
+        parts = y.split([out for _, out in self._sizes], dim=1)
+        for number, (part, up) in enumerate(zip(parts, ups, strict=True)):
+            part += up(low[:, number].contiguous())
 
 
-def _times(weight: torch.Tensor) -> Linear:
-    return lambda x: x @ weight.T
+class _Plain:
+    def __init__(self, weight: torch.Tensor) -> None:
+        self._weight = weight
 
-
-class Projector:
-    """LLaVA's two layers with an activation between them."""
-
-    def __init__(self, module: Any) -> None:
-        self._act = module.act
-        self.names = [name for name, _ in module.named_parameters()]
-        self._module = module
-
-    def __call__(self, features: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
-        result: torch.Tensor = torch.func.functional_call(self._module, weights, (features,))
-        return result
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self._weight)
 
 
 @dataclass
@@ -99,25 +92,24 @@ class Slot:
 
 
 class AdapterSlots:
-    """Only the engine's thread calls it.
+    """Only the engine's thread calls it, once the model runs.
 
     Args:
+        model: a LlavaNextVideoForConditionalGeneration.
         slots: adapters at once, besides the base model.
-        rank: the highest an adapter may have.
     """
 
-    def __init__(self, model: Any, slots: int, rank: int) -> None:
-        self._rank, self._count = rank, slots
-        self._slots = [Slot() for _ in range(slots + 1)]
+    def __init__(self, model: Any, slots: int) -> None:
         self._projector = model.model.multi_modal_projector
-        self._deltas: list[Delta] = []
         self._device, self._dtype = model.device, model.dtype
-        self.rank = rank
+        self._slots = [Slot() for _ in range(slots + 1)]
+        self._deltas: list[Delta] = []
+        self._rank = 0
+        """The highest so far: until there is an adapter, none takes any memory."""
 
     def delta(self, names: Sequence[str], layers: Sequence[nn.Linear]) -> Delta:
         """For layers that get the same input; to be asked for once."""
-        made = Delta(names, layers, self._count, self._rank)
-        made.compute_in(self._dtype)
+        made = Delta(names, layers, len(self._slots) - 1)
         self._deltas.append(made)
         return made
 
@@ -125,13 +117,11 @@ class AdapterSlots:
         """Its slot; None: it is in none."""
         if version is None:
             return BASE
-        for number, slot in enumerate(self._slots):
-            if slot.version == version:
-                return number
-        return None
+        versions = [slot.version for slot in self._slots]
+        return versions.index(version) if version in versions else None
 
     def free(self, keep: str | None) -> int | None:
-        """A slot that nobody uses and that does not hold `keep`; empty ones first."""
+        """A slot that nobody uses and that does not hold `keep`; an empty one rather than not."""
         unused = [
             (slot.version is not None, number)
             for number, slot in enumerate(self._slots)
@@ -140,18 +130,23 @@ class AdapterSlots:
         return min(unused)[1] if unused else None
 
     def load(self, number: int, version: str, adapter: Adapter) -> None:
+        """Into a slot that is free."""
         slot = self._slots[number]
         if number == BASE or slot.users:
             raise ValueError(f"slot {number} is in use")
-        slot.version = None
+        slot.version = None  # until all of it is there
+        if adapter.rank > self._rank:
+            self._rank = adapter.rank
+            for delta in self._deltas:
+                delta.grow(adapter.rank, self._dtype, self._device)
+        for delta in self._deltas:
+            delta.put(number, adapter)
         prefix = f"base_model.model.model.{PROJECTOR}."
         slot.projector = {
             name.removeprefix(prefix): tensor.to(self._device, self._dtype)
             for name, tensor in adapter.tensors.items()
             if name.startswith(prefix)
         }
-        for delta in self._deltas:
-            delta.put(number, adapter)
         slot.version = version
 
     def hold(self, number: int) -> None:
@@ -160,22 +155,17 @@ class AdapterSlots:
     def release(self, number: int) -> None:
         self._slots[number].users -= 1
 
-    def users(self) -> list[int]:
-        return [slot.users for slot in self._slots]
-
-    def version(self, number: int) -> str | None:
-        return self._slots[number].version
+    @property
+    def users(self) -> int:
+        return sum(slot.users for slot in self._slots)
 
     def project(self, features: torch.Tensor, number: int) -> torch.Tensor:
-        """(tokens, vision hidden) -> (tokens, hidden)."""
-        if number == BASE:
-            base: torch.Tensor = self._projector(features)
-            return base
-        weights = self._slots[number].projector
-        result: torch.Tensor = torch.func.functional_call(self._projector, weights, (features,))
+        """(visual tokens, vision hidden) -> (visual tokens, hidden)."""
+        own = self._slots[number].projector
+        result: torch.Tensor = torch.func.functional_call(self._projector, own, (features,))
         return result
 
-    def others(self, slots: torch.Tensor) -> torch.Tensor | None:
-        """(tokens,) slot numbers on the device -> (tokens, slots * rank), True where not theirs."""
-        mine = slots[:, None] - 1 == torch.arange(self._count, device=slots.device)
-        return ~mine.repeat_interleave(self._rank, dim=1)
+    def others(self, slots: torch.Tensor) -> torch.Tensor:
+        """(tokens,) slot numbers -> (tokens, slots * rank), True where a column is not theirs."""
+        numbers = torch.arange(1, len(self._slots), device=slots.device)
+        return (slots[:, None] != numbers).repeat_interleave(self._rank, dim=1)

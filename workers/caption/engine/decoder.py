@@ -90,9 +90,7 @@ class Decoder:
         """Logits (rows + parts with `last`, vocabulary): the decoding rows first."""
         rows, parts = batch.rows, batch.parts
         x = torch.cat([self.embed(batch.tokens), *(part.inputs for part in parts)])
-        places = torch.cat(
-            [batch.lengths, *(self._range(part.start, part.end) for part in parts)]
-        )
+        places = torch.cat([batch.lengths, *(self._range(part.start, part.end) for part in parts)])
         rope = self._cos[places][:, None], self._sin[places][:, None]
         others = self._others(batch)
         seeing = _Seeing(kv, batch, self.device)

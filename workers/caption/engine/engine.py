@@ -11,11 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from shared.errors import DoesNotFit, JamakError
+from shared.messages import AdapterUsed
 from workers.caption.engine.adapters import BASE, AdapterSlots
 from workers.caption.engine.decoder import Part
 from workers.caption.engine.requests import Ended, Prompt, Request, Row, Said, Ticket
@@ -36,8 +36,7 @@ class Size:
     frames: int = 4
     """Seen in a step."""
     adapters: int = 2
-    rank: int = 64
-    """The highest of an adapter."""
+    """In memory at once."""
 
 
 class NotFinite(JamakError):
@@ -50,6 +49,7 @@ class Engine:
     """Safe to call from many threads; one thread of its own computes.
 
     Args:
+        on_turn: called at each turn of the loop, with its decoding rows and tokens of prompts.
         ahead: begin a step before the tokens of the last one are read. Without, the same loop does
             one thing after the other.
     """
@@ -59,26 +59,26 @@ class Engine:
         loaded: LoadedModel,
         size: Size,
         lock: LanguageLock | None = None,
+        on_turn: Callable[[int, int], None] = lambda rows, tokens: None,
         *,
         ahead: bool = True,
     ) -> None:
         self.size, self._ahead = size, ahead
         self._eos, self._decode = loaded.tokenizer.eos_token_id, loaded.tokenizer.decode
         with torch.inference_mode():
-            self._adapters = AdapterSlots(loaded.model, size.adapters, size.rank)
+            self._adapters = AdapterSlots(loaded.model, size.adapters)
             self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions)
         self._waiting: deque[Ticket] = deque()
         self._prompts: deque[Prompt] = deque()
         self._rows: list[Row] = []
         self._step: Step | None = None
         """Begun, and not read yet."""
-        self._current: str | None = None
+        self._current: AdapterUsed | None = None
         """Adapter of those who are let in."""
         self._calls: deque[tuple[Callable[[], bool], Ticket]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self.trace: Callable[[int, int], None] = lambda rows, tokens: None
-        """Called at each step with its decoding rows and its tokens of prompts."""
+        self._on_turn = on_turn
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -101,11 +101,15 @@ class Engine:
             self._wake.notify()
         return ticket
 
-    def use(self, version: str | None, adapter: Adapter | None) -> None:
-        """For requests that are let in from now on; waits until a slot is free for it."""
+    def use(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
+        """For requests that are let in from now on; waits until a slot is free for it.
+
+        Args:
+            adapter: None: the base model, or one that is in memory.
+        """
         ticket = Ticket(Request(()))
         with self._wake:
-            self._calls.append((lambda: self._use(version, adapter), ticket))
+            self._calls.append((lambda: self._use(used, adapter), ticket))
             self._wake.notify()
         ticket.result()
 
@@ -122,7 +126,9 @@ class Engine:
         with torch.inference_mode():
             while self._wait():
                 self._turn()
-        for ticket in self._tickets():
+        with self._wake:
+            tickets = [*self._waiting, *(ticket for _, ticket in self._calls)]
+        for ticket in [*tickets, *(one.ticket for one in self._prompts), *self._decoding()]:
             ticket.fail(RuntimeError("the engine has ended"))
 
     def _wait(self) -> bool:
@@ -134,11 +140,8 @@ class Engine:
     def _has_work(self) -> bool:
         return bool(self._waiting or self._prompts or self._rows or self._calls or self._step)
 
-    def _tickets(self) -> list[Ticket]:
-        with self._wake:
-            waiting = [*self._waiting, *(ticket for _, ticket in self._calls)]
-        rows = {id(row.ticket): row.ticket for row in self._rows}
-        return [*waiting, *(prompt.ticket for prompt in self._prompts), *rows.values()]
+    def _decoding(self) -> list[Ticket]:
+        return list({id(row.ticket): row.ticket for row in self._rows}.values())
 
     def _turn(self) -> None:
         self._answer_calls()
@@ -164,29 +167,26 @@ class Engine:
             except Exception as error:
                 ticket.fail(error)
 
-    def _use(self, version: str | None, adapter: Adapter | None) -> bool:
+    def _use(self, used: AdapterUsed | None, adapter: Adapter | None) -> bool:
         """False: no slot is free yet."""
-        if version is not None and self._adapters.find(version) is None:
-            number = self._adapters.free(self._current)
+        if used is not None and self._adapters.find(used.version) is None:
+            number = self._adapters.free(self._current.version if self._current else None)
             if number is None:
                 return False
-            assert adapter is not None
-            self._adapters.load(number, version, adapter)
-        self._current = version
+            if adapter is None:
+                raise ValueError(f"adapter {used.version} is not in memory")
+            self._adapters.load(number, used.version, adapter)
+        self._current = used
         return True
 
     def _ask_all(self) -> None:
         """Is each still wanted?"""
-        for ticket in self._tickets():
-            if ticket.cancelled:
-                ticket.fail(InterruptedError("cancelled"))
-                continue
-            try:
-                ticket.request.tick()
-            except Exception as error:
-                ticket.fail(error)
         with self._wake:
+            for ticket in self._waiting:
+                _ask(ticket, runs=False)
             self._waiting = deque(one for one in self._waiting if not one.over)
+        for ticket in [*(one.ticket for one in self._prompts), *self._decoding()]:
+            _ask(ticket, runs=True)
         for prompt in [one for one in self._prompts if one.ticket.over]:
             self._prompts.remove(prompt)
             self._adapters.release(prompt.slot)
@@ -200,9 +200,10 @@ class Engine:
         with self._wake:
             while self._waiting and len(self._waiting[0].request.samplings) <= free:
                 ticket = self._waiting.popleft()
-                slot = self._adapters.find(self._current) or BASE
+                used = self._current
+                slot = self._adapters.find(used.version if used else None) or BASE
                 self._adapters.hold(slot)
-                prompt = Prompt(ticket, slot, self._current)
+                prompt = Prompt(ticket, slot, used)
                 self._prompts.append(prompt)
                 free -= prompt.candidates
 
@@ -238,9 +239,9 @@ class Engine:
                 break
             ended.append(prompt)
             place += prompt.candidates
+        self._on_turn(len(self._rows), self.size.chunk - budget)
         if not self._rows and not parts:
             return None
-        self.trace(len(self._rows), sum(len(part.inputs) for part in parts))
         step = self._runner.begin(self._rows, parts, ended)
         for prompt in ended:
             self._prompts.popleft()
@@ -281,9 +282,7 @@ class Engine:
             ended = self._ended(row)
             if ended:
                 chances = tuple(row.logprobs) if row.ticket.request.logprobs else ()
-                row.ticket.say(
-                    row.candidate, Said(tuple(row.tokens), ended, chances, row.adapter)
-                )
+                row.ticket.say(row.candidate, Said(tuple(row.tokens), ended, chances, row.adapter))
                 self._retire(row)
 
     def _ended(self, row: Row) -> Ended | None:
@@ -305,3 +304,13 @@ class Engine:
             self._rows[hole] = self._rows[last]
         self._rows.pop()
         self._adapters.release(row.slot)
+
+
+def _ask(ticket: Ticket, *, runs: bool) -> None:
+    if ticket.cancelled:
+        ticket.fail(InterruptedError("cancelled"))
+        return
+    try:
+        ticket.request.tick(runs)
+    except Exception as error:
+        ticket.fail(error)

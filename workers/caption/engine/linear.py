@@ -29,9 +29,7 @@ def linear(*layers: nn.Linear) -> Linear:
         return Apart(layers)
     with torch.no_grad():
         weight = torch.cat([layer.weight for layer in layers])
-        bias = (
-            None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-        )
+        bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     if can_pack(weight):
         return Packed(weight, bias)
     return Joined(layers, weight, bias)
@@ -50,10 +48,6 @@ class Packed:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         self._bias = bias
-        self.pack(weight)
-
-    def pack(self, weight: torch.Tensor) -> None:
-        """(out, in); in place of what was packed before."""
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

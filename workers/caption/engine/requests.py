@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from shared.messages import AdapterUsed
 from workers.caption.engine.sampling import Draws, Sampling
 
 Ended = Literal["eos", "stop", "length"]
@@ -22,7 +23,7 @@ class Said:
     logprobs: tuple[float, ...]
     """Natural logarithm of each token's probability by the model alone: before temperature, penalty
     and lock. Only when asked for."""
-    adapter: str | None
+    adapter: AdapterUsed | None
     """None = the base model."""
 
 
@@ -37,8 +38,9 @@ class Request:
     samplings: tuple[Sampling, ...] = (Sampling(),)
     """One for each candidate; they share the prompt's keys and values."""
     logprobs: bool = False
-    tick: Callable[[], None] = lambda: None
-    """Called at every step from the engine's thread, while waiting, too; raises to end it."""
+    tick: Callable[[bool], None] = lambda runs: None
+    """Called at every step from the engine's thread; False while it waits for a row. What it raises
+    ends the request."""
 
     @property
     def longest(self) -> int:
@@ -91,7 +93,7 @@ class Prompt:
 
     ticket: Ticket
     slot: int
-    adapter: str | None
+    adapter: AdapterUsed | None
     features: list[torch.Tensor] = field(default_factory=list)
     frames: int = 0
     """Seen."""
@@ -113,7 +115,7 @@ class Row:
     ticket: Ticket
     candidate: int
     slot: int
-    adapter: str | None
+    adapter: AdapterUsed | None
     length: int
     """Positions in the cache, with those of steps that have been begun."""
     draws: Draws

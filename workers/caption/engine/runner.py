@@ -75,9 +75,7 @@ class Runner:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
         return self._vision(frames.to(self._device, self._dtype))
 
-    def inputs(
-        self, ids: Sequence[int], features: torch.Tensor | None, slot: int
-    ) -> torch.Tensor:
+    def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
         """Embedded tokens (tokens, hidden), the visual ones replaced by projected features."""
         numbers = torch.tensor(ids)
         inputs = self._decoder.embed(numbers.to(self._device))
