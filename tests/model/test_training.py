@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from infra.demo.clips import write_film
@@ -15,7 +16,6 @@ from shared.bucket.registry import ADAPTER_FILES
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
 from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
-from workers.caption.adapters import ModelWithAdapters
 from workers.model.adapter_files import CONFIG_KEYS
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
@@ -144,12 +144,9 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
 
     loaded = _load()
     encoder = _encoder(loaded, rows)
-    adapters = ModelWithAdapters(loaded.model)
-    adapters.use("v1", adapters.check("v1", folder / "adapter"))
+    model = PeftModel.from_pretrained(loaded.model, folder / "adapter")
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
-    assert caption_rows(adapters.model, encoder, parsed, _ignore) == [
-        row["completion"] for row in rows
-    ]
+    assert caption_rows(model, encoder, parsed, _ignore) == [row["completion"] for row in rows]
 
 
 def test_several_captions_of_one_video_are_compared_as_one() -> None:

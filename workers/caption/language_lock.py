@@ -1,9 +1,9 @@
 """Which tokens would begin a letter of a foreign script, after what a row has said.
 
-Latin letters, Hangul, digits, punctuation and symbols stay; Han, kana, Cyrillic and all other letters
-are out. A token is judged by its bytes, after those of an unfinished character before it: it is out
-when no continuation of it could be allowed. So the first byte of what can only be Han is out, and
-after one that may begin Hangul or kana only the bytes of Hangul are left.
+Latin letters, Hangul, digits, punctuation and symbols stay; Han, kana, Cyrillic and all other
+letters are out. A token is judged by its bytes, after those of an unfinished character before it:
+it is out when no continuation of it could be allowed. So the first byte of what can only be Han is
+out, and after one that may begin Hangul or kana only the bytes of Hangul are left.
 
 Built once from the tokenizer; knows nothing of models and devices.
 """
@@ -67,8 +67,8 @@ def _value(start: bytes) -> int:
 
 
 def _walk(text: bytes) -> tuple[bool, bytes]:
-    """Whether all of it is, or may become, allowed; and the character at its end that is unfinished,
-    if it matters how it goes on."""
+    """Whether all of it is, or may become, allowed; and the unfinished character at its end, if it
+    matters how that goes on."""
     at = 0
     while at < len(text):
         length = _length(text[at])
@@ -124,7 +124,7 @@ def states_as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
 
 
 def token_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:
-    """What each token adds to the text; nothing for special ones and for numbers without a token."""
+    """What each token adds to the text; special ones, and numbers without a token, add nothing."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     names = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
     byte_level = any("Ġ" in (name or "") for name in names)

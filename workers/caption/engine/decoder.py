@@ -1,4 +1,4 @@
-"""One pass through the language model: one token each of the rows that decode, and parts of prompts.
+"""A pass through the language model: a token each of the rows that decode, parts of prompts beside.
 
 Both kinds of tokens go through every weight together. Attention is apart: a decoding row sees its
 own keys up to its length, a part of a prompt sees what came before it and itself.
@@ -88,7 +88,7 @@ class Decoder:
 
     def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
         """Logits (rows + parts with `last`, vocabulary): the decoding rows first."""
-        rows, parts = batch.rows, batch.parts
+        parts = batch.parts
         x = torch.cat([self.embed(batch.tokens), *(part.inputs for part in parts)])
         places = torch.cat([batch.lengths, *(self._range(part.start, part.end) for part in parts)])
         rope = self._cos[places][:, None], self._sin[places][:, None]

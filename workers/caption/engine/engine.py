@@ -32,7 +32,7 @@ class Size:
     positions: int
     """Of a row: visual, prompt and new tokens."""
     chunk: int = 512
-    """Tokens of prompts in a step. A prompt is always cut at its multiples, whoever else is there."""
+    """Tokens of prompts in a step. A prompt is cut at its multiples, whoever else is there."""
     frames: int = 4
     """Seen in a step."""
     adapters: int = 2
