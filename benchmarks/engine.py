@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.programs import begin, parser_of
 
 if TYPE_CHECKING:
-    from benchmarks.engine_systems import Jamak, Made, System
+    from benchmarks.engine_systems import Made, System
     from benchmarks.engine_work import Work
     from workers.model.loading import LoadedModel
 
@@ -103,9 +103,7 @@ def figures_of(rounds: Sequence[Round], right: Mapping[int, list[int]]) -> dict[
         if index in right
     ]
     cpu_s = statistics.median(one.cpu_s for one in rounds)
-    said = statistics.median(
-        sum(map(len, one.made.tokens)) / one.made.cpu_s for one in rounds
-    )
+    said = statistics.median(sum(map(len, one.made.tokens)) / one.made.cpu_s for one in rounds)
     return {
         "captions_per_cpu_s": round(1 / cpu_s, 3),
         "tokens_per_cpu_s": round(said, 1),
@@ -126,9 +124,9 @@ def ratios(found: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
     if static:
         peers["static"] = [min(one.cpu_s for one in each) for each in zip(*static, strict=True)]
     return {
-        name: None if costs is None else spread([
-            cost / ours.cpu_s for cost, ours in zip(costs, found["jamak"], strict=True)
-        ])
+        name: None
+        if costs is None
+        else spread([cost / ours.cpu_s for cost, ours in zip(costs, found["jamak"], strict=True)])
         for name, costs in peers.items()
     }
 
@@ -224,7 +222,9 @@ def main() -> None:
 
 
 def show(cases: Mapping[str, dict[str, Any]]) -> None:
-    grid = Table("case", "system", "captions / CPU s", "tokens / CPU s", "useful rows", "equal", "×")
+    grid = Table(
+        "case", "system", "captions / CPU s", "tokens / CPU s", "useful rows", "equal", "×"
+    )
     for case, systems in cases.items():
         if case == "second_caption":
             continue
