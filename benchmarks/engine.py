@@ -1,7 +1,7 @@
 """What a caption costs: our engine beside `generate`, static batches and vLLM, on one CPU thread.
 
-    python -m benchmarks.engine [--json] [--quick] [--rounds N] [--requests N] [--vllm]
-                                [--trace FILE]
+    python -m benchmarks.engine [--json] [--quick] [--rounds N] [--requests N]
+                                [--cases NAME...] [--trace FILE]
 
 A model of random weights, with frames of noise and 20 to 200 new tokens; and the shipped demo model
 with films. In each round every system works once; `generate` has a share of the requests, another
@@ -91,7 +91,7 @@ def compare(case: Case, rounds: int, rows: int, vllm: Any = None) -> dict[str, A
         for index, tokens in zip(one.indices, one.made.tokens, strict=True)
     }
     figures: dict[str, Any] = {name: figures_of(one, right) for name, one in found.items()}
-    return {**figures, "ratios": ratios(found)}
+    return {**figures, "ratios": ratios(found), "rounds": rounds}
 
 
 def figures_of(rounds: Sequence[Round], right: Mapping[int, list[int]]) -> dict[str, float]:
@@ -165,6 +165,7 @@ def second_caption(case: Case, rounds: int, rows: int) -> dict[str, Any]:
         "second_of_first": spread(second),
         "same_features_of_first": spread(features),
         "equal": statistics.fmean(same),
+        "rounds": rounds,
     }
 
 
@@ -177,9 +178,10 @@ def cases_of(folder: Path, *, quick: bool, requests: int) -> list[Case]:
     loaded = load_model(checkpoint, model_id="random")
     lengths = QUICK_NEW_TOKENS if quick else NEW_TOKENS
     longest = (lengths[1], lengths[1])
+    batches = (8, 16) if requests >= 16 else (8,)
     return [
         Case("demo", demo, films(demo, QUICK_FILMS if quick else FILMS), ()),
-        Case("4_frames", loaded, random_work(loaded, requests, 4, lengths), (8, 16)),
+        Case("4_frames", loaded, random_work(loaded, requests, 4, lengths), batches),
         Case("8_frames", loaded, random_work(loaded, requests, 8, lengths), ()),
         Case("decode", loaded, random_work(loaded, requests, 1, longest), ()),
         Case("second_caption", loaded, random_work(loaded, SECOND_OF, 4, lengths), ()),
@@ -192,7 +194,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=64, help="of a case; an even number")
     parser.add_argument("--cases", nargs="+", help="only these")
-    parser.add_argument("--vllm", type=Path, metavar="DIRECTORY", help="an environment with vllm")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="draw rows over time instead")
     arguments = begin(parser)
     import torch  # takes seconds: first it is said how long all takes
@@ -216,7 +217,7 @@ def main() -> None:
                 found[case.name] = compare(case, rounds, ROWS)
     show(found)
     main_case = found.get("4_frames", {})
-    result = {**main_case, "vllm": main_case.get("vllm"), "cases": found, "rounds": rounds}
+    result = {**main_case, "vllm": main_case.get("vllm"), "cases": found}
     if arguments.json:
         print(json.dumps(result))
 
@@ -229,7 +230,7 @@ def show(cases: Mapping[str, dict[str, Any]]) -> None:
         if case == "second_caption":
             continue
         for name, one in systems.items():
-            if name == "ratios":
+            if name in ("ratios", "rounds"):
                 continue
             ratio = (systems["ratios"].get(name.partition("_")[0]) or {}).get("median", "")
             grid.add_row(
