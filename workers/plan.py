@@ -1,8 +1,7 @@
 """`jamak plan`: what each card class does with a model, and why. It needs no torch."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -12,7 +11,7 @@ from shared.console import AsJson, Grid, out, print_json
 from shared.errors import DoesNotFit, UsageError
 from shared.language import spoken
 from shared.settings import CardName, Settings, load_settings
-from workers.caption.budget import Asked, CardPlan, Figure, machine_of, plan_card
+from workers.caption.budget import Asked, CardPlan, machine_of, plan_card
 from workers.model.geometry import HUB, KNOWN, Geometry
 
 GIB = 2**30
@@ -96,16 +95,9 @@ def _told(name: CardName, made: CardPlan | DoesNotFit) -> dict[str, object]:
         "pool_stride": made.pool_stride,
         "row_bytes": made.row_bytes,
         "at_once": made.at_once,
-        **{what: figure.value for what, figure in _figures(made)},
-        "why": {what: figure.why for what, figure in _figures(made)},
+        **{what: figure.value for what, figure in made.figures()},
+        "why": {what: figure.why for what, figure in made.figures()},
     }
-
-
-def _figures(made: CardPlan) -> Iterator[tuple[str, Figure[Any]]]:
-    """In the order of a page."""
-    for what, value in vars(made).items():
-        if isinstance(value, Figure):
-            yield what, value
 
 
 def _show_all(name: str, plans: Plans) -> None:
@@ -144,7 +136,7 @@ def cells(made: CardPlan) -> list[str]:
 
 def _show(made: CardPlan) -> None:
     table = Grid("figure", "", "why")
-    for what, figure in _figures(made):
+    for what, figure in made.figures():
         table.add_row(what, _shown(what, figure.value), escape(spoken(figure.why)))
     out.print(table)
 

@@ -7,8 +7,9 @@ Peak rates are the makers' (dense fp16 or bf16); what of them is reached is assu
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from shared.cards import CLASSES, GPU_CLASSES, CardClass, Dtype
 from shared.errors import DoesNotFit
@@ -48,6 +49,9 @@ FETCH_S = 2.0
 """About what fetching and decoding of a video takes."""
 AHEAD = (4, 16)
 """Videos that are fetched and decoded at once: at least, at most."""
+
+MOST_AT_ONCE = MOST_ROWS + AHEAD[1]
+"""Jobs in hand, whatever the card and the model."""
 
 T = TypeVar("T")
 
@@ -164,6 +168,12 @@ class CardPlan:
     def at_once(self) -> int:
         """Jobs in hand that keep all rows full."""
         return self.rows.value + self.ahead.value
+
+    def figures(self) -> Iterator[tuple[str, Figure[Any]]]:
+        """Each number with its name."""
+        for what, value in vars(self).items():
+            if isinstance(value, Figure):
+                yield what, value
 
     def within(self, free: int) -> "CardPlan":
         """With the rows that fit memory that was measured, after what a step takes.
