@@ -280,6 +280,7 @@ class Engine:
                 for one in [one for one in self._rows if one.ticket is row.ticket]:
                     self._retire(one, clear=True)
                 continue
+            row.ticket.hear()
             row.tokens.append(token)
             row.logprobs.append(chance)
             ended = self._ended(row)
