@@ -54,11 +54,13 @@ class _Embeddings:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> (frames, 1 + patches, hidden)"""
         frames, side = len(pixels), self._side
-        rows = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        count = pixels.shape[-1] // side
+        rows = pixels.reshape(frames, 3, count, side, count, side)
         rows = rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, 3 * side * side)
         patches = self._product(rows).view(frames, -1, self._places.shape[1])
         start = self._class.expand(frames, 1, -1)
-        return torch.cat([start, patches], dim=1) + self._places
+        result: torch.Tensor = torch.cat([start, patches], dim=1) + self._places
+        return result
 
 
 class _Layer:
