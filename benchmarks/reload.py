@@ -9,6 +9,7 @@ with a wrong label is put among them, and must be found. `stall_steps_max` is wh
 took of the engine's thread, in steps of a usual length (CPU time). `--json` ends with one object.
 """
 
+import ctypes
 import dataclasses
 import itertools
 import json
@@ -258,6 +259,9 @@ def again(loaded: "LoadedModel", work: "list[Work]", both: "dict[str, Adapter]")
 
 
 def resident_mib() -> float:
+    """Without what the allocator keeps for later."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
