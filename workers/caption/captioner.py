@@ -78,7 +78,6 @@ class EngineCaptioner:
         *,
         rows: int = 8,
         positions: int | None = None,
-        lock: LanguageLock | None = None,
     ) -> None:
         self._loaded, self._card = loaded, card
         self.shape = loaded.preprocessor.shape
@@ -87,6 +86,7 @@ class EngineCaptioner:
         self._moves = Progress()
         """Of the engine: those who wait for a row are as alive as it is."""
         size = Size(rows=rows, positions=self._positions)
+        lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
         self.engine = Engine(loaded, size, lock, lambda *_: self._moves.tick("generate"))
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
@@ -134,7 +134,9 @@ class EngineCaptioner:
                 progress.check()
 
         progress.wait_for(self._moves)
-        sampling = Sampling(decoding.max_new_tokens, decoding.temperature)
+        sampling = Sampling(
+            decoding.max_new_tokens, decoding.temperature, locked=decoding.language == "ko"
+        )
         ticket = self.engine.submit(Request(tuple(ids), pixels, samplings=(sampling,), tick=tick))
         [said] = ticket.result()
         return Answer(
