@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 OURS = ("LATIN ", "HANGUL ")
-UNITS = frozenset("µΩμ")
-"""Micro and ohm are Greek letters, too; written so, they are no foreign words."""
+UNITS = frozenset("\u00b5\u2126")
+"""Micro and ohm; inside of other signs they are the Greek letters that they come from."""
+GREEK = frozenset("\u03bc\u03a9")
 MARKS = ("COMBINING ", "VARIATION SELECTOR", "HANGUL ")
 FOREIGN = ("CJK ", "IDEOGRAPHIC NUMBER", "HANGZHOU ", "KATAKANA", "HIRAGANA", "CYRILLIC")
 """In names of what is no letter by its category, and reads as one."""
@@ -64,13 +65,17 @@ def _verdict(character: str) -> int:
         return ALLOWED
     if character < "\x80":
         return ALLOWED if category[0] == "L" else OTHER
+    name = unicodedata.name(character, "")
+    if name.startswith(OURS):
+        return ALLOWED
     # A circled or squared letter is that letter.
     plain = unicodedata.normalize("NFKD", character)
-    letters = [one for one in plain if unicodedata.category(one)[0] == "L" and one not in UNITS]
+    if category[0] == "S":
+        plain = "".join(one for one in plain if one not in GREEK)
+    letters = [one for one in plain if unicodedata.category(one)[0] == "L"]
     if letters:
         ours = all(unicodedata.name(one, "").startswith(OURS) for one in letters)
         return ALLOWED if ours else OUT
-    name = unicodedata.name(character, "")
     if category[0] == "M" and not name.startswith(MARKS):
         return OUT
     return OUT if any(one in name for one in FOREIGN) else OTHER
@@ -85,8 +90,8 @@ def _completions(start: bytes) -> frozenset[bool]:
     missing = _length(start[0]) - len(start)
     low = _value(start) << 6 * missing
     verdicts = _verdicts()[low : low + (1 << 6 * missing)]
-    ends = {ALLOWED in verdicts, OUT not in verdicts}
-    return frozenset(ends) if OUT in verdicts or ALLOWED in verdicts else frozenset([True])
+    may = ALLOWED in verdicts or (OTHER in verdicts and OUT not in verdicts)
+    return frozenset([may, may and OUT not in verdicts])
 
 
 def _length(lead: int) -> int:
