@@ -110,7 +110,8 @@ class Runtime(bootsteps.StartStopStep):
 
 _life: Lifecycle
 jamak = caption_app(settings)
-jamak.conf.worker_concurrency = settings.concurrency
+THREADS = settings.concurrency or 4
+jamak.conf.worker_concurrency = THREADS
 jamak.steps["worker"].add(Runtime)
 register_caption(jamak, lambda: _life.leases, Work)  # type: ignore[arg-type, return-value]
 crash_after(LeasedQueues, "take", "after_take")
@@ -127,7 +128,7 @@ stock.conf.update(
     task_queues=[Queue(QUEUE)],
     task_default_queue=QUEUE,
     worker_pool="threads",
-    worker_concurrency=settings.concurrency,
+    worker_concurrency=THREADS,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     worker_enable_remote_control=False,

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.programs import begin, parser_of
-from shared.settings import Settings
+from workers.caption.budget import AHEAD
 from workers.video.byte_plan import read_index
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
@@ -41,7 +41,7 @@ BYTES_PER_S = 80e6
 LATENCIES_MS = (20, 50)
 FULL, FULL_PART_BYTES = 8, 8 << 20
 """Connections of a full download, and what each asks for at once."""
-CONCURRENCY = int(Settings.model_fields["concurrency"].default)
+CONCURRENCY = AHEAD[0]
 """Videos that a worker reads at once."""
 NAMES = {
     "10s": "1080p-10s-gop250",

@@ -65,6 +65,8 @@ class CardChoice:
     device: Literal["cuda", "cpu"]
     dtype: Dtype
     reason: str
+    memory_bytes: int | None = None
+    """Of the card, where its driver says so."""
 
     @property
     def emulated(self) -> bool:
@@ -110,7 +112,8 @@ def choose_card(settings: Settings, gpu: Gpu | None) -> CardChoice:
     else:
         # SM 75 has no bf16; everything newer has it, a t4-class slice of a large card too.
         dtype = "bfloat16" if gpu.compute_capability >= 8.0 else "float16"
-    return CardChoice(card, "cuda", dtype, why)
+    memory = None if gpu.memory_gib is None else int(gpu.memory_gib * 2**30)
+    return CardChoice(card, "cuda", dtype, why, memory)
 
 
 def _by_memory(gpu: Gpu) -> tuple[CardClass, str]:

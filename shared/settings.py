@@ -136,8 +136,11 @@ class Settings(BrokerSettings):
     device: Literal["cuda", "cpu"] | None = Field(
         None, description="`cpu` runs any card class's budget on the CPU; records say `emulated`."
     )
-    concurrency: int = Field(
-        4, ge=1, description="Captions in flight per worker: one is decoded while another runs."
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Jobs in hand of a captioner. Without it as many as keep all rows of its "
+        "engine full, and some more, whose videos are fetched meanwhile (docs/cards.md).",
     )
     max_video_bytes: int = Field(
         4 * 2**30,

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACE = "{}"
 
-SAYING = {"spoken", "warn", "Doubt", "Found", "Wait", "Unserved", "Capability"}
+SAYING = {"spoken", "warn", "Doubt", "Figure", "Found", "Nearest", "Wait", "Unserved", "Capability"}
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
 """Of such a call; others are data."""
@@ -22,8 +22,8 @@ TABLES = {
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
-    *("_by_memory", "_cure_of_versions", "_later", "_unavailable", "_why", "_why_alone"),
-    *("named_by", "refused"),
+    *("_by_memory", "_cure_of_versions", "_later", "_less", "_unavailable", "_why", "_why_alone"),
+    *("_too_much", "_why_tokens", "_why_weights", "named_by", "refused"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
@@ -250,10 +250,10 @@ class Phrases(Reading):
 
 
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
-VERB_MODULES.add("workers/cli.py")
+VERB_MODULES |= {"workers/cli.py", "workers/plan.py"}
 VERBS = {
-    *("cards", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "reconcile"),
-    *("show", "show_cards", "status", "upload"),
+    *("cards", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
+    *("reconcile", "show", "show_cards", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""
 

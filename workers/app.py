@@ -25,18 +25,21 @@ from shared.bucket.storage import (
     ObjectStore,
     naming,
 )
-from shared.cards import choose_card, detect_gpu, served_queues
-from shared.errors import ConfigError
+from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
+from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob, TrainJob
 from shared.settings import Output, load_settings
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
 from shared.waiting import wait_for
+from workers.caption.budget import MOST_AT_ONCE, Asked, CardPlan, machine_of, plan_card
+from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
+from workers.model.geometry import Geometry
 from workers.tasks import register_caption, register_train
 
 log = telemetry.get_logger("jamak.worker")
@@ -76,33 +79,44 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.model.loading import find_checkpoint, load_model
-        from workers.model.prompt import prompt_ids
-        from workers.model.selfcheck import check_context, check_device, check_model
+        from workers.model.selfcheck import check_device, check_model
 
+        checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
+        plan = planned(choice, Geometry.read(checkpoint))
         loaded = load_model(
-            find_checkpoint(settings.model, settings.model_revision, settings.model_path),
+            checkpoint,
             model_id=settings.model,
             revision=settings.model_revision,
             device=choice.device,
             dtype=choice.dtype,
             quantized=choice.quantized,
+            pool_stride=plan.pool_stride,
         )
         check_model(loaded)
-        captioner = EngineCaptioner(loaded, choice.card)
-        check_context(
+        if choice.device == "cuda":
+            from workers.caption.warmup import Cuda, free_after_warmup
+
+            with config_error():
+                plan = plan.within(free_after_warmup(loaded, plan, Cuda(loaded.device)))
+        for what, figure in plan.figures():
+            log.info("plan", what=what, value=figure.value, reason=figure.why)
+        meter = Meter()
+        captioner = EngineCaptioner(
             loaded,
-            frames=min(
-                choice.card.frames, choice.card.visual_tokens // loaded.layout.tokens_per_frame
-            ),
-            prompt_tokens=len(prompt_ids(loaded.tokenizer, settings.prompt)) - 1,
-            new_tokens=settings.max_new_tokens,
+            choice.card,
+            rows=plan.rows.value,
+            positions=plan.positions.value,
+            chunk=plan.chunk.value,
+            meter=meter,
         )
+        slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
         life = Lifecycle(
             worker,
             settings,
             served_queues(choice.card),
             health,
+            slots,
             card=choice.card.name,
             model=loaded.identity.id,
             revision=loaded.identity.revision,
@@ -118,7 +132,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             life.prove_scratch,
         )
         self.follower.start()
-        decoders = decoders_of(settings, worker.concurrency, life.scratch)
+        decoders = decoders_of(settings, settings.concurrency or plan.ahead.value, life.scratch)
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         life.leases.machine.check("decoders", decoders.prove)
         life.leases.machine.check("device", partial(check_device, loaded.device), life.die)
@@ -131,6 +145,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             decoders,
             send_caption,
             lambda: not life.leases.taking,
+            meter,
         )
         _runtime["leases"] = life.leases
         seconds = round(time.monotonic() - started, 3)
@@ -167,6 +182,26 @@ class TrainRuntime(bootsteps.StartStopStep):
         _runtime["training"] = TrainWork(settings, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
+
+
+def planned(choice: CardChoice, geometry: Geometry) -> CardPlan:
+    """Before the weights are read. Raises ConfigError: it cannot hold."""
+    # No prompt has more tokens than bytes, but for what a tokenizer puts before it.
+    asked = Asked(len(settings.prompt.encode()) + 2, settings.max_new_tokens)
+    machine = machine_of(
+        choice.card, device=choice.device, dtype=choice.dtype, memory=choice.memory_bytes
+    )
+    with config_error():
+        return plan_card(choice.card, machine, geometry, asked)
+
+
+@contextmanager
+def config_error() -> Iterator[None]:
+    """What does not fit here is for the operator to change."""
+    try:
+        yield
+    except DoesNotFit as error:
+        raise ConfigError(str(error), cure=error.cure) from error
 
 
 def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
@@ -220,7 +255,8 @@ _runtime: dict[str, Any] = {}
 One of them: a process is one of the two workers."""
 
 captions = caption_app(settings)
-captions.conf.worker_concurrency = settings.concurrency
+# Threads begin when there is work for them; how many there may be is known before the model is.
+captions.conf.worker_concurrency = settings.concurrency or MOST_AT_ONCE
 captions.steps["worker"].add(CaptionRuntime)
 register_caption(captions, lambda: _runtime["leases"], lambda: _runtime["captions"])
 

@@ -33,6 +33,7 @@ SUMMARIES = {
     "frames": "Which frames of a video the model would see, and what it takes to get them.",
     "get": "The caption of a video, and nothing else: to standard output, or into files.",
     "listen": "Turn S3 events from SQS into jobs, until stopped.",
+    "plan": "What each card class does with a model: frames, memory, captions at once; and why.",
     "poison": "Messages that were set aside, and why.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
     "show": "The caption of a video, how it was made and where it lies.",

@@ -239,6 +239,30 @@ CAPTION_TOKENS = _counter(
     "kind",
     of=CAPTIONER,
 )
+ENGINE_ROWS = _gauge(
+    "jamak_engine_rows", "Captions that the engine works on just now.", of=CAPTIONER
+)
+ENGINE_ROWS_MOST = _gauge(
+    "jamak_engine_rows_most", "Captions that it can work on at once.", of=CAPTIONER
+)
+ENGINE_TOKENS = _counter(
+    "jamak_engine_tokens_total",
+    "Tokens that the engine worked off: of a `prompt`, frames included, or `generated`.",
+    "kind",
+    of=CAPTIONER,
+)
+ENGINE_SECONDS = _counter(
+    "jamak_engine_seconds_total",
+    "Time in which the engine was `busy`, waited for `frames` of jobs in hand, or was `idle`.",
+    "state",
+    of=CAPTIONER,
+)
+ENGINE_FIRST_TOKEN = _histogram(
+    "jamak_engine_first_token_seconds",
+    "From when a caption was asked for, its frames at hand, to its first token.",
+    of=CAPTIONER,
+    buckets=STAGES_S,
+)
 MODEL_LOAD = _gauge(
     "jamak_model_load_seconds",
     "From the start of the worker to its loaded and checked model.",

@@ -103,6 +103,11 @@ EXAMPLES = (
         '  / sum(max by (class) (jamak_worker_slots{class!="train"}))',
     ),
     (
+        "The engine waits for frames; near 1, more jobs in hand (JAMAK_CONCURRENCY) would help",
+        'sum(rate(jamak_engine_seconds_total{state="frames"}[5m]))\n'
+        '  / sum(rate(jamak_engine_seconds_total{state!="idle"}[5m]))',
+    ),
+    (
         "The 95th percentile of each stage of a caption",
         "histogram_quantile(0.95,\n"
         "  sum by (le, stage) (rate(jamak_caption_stage_seconds_bucket[10m])))",

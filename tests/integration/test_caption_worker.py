@@ -83,6 +83,15 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
             key = view_key(world.prefix, world.videos, job.video.key, ending)
             wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
     assert captioner.metric("jamak_captions_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+    assert captioner.metric("jamak_engine_rows_most") == 8
+    assert captioner.metric("jamak_engine_tokens_total", kind="generated") > len(jobs)
+    assert captioner.metric("jamak_engine_tokens_total", kind="prompt") > 36 * len(jobs)
+    assert captioner.metric("jamak_engine_first_token_seconds_count") >= len(jobs)
+    spent = {
+        state: captioner.metric("jamak_engine_seconds_total", state=state)
+        for state in ("busy", "frames", "idle")
+    }
+    assert min(spent.values()) > 0
     told = json.loads(ask(captioner.port, "/readyz")[1])
     for what in FORBIDDEN:
         assert told["decoders"][what] == "refused"

@@ -22,10 +22,9 @@ from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
 from tests.tiny_model import make_checkpoint
 from workers.caption.captioner import EngineCaptioner
-from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel, load_model
 from workers.model.prompt import completion_ids, prompt_ids, text_of
-from workers.model.selfcheck import check_context, check_model
+from workers.model.selfcheck import check_model
 from workers.progress import Progress
 from workers.video.sampling import Frames
 
@@ -139,7 +138,6 @@ def test_prompt_and_completion_are_joined_as_ids(loaded: LoadedModel) -> None:
 
 def test_a_sound_checkpoint_passes(loaded: LoadedModel) -> None:
     check_model(loaded)
-    check_context(loaded, frames=32, prompt_tokens=100, new_tokens=256)
 
 
 def wrong_crop(loaded: LoadedModel) -> LoadedModel:
@@ -183,18 +181,6 @@ def test_a_wrong_value_is_named(
     with pytest.raises(ConfigError, match=named) as caught:
         check_model(spoil(loaded))
     assert caught.value.cure
-
-
-def test_a_context_too_short_is_named(loaded: LoadedModel) -> None:
-    with pytest.raises(ConfigError, match=r"4608 visual .32 frames.* 1024 positions"):
-        check_context(
-            dataclasses.replace(
-                loaded, layout=VisualLayout(336, 14, 2, 3, 4, loaded.layout.pinpoints)
-            ),
-            frames=32,
-            prompt_tokens=60,
-            new_tokens=256,
-        )
 
 
 def test_planned_image_tokens_equal_what_the_model_returns(loaded: LoadedModel) -> None:

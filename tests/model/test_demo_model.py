@@ -16,8 +16,10 @@ from infra.demo.lesson import new_takes
 from infra.demo.scenes import sample_scenes
 from shared.cards import CLASSES, GPU_CLASSES
 from tests.warm import run_warm
+from workers.caption.budget import Asked, machine_of, plan_card
+from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel, load_model
-from workers.model.selfcheck import check_context, check_model
+from workers.model.selfcheck import check_model
 
 pytestmark = pytest.mark.model
 
@@ -39,8 +41,9 @@ def test_it_is_small_and_whole(directory: Path, loaded: LoadedModel) -> None:
     assert sum(file.stat().st_size for file in directory.iterdir()) <= 4_000_000
     check_model(loaded)
     for name in GPU_CLASSES:
-        frames = CLASSES[name].frames
-        check_context(loaded, frames=frames, prompt_tokens=64, new_tokens=256)
+        machine = machine_of(CLASSES[name], device="cpu")
+        plan = plan_card(CLASSES[name], machine, Geometry.read(directory), Asked(64, 256))
+        assert plan.frames.value == CLASSES[name].frames
     config = json.loads((directory / "config.json").read_text())
     assert config["text_config"]["model_type"] == directory.name
     assert config["vision_feature_layer"] == -2

@@ -37,6 +37,19 @@ def test_context_is_the_third_limit() -> None:
     assert "4096 positions" in reason
 
 
+def test_what_a_worker_has_room_for_is_a_limit_of_its_own() -> None:
+    assert plan("h100", positions=1024)[0] == (1024 - 60 - 256) // 144
+    with pytest.raises(DoesNotFit, match="a caption here has 1024 positions") as refused:
+        plan("h100", requested=8, positions=1024)
+    assert refused.value.cure.startswith("Ask for 4 frames")
+    with pytest.raises(DoesNotFit, match="8192 positions") as refused:
+        plan("h100", new_tokens=9000)
+    assert refused.value.cure.startswith("Ask for 7988 new tokens at most")
+    with pytest.raises(DoesNotFit) as refused:
+        plan("h100", prompt_tokens=9000)
+    assert refused.value.cure == "Ask for a shorter prompt."
+
+
 def test_more_than_fits_is_refused_not_shortened() -> None:
     with pytest.raises(DoesNotFit, match="t4 allows 4 frames"):
         plan("t4", requested=8)

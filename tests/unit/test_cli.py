@@ -57,6 +57,9 @@ def test_the_operators_side_works_without_the_workers_libraries() -> None:
     done = jamak("cards", "--json", extras=False, JAMAK_DEVICE="cpu")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["here"] == "cpu"
+    done = jamak("plan", "--model", "vicuna-7b", "--json", extras=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["classes"][0]["frames"] == 4
 
 
 def test_help_imports_no_verb_and_nothing_that_only_verbs_need() -> None:
@@ -232,6 +235,11 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "listen": [("b", {}, 2, "b"), ("", {}, 78, "JAMAK_EVENTS_QUEUE_URL is not set")],
+    "plan": [
+        ("--model nothing/known", {}, 2, "vicuna-7b, yi-34b, qwen3-8b"),
+        ("--model yi-34b --card t4", {}, 1, "A card of class l4 holds it."),
+        ("", {"JAMAK_CARD": "x"}, 78, "JAMAK_CARD"),
+    ],
     "poison list": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison redrive": [("--went", {}, 2, "--went"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison show": [("", {}, 2, "Missing argument"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],

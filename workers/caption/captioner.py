@@ -9,13 +9,15 @@ from typing import Protocol
 
 import torch
 
+from shared import telemetry
 from shared.cards import CardClass
 from shared.messages import AdapterUsed, Decoding
-from workers.caption.budget import Plan, plan_frames
+from workers.caption.budget import ADAPTERS, VISION_FRAMES, Plan, plan_frames
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
 from workers.caption.language_lock import LanguageLock
+from workers.caption.meter import Meter
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
@@ -69,6 +71,7 @@ class EngineCaptioner:
     Args:
         rows: captions at once.
         positions: of the longest of them: visual, prompt and new tokens.
+        chunk: tokens of prompts in a step.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class EngineCaptioner:
         *,
         rows: int = 8,
         positions: int | None = None,
+        chunk: int = 512,
+        meter: Meter | None = None,
     ) -> None:
         self._loaded, self._card = loaded, card
         self.shape = loaded.preprocessor.shape
@@ -85,9 +90,11 @@ class EngineCaptioner:
         self._positions = min(positions or loaded.context, loaded.context)
         self._moves = Progress()
         """Of the engine: those who wait for a row are as alive as it is."""
-        size = Size(rows=rows, positions=self._positions)
+        self._meter = meter or Meter(lambda *_: None)
+        size = Size(rows, self._positions, chunk, VISION_FRAMES, ADAPTERS)
+        telemetry.ENGINE_ROWS_MOST.set(rows)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
-        self.engine = Engine(loaded, size, lock, lambda *_: self._moves.tick("generate"))
+        self.engine = Engine(loaded, size, lock, self._turned)
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return plan_frames(
@@ -96,7 +103,8 @@ class EngineCaptioner:
             tokens_per_frame=self._loaded.layout.tokens_per_frame,
             prompt_tokens=len(prompt_ids(self._loaded.tokenizer, prompt)) - 1,
             new_tokens=max_new_tokens,
-            context=self._positions,
+            context=self._loaded.context,
+            positions=self._positions,
         )
 
     def caption(
@@ -137,8 +145,12 @@ class EngineCaptioner:
         sampling = Sampling(
             decoding.max_new_tokens, decoding.temperature, locked=decoding.language == "ko"
         )
-        ticket = self.engine.submit(Request(tuple(ids), pixels, samplings=(sampling,), tick=tick))
-        [said] = ticket.result()
+        with self._meter.asked():
+            request = Request(tuple(ids), pixels, samplings=(sampling,), tick=tick)
+            ticket = self.engine.submit(request)
+            [said] = ticket.result()
+        telemetry.ENGINE_FIRST_TOKEN.observe(ticket.first_s or 0.0)
+        telemetry.ENGINE_TOKENS.labels("generated").inc()  # that one came with the prompt
         return Answer(
             text=text_of(self._loaded.tokenizer, list(said.tokens)),
             finished=said.ended == "eos",
@@ -147,6 +159,14 @@ class EngineCaptioner:
             generated_tokens=len(said.tokens),
             adapter=said.adapter,
         )
+
+    def _turned(self, rows: int, tokens: int) -> None:
+        """The engine begins another step, with so many rows and tokens of prompts."""
+        self._moves.tick("generate")
+        telemetry.ENGINE_ROWS.set(rows)
+        telemetry.ENGINE_TOKENS.labels("generated").inc(rows)
+        telemetry.ENGINE_TOKENS.labels("prompt").inc(tokens)
+        self._meter.look()
 
     def check_adapter(self, version: str, directory: Path) -> Adapter:
         return read_adapter(version, directory, self._adapter_shape)

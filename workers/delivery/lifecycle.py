@@ -31,6 +31,7 @@ class Lifecycle:
     Args:
         queues: those that it serves, its own class first.
         health: hears when work is being taken.
+        slots: jobs in hand at once; without it one for each thread.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -44,6 +45,7 @@ class Lifecycle:
         settings: Settings,
         queues: list[str],
         health: WorkerHealth,
+        slots: int | None = None,
         **about: Any,
     ) -> None:
         pool = worker.pool_cls.__module__
@@ -55,7 +57,6 @@ class Lifecycle:
         self._settings, self._queues, self._health = settings, queues, health
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
-        slots = worker.concurrency
         self._about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -67,7 +68,7 @@ class Lifecycle:
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
         self.scratch, self.prove_scratch = self._scratch.folder, self._scratch.prove
-        self.leases = Leases(queues_of(worker.app), slots, self._tell)
+        self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)

@@ -34,6 +34,7 @@ from shared.messages import (
 from shared.settings import Settings
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
+from workers.caption.meter import Meter
 from workers.delivery.leases import Lease
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer, frames_used
@@ -61,11 +62,13 @@ class CaptionWork:
         decoders: DecoderPool,
         send: Callable[[CaptionJob, str], None],
         draining: Callable[[], bool],
+        meter: Meter | None = None,
     ) -> None:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
         self._places = Places(store, Addresses(settings.addresses))
         self._decoders, self._send, self._draining = decoders, send, draining
+        self._meter = meter or Meter()
         self._records = Records(store, settings)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
@@ -86,7 +89,8 @@ class CaptionWork:
         progress = lease.progress
         progress.ends_at = started + self._settings.caption_deadline_s
         try:
-            caption = self._caption(job, lease)
+            with self._meter.job():
+                caption = self._caption(job, lease)
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):

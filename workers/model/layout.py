@@ -5,12 +5,12 @@ A frame of S x S pixels gives (S / patch)² patches, pooled `stride` x `stride`:
 not pooled. The stock processor knows 2x2 only; this layout equals it there.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import BadData
+from workers.model.geometry import context_of
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,4 @@ class VisualLayout:
 
 def context_length(text_config: Any) -> int:
     """Positions the language model can tell apart, RoPE scaling included."""
-    positions = int(text_config.max_position_embeddings)
-    scaling = getattr(text_config, "rope_parameters", None) or {}
-    factor = float(scaling.get("factor") or 1.0)
-    if scaling.get("rope_type", "default") == "default":
-        return positions
-    original = scaling.get("original_max_position_embeddings")
-    # With a stated original length, max_position_embeddings may be the scaled one already.
-    return max(positions, math.floor((original or positions) * factor))
+    return context_of(vars(text_config))[0]

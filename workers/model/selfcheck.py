@@ -51,23 +51,6 @@ def check_model(loaded: LoadedModel) -> None:
         )
 
 
-def check_context(loaded: LoadedModel, *, frames: int, prompt_tokens: int, new_tokens: int) -> None:
-    """The longest caption of this card class must fit the language model's positions.
-
-    Raises:
-        ConfigError: it does not; beyond its positions a model answers nonsense or nothing.
-    """
-    visual = frames * loaded.layout.tokens_per_frame
-    needed = visual + prompt_tokens + new_tokens
-    if needed > loaded.context:
-        raise ConfigError(
-            f"context length: {visual} visual ({frames} frames) + {prompt_tokens} prompt + "
-            f"{new_tokens} new tokens = {needed}, but the model has {loaded.context} positions",
-            cure="Set RoPE scaling in the checkpoint's config.json, lower JAMAK_MAX_NEW_TOKENS, "
-            "or choose a smaller JAMAK_CARD.",
-        )
-
-
 def check_device(device: str | torch.device) -> None:
     """Raises RuntimeError: it does not compute any more. That of CUDA stays with its process."""
     torch.ones(8, device=device).sum().item()

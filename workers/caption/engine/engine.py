@@ -199,6 +199,7 @@ class Engine:
     def _shrink(self, size: Size, said: str) -> None:
         """For good: what was too much once would be so again."""
         self.size = size
+        telemetry.ENGINE_ROWS_MOST.set(size.rows)
         log.warning(
             "less at once: memory ran out",
             rows=size.rows,
@@ -397,6 +398,7 @@ class Engine:
                 for one in [one for one in self._rows if one.ticket is row.ticket]:
                     self._retire(one)
                 continue
+            row.ticket.hear()
             row.tokens.append(token)
             row.logprobs.append(chance)
             ended = self._ended(row)

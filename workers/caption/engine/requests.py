@@ -1,6 +1,7 @@
 """What is asked of the engine, and what it answers."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -65,6 +66,9 @@ class Ticket:
         self.features: torch.Tensor | None = None
         """Of the vision tower, once they are there."""
         self.cancelled = False
+        self.first_s: float | None = None
+        """From when it was asked to its first token."""
+        self._asked = time.monotonic()
         self._said: list[Said | None] = [None] * len(request.samplings)
         self._error: BaseException | None = None
         self._over = threading.Event()
@@ -80,6 +84,11 @@ class Ticket:
     def begin_again(self) -> None:
         """Nothing of it counts that was said so far."""
         self._said = [None] * len(self._said)
+
+    def hear(self) -> None:
+        """A token of it is known."""
+        if self.first_s is None:
+            self.first_s = time.monotonic() - self._asked
 
     def say(self, candidate: int, said: Said) -> None:
         self._said[candidate] = said

@@ -1,0 +1,80 @@
+"""A warm-up before rows are counted; the device's memory is played, what is computed is not."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.cards import CLASSES
+from shared.errors import DoesNotFit
+from tests.tiny_model import make_checkpoint
+from workers.caption.budget import GIB, RESERVE, Asked, CardPlan, machine_of, plan_card
+from workers.caption.engine.engine import Engine
+from workers.caption.engine.requests import Request, Ticket
+from workers.caption.warmup import free_after_warmup
+from workers.model.geometry import Geometry
+from workers.model.loading import LoadedModel, load_model
+
+pytestmark = pytest.mark.model
+
+
+class Played:
+    """A device that has so much left when nothing runs, and of which a step takes a part."""
+
+    def __init__(self, free: int, took: int) -> None:
+        self._free, self._took = free, took
+        self.said: list[str] = []
+
+    def begin(self) -> None:
+        self.said.append("begin")
+
+    def most(self) -> int:
+        self.said.append("most")
+        return self._took
+
+    def free(self) -> tuple[int, int]:
+        self.said.append("free")
+        return self._free, 16 * GIB
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> LoadedModel:
+    return load_model(checkpoint, model_id="tests/tiny")
+
+
+@pytest.fixture(scope="module")
+def plan(checkpoint: Path) -> CardPlan:
+    return plan_card(CLASSES["t4"], machine_of(CLASSES["t4"]), Geometry.read(checkpoint), Asked())
+
+
+def test_the_largest_prompt_is_computed_before_memory_is_looked_at(
+    loaded: LoadedModel, plan: CardPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    submit = Engine.submit
+
+    def noticed(engine: Engine, request: Request) -> Ticket:
+        asked.append(request)
+        return submit(engine, request)
+
+    monkeypatch.setattr(Engine, "submit", noticed)
+    memory = Played(4 * GIB, took=GIB)
+    left = free_after_warmup(loaded, plan, memory)
+    assert memory.said == ["begin", "most", "free"]
+    [request] = asked
+    assert request.longest == plan.positions.value
+    assert request.pixels is not None
+    assert len(request.pixels) == plan.frames.value
+    assert 3 * GIB - RESERVE * 16 * GIB - left < 64 * 2**20  # the rest: logits of all rows
+
+
+def test_a_device_that_has_less_than_the_formula_says_gets_fewer_rows(plan: CardPlan) -> None:
+    fewer = plan.within(plan.adapter_bytes + 3 * plan.row_bytes)
+    assert (plan.rows.value, fewer.rows.value) == (64, 3)
+    assert "warm-up" in fewer.rows.why
+    with pytest.raises(DoesNotFit, match="free after a warm-up"):
+        plan.within(plan.row_bytes)

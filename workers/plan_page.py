@@ -1,0 +1,81 @@
+"""docs/cards.md, from the planner: `python -m workers.plan_page > docs/cards.md`."""
+
+from shared.errors import DoesNotFit
+from workers.caption import budget
+from workers.caption.budget import GIB, Asked
+from workers.model.geometry import KNOWN, Geometry
+from workers.plan import cells, plans_of
+
+TITLES = {
+    "vicuna-7b": "Vicuna-7B (`--model vicuna-7b`, the default model)",
+    "yi-34b": "Yi-34B (`--model yi-34b`)",
+    "qwen3-8b": "Qwen3-8B (`--model qwen3-8b`)",
+}
+HEADS = (
+    *("class", "memory", "weights", "frames", "tokens", "a caption's KV", "rows", "chunk"),
+    "s/caption",
+)
+
+
+def cards_markdown() -> str:
+    lines = [PAGE]
+    for name, geometry in KNOWN.items():
+        lines += [f"## {TITLES[name]}", ""]
+        for pool in (geometry.pool_stride, 3):
+            lines += _table(geometry, pool)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(geometry: Geometry, pool: int) -> list[str]:
+    lines = [
+        f"{pool}x{pool} pooling, {geometry.tokens_per_frame(pool)} tokens a frame:",
+        "",
+        f"| {' | '.join(HEADS)} |",
+        "|---" * len(HEADS) + "|",
+    ]
+    notes = []
+    for card, made in plans_of(geometry, Asked(pool_stride=pool)).items():
+        if isinstance(made, DoesNotFit):
+            lines.append(f"| {card} |" + " - |" * (len(HEADS) - 1))
+            notes.append(f"- {card}: {made}. {made.cure}")
+            continue
+        lines.append(f"| {card} | {' | '.join(cells(made))} |")
+        if "positions" in made.frames.why:
+            notes.append(f"- {card}: {made.frames.value} frames, because {made.frames.why}.")
+    return [*lines, "", *notes, *[""] * bool(notes)]
+
+
+PAGE = f"""# What each card does
+
+Generated from `workers/caption/budget.py` by `python -m workers.plan_page`; a test keeps it true.
+`jamak plan` shows this for the model of your settings, `jamak plan --card l4` with the reason of
+each figure, `--json` for programs. It needs no GPU and no torch.
+
+**No figure here is measured on a card.** Memory and rows are arithmetic; the seconds are what the
+card's rates allow. A worker with a GPU does not trust the arithmetic: it warms up with the largest
+prompt, measures what memory is free then, and takes the rows that fit, but not more than planned.
+
+- *frames*, *tokens*: the most of one caption. It is the least of the class's frames, its visual
+  tokens, and what the model's positions leave beside {Asked().prompt_tokens} tokens of a prompt and
+  {Asked().new_tokens} new ones.
+- *a caption's KV*: the keys and values of one caption at its longest.
+- *rows*: captions at once. Of the card's memory {100 * budget.RESERVE:.0f} % and
+  {budget.DEVICE_BYTES / GIB:.1f} GiB are left to the allocator and the device. Then come weights,
+  what a step computes with, and {budget.ADAPTERS} adapters of rank {budget.RANK}. The rest is
+  divided by what a row takes: a caption at its longest and {budget.ROOM} positions more. On a GPU
+  there are {budget.MOST_ROWS} at most, on a CPU {budget.CPU_ROWS}, and no more than
+  {budget.CPU_KV / GIB:.0f} GiB hold.
+- *chunk*: tokens of prompts in a step. Rows that decode wait about {budget.STALL_S:g} s for it at
+  most, as far as {budget.CHUNKS[0]} tokens allow that.
+- *s/caption*: when all rows are in use, with {budget.TYPICAL_TOKENS} new tokens. Frames and prompt
+  are operations, at {100 * budget.PEAK:.0f} % of the card's peak; a new token is bytes of weights,
+  keys and values, at {100 * budget.BANDWIDTH:.0f} % of its bandwidth, shared by the rows.
+
+A worker has as many jobs in hand as it has rows, and {budget.AHEAD[0]} to {budget.AHEAD[1]} more,
+whose videos are fetched and decoded meanwhile; `JAMAK_CONCURRENCY` sets another number. Where 2x2
+pooling leaves no row, 3x3 is taken. A model that does not fit is refused at the start, and the
+message names the nearest plan that can hold.
+"""
+
+if __name__ == "__main__":
+    print(cards_markdown(), end="")
