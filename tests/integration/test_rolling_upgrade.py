@@ -126,7 +126,7 @@ def test_what_both_versions_captioned_is_shown_and_kept(place: World) -> None:
     assert records.write(two, second)  # and its neighbours go on
     with upgraded():
         records.render(first)  # upgraded again: of one video, the latest caption
-        assert records.show(place.videos, one.video.key).v == 3
+        assert records.show(place.videos, one.video.key).v == 4
 
 
 def test_backlogs_of_both_versions_are_fed_by_whoever_can_read_them(place: World) -> None:

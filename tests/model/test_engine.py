@@ -1,5 +1,6 @@
 """The engine on tiny models: exact beside `generate`, alone and in company, whatever goes wrong."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from tests.tiny_model import make_checkpoint
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
 from workers.caption.engine.sampling import Sampling, choose
+from workers.caption.language_lock import LanguageLock
 from workers.delivery.machine import may_be_the_machines
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, load_model
@@ -557,3 +559,33 @@ def test_the_audit_finds_a_user_that_is_left_behind(make: Make, loaded: LoadedMo
     with pytest.raises(AssertionError, match="1 users of adapters"):
         engine.audit()
     engine._adapters.release(0)
+
+
+# --- the language --------------------------------------------------------------------------------
+
+
+def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedModel) -> None:
+    """Its head is bent towards the bytes of 中 and of 가, one after the other."""
+    tokenizer = loaded.tokenizer
+    wished = tokenizer("中가", add_special_tokens=False).input_ids
+    engine = make(lock=LanguageLock(tokenizer, loaded.model.lm_head.out_features))
+    engine._eos = None
+    head = engine._runner._decoder._head
+    steps = itertools.count()
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, wished] += 1000
+        logits[:, wished[next(steps) % len(wished)]] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    long = Sampling(60)
+    free, held = asked(
+        engine,
+        film(loaded, 1, 1, samplings=(long,)),
+        film(loaded, 1, 1, samplings=(replace(long, locked=True),)),
+    )
+    texts = [tokenizer.decode(one.tokens, skip_special_tokens=True) for one in (free, held)]
+    assert ["中" in one for one in texts] == [True, False]
+    assert ["가" in one for one in texts] == [True, True]
