@@ -28,7 +28,9 @@ pytestmark = pytest.mark.model
 
 DEMO = Path(__file__).parents[2] / "infra/demo/models"
 NEW = 12
-SIZE = Size(rows=3, positions=256, chunk=32, frames=2)
+FRAME = 36
+"""Patches."""
+SIZE = Size(rows=3, positions=256, chunk=32, patches=2 * FRAME)
 WAIT_S = 120
 Make = Callable[..., Engine]
 
@@ -112,7 +114,8 @@ def test_it_says_what_generate_says(kind: str, make: Make, tmp_path: Path) -> No
     assert len(set(wanted)) > 1
     positions = max(one.longest for one in requests)
     for rows, chunk, frames, ahead in ((3, 16, 1, True), (3, 16, 4, False), (8, 512, 3, True)):
-        engine = make(Size(rows, positions, chunk, frames), loaded, ahead=ahead)
+        patches = frames * loaded.layout.patches_per_side**2
+        engine = make(Size(rows, positions, chunk, patches), loaded, ahead=ahead)
         assert [one.tokens for one in asked(engine, *requests)] == wanted
 
 
@@ -314,7 +317,7 @@ def test_who_gives_up_frees_its_row(
     turn: int, make: Make, loaded: LoadedModel, alone: list[Said]
 ) -> None:
     """While it waits, is seen, half in memory, and while it decodes."""
-    engine = make(replace(SIZE, rows=1, chunk=32, frames=1))
+    engine = make(replace(SIZE, rows=1, chunk=32, patches=FRAME))
     ticks = iter(range(10**6))
 
     def tick(runs: bool) -> None:
@@ -384,13 +387,13 @@ def test_when_memory_runs_out_the_work_is_repeated_with_less(
     long = (Sampling(24),)
     requests = [Request((1, 90 + seed, 70), samplings=long) for seed in range(4)]
     requests.append(film(loaded, 7, 3))
-    engine = make(Size(rows=4, positions=256, chunk=64, frames=4))
+    engine = make(Size(rows=4, positions=256, chunk=64, patches=4 * FRAME))
     engine._eos = None
     small_card(engine, monkeypatch, tokens=3, frames=2)
     wanted = [plain(loaded, one, eos_token_id=-1) for one in requests]
     assert [one.tokens for one in asked(engine, *requests)] == wanted
     learned = engine.size
-    assert (learned.rows, learned.chunk, learned.frames) == (1, 1, 2)
+    assert (learned.rows, learned.chunk, learned.patches) == (1, 1, 2 * FRAME)
     with pytest.raises(DoesNotFit, match="4 candidates, and 1 rows"):
         engine.submit(replace(requests[0], samplings=long * 4))
     assert [one.tokens for one in asked(engine, *requests)] == wanted

@@ -91,7 +91,8 @@ class EngineCaptioner:
         self._moves = Progress()
         """Of the engine: those who wait for a row are as alive as it is."""
         self._meter = meter or Meter(lambda *_: None)
-        size = Size(rows, self._positions, chunk, VISION_FRAMES, ADAPTERS)
+        patches = VISION_FRAMES * loaded.layout.patches_per_side**2
+        size = Size(rows, self._positions, chunk, patches, ADAPTERS)
         telemetry.ENGINE_ROWS_MOST.set(rows)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
         self.engine = Engine(loaded, size, lock, self._turned)

@@ -156,8 +156,8 @@ class _Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
-        scaled: torch.Tensor = self._weight * wide.to(x.dtype)
-        return scaled
+        result: torch.Tensor = self._weight * wide.to(x.dtype)
+        return result
 
 
 class _Seeing:

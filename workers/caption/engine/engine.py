@@ -36,8 +36,8 @@ class Size:
     """Of a row: visual, prompt and new tokens."""
     chunk: int = 512
     """Tokens of prompts in a step. A prompt is cut at its multiples, whoever else is there."""
-    frames: int = 4
-    """Seen in a step."""
+    patches: int = 2304
+    """Of frames, seen in a step: four of 336 pixels. One frame is, at least."""
     adapters: int = 2
     """In memory at once: the one in use, and one that others still end with, or that comes."""
 
@@ -204,7 +204,7 @@ class Engine:
             "less at once: memory ran out",
             rows=size.rows,
             chunk=size.chunk,
-            frames=size.frames,
+            patches=size.patches,
             message=said,
         )
 
@@ -311,37 +311,44 @@ class Engine:
                 free -= wanted
 
     def _see(self) -> None:
-        """Some frames of the first one that has frames left. What goes wrong is its own fault."""
-        prompt = next((one for one in self._prompts if one.inputs is None), None)
-        if prompt is None:
-            return
-        try:
-            self._see_of(prompt)
-            return
-        except NO_MEMORY as error:
-            said = f"{type(error).__name__}: {error}"
-        except Exception as error:
-            prompt.ticket.fail(error)
-            self._forget(prompt)
-            return
-        if self.size.frames > 1:
-            self._shrink(replace(self.size, frames=self.size.frames // 2), said)
-            return
-        prompt.ticket.fail(DoesNotFit(f"one frame is too much: {said}"))
-        self._forget(prompt)
+        """Frames of the first prompts that have some left. Where the frames of one are parted
+        depends on itself alone, and what goes wrong with them is its own fault."""
+        most = budget = max(1, self.size.patches // self._runner.patches)
+        for prompt in [one for one in self._prompts if one.inputs is None]:
+            said = ""
+            try:
+                budget = self._see_of(prompt, most, budget)
+            except NO_MEMORY as error:
+                said = f"{type(error).__name__}: {error}"
+            except Exception as error:
+                prompt.ticket.fail(error)
+            if said and most > 1:
+                patches = most // 2 * self._runner.patches
+                self._shrink(replace(self.size, patches=patches), said)
+                return
+            if said:
+                prompt.ticket.fail(DoesNotFit("one frame is too much for the memory here"))
+            if prompt.ticket.over:
+                self._forget(prompt)
+            elif prompt.inputs is None:
+                return
 
-    def _see_of(self, prompt: Prompt) -> None:
+    def _see_of(self, prompt: Prompt, most: int, budget: int) -> int:
+        """What is left of the budget of frames."""
         request, features = prompt.ticket.request, prompt.ticket.request.features
-        if features is None and request.pixels is not None:
-            some = request.pixels[prompt.frames : prompt.frames + self.size.frames]
+        while features is None and request.pixels is not None:
+            some = request.pixels[prompt.frames : prompt.frames + most]
+            if len(some) > budget:
+                return budget
+            budget -= len(some)
             prompt.features.append(self._runner.see(some))
             prompt.frames += len(some)
-            if prompt.frames < len(request.pixels):
-                return
-            features = torch.cat(prompt.features)
+            if prompt.frames >= len(request.pixels):
+                features = torch.cat(prompt.features)
         prompt.features = []
         prompt.ticket.features = features
         prompt.inputs = self._runner.inputs(request.ids, features, prompt.slot)
+        return budget
 
     def _begin(self) -> Step | None:
         """One token of each row, and what fits of the prompts, in their order."""
