@@ -138,13 +138,13 @@ def test_what_is_drawn_depends_on_the_video_and_on_nothing_else(
 def test_a_caption_beyond_this_workers_positions_is_refused_with_what_fits(
     loaded: LoadedModel,
 ) -> None:
-    small = EngineCaptioner(loaded, CLASSES["h100"], rows=2, positions=128)
-    with pytest.raises(DoesNotFit, match="a caption here has 128 positions") as refused:
+    small = EngineCaptioner(loaded, CLASSES["h100"], rows=2, positions=192)
+    with pytest.raises(DoesNotFit, match="a caption here has 192 positions") as refused:
         small.plan(BASE_PROMPT, 32, 64)
     fitting = refused.value.evidence["fitting"]
     assert refused.value.cure.startswith(f"Ask for {fitting} frames")
     assert small.plan(BASE_PROMPT, fitting, 64).frames == fitting
-    assert not small.fits("USER: ASSISTANT:", 128)
+    assert not small.fits("USER: ASSISTANT:", 192)
 
 
 def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None:
