@@ -23,10 +23,12 @@ PROGRAMS = {
     "delivery": Program("What survives kill -9, restarts and frozen processes?", 8, 1500),
     "dispatch": Program("What does it cost that no message is lost?", 6, 420),
     "enqueue": Program("How fast do many keys become jobs?", 6, 600),
+    "engine": Program("What does a caption cost beside generate, static batches, vLLM?", 10, 3600),
     "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
+    "reload": Program("Do captions keep their adapter while adapters are swapped?", 10, 90),
     "s3_dialect": Program(
         "Which stores can hold captions, and what does each do otherwise?", 4, 60
     ),

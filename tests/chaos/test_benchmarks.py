@@ -45,6 +45,19 @@ def test_dispatch() -> None:
         assert figures["start_ms_p50"] > 0
 
 
+def test_engine() -> None:
+    found = run("engine")
+    cases = found["cases"]
+    assert set(cases) == {"demo", "4_frames", "8_frames", "decode", "second_caption"}
+    for case in cases.values():
+        for figures in case.values():
+            if "equal" in (figures if isinstance(figures, dict) else ()):
+                assert (figures["equal"], figures["compared"] > 0) == (1.0, True)
+    assert cases["second_caption"]["equal"] == 1.0
+    assert found["ratios"]["vllm"] is None
+    assert all(found["ratios"][name]["median"] > 0 for name in ("generate", "static"))
+
+
 def test_enqueue() -> None:
     found = run("enqueue")
     assert (found["jamak"]["ids_missing"], found["jamak"]["ids_twice"]) == (0, 0)
@@ -63,6 +76,13 @@ def test_ingest() -> None:
     assert found["records"] == found["videos"]
     assert found["dead_lettered"] == found["malformed"] > 0
     assert (found["duplicates_published"], found["left_in_sqs"]) == (0, 0)
+
+
+def test_reload() -> None:
+    found = run("reload")
+    assert (found["lost"], found["mislabelled"], found["lie_found"]) == (0, 0, True)
+    assert found["disagree"] >= 0.95
+    assert found["refused"] == found["swaps"] > 0
 
 
 def test_s3_dialect() -> None:

@@ -71,7 +71,7 @@ class Delta:
         column is not the token's."""
         down, *ups = self._times
         low = down(x).view(len(x), len(ups), -1).masked_fill_(others[:, None], 0)
-        parts = y.split([out for _, out in self._sizes], dim=1)
+        parts = y.split_with_sizes([out for _, out in self._sizes], dim=1)
         for number, (part, up) in enumerate(zip(parts, ups, strict=True)):
             part += up(low[:, number].contiguous())
 

@@ -156,7 +156,8 @@ class _Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
-        return self._weight * wide.to(x.dtype)
+        result: torch.Tensor = self._weight * wide.to(x.dtype)
+        return result
 
 
 class _Seeing:
@@ -293,7 +294,7 @@ class _Layer:
 
     def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads = qkv.view(len(qkv), -1, self._size)
-        q, k, v = heads.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
+        q, k, v = heads.split_with_sizes([self._heads, self._kv_heads, self._kv_heads], dim=1)
         return q, k, v
 
 

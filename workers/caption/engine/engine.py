@@ -33,8 +33,8 @@ class Size:
     """Of a row: visual, prompt and new tokens."""
     chunk: int = 512
     """Tokens of prompts in a step. A prompt is cut at its multiples, whoever else is there."""
-    frames: int = 4
-    """Seen in a step."""
+    patches: int = 2304
+    """Of frames, seen in a step: four of 336 pixels. One frame is, at least."""
     adapters: int = 2
     """In memory at once."""
 
@@ -208,22 +208,25 @@ class Engine:
                 free -= prompt.candidates
 
     def _see(self) -> None:
-        """Some frames of the first one that has frames left."""
+        """Frames of the first prompts that have some left. Where the frames of one are parted
+        depends on itself alone."""
+        most = budget = max(1, self.size.patches // self._runner.patches)
         for prompt in self._prompts:
             if prompt.inputs is not None:
                 continue
             request, features = prompt.ticket.request, prompt.ticket.request.features
-            if features is None and request.pixels is not None:
-                some = request.pixels[prompt.frames : prompt.frames + self.size.frames]
+            while features is None and request.pixels is not None:
+                some = request.pixels[prompt.frames : prompt.frames + most]
+                if len(some) > budget:
+                    return
+                budget -= len(some)
                 prompt.features.append(self._runner.see(some))
                 prompt.frames += len(some)
-                if prompt.frames < len(request.pixels):
-                    return
-                features = torch.cat(prompt.features)
+                if prompt.frames == len(request.pixels):
+                    features = torch.cat(prompt.features)
             prompt.features = []
             prompt.ticket.features = features
             prompt.inputs = self._runner.inputs(request.ids, features, prompt.slot)
-            return
 
     def _begin(self) -> Step | None:
         """One token of each row, and what fits of the prompts, in their order."""

@@ -39,7 +39,7 @@ def can_pack(weight: torch.Tensor) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 
 
@@ -67,7 +67,7 @@ class Joined:
     ) -> None:
         self._weight, self._bias = weight, bias
         if len(layers) > 1:
-            parts = weight.split([layer.out_features for layer in layers])
+            parts = weight.split_with_sizes([layer.out_features for layer in layers])
             for layer, part in zip(layers, parts, strict=True):
                 layer.weight.data = part
 

@@ -54,6 +54,7 @@ class Runner:
         positions += 1
         self._decoder = Decoder(loaded.model, adapters, positions)
         self._vision = VisionTower(loaded.model.model)
+        self.patches = self._vision.patches
         self.kv = KV(
             layers=self._decoder.layers,
             rows=rows,

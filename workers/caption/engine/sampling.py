@@ -55,7 +55,7 @@ def choose(
 
     rows = torch.tensor(drawn).to(device, non_blocking=True)
     warm = logits[rows].float() / column([settings[i].temperature for i in drawn])
-    chances, order = warm.softmax(-1).sort(dim=-1, descending=True, stable=True)
+    chances, order = warm.softmax(-1).sort(stable=True, dim=-1, descending=True)
     before = chances.cumsum(-1) - chances
     kept = chances.masked_fill(before >= column([settings[i].top_p for i in drawn]), 0)
     reached = kept.cumsum(-1)

@@ -7,6 +7,7 @@ computed. What comes out depends on pixels and vision weights alone: no adapter 
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from workers.caption.engine.linear import linear
@@ -19,13 +20,15 @@ class VisionTower:
     def __init__(self, model: Any) -> None:
         tower, config = model.vision_tower, model.config
         tower = getattr(tower, "vision_model", tower)  # until transformers 5.2x
-        self._embeddings, self._norm = tower.embeddings, tower.pre_layrnorm
+        self._embeddings, self._norm = _Embeddings(tower.embeddings), tower.pre_layrnorm
         layers = list(tower.encoder.layers)
         chosen = config.vision_feature_layer
         # hidden_states[i] is what layer i gets; the last one is what comes out of all.
         used = chosen if chosen >= 0 else len(layers) + 1 + chosen
         self._layers = [_Layer(layer) for layer in layers[:used]]
         self._pool = model.vision_resampler
+        self.patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+        """Of a frame."""
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> (frames * tokens per frame, vision hidden size)."""
@@ -34,6 +37,30 @@ class VisionTower:
             x = layer(x)
         pooled: torch.Tensor = self._pool(x[:, 1:])
         return pooled.flatten(0, 1)
+
+
+class _Embeddings:
+    """Of patches that lie side by side: a convolution is then one product of matrices."""
+
+    def __init__(self, embeddings: Any) -> None:
+        self._side = embeddings.patch_size
+        self._class = embeddings.class_embedding
+        self._places = embeddings.position_embedding.weight
+        weight = embeddings.patch_embedding.weight.flatten(1)
+        layer = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        self._product = linear(layer)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(frames, 3, side, side) -> (frames, 1 + patches, hidden)"""
+        frames, side = len(pixels), self._side
+        count = pixels.shape[-1] // side
+        rows = pixels.reshape(frames, 3, count, side, count, side)
+        rows = rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, 3 * side * side)
+        patches = self._product(rows).view(frames, -1, self._places.shape[1])
+        start = self._class.expand(frames, 1, -1)
+        result: torch.Tensor = torch.cat([start, patches], dim=1) + self._places
+        return result
 
 
 class _Layer:

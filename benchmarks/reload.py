@@ -1,0 +1,285 @@
+"""Do captions keep their adapter while adapters are swapped under full load?
+
+    python -m benchmarks.reload [--json] [--quick] [--swaps N]
+
+A random model captions without a pause while adapters are swapped, and bad ones are refused: each
+swap loads one under a new name, the numbers of one of two that disagree on nearly all videos. Then
+every caption is made again by `generate` and peft with the adapter that its label names. A caption
+with a wrong label is put among them, and must be found. `stall_steps_max` is what the longest load
+took of the engine's thread, in steps of a usual length (CPU time). `--json` ends with one object.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.programs import begin, parser_of
+
+if TYPE_CHECKING:
+    from benchmarks.engine_work import Work
+    from workers.caption.engine.engine import Engine
+    from workers.caption.engine.requests import Ticket
+    from workers.model.adapter_files import Adapter
+    from workers.model.loading import LoadedModel
+
+SWAPS, QUICK_SWAPS = 50, 6
+VIDEOS, QUICK_VIDEOS = 40, 6
+ROWS, RANK, NEW_TOKENS = 8, 8, (6, 24)
+SETTLED = 3
+"""Swaps after which memory is looked at first."""
+NAMES = ("left", "right")
+
+
+@dataclass
+class Load:
+    """Captions, one after the other, as many at once as rows and some that wait."""
+
+    engine: "Engine"
+    requests: "list[tuple[int, Any]]"
+    """Of each video: its number, and a request."""
+    made: "list[tuple[int, Ticket]]" = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        waiting: list[Ticket] = []
+        for number, request in itertools.cycle(self.requests):
+            if self.over.is_set():
+                return
+            ticket = self.engine.submit(request)
+            self.made.append((number, ticket))
+            waiting.append(ticket)
+            if len(waiting) > ROWS + 2:
+                waiting.pop(0).result()
+
+
+@dataclass
+class Turns:
+    """CPU seconds of the engine's thread for each turn, and which of them loaded an adapter."""
+
+    spent: list[float] = field(default_factory=list)
+    loading: list[float] = field(default_factory=list)
+    _last: float | None = None
+    swapping: bool = False
+
+    def __call__(self, rows: int, tokens: int) -> None:
+        now = time.thread_time()
+        if self._last is not None and rows:
+            (self.loading if self.swapping else self.spent).append(now - self._last)
+        self._last = now
+
+
+def adapters(loaded: "LoadedModel", folder: Path) -> "dict[str, Adapter]":
+    """Two that disagree, written as training publishes them and read again."""
+    import torch
+    from safetensors.torch import save_file
+
+    from workers.model import adapter_files as files
+
+    shape = files.AdapterShape.of(loaded.model)
+    base = dict(loaded.model.named_parameters())
+    found = {}
+    for seed, name in enumerate(NAMES):
+        torch.manual_seed(seed)
+        tensors = {}
+        for key, size in shape.tensors(RANK).items():
+            own = base.get(key.removeprefix("base_model.model."))
+            noise = torch.randn(size) * 0.3
+            tensors[key] = noise if own is None else own.detach() + noise
+        config = {
+            **files.PUBLISHED,
+            files.RANK: RANK,
+            files.ALPHA: files.ALPHA_PER_RANK * RANK,
+            files.SAVED: [files.PROJECTOR],
+            **dict.fromkeys(files.NOTES),
+        }
+        (folder / name).mkdir()
+        save_file(tensors, folder / name / files.WEIGHTS_FILE)
+        (folder / name / files.CONFIG_FILE).write_text(json.dumps(config))
+        found[name] = files.read_adapter(name, folder / name, shape)
+    return found
+
+
+def bad_ones(good: Path, folder: Path) -> Iterator[Path]:
+    """Without end, one kind after the other."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from workers.model import adapter_files as files
+
+    def not_finite(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+        next(iter(tensors.values()))[0] = torch.nan
+
+    def half(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+        for name in [name for name in tensors if "lora_B" in name]:
+            del tensors[name]
+
+    def loud(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+        config[files.ALPHA] = 1e9
+
+    def rewriting(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+        tensors["base_model.model.lm_head.weight"] = torch.zeros(4, 4)
+
+    def foreign(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+        config["layer_replication"] = [[0, 1]]
+
+    kinds = (not_finite, half, loud, rewriting, foreign)
+    for number, spoil in enumerate(itertools.cycle(kinds)):
+        at = folder / f"bad-{number}"
+        at.mkdir()
+        tensors = load_file(good / files.WEIGHTS_FILE)
+        config = json.loads((good / files.CONFIG_FILE).read_text())
+        spoil(tensors, config)
+        save_file(tensors, at / files.WEIGHTS_FILE)
+        (at / files.CONFIG_FILE).write_text(json.dumps(config))
+        yield at
+        shutil.rmtree(at)
+
+
+def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
+    from benchmarks.engine_work import SMALL, random_checkpoint, random_work
+    from shared.errors import BadAdapter
+    from shared.messages import AdapterUsed
+    from workers.caption.engine.engine import Engine, Size
+    from workers.caption.engine.requests import Request
+    from workers.caption.engine.sampling import Sampling
+    from workers.model.adapter_files import AdapterShape, read_adapter
+    from workers.model.loading import load_model
+
+    checkpoint = random_checkpoint(folder / "model", SMALL)
+    loaded = load_model(checkpoint, model_id="random")
+    shape = AdapterShape.of(loaded.model)
+    work = random_work(loaded, videos, 4, NEW_TOKENS)
+    both = adapters(loaded, folder)
+    turns = Turns()
+    positions = max(len(one.ids) + one.new_tokens for one in work)
+    engine = Engine(loaded, Size(rows=ROWS, positions=positions), on_turn=turns)
+    requests = [
+        (
+            number,
+            Request(one.ids, loaded.preprocessor(one.frames), None, (Sampling(one.new_tokens),)),
+        )
+        for number, one in enumerate(work)
+    ]
+    load = Load(engine, requests)
+    thread = threading.Thread(target=load.run)
+    bad = bad_ones(folder / NAMES[0], folder)
+    swap_ms, before, refused = [], 0, 0
+
+    def swap(number: int) -> None:
+        name = NAMES[number % 2]
+        turns.swapping = True
+        began = time.monotonic()
+        engine.use(AdapterUsed(version=f"{name}-{number}", generation=number), both[name])
+        swap_ms.append(1000 * (time.monotonic() - began))
+        turns.swapping = False
+
+    swap(0)
+    thread.start()
+    for number in range(1, swaps + 1):
+        done = len(load.made)
+        while len(load.made) < done + ROWS:  # some under each
+            time.sleep(0.002)
+        swap(number)
+        try:
+            read_adapter("bad", next(bad), shape)
+        except BadAdapter:
+            refused += 1
+        if number == SETTLED:
+            before = resident_mib()
+    growth = resident_mib() - before
+    load.over.set()
+    thread.join()
+    said = []
+    lost = 0
+    for number, ticket in load.made:
+        try:
+            [one] = ticket.result(60)
+            said.append((number, one.adapter.version if one.adapter else "", list(one.tokens)))
+        except Exception:
+            lost += 1
+    engine.close()
+    right = again(loaded, work, both)
+    names = [(number, version.partition("-")[0], tokens) for number, version, tokens in said]
+    number, name, tokens = next(
+        one for one in names if right[one[0], NAMES[0]] != right[one[0], NAMES[1]]
+    )
+    lie = (number, NAMES[1 - NAMES.index(name)], tokens)
+    return {
+        "swaps": swaps,
+        "refused": refused,
+        "captions": len(said),
+        "disagree": statistics.fmean(
+            right[number, NAMES[0]] != right[number, NAMES[1]] for number in range(videos)
+        ),
+        "swap_ms_p50": round(statistics.median(swap_ms), 2),
+        "stall_steps_max": round(max(turns.loading) / statistics.median(turns.spent), 2),
+        "lost": lost,
+        "mislabelled": mislabelled(names, right),
+        "lie_found": mislabelled([*names, lie], right) == mislabelled(names, right) + 1,
+        "memory_growth_mib": round(growth, 1),
+    }
+
+
+Right = dict[tuple[int, str], list[int]]
+
+
+def mislabelled(said: list[tuple[int, str, list[int]]], right: Right) -> int:
+    return sum(right[number, name] != tokens for number, name, tokens in said)
+
+
+def again(loaded: "LoadedModel", work: "list[Work]", both: "dict[str, Adapter]") -> Right:
+    """(video, adapter) -> tokens, by `generate` and peft."""
+    from benchmarks.engine_systems import Generate
+    from benchmarks.plain_captioner import ModelWithAdapters
+
+    adapted = ModelWithAdapters(loaded.model)
+    found: Right = {}
+    for name, adapter in both.items():
+        adapted.use(name, adapter)
+        plain = Generate(dataclasses.replace(loaded, model=adapted.model), 1)
+        for number, tokens in enumerate(plain.make(work).tokens):
+            found[number, name] = tokens
+    return found
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    parser = parser_of("reload", __doc__, quick=f"{QUICK_SWAPS} swaps, {QUICK_VIDEOS} videos")
+    parser.add_argument("--swaps", type=int, default=SWAPS)
+    arguments = begin(parser)
+    import torch  # takes seconds: first it is said how long all takes
+
+    torch.set_num_threads(1)
+    sizes = (QUICK_SWAPS, QUICK_VIDEOS) if arguments.quick else (arguments.swaps, VIDEOS)
+    with tempfile.TemporaryDirectory(prefix="jamak-reload-") as folder:
+        found = measure(Path(folder), *sizes)
+    grid = Table("what", "found")
+    for name, value in found.items():
+        grid.add_row(name.replace("_", " "), f"{value}")
+    Console(file=sys.stdout).print(grid)
+    if arguments.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
