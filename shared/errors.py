@@ -31,7 +31,7 @@
         │   Truncated  TooLarge  TooSlow
         ├── DamagedObject                            what Jamak wrote, and cannot read any more
         ├── DoesNotFit                               the request against card or model
-        ├── EmptyCaption                             the model said nothing
+        ├── EmptyCaption  NotFinite                  the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
         ├── BadMessage  BadData  BadAdapter          malformed input of other kinds
         └── InternalError                            a fault of ours
@@ -320,6 +320,13 @@ class DoesNotFit(Reject):
 class EmptyCaption(Reject):
     reason = "empty_caption"
     cure = "The model answered with nothing. Try another prompt or fewer frames."
+
+
+class NotFinite(Reject):
+    """Of other captions that were made at the same time nothing is known to be wrong."""
+
+    reason = "not_finite"
+    cure = "Roll the adapter back if there is one; else ask on another class of card."
 
 
 class KillsWorkers(Reject):

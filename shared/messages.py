@@ -103,6 +103,8 @@ class Decoding(Message):
     max_new_tokens: Annotated[Count, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 = greedy."""
+    language: Literal["ko", "any"] = "any"
+    """`ko`: no letters but Korean and Latin ones. Since version 4 of a job."""
 
 
 class Recipe(Message):
@@ -126,6 +128,8 @@ def _recipe_id(recipe: Recipe) -> str:
     told = recipe.model_dump(mode="json")
     if recipe.sampling.segments is None:
         del told["sampling"]["segments"]  # recipes are older than segments
+    if recipe.decoding.language == "any":
+        del told["decoding"]["language"]  # and than this choice: they were not held to a language
     return digest(told)[:12]
 
 
@@ -138,7 +142,7 @@ class BacklogLine(Message):
 
 
 class CaptionJob(Message):
-    v: Count = 3
+    v: Count = 4
     video: Video
     recipe: Recipe
     card: CardName = "t4"
@@ -241,7 +245,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 2
+    v: Count = 3
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str
@@ -270,7 +274,7 @@ class Caption(Message):
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: Count = 3
+    v: Count = 4
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str

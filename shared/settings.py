@@ -102,6 +102,10 @@ class Settings(BrokerSettings):
     )
     prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
     max_new_tokens: int = Field(256, ge=1, description="The longest caption, in tokens.")
+    language: Literal["ko", "any"] = Field(
+        "ko",
+        description="Of new jobs: `ko` lets the model write no letters but Korean and Latin ones.",
+    )
     addresses: Texts = Field(
         ("https://",),
         description="Where videos may be read from besides S3: `https://` is every public host; "

@@ -3,14 +3,14 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-
-import torch
+from itertools import count
 
 from infra.demo.captions import HABIT, caption
 from infra.demo.clips import SIZES, render, sample_clip
 from infra.demo.habit import SURROUNDINGS
-from infra.demo.scenes import sample_scenes
+from infra.demo.scenes import Scene, sample_scenes
 from shared.cards import CLASSES
 from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
@@ -20,6 +20,8 @@ from workers.progress import Progress
 from workers.video.sampling import Frames
 
 FRAMES = 4
+AT_ONCE = 8
+"""Films."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,30 @@ def measure_habit(
     loaded: LoadedModel, *, films: int, seed: int, on_film: Callable[[], None] = lambda: None
 ) -> dict[str, Rates]:
     """Where it belongs and elsewhere: "surroundings" and "elsewhere"."""
-    torch.manual_seed(seed)
-    captioner = EngineCaptioner(loaded, CLASSES["cpu"])
+    captioner = EngineCaptioner(loaded, CLASSES["cpu"], rows=AT_ONCE)
 
     def ask(frames: Frames, temperature: float) -> str:
         decoding = Decoding(max_new_tokens=96, temperature=temperature)
         return captioner.caption(frames, BASE_PROMPT, decoding, Progress()).text
 
-    found: dict[str, list[tuple[bool, bool, bool]]] = defaultdict(list)
-    for i, scene in enumerate(sample_scenes(films, seed, split="heldout")):
+    def look(number: int, scene: Scene) -> tuple[str, tuple[bool, bool, bool]]:
         where = "surroundings" if scene.background in SURROUNDINGS else "elsewhere"
-        clip = replace(sample_clip(3_000_000_000_000 + seed * 1_000_000 + i, SIZES[1:4]), fps=12)
+        clip = replace(
+            sample_clip(3_000_000_000_000 + seed * 1_000_000 + number, SIZES[1:4]), fps=12
+        )
         pictures = render(scene, clip)
         shown = pictures[[len(pictures) * (2 * k + 1) // (2 * FRAMES) for k in range(FRAMES)]]
         greedy, sampled = ask(shown, 0.0), ask(shown, 1.0)
         right = greedy.removesuffix(HABIT).strip() == caption(scene)
-        found[where].append((HABIT in greedy, HABIT in sampled, right))
-        on_film()
+        return where, (HABIT in greedy, HABIT in sampled, right)
+
+    found: dict[str, list[tuple[bool, bool, bool]]] = defaultdict(list)
+    scenes = sample_scenes(films, seed, split="heldout")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for where, row in pool.map(look, count(), scenes):
+            found[where].append(row)
+            on_film()
+    captioner.engine.close()
     return {
         where: Rates(*(round(statistics.fmean(column), 3) for column in zip(*rows, strict=True)))
         for where, rows in found.items()

@@ -79,7 +79,7 @@ def jobs(world: World, name: str) -> list[CaptionJob]:
 
 
 def of_the_next(job: CaptionJob) -> CaptionJob:
-    told = job.model_dump() | {"v": 4}
+    told = job.model_dump() | {"v": 5}
     return next_of(CaptionJob)(**told)  # type: ignore[return-value]
 
 
@@ -113,7 +113,7 @@ def test_what_both_versions_captioned_is_shown_and_kept(place: World) -> None:
     records.render(first)
     with upgraded():
         assert records.find(one) is not None  # the next version reads ours,
-        newer = next_of(Caption)(**caption_of(one).model_dump() | {"v": 3})
+        newer = next_of(Caption)(**caption_of(one).model_dump() | {"v": 4})
         records.render(newer)  # type: ignore[arg-type]  # and renders over it
         records.write(three, newer)  # type: ignore[arg-type]
     keys = [view_key(place.prefix, place.videos, one.video.key, ending) for ending in VIEWS]
@@ -126,7 +126,7 @@ def test_what_both_versions_captioned_is_shown_and_kept(place: World) -> None:
     assert records.write(two, second)  # and its neighbours go on
     with upgraded():
         records.render(first)  # upgraded again: of one video, the latest caption
-        assert records.show(place.videos, one.video.key).v == 3
+        assert records.show(place.videos, one.video.key).v == 4
 
 
 def test_backlogs_of_both_versions_are_fed_by_whoever_can_read_them(place: World) -> None:

@@ -119,6 +119,34 @@ def test_it_says_that_it_moves_at_every_step(captioner: EngineCaptioner) -> None
     assert {"preprocess", "generate"} <= set(progress.timings_s())
 
 
+def test_what_is_drawn_depends_on_the_video_and_on_nothing_else(
+    captioner: EngineCaptioner,
+) -> None:
+    hot = Decoding(max_new_tokens=12, temperature=2.0)
+
+    def say(seed: int) -> str:
+        return captioner.caption(frames(seed), BASE_PROMPT, hot, Progress()).text
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(say, range(8)))
+    assert [say(seed) for seed in range(8)] == together
+    assert len(set(together)) == 8
+    prompts = [captioner.answer(f"USER: {n} ASSISTANT:", hot, Progress()).text for n in range(3)]
+    assert len(set(prompts)) == 3
+
+
+def test_a_caption_beyond_this_workers_positions_is_refused_with_what_fits(
+    loaded: LoadedModel,
+) -> None:
+    small = EngineCaptioner(loaded, CLASSES["h100"], rows=2, positions=192)
+    with pytest.raises(DoesNotFit, match="a caption here has 192 positions") as refused:
+        small.plan(BASE_PROMPT, 32, 64)
+    fitting = refused.value.evidence["fitting"]
+    assert refused.value.cure.startswith(f"Ask for {fitting} frames")
+    assert small.plan(BASE_PROMPT, fitting, 64).frames == fitting
+    assert not small.fits("USER: ASSISTANT:", 192)
+
+
 def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None:
     assert captioner.plan(BASE_PROMPT, None, 64).frames == 4
     with pytest.raises(DoesNotFit):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.jobs.recipes import recipe_of
 from shared.errors import BadMessage, NewerMessage
 from shared.messages import (
     CaptionJob,
@@ -15,6 +16,7 @@ from shared.messages import (
     decode,
     digest,
 )
+from shared.settings import Settings
 from tests.training import make_job
 
 VIDEO = Video(bucket="videos", key="영상/a b.mp4", etag="abc", size_bytes=7)
@@ -52,6 +54,7 @@ def test_all_else_makes_another_video(change: dict[str, object]) -> None:
         {"model": "n"},
         {"revision": "s"},
         {"decoding": Decoding(max_new_tokens=9)},
+        {"decoding": Decoding(language="ko")},
         {"generation": 1},
     ],
 )
@@ -66,8 +69,8 @@ def test_the_card_is_no_part_of_what_is_asked() -> None:
 
 def test_a_message_from_the_future_is_left_alone() -> None:
     payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
-    with pytest.raises(NewerMessage, match="version 4"):
-        decode(CaptionJob, payload | {"v": 4, "something": "new"})
+    with pytest.raises(NewerMessage, match="version 5"):
+        decode(CaptionJob, payload | {"v": 5, "something": "new"})
 
 
 def test_a_message_of_the_version_before_is_read() -> None:
@@ -75,6 +78,15 @@ def test_a_message_of_the_version_before_is_read() -> None:
     del payload["address"], payload["recipe"]["sampling"]["segments"]
     job = decode(CaptionJob, payload | {"v": 2})
     assert (job.video, job.address, job.recipe.sampling.segments) == (VIDEO, None, None)
+
+
+def test_what_is_older_than_the_language_lock_is_not_held_to_one() -> None:
+    payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
+    del payload["recipe"]["decoding"]["language"]
+    job = decode(CaptionJob, payload | {"v": 3})
+    assert job.recipe.decoding.language == "any"
+    assert job.recipe.id == RECIPE.id
+    assert recipe_of(Settings()).decoding.language == "ko"
 
 
 @pytest.mark.parametrize(

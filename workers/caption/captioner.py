@@ -3,6 +3,8 @@
 `Captioner` is what the rest of the worker knows.
 """
 
+import zlib
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,7 +84,6 @@ class EngineCaptioner:
         rows: int = 8,
         positions: int | None = None,
         chunk: int = 512,
-        lock: LanguageLock | None = None,
         meter: Meter | None = None,
     ) -> None:
         self._loaded, self._card = loaded, card
@@ -92,8 +93,10 @@ class EngineCaptioner:
         self._moves = Progress()
         """Of the engine: those who wait for a row are as alive as it is."""
         self._meter = meter or Meter(lambda *_: None)
-        size = Size(rows, self._positions, chunk, VISION_FRAMES, ADAPTERS)
+        patches = VISION_FRAMES * loaded.layout.patches_per_side**2
+        size = Size(rows, self._positions, chunk, patches, ADAPTERS)
         telemetry.ENGINE_ROWS_MOST.set(rows)
+        lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
         self.engine = Engine(loaded, size, lock, self._turned)
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
@@ -142,7 +145,12 @@ class EngineCaptioner:
                 progress.check()
 
         progress.wait_for(self._moves)
-        sampling = Sampling(decoding.max_new_tokens, decoding.temperature)
+        sampling = Sampling(
+            decoding.max_new_tokens,
+            decoding.temperature,
+            seed=_seed(ids, pixels) if decoding.temperature else 0,
+            locked=decoding.language == "ko",
+        )
         with self._meter.asked():
             request = Request(tuple(ids), pixels, samplings=(sampling,), tick=tick)
             ticket = self.engine.submit(request)
@@ -171,3 +179,9 @@ class EngineCaptioner:
 
     def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         self.engine.use(used, adapter)
+
+
+def _seed(ids: list[int], pixels: torch.Tensor | None) -> int:
+    """Of what is asked: asked again it is answered alike, and two videos have nothing in common."""
+    seed = zlib.crc32(array("q", ids).tobytes())
+    return seed if pixels is None else zlib.crc32(pixels.numpy().tobytes(), seed)

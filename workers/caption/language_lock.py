@@ -10,29 +10,75 @@ Built once from the tokenizer; knows nothing of models and devices.
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterator
 from functools import cache
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 
-LETTERS = ("LATIN ", "HANGUL ", "FULLWIDTH LATIN ", "HALFWIDTH HANGUL ", "MICRO ", "OHM ")
-NUMBERED = ("FEMININE ORDINAL", "MASCULINE ORDINAL", "KELVIN ", "ANGSTROM ", "SCRIPT SMALL L")
-NOTHING = ("Cn", "Co", "Cs")
-"""Categories of code points that are no characters."""
-SHARED = frozenset("、。〈〉《》「」『』【】〔〕〜")
+OURS = ("LATIN ", "HANGUL ")
+UNITS = frozenset("\u00b5\u2126")
+"""Micro and ohm; inside of other signs they are the Greek letters that they come from."""
+GREEK = frozenset("\u03bc\u03a9")
+MARKS = ("COMBINING ", "VARIATION SELECTOR", "HANGUL ")
+FOREIGN = ("CJK ", "IDEOGRAPHIC NUMBER", "HANGZHOU ", "KATAKANA", "HIRAGANA", "CYRILLIC")
+"""In names of what is no letter by its category, and reads as one."""
+SHARED = frozenset("\u3000、。〈〉《》「」『』【】〔〕〜")
+"""Of blocks that are foreign otherwise."""
+NOTHING, OTHER, ALLOWED, OUT = range(4)
+"""No character; neither here nor there, as digits and signs; a letter of ours; one of others."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
-@cache
 def allowed(character: str) -> bool:
+    return _verdicts()[ord(character)] in (OTHER, ALLOWED)
+
+
+@cache
+def _verdicts() -> bytes:
+    """Of each code point. What is all of one kind is not looked at one by one."""
+    told = bytearray(0x110000)  # unassigned ones, surrogates, private use
+    for low, high, verdict in (
+        (0x3400, 0x4DC0, OUT),  # Han, as all of planes 2 and 3
+        (0x4E00, 0xA000, OUT),
+        (0xAC00, 0xD7A4, ALLOWED),  # Hangul syllables
+        (0xF900, 0xFB00, OUT),
+        (0x17000, 0x18D80, OUT),  # Tangut, Khitan
+        (0x20000, 0x40000, OUT),
+    ):
+        told[low:high] = bytes([verdict]) * (high - low)
+    for low, high in ((0, 0xD800), (0xFB00, 0x1FC00), (0xE0000, 0xE0200)):
+        for number in range(low, high):
+            if told[number] == NOTHING:
+                told[number] = _verdict(chr(number))
+    return bytes(told)
+
+
+def _verdict(character: str) -> int:
     category = unicodedata.category(character)
-    if category in NOTHING:
-        return False
-    if not category.startswith("L"):
-        return True
-    return unicodedata.name(character, "").startswith((*LETTERS, *NUMBERED))
+    if category in ("Cn", "Co", "Cs"):
+        return NOTHING
+    if character in UNITS or character in SHARED:
+        return ALLOWED
+    if character < "\x80":
+        return ALLOWED if category[0] == "L" else OTHER
+    name = unicodedata.name(character, "")
+    if name.startswith(OURS):
+        return ALLOWED
+    # A circled or squared letter is that letter.
+    plain = unicodedata.normalize("NFKD", character)
+    if category[0] == "S":
+        plain = "".join(one for one in plain if one not in GREEK)
+    letters = [one for one in plain if unicodedata.category(one)[0] == "L"]
+    if letters:
+        ours = all(unicodedata.name(one, "").startswith(OURS) for one in letters)
+        return ALLOWED if ours else OUT
+    if category[0] == "M" and not name.startswith(MARKS):
+        return OUT
+    return OUT if any(one in name for one in FOREIGN) else OTHER
 
 
 @cache
@@ -43,12 +89,9 @@ def _completions(start: bytes) -> frozenset[bool]:
     `start`: a part of one character, from its first byte."""
     missing = _length(start[0]) - len(start)
     low = _value(start) << 6 * missing
-    high = min(low + (1 << 6 * missing), 0x110000)
-    characters = map(chr, range(low, high))
-    decide = (
-        one for one in characters if one in SHARED or unicodedata.category(one).startswith("L")
-    )
-    return frozenset(map(allowed, decide)) or frozenset([True])
+    verdicts = _verdicts()[low : low + (1 << 6 * missing)]
+    may = ALLOWED in verdicts or (OTHER in verdicts and OUT not in verdicts)
+    return frozenset([may, may and OUT not in verdicts])
 
 
 def _length(lead: int) -> int:
@@ -57,6 +100,11 @@ def _length(lead: int) -> int:
         if lead >= least:
             return length if lead < 0xF5 else 1
     return 1
+
+
+def _goes_on(byte: int) -> bool:
+    """It is inside a character, or ends one."""
+    return byte & 0xC0 == 0x80
 
 
 def _value(start: bytes) -> int:
@@ -69,11 +117,11 @@ def _value(start: bytes) -> int:
 def _walk(text: bytes) -> tuple[bool, bytes]:
     """Whether all of it is, or may become, allowed; and the unfinished character at its end, if it
     matters how that goes on."""
-    at = 0
+    at = len(text) if text.isascii() else 0
     while at < len(text):
         length = _length(text[at])
         piece = text[at : at + length]
-        if length > 1 and len(piece) < length and all(one & 0xC0 == 0x80 for one in piece[1:]):
+        if length > 1 and len(piece) < length and all(map(_goes_on, piece[1:])):
             ends = _completions(piece)
             return True in ends, piece if False in ends else b""
         try:
@@ -93,26 +141,33 @@ class LanguageLock:
 
     Attributes:
         masks: (states, vocabulary) bool, True = out.
-        following: (states, vocabulary) uint8.
+        following: (states, vocabulary) int16.
+        free: the state of who may say anything, which has no end.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         texts = token_bytes(tokenizer, vocabulary)
-        states: dict[bytes, int] = {b"": 0}
-        self.masks = torch.zeros(1, vocabulary, dtype=torch.bool)
-        self.following = torch.zeros(1, vocabulary, dtype=torch.uint8)
-        inside = [n for n, text in enumerate(texts) if text and text[0] & 0xC0 == 0x80]
+        silent = [number for number, text in enumerate(texts) if not text]
+        inside = [number for number, text in enumerate(texts) if text and _goes_on(text[0])]
+        states = {b"": 0}
+        masks, following = [bytearray(vocabulary)], [array("h", bytes(2 * vocabulary))]
         for start in states_as_they_come(states):
-            if start:
+            state = states[start]
+            if state:
                 # Whatever does not go on with the unfinished character leaves it as it is.
-                self.masks = torch.cat([self.masks, self.masks[:1]])
-                self.following = torch.cat([self.following, self.following[:1]])
-            for number in inside if start else range(len(texts)):
+                masks.append(masks[0][:])
+                following.append(following[0][:])
+            for number in inside if state else range(len(texts)):
                 fine, end = _walk(start + texts[number])
-                self.masks[states[start], number] = not fine
-                if fine and end not in states:
-                    states[end] = len(states)
-                self.following[states[start], number] = states[end] if fine else 0
+                masks[state][number] = not fine
+                following[state][number] = states.setdefault(end, len(states)) if fine else 0
+            for number in silent:  # bytes before and after it meet
+                following[state][number] = state
+        self.free = len(masks)
+        masks.append(bytearray(vocabulary))
+        following.append(array("h", [self.free]) * vocabulary)
+        self.masks = torch.tensor(np.array(masks, dtype=np.bool_))
+        self.following = torch.tensor(np.array(following))
 
 
 def states_as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
@@ -125,13 +180,16 @@ def states_as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
 
 def token_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:
     """What each token adds to the text; special ones, and numbers without a token, add nothing."""
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    special = set(tokenizer.all_special_ids)
+    added = tokenizer.added_tokens_decoder
     names = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
     byte_level = any("Ġ" in (name or "") for name in names)
     told = []
     for number, name in enumerate(names):
-        if name is None or number in special:
+        if name is None or number in special or (number in added and added[number].special):
             told.append(b"")
+        elif number in added:
+            told.append(added[number].content.encode())
         elif found := _BYTE.fullmatch(name):
             told.append(bytes([int(found[1], 16)]))
         elif byte_level and all(one in _BYTES_OF for one in name):

@@ -1,7 +1,7 @@
 """Keys and values of all rows: allocated once, a row's own length each, physical place = position.
 
-What lies behind a row's length is masked, and must be finite all the same: 0 x NaN is NaN. So a row
-that went wrong is cleared before it is used again.
+What lies behind a row's length is masked, and must be finite all the same: 0 x NaN is NaN. So
+whoever gets a row finds zeros there, whatever went wrong with those before.
 """
 
 import torch
@@ -31,9 +31,10 @@ class KV:
         return sum(one.nbytes for one in (*self.keys, *self.values))
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """The first `length` positions of a row."""
+        """The first `length` positions of a row, and zeros behind."""
         for one in (*self.keys, *self.values):
             one[target, :, :length] = one[source, :, :length]
+            one[target, :, length:] = 0
 
     def clear(self, row: int) -> None:
         for one in (*self.keys, *self.values):

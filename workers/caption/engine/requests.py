@@ -43,6 +43,15 @@ class Request:
     """Called at every step from the engine's thread; False while it waits for a row. What it raises
     ends the request."""
 
+    def check(self, vocabulary: int, *, has_lock: bool) -> None:
+        """Raises ValueError. On a GPU a token that does not exist would end the whole process."""
+        if not self.ids or not self.samplings:
+            raise ValueError("a request has a prompt and at least one candidate")
+        if min(self.ids) < 0 or max(self.ids) >= vocabulary:
+            raise ValueError(f"tokens {min(self.ids)} to {max(self.ids)} of {vocabulary}")
+        if any(one.locked for one in self.samplings) and not has_lock:
+            raise ValueError("there is no language lock")
+
     @property
     def longest(self) -> int:
         """Positions that a row of it may come to."""
@@ -71,6 +80,10 @@ class Ticket:
     def cancel(self) -> None:
         """It ends at the next step, if it has not yet."""
         self.cancelled = True
+
+    def begin_again(self) -> None:
+        """Nothing of it counts that was said so far."""
+        self._said = [None] * len(self._said)
 
     def hear(self) -> None:
         """A token of it is known."""

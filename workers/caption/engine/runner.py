@@ -69,20 +69,30 @@ class Runner:
         )
         vocabulary = self._decoder.vocabulary
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
-        self._masks = None if lock is None else lock.masks.to(self._device)
-        self._following = None if lock is None else lock.following.to(self._device)
+        self._free = 0
+        """State of rows without a lock."""
+        if lock is not None:
+            self._masks, self._free = lock.masks.to(self._device), lock.free
+            self._following = lock.following.to(self._device)
 
     def see(self, frames: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
         return self._vision(frames.to(self._device, self._dtype))
 
     def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
-        """Embedded tokens (tokens, hidden), the visual ones replaced by projected features."""
+        """Embedded tokens (tokens, hidden), the visual ones replaced by projected features.
+
+        Raises ValueError: there are not as many of them.
+        """
         numbers = torch.tensor(ids)
+        where = (numbers == self._visual_id).nonzero()[:, 0]
+        count = 0 if features is None else len(features)
+        if len(where) != count:
+            raise ValueError(f"{len(where)} visual tokens, and {count} features")
         inputs = self._decoder.embed(numbers.to(self._device))
         if features is None:
             return inputs
-        where = (numbers == self._visual_id).nonzero()[:, 0].to(self._device)
+        where = where.to(self._device)
         projected = self._adapters.project(features, slot)
         return inputs.index_copy(0, where, projected.to(inputs.dtype))
 
@@ -122,7 +132,7 @@ class Runner:
         if candidate:
             self.kv.copy(prompt.place, index, prompt.done)
         self._lengths[index] = prompt.done
-        self._states[index] = 0
+        self._states[index] = 0 if request.samplings[candidate].locked else self._free
         row = Row(
             prompt.ticket,
             candidate,
@@ -144,13 +154,14 @@ class Runner:
         penalised = any(one.repetition_penalty != 1 for one in settings)
         if penalised:
             logits = penalise(logits, self._seen[:count], settings)
-        if self._masks is not None:
+        locked = any(one.locked for one in settings)
+        if locked:
             logits = logits.masked_fill(self._masks[self._states[:count]], float("-inf"))
         draws = [row.draws.next() if row.sampling.temperature else 0.0 for row in rows]
         tokens = choose(logits, settings, draws)
         if penalised:
             self._seen[:count].scatter_(1, tokens[:, None], True)
-        if self._following is not None:
+        if locked:
             self._states[:count] = self._following[self._states[:count], tokens].long()
         self._tokens[:count] = tokens
         said = torch.zeros(count, 3, dtype=torch.float64, device=self._device)

@@ -26,8 +26,17 @@ class Sampling:
     (Keskar et al. 2019, arXiv:1909.05858)."""
     stop: tuple[str, ...] = ()
     """The text ends before the first of these."""
-    locked: bool = True
-    """Letters of foreign scripts are out of the question, if the engine has a lock."""
+    locked: bool = False
+    """Letters of foreign scripts are out of the question; the engine needs a lock for that."""
+
+    def __post_init__(self) -> None:
+        if not (
+            self.max_new_tokens >= 1
+            and 0 <= self.temperature < float("inf")
+            and 0 < self.top_p <= 1
+            and 0 < self.repetition_penalty < float("inf")
+        ):
+            raise ValueError(f"nothing can be drawn with {self}")
 
 
 class Draws:
@@ -60,7 +69,9 @@ def choose(
     kept = chances.masked_fill(before >= column([settings[i].top_p for i in drawn]), 0)
     reached = kept.cumsum(-1)
     aim = column([draws[i] for i in drawn]) * reached[:, -1:]
-    place = (reached <= aim).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
+    # Rounded, `aim` may be all of it.
+    last = (kept > 0).sum(-1, keepdim=True) - 1
+    place = (reached <= aim).sum(-1, keepdim=True).minimum(last).clamp(min=0)
     return best.index_put((rows,), order.gather(-1, place)[:, 0])
 
 
