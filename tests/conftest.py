@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import gc
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,13 @@ from infra.local.s3 import start_s3
 from tests.world import World
 
 pytest_plugins = ["tests.timings"]
+
+gc.disable()  # until all is imported: in that there is no garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # or each search would go through torch again
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

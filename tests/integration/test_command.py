@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.procfile import ROOT
 from producer.jobs.training import Training
 from shared.bucket.records import Records
 from shared.messages import ModelIdentity, TrainJob
@@ -19,6 +20,7 @@ from tests.backlogs import caption_of, failure_of
 from tests.terminal import jamak_here, leaves
 from tests.videos import write_clip
 from tests.waiting import wait_until
+from tests.warm import run_warm
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -257,17 +259,12 @@ def test_names_that_only_the_bucket_knows_are_completed(
         (f"adapters activate {place['version'][:3]}", place["version"]),
         (f"train sft --start-from {place['version'][:3]}", place["version"]),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "producer.cli"],
-            env={
-                **os.environ,
-                "_JAMAK_COMPLETE": "complete_bash",
-                "COMP_WORDS": f"jamak {words}",
-                "COMP_CWORD": str(len(words.split())),
-            },
-            capture_output=True,
-            text=True,
-        )
+        asked = {
+            "_JAMAK_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"jamak {words}",
+            "COMP_CWORD": str(len(words.split())),
+        }
+        done = run_warm(["jamak"], {**os.environ, **asked}, ROOT, 120)
         assert (done.stdout.split(), done.stderr) == ([expected], "")
 
 
