@@ -23,7 +23,6 @@ from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Overwritten
 from shared.messages import (
-    AdapterManifest,
     Caption,
     CaptionJob,
     CardUsed,
@@ -31,10 +30,10 @@ from shared.messages import (
     ModelIdentity,
     Recipe,
     TokensUsed,
-    TrainJob,
     Video,
 )
 from shared.settings import Output, Settings
+from shared.training import AdapterManifest, TrainJob
 
 LONGEST_S = 60.0
 """Of one operation; what takes longer is endless."""
