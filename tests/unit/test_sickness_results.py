@@ -47,9 +47,9 @@ def test_the_table_hides_nothing() -> None:
         "1 silent; well again after 4.0 s (median), 4.0 s at most; 2 never."
     )
     assert rows[3:] == [
-        "| redis full | 4.0 s | 61.2 s; 3 twice |",
-        "| disk full | never; 2 lost; 1 silent | - |",
-        "| files exhausted | never; the program broke | - |",
+        "| Redis full | 4.0 s | 61.2 s; 3 twice |",
+        "| Disk full | never; 2 lost; 1 silent | - |",
+        "| Files exhausted | never; the program broke | - |",
     ]
 
 
