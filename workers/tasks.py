@@ -30,6 +30,7 @@ from shared.errors import (
     Outage,
     Retry,
     SickMachine,
+    StillAway,
     Unwritable,
     WrongRegion,
 )
@@ -120,6 +121,10 @@ def _register(
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
             # At once: this worker has no room for it until it is well, or others have ended.
             leases().release(lease, tried=False)
+        except StillAway as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.debug("handed back", task=name, message=str(error))  # there may be thousands
+            leases().release(lease, HAND_ON_S, tried=False)
         except Outage as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
@@ -158,6 +163,8 @@ def _do(
     lease.begin()
     job = decode(kind, args[0])
     history = lease.delivery.history
+    if leases.outages is not None and isinstance(job, CaptionJob):
+        leases.outages.check(job.video.bucket)
 
     def failed(error: JamakError) -> tuple[J, str]:
         try:
@@ -178,8 +185,6 @@ def _do(
         with _blaming(leases, lease):
             _refuse_dangerous(history)
             run(job, lease)
-        if leases.outages is not None and isinstance(job, CaptionJob):
-            leases.outages.done(job.video.bucket)
         return job, DONE
     except (LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
         raise
