@@ -108,8 +108,6 @@ def _register(
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
         except Unwritable as error:
-            if line := error.evidence["line"]:
-                leases().note(line, f"{FAILED}{error.reason}")
             leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
             log.warning("left to somebody else", task=name, message=str(error))
@@ -176,8 +174,7 @@ def _do(
             if history.attempt < MAX_UNWRITTEN:
                 raise
             raise Unwritable(
-                f"neither its record nor its failure could be written: {unwritten}",
-                line=job.backlog if isinstance(job, CaptionJob) else None,
+                f"neither its record nor its failure could be written: {unwritten}"
             ) from unwritten
         return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 

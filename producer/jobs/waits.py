@@ -159,20 +159,22 @@ def _later(workers: Sequence[WorkerSeen], queue: str, delayed: Iterable[_Delayed
     groups: dict[tuple[str, str], list[_Delayed]] = defaultdict(list)
     for one in delayed:
         if one.why == "last":
-            groups["handed_on", f"handed on: {_why_handed_on(workers, queue, one.item)}"].append(
-                one
-            )
+            why = _why_handed_on(workers, queue, one.item)
+            groups["handed_on", f"handed on: {why}"].append(one)
         else:
             error = one.why.partition(" ")[2]
             groups["retry", f"another try{f' after {error}' if error else ''}"].append(one)
     waits = []
     for (reason, told), some in groups.items():
         due = _span(round(one.due_s) for one in some)
-        if reason == "retry":
-            tries = _span(_history(one.item).attempt for one in some)
-            told = f"{told}, attempt {tries}"
+        told = _with_tries(told, some) if reason == "retry" else told
         waits.append(Wait(reason, len(some), f"{told}; due in {due} s"))
     return waits
+
+
+def _with_tries(told: str, some: Iterable[_Delayed]) -> str:
+    tries = _span(_history(one.item).attempt for one in some)
+    return f"{told}, attempt {tries}"
 
 
 def _why_handed_on(workers: Sequence[WorkerSeen], queue: str, item: bytes) -> str:

@@ -253,8 +253,9 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
     environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    gpu = ["--gpu"] if settings.device == "cuda" else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)],
+        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir), *gpu],
         # Held open as long as we live: run.py ends when it closes.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
