@@ -145,10 +145,22 @@ def test_whoever_waits_for_a_large_video_is_alive(
     monkeypatch.setattr("shared.bucket.storage._CHUNK_BYTES", 100)
     progress = Progress()
     job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
-    _fetch_data(job, bucket.store, tmp_path, progress)
+    _fetch_data(job, bucket.store, tmp_path, progress, 1 << 20)
     (count, *_) = progress.pulse
     pieces = sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) // 100
     assert count > pieces / 2  # they tick at once, and may count as one
+
+
+def test_what_is_too_large_is_not_fetched(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    with pytest.raises(BadData, match=r"row '\w+': s3://\S+mp4 has \d+ bytes; it may have 10"):
+        _fetch_data(job, bucket.store, tmp_path, Progress(), 10)
+    assert sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) == 0
+    monkeypatch.setattr("workers.train.job.MOST_BYTES", 10)
+    with pytest.raises(BadData, match=r"the training manifest s3://\S+ has \d+ bytes"):
+        _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
 
 
 def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
