@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet, Member
+from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet
 from benchmarks.sickness_fronts import (
     Asked,
     Rule,
@@ -28,6 +28,7 @@ from benchmarks.sickness_fronts import (
     silent,
     trickling,
 )
+from benchmarks.sickness_members import Member
 from infra.local.ports import free_port
 from infra.local.redis import start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET
@@ -181,8 +182,10 @@ def own_objects(asked: Asked) -> bool:
 @contextmanager
 def ruled(fleet: Fleet, rule: Rule) -> Iterator[None]:
     fleet.s3_front.rules.append(rule)
-    yield
-    fleet.s3_front.rules.remove(rule)
+    try:
+        yield
+    finally:
+        fleet.s3_front.rules.remove(rule)
 
 
 @case(stock=True)
@@ -365,9 +368,11 @@ def again_and_again(do: Callable[[], None], every_s: float) -> Iterator[None]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:  # a thread that goes on would keep the program from ending
+        ended.set()
+        thread.join()
 
 
 def sick_one(fleet: Fleet) -> Member:

@@ -19,19 +19,20 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
+from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
-    TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
 )
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
-from shared.messages import CaptionJob, TrainJob
+from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
+from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth
