@@ -159,7 +159,7 @@ def test_what_is_too_large_is_not_fetched(
         _fetch_data(job, bucket.store, tmp_path, Progress(), 10)
     assert sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) == 0
     monkeypatch.setattr("workers.train.job.MOST_BYTES", 10)
-    with pytest.raises(BadData, match=r"the training manifest s3://\S+ has \d+ bytes"):
+    with pytest.raises(BadData, match="it may have 10, as a training manifest"):
         _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
 
 

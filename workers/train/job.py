@@ -123,7 +123,7 @@ def _fetch_data(
         body = store.get(*parse_uri(job.data), MOST_BYTES)
     except TooLarge as error:
         raise BadData(
-            f"the training manifest {error}",
+            f"{error}, as a training manifest",
             cure="Train on a part of it, and go on from that adapter with the next part.",
         ) from error
     try:
