@@ -1,7 +1,6 @@
 """Bad and odd videos, each with what may come of it: made by code, the same each time.
 
-A corpus of broken, lying, huge and merely unusual files, and a mutator for endless more. Knows
-nothing of how they are decoded.
+Broken, lying, huge and merely unusual files. Knows nothing of how they are decoded.
 """
 
 import functools
