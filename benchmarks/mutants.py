@@ -23,6 +23,7 @@ from pathlib import Path
 from queue import Queue
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -47,7 +48,7 @@ class Verdict:
     colour: str
     """red, green or stale."""
     why: str
-    """Of red: what a test that hangs did; of stale: what does not fit."""
+    """Of red: what the test complained of, or that it hangs; of stale: what does not fit."""
     seconds: float
 
 
@@ -56,7 +57,7 @@ def judge(tree: Tree, mutation: Mutation, limit_s: float) -> Verdict:
     try:
         with tree.mutated(mutation):
             code, told = tree.run(mutation.tests, limit_s)
-        colour, why = {0: ("green", ""), 1: ("red", ""), None: ("red", "it hangs")}.get(
+        colour, why = {0: ("green", ""), 1: ("red", told), None: ("red", "it hangs")}.get(
             code, ("stale", f"its tests cannot be run: {told}")
         )
     except Stale as error:
@@ -163,8 +164,8 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     grid = Table("mutation", "the guarantee that it breaks", "test", "s")
     for one in verdicts:
         colour = f"[{'green' if one.colour == 'red' else 'red'}]{one.colour}[/]"
-        why = f" ({one.why})" if one.why else ""
-        grid.add_row(one.name, one.guarantee, colour + why, f"{one.seconds:.0f}")
+        why = f" ({one.why})" if one.colour != "red" else ""
+        grid.add_row(one.name, one.guarantee, colour + escape(why), f"{one.seconds:.0f}")
     return grid
 
 

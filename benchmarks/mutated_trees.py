@@ -16,12 +16,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 LEFT_OUT = (".*", "__pycache__", "build", "*.egg-info", "results")
 SAID_LINES = 25
 """Of pytest's output, for people."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::\w+)", re.MULTILINE)
+RAISED = re.compile(r"^(\S+\.py:\d+): \w", re.MULTILINE)
+"""Where pytest says that an error came from."""
 TEST = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 
 
@@ -121,16 +124,16 @@ class Tree:
         os.utime(path, (moment, moment))
 
     def run(self, tests: Sequence[str], limit_s: float | None) -> tuple[int | None, str]:
-        """pytest's exit code, None if it took longer, and the end of what it said. Raises Stale."""
+        """pytest's exit code, None if it took longer, and why. Raises Stale."""
         code, said = self._pytest(["-x", *(self.place_of(test) for test in tests)], limit_s)
-        return code, "\n".join(said.splitlines()[-SAID_LINES:])
+        return code, complaint(said) if code == 1 else end_of(said)
 
     def failing(self, tests: Sequence[str]) -> list[str]:
         """Those that are red. Raises Stale: they cannot even be run."""
         code, said = self._pytest(["-rfE", *(self.place_of(test) for test in tests)], None)
         failed = set(FAILED.findall(said))
         if code and not failed:
-            raise Stale("\n".join(said.splitlines()[-SAID_LINES:]))
+            raise Stale(end_of(said))
         return sorted(failed)
 
     def _pytest(self, arguments: list[str], limit_s: float | None) -> tuple[int | None, str]:
@@ -155,3 +158,23 @@ class Tree:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         return process.returncode, said
+
+
+def end_of(said: str) -> str:
+    return "\n".join(said.splitlines()[-SAID_LINES:])
+
+
+def complaint(said: str) -> str:
+    """Of a red test: where it ended, and with which error, in one line.
+
+    For people, who see by it whether the test noticed what was broken, or fell over something else.
+    """
+    places = RAISED.findall(said)
+    lines = said.splitlines()
+    errors = [
+        line[1:].strip()
+        for before, line in pairwise(lines)
+        if line.startswith("E ") and not before.startswith("E ")
+    ]
+    before_it = "before the test: " if "\nERROR " in said and "\nFAILED " not in said else ""
+    return before_it + ": ".join([*places[-1:], *errors[-1:]])
