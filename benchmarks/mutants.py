@@ -27,7 +27,7 @@ from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
+from benchmarks.mutated_trees import LIBRARIES, Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import begin, duration, parser_of
 from infra.local.redis import start_redis
 from infra.local.s3 import start_s3
@@ -38,6 +38,8 @@ QUICK = ("contents-share-a-record", "hosts-by-their-beginning")
 """Of unit tests, which start in a moment."""
 EACH_S = 4
 """One mutation, on one core."""
+MANY = 8
+"""From so many on it pays to import the libraries once for all."""
 LEAST_LIMIT_S = 60.0
 
 
@@ -140,7 +142,8 @@ def main() -> None:
         f"{len(mutations)} mutations, {jobs} at once: {duration(len(mutations) * EACH_S // jobs)}"
     )
     with ExitStack() as opened:
-        trees = [opened.enter_context(Tree.copied(ROOT)) for _ in range(jobs)]
+        imported = LIBRARIES if len(mutations) >= MANY else ()
+        trees = [opened.enter_context(Tree.copied(ROOT, imported)) for _ in range(jobs)]
         env = opened.enter_context(
             servers(any(trees[0].needs_servers(one.tests) for one in mutations))
         )

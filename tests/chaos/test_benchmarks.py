@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +187,7 @@ def test_there_are_many_mutations_and_each_fits_the_code_and_the_tests() -> None
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path) -> Iterator[Tree]:
     """A code with one guarantee, and its tests."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "limits.py").write_text("MOST = 1\nALSO = 1\n")
@@ -195,7 +197,8 @@ def tree(tmp_path: Path) -> Tree:
         "def test_nothing():\n    assert ALSO\n\n"
         "def test_patience():\n    time.sleep(60 * (MOST - 1))\n"
     )
-    return Tree(tmp_path)
+    with closing(Tree(tmp_path)) as tree:
+        yield tree
 
 
 @pytest.mark.parametrize(
