@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -40,7 +40,9 @@ EACH_S = 4
 """One mutation, on one core."""
 MANY = 8
 """From so many on it pays to import the libraries once for all."""
-LEAST_LIMIT_S = 60.0
+LEAST_LIMIT_S = 120.0
+SLOWEST = 10
+"""A test hangs when it takes so many times what it takes unbroken, and the least limit besides."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +70,37 @@ def judge(tree: Tree, mutation: Mutation, limit_s: float) -> Verdict:
     return Verdict(mutation.name, mutation.guarantee, colour, why, seconds)
 
 
-def unmutated(tree: Tree, mutations: Sequence[Mutation], console: Console) -> float | None:
-    """How long a test may take; None: something is red before anything is broken.
+def unmutated(
+    tree: Tree, mutations: Sequence[Mutation], console: Console
+) -> Mapping[str, float] | None:
+    """How long each mutation's tests may take; None: something is red before anything is broken.
 
     What is red is given a second chance alone: a red test proves nothing, nor does a busy machine.
     """
     names = sorted({test for mutation in mutations for test in mutation.tests if tree.has(test)})
     console.print(f"first {len(names)} tests with nothing broken …")
     began = time.monotonic()
-    failed = tree.failing(names)
+    failed, took = tree.unbroken(names)
     seconds = time.monotonic() - began
     if failed:
         console.print(f"once more, because they were red: {', '.join(failed)}", markup=False)
-        failed = tree.failing(failed)
+        failed, _ = tree.unbroken(failed)
     if failed:
         console.print(f"red with nothing broken: {', '.join(failed)}", markup=False)
         return None
     console.print(f"green, in {seconds:.0f} s")
-    return max(LEAST_LIMIT_S, seconds)
+    return {
+        one.name: LEAST_LIMIT_S
+        + SLOWEST * sum(took[tree.place_of(test)] for test in one.tests if tree.has(test))
+        for one in mutations
+    }
 
 
 def judged(
-    trees: Sequence[Tree], mutations: Sequence[Mutation], limit_s: float, console: Console
+    trees: Sequence[Tree],
+    mutations: Sequence[Mutation],
+    limits_s: Mapping[str, float],
+    console: Console,
 ) -> Iterator[Verdict]:
     free: Queue[Tree] = Queue()
     for tree in trees:
@@ -98,7 +109,7 @@ def judged(
     def one(mutation: Mutation) -> Verdict:
         tree = free.get()
         try:
-            return judge(tree, mutation, limit_s)
+            return judge(tree, mutation, limits_s[mutation.name])
         finally:
             free.put(tree)
 
@@ -149,10 +160,10 @@ def main() -> None:
         )
         for tree in trees:
             tree.env.update(env)
-        limit_s = unmutated(trees[0], mutations, console)
-        if limit_s is None:
+        limits_s = unmutated(trees[0], mutations, console)
+        if limits_s is None:
             sys.exit(1)
-        verdicts = list(judged(trees, mutations, limit_s, console))
+        verdicts = list(judged(trees, mutations, limits_s, console))
     told = Counter(verdict.colour for verdict in verdicts)
     out = Console(file=sys.stdout)
     out.print(table(verdicts))

@@ -44,6 +44,7 @@ LEFT_OUT = (".*", "__pycache__", "build", "*.egg-info", "results")
 SAID_LINES = 25
 """Of pytest's output, for people."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::\w+)", re.MULTILINE)
+TOOK = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +(\S+?::\w+)", re.MULTILINE)
 RAISED = re.compile(r"^(\S+\.py:\d+): \w", re.MULTILINE)
 """Where pytest says that an error came from."""
 TEST = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
@@ -156,13 +157,17 @@ class Tree:
         code, said = self._pytest(["-x", *(self.place_of(test) for test in tests)], limit_s)
         return code, complaint(said) if code == 1 else end_of(said)
 
-    def failing(self, tests: Sequence[str]) -> list[str]:
-        """Those that are red. Raises Stale: they cannot even be run."""
-        code, said = self._pytest(["-rfE", *(self.place_of(test) for test in tests)], None)
+    def unbroken(self, tests: Sequence[str]) -> tuple[list[str], dict[str, float]]:
+        """Those that are red, and how many seconds each took. Raises Stale: they cannot be run."""
+        places = [self.place_of(test) for test in tests]
+        code, said = self._pytest(["-rfE", "--durations=0", *places], None)
         failed = set(FAILED.findall(said))
         if code and not failed:
             raise Stale(end_of(said))
-        return sorted(failed)
+        took: dict[str, float] = defaultdict(float)
+        for seconds, place in TOOK.findall(said):
+            took[place] += float(seconds)
+        return sorted(failed), took
 
     def _pytest(self, arguments: list[str], limit_s: float | None) -> tuple[int | None, str]:
         with tempfile.NamedTemporaryFile("r", errors="replace") as said:

@@ -195,7 +195,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
         "import time\nfrom limits import ALSO, MOST\n\n"
         "def test_most():\n    assert MOST == 1\n\n"
         "def test_nothing():\n    assert ALSO\n\n"
-        "def test_patience():\n    time.sleep(60 * (MOST - 1))\n"
+        "def test_patience():\n    time.sleep(0.02 + 60 * (MOST - 1))\n"
     )
     with closing(Tree(tmp_path)) as tree:
         yield tree
@@ -204,7 +204,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 @pytest.mark.parametrize(
     ("code", "test", "colour", "why"),
     [
-        ("MOST = 1", "test_most", "red", ""),
+        ("MOST = 1", "test_most", "red", "tests/test_code.py:5: assert 2 == 1"),
         ("MOST = 1", "test_nothing", "green", ""),
         ("MOST = 1", "test_patience", "red", "it hangs"),
         ("= 1", "test_most", "stale", "2 times"),
@@ -223,6 +223,17 @@ def test_what_is_red_green_and_stale(
     assert verdict.colour == colour
     assert why in verdict.why
     assert (tree.root / "limits.py").read_text() == whole
+
+
+def test_runs_share_the_libraries_and_nothing_of_the_tree(tree: Tree) -> None:
+    broken = Mutation("x", "y", "limits.py", "MOST = 1", "MOST = 2", ())
+    with closing(Tree(tree.root, imported=("fractions",))) as warm:
+        failed, took = warm.unbroken(["test_most", "test_patience"])
+        assert failed == []
+        assert took["tests/test_code.py::test_patience"] >= 0.02
+        with warm.mutated(broken):
+            assert warm.unbroken(["test_most"])[0] == ["tests/test_code.py::test_most"]
+        assert warm.run(["test_most"], 600.0)[0] == 0
 
 
 def test_a_copy_has_no_part_of_the_tree(tmp_path: Path) -> None:
