@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet, Member
+from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet
 from benchmarks.sickness_fronts import (
     Asked,
     Rule,
@@ -28,6 +28,7 @@ from benchmarks.sickness_fronts import (
     silent,
     trickling,
 )
+from benchmarks.sickness_members import Member
 from infra.local.ports import free_port
 from infra.local.redis import start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET

@@ -19,9 +19,9 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
+from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
-    TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
 )

@@ -290,7 +290,7 @@ def test_a_write_that_meets_another_one_is_tried_again(
             return None  # from here on the real one
         return AWSResponse(request.url, answers.pop(), {}, RawBody(body))
 
-    store._s3.meta.events.register("before-send.s3.PutObject", answer)
+    store.client.s3.meta.events.register("before-send.s3.PutObject", answer)
     store.put(world.output, "conflict/key", b"1", if_none_match=True)
     assert store.get(world.output, "conflict/key") == b"1"
     answers += [409] * 10

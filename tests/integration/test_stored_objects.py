@@ -107,7 +107,7 @@ class Lying(ObjectStore):
     def __init__(self, *changes: Callable[[bytes, dict[str, Any]], bytes]) -> None:
         super().__init__()
         self.gets = 0
-        real, left = self._s3.get_object, list(changes)
+        real, left = self.client.s3.get_object, list(changes)
 
         def get_object(**asked: Any) -> Any:
             self.gets += 1
@@ -118,7 +118,7 @@ class Lying(ObjectStore):
             answer["Body"] = StreamingBody(io.BytesIO(body), len(body))
             return answer
 
-        self._s3.get_object = get_object  # type: ignore[method-assign]
+        self.client.s3.get_object = get_object  # type: ignore[method-assign]
 
 
 def another_letter(body: bytes, answer: dict[str, Any]) -> bytes:
@@ -196,7 +196,7 @@ def test_a_checksum_that_does_not_fit_is_asked_again(place: World, job: CaptionJ
 
     def store(times: int) -> ObjectStore:
         made = ObjectStore()
-        real, left = made._s3.get_object, [None] * times
+        real, left = made.client.s3.get_object, [None] * times
 
         def get_object(**asked: Any) -> Any:
             answer = dict(real(**asked))
@@ -205,7 +205,7 @@ def test_a_checksum_that_does_not_fit_is_asked_again(place: World, job: CaptionJ
                 answer["Body"] = StreamingBody(Broken(), 1)
             return answer
 
-        made._s3.get_object = get_object  # type: ignore[method-assign]
+        made.client.s3.get_object = get_object  # type: ignore[method-assign]
         return made
 
     assert read(store(1), Cuts, *where).reason == "aaa"
