@@ -70,12 +70,12 @@ def suffer(fleet: Fleet, one: Case, jobs: int, hold_s: float, report: Report) ->
     expected = fleet.backlog(one.name, part)
     expected += fleet.upload(one.name, range(part))
     fleet.wait(lambda: bool(fleet.outcome(one.name).records), STILL_S)
-    cause = one.begin(fleet)
-    planted: Planted | None = next(cause)
-    during = fleet.upload(one.name, range(part, 2 * part))
-    fleet.wait(lambda: False, hold_s or one.hold_s)
-    with suppress(StopIteration):
-        next(cause)
+    with closing(one.begin(fleet)) as cause:
+        planted: Planted | None = next(cause)
+        during = fleet.upload(one.name, range(part, 2 * part))
+        fleet.wait(lambda: False, hold_s or one.hold_s)
+        with suppress(StopIteration):
+            next(cause)
     ended = time.monotonic()
     after = fleet.upload(one.name, range(2 * part, jobs - part))
     after += fleet.backlog(f"{one.name}-after", 1)

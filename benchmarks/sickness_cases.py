@@ -182,8 +182,10 @@ def own_objects(asked: Asked) -> bool:
 @contextmanager
 def ruled(fleet: Fleet, rule: Rule) -> Iterator[None]:
     fleet.s3_front.rules.append(rule)
-    yield
-    fleet.s3_front.rules.remove(rule)
+    try:
+        yield
+    finally:
+        fleet.s3_front.rules.remove(rule)
 
 
 @case(stock=True)
@@ -366,9 +368,11 @@ def again_and_again(do: Callable[[], None], every_s: float) -> Iterator[None]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:  # a thread that goes on would keep the program from ending
+        ended.set()
+        thread.join()
 
 
 def sick_one(fleet: Fleet) -> Member:

@@ -39,8 +39,9 @@ from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, caption_prefix, leased_q
 from shared.bucket.keys import recipes_folder
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.messages import CaptionJob, TrainJob, Video
+from shared.messages import CaptionJob, Video
 from shared.settings import Settings
+from shared.training import TrainJob
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

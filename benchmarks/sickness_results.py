@@ -123,7 +123,7 @@ def markdown(result: dict[str, Any]) -> str:
         "| sickness | Jamak is well again after | stock Celery |",
         "|---|---|---|",
         *(
-            f"| {one['name'].replace('-', ' ')} | {cell(one)} "
+            f"| {one['name'].replace('-', ' ').capitalize()} | {cell(one)} "
             f"| {cell(stock[one['name']]) if one['name'] in stock else '-'} |"
             for one in ours
         ),

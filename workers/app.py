@@ -27,11 +27,12 @@ from shared.bucket.storage import (
 )
 from shared.cards import choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError
-from shared.messages import CaptionJob, TrainJob
+from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
+from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth

@@ -33,7 +33,8 @@ from shared.errors import (
     Unwritable,
     WrongRegion,
 )
-from shared.messages import CaptionJob, Message, TrainJob, decode
+from shared.messages import CaptionJob, Message, decode
+from shared.training import TrainJob
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
     from workers.delivery.leases import Lease, Leases

@@ -15,8 +15,8 @@ from shared.broker.apps import train_app
 from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished
 from shared.language import spoken
-from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings, load_settings
+from shared.training import TrainJob, TrainOutcome, TrainProgress
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `jamak train list` shows it.")]
 

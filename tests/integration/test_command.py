@@ -12,8 +12,9 @@ import pytest
 
 from producer.jobs.training import Training
 from shared.bucket.records import Records
-from shared.messages import ModelIdentity, TrainJob
+from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
+from shared.training import TrainJob
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.terminal import jamak_here, leaves

@@ -25,7 +25,8 @@ from shared.bucket.records import VIEWS, Records
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.errors import BadAdapter, Encrypted, JamakError, KillsWorkers, StoreUnavailable
-from shared.messages import CaptionJob, ModelIdentity, Pointer, Video
+from shared.messages import CaptionJob, ModelIdentity, Video
+from shared.training import Pointer
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.work import Silent, taken, work_with

@@ -1,6 +1,7 @@
 """What benchmarks.sickness counts, and what it may take of the machine."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from benchmarks import sickness_members
+from benchmarks.sickness_cases import again_and_again
 from benchmarks.sickness_fronts import HttpFront, losing_answers, refusing
 from benchmarks.sickness_members import TooMuchMemory, check_memory
 from infra.local.processes import Process, stop
@@ -44,6 +46,13 @@ def test_each_write_is_counted_also_one_whose_answer_is_lost(
     told = client.list_object_versions(Bucket=bucket, Prefix="counted/")
     assert front.written == [f"{bucket}/counted/한 글.json"] * len(told["Versions"])
     assert len(told["Versions"]) == 2
+
+
+def test_what_makes_ill_ends_with_a_case_that_breaks() -> None:
+    before = threading.active_count()
+    with pytest.raises(TooMuchMemory), again_and_again(lambda: None, 0.01):
+        raise TooMuchMemory("s3 holds 4.1 GB of memory")
+    assert threading.active_count() == before
 
 
 def test_a_process_that_eats_the_machine_is_told_of(

@@ -28,7 +28,6 @@ from shared.errors import (
     TooLarge,
 )
 from shared.messages import (
-    AdapterManifest,
     Caption,
     CaptionJob,
     CardUsed,
@@ -38,6 +37,7 @@ from shared.messages import (
     Video,
     decode,
 )
+from shared.training import AdapterManifest
 from tests.adapters import publish
 from tests.world import World
 

@@ -18,8 +18,9 @@ from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
 from shared.errors import ConfigError, Conflict, StoreUnavailable
-from shared.messages import AdapterManifest, ModelIdentity, Video
+from shared.messages import ModelIdentity, Video
 from shared.settings import Output, Settings
+from shared.training import AdapterManifest
 from tests.adapters import publish
 from tests.fronts import (
     Answer,

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
-from shared.messages import AdapterManifest, Pointer, TrainJob
 from shared.settings import Settings
+from shared.training import AdapterManifest, Pointer, TrainJob
 from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World

@@ -32,7 +32,7 @@ from shared.broker.leased_queues import Delivery
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
-from shared.messages import TrainJob, TrainOutcome, TrainProgress
+from shared.training import TrainJob, TrainOutcome, TrainProgress
 from tests.training import make_job, trained
 from tests.waiting import wait_until
 from tests.world import World

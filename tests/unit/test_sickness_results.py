@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.sickness_results import BEGIN, END, Report, Results, markdown, page_with
+from benchmarks.sickness_results import BEGIN, END, FILE, PAGE, Report, Results, markdown, page_with
 
 
 def test_what_was_found_is_kept_after_each_case(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_the_table_hides_nothing() -> None:
         "1 silent; well again after 4.0 s (median), 4.0 s at most; 2 never."
     )
     assert rows[3:] == [
-        "| redis full | 4.0 s | 61.2 s; 3 twice |",
-        "| disk full | never; 2 lost; 1 silent | - |",
-        "| files exhausted | never; the program broke | - |",
+        "| Redis full | 4.0 s | 61.2 s; 3 twice |",
+        "| Disk full | never; 2 lost; 1 silent | - |",
+        "| Files exhausted | never; the program broke | - |",
     ]
 
 
@@ -57,3 +57,14 @@ def test_a_table_is_written_over_the_one_before() -> None:
     page = page_with("old", f"above\n\n{BEGIN}\n{END}\n\nbelow\n")
     assert page == f"above\n\n{BEGIN}\n\nold\n\n{END}\n\nbelow\n"
     assert page_with("new", page) == page.replace("old", "new")
+
+
+def test_the_page_shows_what_was_found() -> None:
+    result = json.loads(FILE.read_text())["result"]
+    page = PAGE.read_text()
+    assert page_with(markdown(result), page) == page, "python -m benchmarks.sickness_results"
+    assert result["jobs"] >= 2000
+    for one in result["cases"]:
+        for nothing in ("lost", "twice", "healthy_failed", "silent"):
+            assert one[nothing] == 0, one
+        assert one["recovered_s"] <= 30, one

@@ -20,11 +20,7 @@ class ModelWithAdapters:
         self._shape = AdapterShape.of(base)
         self._peft: Any = None
         self._active: str | None = None
-
-    @property
-    def active(self) -> str | None:
         """The version in use; None = the base."""
-        return self._active
 
     @property
     def model(self) -> Any:

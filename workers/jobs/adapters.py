@@ -23,7 +23,8 @@ from shared.errors import (
     OutOfResources,
     Retry,
 )
-from shared.messages import AdapterUsed, Pointer
+from shared.messages import AdapterUsed
+from shared.training import Pointer
 from workers.caption.captioner import Captioner
 from workers.model.adapter_files import Adapter
 

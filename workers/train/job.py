@@ -28,9 +28,10 @@ from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_mov
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
-from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
+from shared.messages import ModelIdentity
 from shared.settings import Settings
 from shared.telemetry import get_logger
+from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
 from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable

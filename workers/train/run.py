@@ -31,7 +31,8 @@ import torch
 from transformers import set_seed
 
 from shared.errors import BadAdapter, BadData, JamakError
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob, decode
+from shared.messages import ModelIdentity, decode
+from shared.training import AdapterManifest, TrainJob
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, find_checkpoint, load_model
 from workers.model.selfcheck import check_model
