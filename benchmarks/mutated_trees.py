@@ -228,4 +228,5 @@ def complaint(said: str) -> str:
         if line.startswith("E ") and not before.startswith("E ")
     ]
     before_it = "before the test: " if "\nERROR " in said and "\nFAILED " not in said else ""
-    return before_it + ": ".join([*places[-1:], *errors[-1:]])
+    summaries = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return before_it + ": ".join([*places[-1:], *errors[-1:]] or summaries[-1:])
