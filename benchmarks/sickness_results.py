@@ -49,7 +49,7 @@ class Report:
 
 
 class Results:
-    """All that has been found so far; with a file, the file holds it after each case."""
+    """All that has been found so far; with a file, the file holds it, and nothing older."""
 
     def __init__(self, file: Path | None = None, *, resume: bool = False) -> None:
         """Args:
@@ -64,12 +64,16 @@ class Results:
                 [Report(**one) for one in before[side] if not one["broke"]]
                 for side in ("cases", "stock")
             )
+        self._write()
 
     def has(self, side: Side, name: str) -> bool:
         return any(one.name == name for one in getattr(self, side))
 
     def add(self, side: Side, report: Report) -> None:
         getattr(self, side).append(report)
+        self._write()
+
+    def _write(self) -> None:
         if self._file is None:
             return
         held = {

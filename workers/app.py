@@ -156,16 +156,23 @@ class TrainRuntime(bootsteps.StartStopStep):
     def _start(self, worker: Any) -> None:
         from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.jobs.training import TrainWork
+        from workers.train.gpu import prove_gpu
 
         health = answering("trainer")
+        device = settings.device
+        if device is None and detect_gpu() is not None:
+            device = "cuda"
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
+        if device == "cuda":
+            life.leases.machine.check("device", prove_gpu)
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
-        _runtime["training"] = TrainWork(settings, store, life.scratch)
+        on_device = settings.model_copy(update={"device": device})
+        _runtime["training"] = TrainWork(on_device, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
 

@@ -30,6 +30,8 @@ PAGE_KEYS = 1000
 """Of one page of a listing; S3 gives no more."""
 CONFLICT_TRIES, CONFLICT_PAUSE_S = 4, 0.2
 """S3 answers 409 while another conditional write to the same key is under way."""
+MOST_AT_ONCE = 64 << 20
+"""Of an object that is read as a whole. Nothing that Jamak keeps is so large, by far."""
 COMPARED_BYTES = 1 << 20
 """What is larger is named by its content: a conflict means that it is there."""
 
@@ -134,10 +136,11 @@ class ObjectStore:
             return False
         return True
 
-    def get(self, bucket: str, key: str, most: int | None = None) -> bytes:
+    def get(self, bucket: str, key: str, most: int = MOST_AT_ONCE) -> bytes:
+        """Arguments and errors are those of `get_with_etag`."""
         return self.get_with_etag(bucket, key, most)[0]
 
-    def get_with_etag(self, bucket: str, key: str, most: int | None = None) -> tuple[bytes, str]:
+    def get_with_etag(self, bucket: str, key: str, most: int = MOST_AT_ONCE) -> tuple[bytes, str]:
         """Args:
             most: bytes that it may have.
 
@@ -155,7 +158,7 @@ class ObjectStore:
             where = f"s3://{bucket}/{key}"
             return self._etags.settle(where, bucket, first, second), second.etag
 
-    def _get_once(self, bucket: str, key: str, most: int | None) -> tuple[bytes, str]:
+    def _get_once(self, bucket: str, key: str, most: int) -> tuple[bytes, str]:
         """Raises Mangled."""
         with self.client.asking(bucket, key) as s3:
             found = s3.get_object(Bucket=bucket, Key=key)
@@ -258,8 +261,8 @@ class ObjectStore:
         if len(body) > COMPARED_BYTES:
             return None
         try:
-            found, etag = self.get_with_etag(bucket, key)
-        except Missing:
+            found, etag = self.get_with_etag(bucket, key, len(body))
+        except (Missing, TooLarge):
             return None
         return etag if found == body else None
 
@@ -351,6 +354,8 @@ def _check_size(bucket: str, key: str, found: Any, most: int | None) -> None:
         raise TooLarge(
             f"s3://{bucket}/{key} has {size} bytes; it may have {most}",
             cure="Look at who may write there: it is not what Jamak writes.",
+            etag=found["ETag"].strip('"'),
+            size_bytes=size,
         )
 
 

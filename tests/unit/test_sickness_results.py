@@ -29,6 +29,7 @@ def test_a_run_goes_on_with_what_is_not_found_yet_or_broke(tmp_path: Path) -> No
     assert not after.has("stock", "redis-full")
     assert after.as_dict()["jobs"] == 50
     assert not Results(file).has("cases", "redis-full")
+    assert not Results(file, resume=True).has("cases", "redis-full")  # it was begun anew
 
 
 def test_the_table_hides_nothing() -> None:

@@ -335,6 +335,8 @@ class Leases:
         """Nothing is held any more, and nobody has to wait for this worker's silence."""
         self._stopping.set()
         self.pauses.stop()
+        if self.outages is not None:
+            self.outages.stop()
         self.flush(LONGEST_FLUSH_S)
         try:
             self.queues.leave()
