@@ -21,12 +21,20 @@ from pathlib import Path
 import boto3
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from infra.local.redis import start_redis
 from infra.local.s3 import start_s3
 from tests.world import World
 
 pytest_plugins = ["tests.timings"]
+
+# Hypothesis calls it a failure when one example, or the search for examples, takes long. On a
+# machine with other work both do.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

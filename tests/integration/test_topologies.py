@@ -50,7 +50,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
         yield made
 
 
-def again(command: Callable[[], object], within_s: float = 10) -> None:
+def again(command: Callable[[], object], within_s: float = 4) -> None:
     """As our processes do: until it is done, through all that may pass."""
 
     def done() -> bool:
