@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
+import redis
 
 from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet
 from benchmarks.sickness_fronts import (
@@ -136,6 +137,52 @@ def redis_killed(fleet: Fleet) -> Cause:
     fleet.redis.process.kill()
     yield None
     fleet.restart_redis()
+
+
+@case(stock=True)
+def redis_loading(fleet: Fleet) -> Cause:
+    """It was started again, and has much to load."""
+    with fleet.admin.pipeline(transaction=False) as pipe:
+        for number in range(2000):
+            pipe.set(f"padding:{number}", os.urandom(512), ex=600)
+        pipe.execute()
+    fleet.admin.bgrewriteaof()  # of a log alone it answers nobody before the end
+    fleet.wait(lambda: not fleet.admin.info("persistence")["aof_rewrite_in_progress"], 30)
+    fleet.redis.process.signal_group(signal.SIGTERM)
+    fleet.wait(lambda: fleet.redis.process.poll() is not None, 30)
+    fleet.begin_redis(
+        "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"
+    )
+    yield None
+    fleet.admin.config_set("key-load-delay", 0)
+
+
+@case(stock=True)
+def redis_busy(fleet: Fleet) -> Cause:
+    """With somebody's script that does not end."""
+    fleet.admin.config_set("lua-time-limit", 100)
+
+    def loop() -> None:
+        with suppress(redis.RedisError), fleet.client_of(fleet.redis) as client:
+            client.eval("while true do end", 0)
+
+    script = threading.Thread(target=loop)
+    script.start()
+    yield None
+    fleet.admin.script_kill()
+    script.join()
+
+
+@case(stock=True)
+def redis_misconf(fleet: Fleet) -> Cause:
+    """It cannot save, and so takes nothing: where its file should be there is a folder."""
+    in_its_way = fleet.redis.process.log.parent / "dump.rdb"
+    fleet.admin.config_set("save", "3600 1000000")
+    in_its_way.mkdir()
+    fleet.admin.bgsave()
+    yield None
+    in_its_way.rmdir()
+    fleet.admin.config_set("save", "")
 
 
 @case()

@@ -29,7 +29,7 @@ from infra.demo.clips import Clip, film
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.processes import Process, stop
 from infra.local.procfile import ROOT, read_procfile
-from infra.local.redis import RedisServer, start_redis
+from infra.local.redis import RedisServer, begin_redis, start_redis
 from infra.local.s3 import DEAD_LETTERS, OUTPUT_BUCKET, REGION, VIDEOS_BUCKET, S3Server, start_s3
 from infra.local.stack import DEMO_MODEL
 from producer.backlog.manifest import Backlog, Manifest
@@ -367,6 +367,11 @@ class Fleet:
         if hasattr(self, "queues"):
             self.settings = self.settings.model_copy(update={"redis_url": SecretStr(server.url)})
             self.queues = leased_queues(self.settings, caption_prefix(self.settings))
+
+    def begin_redis(self, *options: str) -> None:
+        """The one that has ended, without waiting until it answers."""
+        folder = Path(self.redis.process.log).parent
+        self.redis = begin_redis(folder, self.redis.port, self.redis.password, *options)
 
     def restart_redis(self) -> None:
         self.redis = start_redis(

@@ -216,15 +216,17 @@ class Feeder:
         self._found_at = self._looked_at = float("-inf")
 
     def run(self) -> None:
-        stop = False
+        stop, ails = False, telemetry.Repeated(log, "feeds again", quiet_s=0.0)
         while not stop:
             try:
                 fed = self.round()
                 self.health.worked()
+                ails.worked()
                 pause_s = 0.0 if fed else self.IDLE_S
             except (JamakError, redis.RedisError) as error:
                 self.health.failed(str(error))
-                log.warning("could not feed", message=str(error))
+                reason = getattr(error, "reason", type(error).__name__)
+                ails.failed("could not feed", about=reason, message=str(error))
                 pause_s = 1.0
             stop = self._wait(pause_s)
         for feed in self._feeds.values():

@@ -105,6 +105,7 @@ class Listener:
     def run(self) -> None:
         """Until it is told to stop."""
         log.info("listening", queue=self._url, dead_letters=self._dead_letters)
+        ails = telemetry.Repeated(log, "polls again", quiet_s=0.0)
         wait_s = 0  # at first, so that it is soon known whether we may receive
         while not self._stopping.is_set():
             try:
@@ -118,11 +119,15 @@ class Listener:
                 self._queues.prove_writes(self._queue)
                 self.poll(wait_s)
                 self.health.worked()
+                ails.worked()
                 wait_s = WAIT_S
             except JamakError as error:
                 self.health.failed(str(error))
-                log.warning(
-                    "cannot poll; the events come again", message=str(error), cure=error.cure
+                ails.failed(
+                    "cannot poll; the events come again",
+                    about=error.reason,
+                    message=str(error),
+                    cure=error.cure,
                 )
                 self._stopping.wait(LOOK_AGAIN_S)
             except Exception as error:

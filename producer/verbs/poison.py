@@ -15,6 +15,7 @@ from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_producer
 from shared.errors import Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
@@ -116,6 +117,10 @@ def redrive(
     found = {side.queues: list(side.find(wanted)) for side in sides(load_settings(), reason)}
     _check_ids(wanted, [one for some in found.values() for one in some])
     count = sum(map(len, found.values()))
+    if go:
+        for queues, some in found.items():
+            if some:
+                prove_producer(queues)
     sent = sum(_put_back(queues, some) for queues, some in found.items()) if go else 0
     told = {"count": count, "sent": sent}
     full = go and sent < count

@@ -435,6 +435,28 @@ def test_a_clock_that_is_set_holds_nothing_up_and_ends_no_lease(
     assert [one.name for one in new_worker().workers()] == [worker.worker]
 
 
+@pytest.mark.parametrize("timeouts", [0.7, 1, 2, 4])
+def test_some_timeouts_in_which_nobody_was_here_end_no_lease(
+    redis_url: str, timeouts: float
+) -> None:
+    """The clock went forward by so much, or Redis refused or heard nobody for so long."""
+    worker = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", 30)
+    worker.put("q", ["m"])
+    held = taken(worker)
+    worker.beat({}, [held.lease])
+    set_clock(worker, round(timeouts * 30_000))
+    assert take(worker) is None
+    assert worker.beat({}, [held.lease]) == [True]
+    set_clock(worker, 14_000)  # in which others were here: it ends as ever, and not before
+    assert take(worker) is None
+    for _ in range(3):
+        worker.beat({}, [])
+        set_clock(worker, 10_000)
+    assert taken(worker).history.hangs == 1
+    for key in worker.redis.scan_iter(f"{worker.prefix}*"):
+        worker.redis.delete(key)
+
+
 def test_a_clock_that_is_set_back_leaves_no_claim_behind(new_worker: NewWorker) -> None:
     dead, busy = new_worker(), new_worker()
     dead.redis.rpush(f"{dead.prefix}q:alone", f"0\n{History(deaths=2).dump()}\nsuspect")

@@ -170,12 +170,16 @@ local function renew_all(timeout_ms)
   end
 end
 
--- A clock that was set back, or one that went on by more than four timeouts since a worker was last
--- here: then it was set, or no worker was. What counts in it starts anew, as if no time had passed.
+-- Sweeps come once a second.
+local SHORTEST_GAP_MS = 3000
+
+-- A clock that was set back, or one that went on by half a timeout since any worker was last here. They
+-- beat four times in one: so the clock was set, or nobody could reach this server. What counts in it
+-- starts anew, as if no time had passed.
 local function clock_jumped(timeout_ms)
   local seen = tonumber(redis.call('HGET', prefix .. 'clock', 'seen')) or now
   redis.call('HSET', prefix .. 'clock', 'seen', now)
-  if seen - 1000 <= now and now <= seen + 4 * timeout_ms then
+  if seen - 1000 <= now and now <= seen + math.max(timeout_ms / 2, SHORTEST_GAP_MS) then
     return false
   end
   renew_all(timeout_ms)
