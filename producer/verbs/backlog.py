@@ -150,12 +150,12 @@ def delete(
 
     On a terminal it asks first. Where nobody can answer, say --yes.
     """
-    settings, store, queues = opened_to_remove()
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
         question = spoken(f"Delete the backlog {name}? Its captions stay.")
         typer.confirm(question, abort=True, err=True)
+    settings, store, queues = opened_to_remove()
     backlogs.delete(store, settings, queues, name, force=force)
     if as_json:
         print_json({"name": name, "deleted": True})

@@ -13,6 +13,7 @@ from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, duration, err, out, print_json, warn_of
 from shared.broker.apps import queues_of, train_app
 from shared.broker.proofs import prove_producer
+from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished
 from shared.language import spoken
@@ -58,7 +59,7 @@ def train_sft(
 ) -> None:
     """Train on captions of reference: LoRA on the language model, and the projector."""
     settings = load_settings()
-    training = _training(settings, sends=True)
+    parse_uri(data)  # a wrong argument is told before Redis is asked for anything
     job = TrainJob(
         id=new_job_id(),
         data=data,
@@ -75,6 +76,7 @@ def train_sft(
         seed=seed,
         activate=activate,
     )
+    training = _training(settings, sends=True)
     training.submit(job)
     if not wait:
         if as_json:

@@ -61,7 +61,7 @@ def test_a_message_is_acknowledged_after_its_work(world: World) -> None:
     app = world.captions
     app.conf.broker_transport_options["leases"] = leases
 
-    @app.task(name=CAPTION_TASK)
+    @app.task(name=CAPTION_TASK, shared=False)  # or every later app would have it, too
     def work() -> None:
         seen.append((leases.flush(5), world.queues.counts()["in_flight"]))
 

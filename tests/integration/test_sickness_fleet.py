@@ -62,7 +62,7 @@ def test_a_process_that_eats_the_machine_is_told_of(
     process = Process("s3", command, log=tmp_path / "log", env={}, cwd=tmp_path)
     try:
         check_memory(process)
-        monkeypatch.setattr(sickness_members, "MOST_MEMORY", 1 << 20)
+        monkeypatch.setattr(sickness_members, "MOST_MEMORY", 1)
         with pytest.raises(TooMuchMemory, match=r"s3 holds 0\.0 GB of memory"):
             check_memory(process)
     finally:

@@ -234,6 +234,7 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "listen": [("b", {}, 2, "b"), ("", {}, 78, "JAMAK_EVENTS_QUEUE_URL is not set")],
+    "poison drop": [("--dropped", {}, 2, "--dropped"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison list": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison redrive": [("--went", {}, 2, "--went"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison show": [("", {}, 2, "Missing argument"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
