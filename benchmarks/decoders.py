@@ -52,7 +52,9 @@ def beside_a_stalled_one(path: Path, videos: int) -> float:
 
     def stall() -> None:
         with pool.open(file_source(path), Progress()) as video:
-            psutil.Process(video.decoder.pid).suspend()
+            # The process stands by; its copy decodes.
+            (copy,) = psutil.Process(video.decoder.pid).children()
+            copy.suspend()
             stopped.set()
             over.wait()
             video.decoder.kill()

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
+import redis
 
-from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet, Member
+from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet
 from benchmarks.sickness_fronts import (
     Asked,
     Rule,
@@ -28,6 +29,7 @@ from benchmarks.sickness_fronts import (
     silent,
     trickling,
 )
+from benchmarks.sickness_members import Member
 from infra.local.ports import free_port
 from infra.local.redis import start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET
@@ -137,6 +139,52 @@ def redis_killed(fleet: Fleet) -> Cause:
     fleet.restart_redis()
 
 
+@case(stock=True)
+def redis_loading(fleet: Fleet) -> Cause:
+    """It was started again, and has much to load."""
+    with fleet.admin.pipeline(transaction=False) as pipe:
+        for number in range(2000):
+            pipe.set(f"padding:{number}", os.urandom(512), ex=600)
+        pipe.execute()
+    fleet.admin.bgrewriteaof()  # of a log alone it answers nobody before the end
+    fleet.wait(lambda: not fleet.admin.info("persistence")["aof_rewrite_in_progress"], 30)
+    fleet.redis.process.signal_group(signal.SIGTERM)
+    fleet.wait(lambda: fleet.redis.process.poll() is not None, 30)
+    fleet.begin_redis(
+        "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"
+    )
+    yield None
+    fleet.admin.config_set("key-load-delay", 0)
+
+
+@case(stock=True)
+def redis_busy(fleet: Fleet) -> Cause:
+    """With somebody's script that does not end."""
+    fleet.admin.config_set("lua-time-limit", 100)
+
+    def loop() -> None:
+        with suppress(redis.RedisError), fleet.client_of(fleet.redis) as client:
+            client.eval("while true do end", 0)
+
+    script = threading.Thread(target=loop)
+    script.start()
+    yield None
+    fleet.admin.script_kill()
+    script.join()
+
+
+@case(stock=True)
+def redis_misconf(fleet: Fleet) -> Cause:
+    """It cannot save, and so takes nothing: where its file should be there is a folder."""
+    in_its_way = fleet.redis.process.log.parent / "dump.rdb"
+    fleet.admin.config_set("save", "3600 1000000")
+    in_its_way.mkdir()
+    fleet.admin.bgsave()
+    yield None
+    in_its_way.rmdir()
+    fleet.admin.config_set("save", "")
+
+
 @case()
 def redis_denies_counting(fleet: Fleet) -> Cause:
     fleet.admin.execute_command("ACL", "SETUSER", "default", "-setbit", "-bitcount")
@@ -181,8 +229,10 @@ def own_objects(asked: Asked) -> bool:
 @contextmanager
 def ruled(fleet: Fleet, rule: Rule) -> Iterator[None]:
     fleet.s3_front.rules.append(rule)
-    yield
-    fleet.s3_front.rules.remove(rule)
+    try:
+        yield
+    finally:
+        fleet.s3_front.rules.remove(rule)
 
 
 @case(stock=True)
@@ -365,9 +415,11 @@ def again_and_again(do: Callable[[], None], every_s: float) -> Iterator[None]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:  # a thread that goes on would keep the program from ending
+        ended.set()
+        thread.join()
 
 
 def sick_one(fleet: Fleet) -> Member:

@@ -5,6 +5,7 @@ Knows how to give work and what came of it. What makes it ill is in `sickness_ca
 """
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -12,25 +13,23 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import redis
 from pydantic import SecretStr
 
 from benchmarks.sickness_fronts import HttpFront, TcpFront
+from benchmarks.sickness_members import Member, check_memory
 from infra.demo.budgets import TAKE
 from infra.demo.clips import Clip, film
-from infra.local.metrics import is_ready, read_metrics
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.processes import Process, stop
 from infra.local.procfile import ROOT, read_procfile
-from infra.local.redis import RedisServer, start_redis
+from infra.local.redis import RedisServer, begin_redis, start_redis
 from infra.local.s3 import DEAD_LETTERS, OUTPUT_BUCKET, REGION, VIDEOS_BUCKET, S3Server, start_s3
 from infra.local.stack import DEMO_MODEL
 from producer.backlog.manifest import Backlog, Manifest
@@ -40,8 +39,9 @@ from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, caption_prefix, leased_q
 from shared.bucket.keys import recipes_folder
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.messages import CaptionJob, TrainJob, Video
+from shared.messages import CaptionJob, Video
 from shared.settings import Settings
+from shared.training import TrainJob
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,52 +50,7 @@ ARCHIVE_BUCKET = "jamak-archive"
 """Backlogs come from here: its uploads are nobody's events."""
 VISIBILITY_TIMEOUT_S = 6.0
 START_S = 180.0
-TAKEN = ("jamak_captions_total", "jamak_caption_failures_total", "jamak_caption_duplicates_total")
-AGAIN_S = 1.0
-"""Before one that ended is started again."""
-
-
-@dataclass
-class Member:
-    """A process that is started again when it ends."""
-
-    name: str
-    port: int
-    start: Callable[[], Process]
-    process: Process
-    scratch: Path
-    exits: list[int] = field(default_factory=list)
-    _ended_at: float | None = None
-
-    def tend(self) -> None:
-        code = self.process.poll()
-        if code is None:
-            return
-        if self._ended_at is None:
-            self._ended_at = time.monotonic()
-            self.exits.append(code)
-        elif time.monotonic() - self._ended_at > AGAIN_S:
-            self._ended_at = None
-            self.scratch.mkdir(parents=True, exist_ok=True)  # as a new container has it
-            self.process = self.start()
-
-    @property
-    def ready(self) -> bool:
-        return self.process.poll() is None and is_ready(self.port)
-
-    @property
-    def taken(self) -> float:
-        """Jobs that it has ended, since it was started."""
-        with suppress(OSError):
-            return sum(sample.value for sample in read_metrics(self.port) if sample.name in TAKEN)
-        return 0.0
-
-    def family(self) -> list[psutil.Process]:
-        """Itself and its children."""
-        with suppress(psutil.NoSuchProcess):
-            one = psutil.Process(self.process.pid)
-            return [one, *one.children(recursive=True)]
-        return []
+LOOK_S = 0.2
 
 
 @dataclass
@@ -120,6 +75,8 @@ class Fleet:
         self.members: dict[str, Member] = {}
         self._films: list[bytes] = []
         self._before: list[RedisServer] = []
+        self.until = math.inf
+        """Nothing is waited for any longer (by `time.monotonic`)."""
 
     def __enter__(self) -> "Fleet":
         self.s3: S3Server = start_s3(self.folder / "s3")
@@ -141,7 +98,7 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         for member in self.members.values():
             member.process.signal_group(signal.SIGCONT)
-        stop([member.process for member in self.members.values()])
+        stop(self._processes())
         self.redis_front.close()
         self.s3_front.close()
         for server in (self.redis, *self._before):
@@ -155,17 +112,25 @@ class Fleet:
         return [one for name, one in self.members.items() if name.startswith("captioner")]
 
     def tend(self) -> None:
+        """Raises TooMuchMemory: rather than that it takes the whole machine."""
         for member in self.members.values():
             member.tend()
+        for process in (self.s3.process, self.redis.process, *self._processes()):
+            check_memory(process)
+
+    def _processes(self) -> list[Process]:
+        return [member.process for member in self.members.values()]
 
     def wait(self, wanted: Callable[[], bool], seconds: float) -> bool:
-        """Whether it came true in that time; who ends meanwhile is started again."""
-        until = time.monotonic() + seconds
+        """Whether it came true in that time, and before `until`; who ends meanwhile is started
+        again.
+        """
+        until = min(time.monotonic() + seconds, self.until)
         while not wanted():
             if time.monotonic() > until:
                 return False
             self.tend()
-            time.sleep(0.1)
+            time.sleep(LOOK_S)
         return True
 
     def all_ready(self) -> bool:
@@ -304,21 +269,28 @@ class Fleet:
         return keys
 
     def outcome(self, case: str) -> Outcome:
-        """Of all its videos, those of its backlog included."""
-        return Outcome(
-            Counter(self._written("records", case)), set(self._written("failures", case))
-        )
+        """Of all its videos, those of its backlog included.
 
-    def _written(self, kind: str, case: str) -> list[str]:
-        found = []
+        How often a record was written is counted at the front. The versions in the bucket say it,
+        too, but moto copies all that it holds for each list of versions, and keeps the copies.
+        """
+        written = Counter(self.s3_front.written)
+        records: Counter[str] = Counter()
+        for name, key in self._held("records", case):
+            records[name] += written[f"{OUTPUT_BUCKET}/{key}"]
+        return Outcome(records, {name for name, _ in self._held("failures", case)})
+
+    def _held(self, kind: str, case: str) -> Iterator[tuple[str, str]]:
+        """The key of each video that the bucket holds one for, and that one's own key."""
         for bucket in (VIDEOS_BUCKET, ARCHIVE_BUCKET):
             folder = f"{recipes_folder('', kind, bucket)}{self.recipe.id}/"
-            pages = self.bucket.get_paginator("list_object_versions")
-            for told in pages.paginate(Bucket=OUTPUT_BUCKET, Prefix=f"{folder}{case}"):
-                for one in told.get("Versions", []):
-                    name = one["Key"].removeprefix(folder)
-                    found.append(name.rsplit(".", 2)[0])  # key.video8.json
-        return found
+            for key in self._keys(f"{folder}{case}"):
+                yield key.removeprefix(folder).rsplit(".", 2)[0], key  # key.video8.json
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        pages = self.bucket.get_paginator("list_objects_v2")
+        for told in pages.paginate(Bucket=OUTPUT_BUCKET, Prefix=prefix):
+            yield from (one["Key"] for one in told.get("Contents", []))
 
     # What is planted, and where it ends.
 
@@ -395,6 +367,11 @@ class Fleet:
         if hasattr(self, "queues"):
             self.settings = self.settings.model_copy(update={"redis_url": SecretStr(server.url)})
             self.queues = leased_queues(self.settings, caption_prefix(self.settings))
+
+    def begin_redis(self, *options: str) -> None:
+        """The one that has ended, without waiting until it answers."""
+        folder = Path(self.redis.process.log).parent
+        self.redis = begin_redis(folder, self.redis.port, self.redis.password, *options)
 
     def restart_redis(self) -> None:
         self.redis = start_redis(

@@ -87,8 +87,8 @@ class TcpFront:
 class Asked:
     """One request to S3 or SQS, and what may be done about it."""
 
-    def __init__(self, handler: BaseHTTPRequestHandler, target: int) -> None:
-        self._handler, self._target = handler, target
+    def __init__(self, handler: BaseHTTPRequestHandler, target: int, written: list[str]) -> None:
+        self._handler, self._target, self._written = handler, target, written
         self.method = handler.command
         path = unquote(urlsplit(handler.path).path).lstrip("/")
         self.bucket, _, self.key = path.partition("/")
@@ -103,6 +103,8 @@ class Asked:
             headers = {k: v for k, v in self._handler.headers.items() if k.lower() != "expect"}
             connection.request(self.method, self._handler.path, self._body, headers)
             told = connection.getresponse()
+            if self.method == "PUT" and told.status == http.HTTPStatus.OK:
+                self._written.append(f"{self.bucket}/{self.key}")
             return told.status, told.getheaders(), told.read()
         finally:
             connection.close()
@@ -171,6 +173,8 @@ class HttpFront:
 
     def __init__(self, target: int) -> None:
         self.rules: list[Rule] = []
+        self.written: list[str] = []
+        """Bucket and key of each object that the store took, as often as it took it."""
         front = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -178,7 +182,7 @@ class HttpFront:
             disable_nagle_algorithm = True
 
             def handle_any(self) -> None:
-                asked = Asked(self, target)
+                asked = Asked(self, target, front.written)
                 if not any(rule(asked) for rule in list(front.rules)):
                     asked.pass_on()
 

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from celery import Celery
@@ -14,7 +15,8 @@ from celery.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from benchmarks.delivery_jobs import PEER_TASK
-from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet, Member
+from benchmarks.sickness_fleet import ARCHIVE_BUCKET, Fleet
+from benchmarks.sickness_members import Member
 from infra.local.processes import Process
 from infra.local.procfile import ROOT
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET
@@ -95,11 +97,7 @@ class PeerFleet(Fleet):
         """Celery has none: they are sent one by one."""
         return self.upload(f"{case}-backlog", range(count), ARCHIVE_BUCKET)
 
-    def _written(self, kind: str, case: str) -> list[str]:
-        if kind == "failures":
-            return []  # it writes none: what it gave up is lost
-        found = []
-        pages = self.bucket.get_paginator("list_object_versions")
-        for told in pages.paginate(Bucket=OUTPUT_BUCKET, Prefix=f"{RECORDS}{case}"):
-            found += [one["Key"].removeprefix(RECORDS) for one in told.get("Versions", [])]
-        return found
+    def _held(self, kind: str, case: str) -> Iterator[tuple[str, str]]:
+        if kind == "records":  # it writes no failures: what it gave up is lost
+            for key in self._keys(f"{RECORDS}{case}"):
+                yield key.removeprefix(RECORDS), key

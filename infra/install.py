@@ -40,10 +40,11 @@ ONLY_PIPS = {
 """Settings that say nothing about what is installed."""
 NUMBERS_OF_PIP = {"timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT"}
 IMPORTED = (
-    "workers.train.run workers.caption.captioner hypothesis _pytest.config",
+    "workers.train.run workers.train.sft workers.train.dpo workers.caption.captioner "
+    "hypothesis.strategies pytest xdist.remote xdist.workermanage",
     "workers.tasks workers.delivery.lifecycle celery.bin.celery celery.worker.worker "
-    "celery.concurrency.thread moto.server moto.s3.urls moto.sqs.urls infra.demo.cli "
-    "producer.verbs.bulk producer.verbs.captions",
+    "celery.concurrency.thread moto.server moto.s3.urls moto.sqs.urls moto.iam.models "
+    "infra.demo.cli producer.verbs.bulk producer.verbs.captions",
 )
 """By the trainer and the captioner, and by the other processes: compiled at once, on two cores. Not
 by each of them for itself when all start together, or each time where no bytecode is written."""
@@ -136,7 +137,8 @@ def compile_imports(environment: Mapping[str, str]) -> None:
     writing = {**environment, "HF_HUB_OFFLINE": "1"}
     writing.pop("PYTHONDONTWRITEBYTECODE", None)
     program = (
-        "import contextlib, importlib, sys\n"
+        "import contextlib, gc, importlib, sys\n"
+        "gc.disable()\n"
         "for name in sys.argv[1:]:\n"
         "    with contextlib.suppress(Exception):\n"
         "        importlib.import_module(name)\n"

@@ -14,6 +14,7 @@
     │   ├── OutOfResources       this machine has no disk, memory, process or file left, it seems
     │   ├── SickMachine          it was examined: nothing can be done on it now
     │   ├── Outage               the store was examined: it answers for nobody now
+    │   │   └── StillAway            so it was when it was examined last
     │   ├── LeaseLost            somebody else has the message now: write nothing
     │   ├── Draining             this worker ends: the next one goes on from here
     │   └── NotForMe             the work is for another worker: hand it on
@@ -164,6 +165,10 @@ class Outage(Retry):
 
     reason = "outage"
     cure = "Look at /readyz of that worker: it says which store does not answer, and how."
+
+
+class StillAway(Outage):
+    """The job was not begun."""
 
 
 class LeaseLost(Retry):

@@ -105,6 +105,15 @@ def end_on_signal(stop: Callable[[], float]) -> Callable[[], bool]:
     return lambda: signal.SIGINT in heard
 
 
+def end_as_first_process() -> None:
+    """What the kernel does for every process but the first one of a container, which is deaf to
+    SIGTERM until it has a handler. Before the imports that take time; whoever has something to do
+    at the end takes over.
+    """
+    if os.getpid() == 1:
+        on_signal(lambda number: os._exit(128 + number))
+
+
 def interrupt_on_signal() -> None:
     """For a command: what it does is interrupted, and has GRACE_S to tidy up."""
 

@@ -24,9 +24,13 @@ def wait_for(whom: str, ask: Callable[[], T]) -> T:
     Raises:
         ConfigError: it is there, and does not let us do what we have to.
     """
+    waits = telemetry.Repeated(log, f"{whom} is there", quiet_s=0.0)
     while True:
         try:
-            return ask()
+            found = ask()
         except Retry as error:
-            log.warning(f"waiting for {whom}", message=str(error), cure=error.cure)
+            waits.failed(f"waiting for {whom}", message=str(error), cure=error.cure)
             time.sleep(LOOK_AGAIN_S)
+        else:
+            waits.worked()
+            return found

@@ -9,7 +9,8 @@ import torch
 from peft import get_peft_model
 
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.messages import ModelIdentity
+from shared.training import AdapterManifest, TrainJob
 from tests.training import make_job
 from workers.model.adapter_files import lora_config
 from workers.model.loading import load_model

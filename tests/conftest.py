@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import gc
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -21,12 +22,27 @@ from pathlib import Path
 import boto3
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from infra.local.redis import start_redis
 from infra.local.s3 import start_s3
 from tests.world import World
 
 pytest_plugins = ["tests.timings"]
+
+# Hypothesis calls it a failure when one example, or the search for examples, takes long. On a
+# machine with other work both do.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+gc.disable()  # until all is imported: in that there is no garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # or each search would go through torch again
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

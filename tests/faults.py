@@ -25,10 +25,10 @@ class RawBody:
 class SickStore(ObjectStore):
     def __init__(self) -> None:
         super().__init__(tries=1)
-        self._checksums_work = True  # no other client is tried, past the faults
+        self.client.checksums_work = True  # no other client is tried, past the faults
         self.fault: Fault = lambda method, bucket, key: None
         self.asked: list[tuple[str, str, str]] = []
-        self._s3.meta.events.register("before-send.s3", self._answer)
+        self.client.s3.meta.events.register("before-send.s3", self._answer)
 
     def _answer(self, request: Any, **_: Any) -> Any:
         bucket, _, key = unquote(urlsplit(request.url).path).lstrip("/").partition("/")

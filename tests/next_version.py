@@ -8,7 +8,6 @@ import pytest
 
 from producer.backlog import manifest as backlog_files
 from producer.backlog import scan
-from shared import messages
 from shared.bucket import records, registry, training
 from shared.messages import Message
 from workers import tasks
@@ -46,8 +45,7 @@ def upgraded() -> Iterator[None]:
     """What this process does inside is done by the next version."""
     with pytest.MonkeyPatch.context() as patch:
         for name, modules in PLACES.items():
-            kind = getattr(messages, name, None) or getattr(backlog_files, name)
-            newer = next_of(kind)
+            newer = next_of(getattr(modules[0], name))
             for module in modules:
                 patch.setattr(module, name, newer)
         yield

@@ -141,7 +141,7 @@ def cluster(folder: Path, *, primaries: int = 3, replicas: int = 0) -> Iterator[
         for number, node in enumerate(nodes[primaries:]):
             of = nodes[number % primaries].client.execute_command("CLUSTER MYID")
             node.client.execute_command("CLUSTER REPLICATE", of)
-        wait_until(lambda: all(_is_up(node) for node in nodes), 30, "a cluster that is up")
+        wait_until(lambda: all(is_up(node) for node in nodes), 30, "a cluster that is up")
         yield Cluster(nodes)
     finally:
         for node in nodes:
@@ -153,7 +153,7 @@ def _knows_all(node: Node, count: int) -> bool:
     return _field(told, "cluster_known_nodes") == str(count)
 
 
-def _is_up(node: Node) -> bool:
+def is_up(node: Node) -> bool:
     role, *rest = node.client.execute_command("ROLE")
     follows = role == b"master" or rest[2] == b"connected"
     told = node.client.execute_command("CLUSTER INFO")

@@ -12,9 +12,10 @@ import numpy as np
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob
+from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
+from shared.training import AdapterManifest, TrainJob
 from workers.progress import Progress
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}

@@ -26,7 +26,12 @@ def jamak(world: World, *arguments: str, code: int = 0) -> "subprocess.Completed
     return done
 
 
-def inside(world: World, verb: Callable[..., Any] | typer.Typer, *arguments: str) -> Result:
+def inside(
+    world: World,
+    verb: Callable[..., Any] | typer.Typer,
+    *arguments: str,
+    input: str | None = None,  # as CliRunner calls it
+) -> Result:
     """A verb in this process, which is much faster. What it raises is raised, unless it has told a
     part of what it did."""
     app = verb
@@ -36,7 +41,7 @@ def inside(world: World, verb: Callable[..., Any] | typer.Typer, *arguments: str
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.env.items():
             patch.setenv(name, value)
-        done = CliRunner().invoke(app, list(arguments))
+        done = CliRunner().invoke(app, list(arguments), input=input)
     if isinstance(done.exception, (SystemExit, Unfinished)) or done.exception is None:
         return done
     raise done.exception

@@ -262,7 +262,9 @@ def end_with(run: Callable[[], Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    gc.disable()  # in what is imported there is none
     for module in IMPORTED:
         import_module(module)
     gc.freeze()  # or each child would copy all of it when it looks for garbage
+    gc.enable()
     end_with(lambda: serve(sys.argv[1])())

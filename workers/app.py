@@ -19,19 +19,20 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
+from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
-    TRIES_UNDER_LEASE,
     ObjectStore,
     naming,
 )
 from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
-from shared.messages import CaptionJob, TrainJob
+from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
+from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.caption.budget import MOST_AT_ONCE, Asked, CardPlan, machine_of, plan_card
 from workers.caption.meter import Meter
@@ -170,16 +171,23 @@ class TrainRuntime(bootsteps.StartStopStep):
     def _start(self, worker: Any) -> None:
         from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.jobs.training import TrainWork
+        from workers.train.gpu import prove_gpu
 
         health = answering("trainer")
+        device = settings.device
+        if device is None and detect_gpu() is not None:
+            device = "cuda"
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
         life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
+        if device == "cuda":
+            life.leases.machine.check("device", prove_gpu)
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
-        _runtime["training"] = TrainWork(settings, store, life.scratch)
+        on_device = settings.model_copy(update={"device": device})
+        _runtime["training"] = TrainWork(on_device, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
 

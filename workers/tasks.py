@@ -30,10 +30,12 @@ from shared.errors import (
     Outage,
     Retry,
     SickMachine,
+    StillAway,
     Unwritable,
     WrongRegion,
 )
-from shared.messages import CaptionJob, Message, TrainJob, decode
+from shared.messages import CaptionJob, Message, decode
+from shared.training import TrainJob
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
     from workers.delivery.leases import Lease, Leases
@@ -107,8 +109,6 @@ def _register(
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
         except Unwritable as error:
-            if line := error.evidence["line"]:
-                leases().note(line, f"{FAILED}{error.reason}")
             leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
             log.warning("left to somebody else", task=name, message=str(error))
@@ -120,6 +120,10 @@ def _register(
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
             # At once: this worker has no room for it until it is well, or others have ended.
             leases().release(lease, tried=False)
+        except StillAway as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.debug("handed back", task=name, message=str(error))  # there may be thousands
+            leases().release(lease, HAND_ON_S, tried=False)
         except Outage as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
@@ -158,6 +162,8 @@ def _do(
     lease.begin()
     job = decode(kind, args[0])
     history = lease.delivery.history
+    if leases.outages is not None and isinstance(job, CaptionJob):
+        leases.outages.check(job.video.bucket)
 
     def failed(error: JamakError) -> tuple[J, str]:
         try:
@@ -169,8 +175,7 @@ def _do(
             if history.attempt < MAX_UNWRITTEN:
                 raise
             raise Unwritable(
-                f"neither its record nor its failure could be written: {unwritten}",
-                line=job.backlog if isinstance(job, CaptionJob) else None,
+                f"neither its record nor its failure could be written: {unwritten}"
             ) from unwritten
         return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 
@@ -178,8 +183,6 @@ def _do(
         with _blaming(leases, lease):
             _refuse_dangerous(history)
             run(job, lease)
-        if leases.outages is not None and isinstance(job, CaptionJob):
-            leases.outages.done(job.video.bucket)
         return job, DONE
     except (LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
         raise

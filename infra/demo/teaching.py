@@ -16,7 +16,7 @@ from infra.demo.screening import Screening, Shown, Told
 from infra.demo.steps import DemoFailed, Steps
 from infra.local.stack import LocalStack
 from shared.bucket.registry import Registry
-from shared.messages import TrainOutcome
+from shared.training import TrainOutcome
 
 PREFIX = "purple/"
 DATA = "datasets/purple/manifest.jsonl"

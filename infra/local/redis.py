@@ -53,29 +53,40 @@ def start_redis(
         ConfigError: no server is installed.
         ProcessFailed: it does not start.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    binary = find_server()
     secret = password or secrets.token_urlsafe(16)
 
     def start(port: int) -> RedisServer:
-        # In a file that only we may read: a password among the arguments is shown by `ps`.
-        config = directory / "redis.conf"
-        config.touch(mode=0o600)
-        config.write_text(
-            CONFIG.format(host=LOOPBACK, port=port, password=secret, directory=directory)
-        )
-        process = Process(
-            "redis",
-            [binary, str(config)],
-            log=directory / "redis.log",
-            env=dict(os.environ),
-            cwd=directory,
-        )
-        server = RedisServer(process, port, secret)
-        process.wait_until(lambda: _answers(server.url), START_S)
+        server = begin_redis(directory, port, secret)
+        server.process.wait_until(lambda: _answers(server.url), START_S)
         return server
 
     return start(port) if port else on_free_port(start)
+
+
+def begin_redis(directory: Path, port: int, password: str, *options: str) -> RedisServer:
+    """The same for whoever does not wait until it answers.
+
+    Args:
+        options: of its command line.
+
+    Raises:
+        ConfigError: no server is installed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # In a file that only we may read: a password among the arguments is shown by `ps`.
+    config = directory / "redis.conf"
+    config.touch(mode=0o600)
+    config.write_text(
+        CONFIG.format(host=LOOPBACK, port=port, password=password, directory=directory)
+    )
+    process = Process(
+        "redis",
+        [find_server(), str(config), *options],
+        log=directory / "redis.log",
+        env=dict(os.environ),
+        cwd=directory,
+    )
+    return RedisServer(process, port, password)
 
 
 def find_server() -> str:

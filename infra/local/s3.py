@@ -32,6 +32,7 @@ MAX_RECEIVES = 5
 
 REGION = "us-east-1"
 ACCESS_KEY = SECRET_KEY = "local"  # noqa: S105  # moto takes any
+SERVER = [sys.executable, "-m", "infra.local.s3_server"]
 START_S = 60.0
 
 
@@ -87,7 +88,7 @@ def start_s3(directory: Path) -> S3Server:
     def start(port: int) -> S3Server:
         process = Process(
             "s3",
-            [sys.executable, "-m", "moto.server", "--host", LOOPBACK, "--port", str(port)],
+            [*SERVER, "--host", LOOPBACK, "--port", str(port)],
             log=directory / "s3.log",
             # Its clients' settings are none of the server's.
             env={k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MOTO_"))},

@@ -84,10 +84,6 @@ class LocalStack:
         return self.redis.url
 
     @property
-    def s3_endpoint(self) -> str:
-        return self.s3.endpoint
-
-    @property
     def env(self) -> dict[str, str]:
         """The settings: all that a `jamak` command needs to work with this stack."""
         return {

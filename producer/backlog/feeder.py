@@ -7,7 +7,7 @@ goes on from there.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import redis
 
@@ -78,8 +78,11 @@ class Feed:
         over = self.manifest.scanned and not self.waits
         return self.gone or self.cursor.state == "cancelled" or over
 
-    def step(self, room: int) -> int:
+    def step(self, room: int, away: Container[str] = ()) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on.
+
+        Args:
+            away: buckets that do not answer: what comes next of them waits here.
 
         Raises:
             BrokerUnavailable: the stretch is fed, or it is not; next time that is known.
@@ -96,9 +99,13 @@ class Feed:
         limit = min(room, AT_ONCE)
         while at < len(shard) and len(jobs) < limit:
             if end not in ended:
+                if shard[at].bucket in away:
+                    break
                 jobs.append(self._job(shard[at], end))
             at += 1
             end += 1
+        if end == start and at < len(shard):
+            return 0
         with reaching_redis():
             self.fed, _ = self._progress.feed(self.queue, start, end, messages(jobs))
         if self.fed == NOWHERE:
@@ -145,10 +152,17 @@ class Feed:
         return ended
 
 
-def feed_round(feeds: Sequence[Feed], room: Callable[[str], int]) -> int:
+def feed_round(
+    feeds: Sequence[Feed],
+    room: Callable[[str], int],
+    away: Callable[[str], Container[str]] = lambda queue: (),
+) -> int:
     """One stretch of each backlog that has something to feed; how many lines that were.
 
     Backlogs of one queue share its room; what cannot be shared goes to the first ones.
+
+    Args:
+        away: the buckets that do not answer the workers of a queue.
     """
     fed = 0
     able = defaultdict(list)
@@ -157,10 +171,11 @@ def feed_round(feeds: Sequence[Feed], room: Callable[[str], int]) -> int:
             able[feed.queue].append(feed)
     for queue, sharing in able.items():
         share, rest = divmod(room(queue), len(sharing))
+        gone = away(queue)
         for at, feed in enumerate(sharing):
             mine = share + (at < rest)
             if mine:
-                fed += feed.step(mine)
+                fed += feed.step(mine, gone)
     return fed
 
 
@@ -173,6 +188,7 @@ class Feeder:
         open_feed: one of them.
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
+        away: as `feed_round`.
     """
 
     LOOK_S = 2.0
@@ -187,9 +203,10 @@ class Feeder:
         open_feed: Callable[[str], Feed],
         room: Callable[[str], int],
         wait: Callable[[float], bool],
+        away: Callable[[str], Container[str]] = lambda queue: (),
     ) -> None:
         self._find, self._fed, self._open = find, fed, open_feed
-        self._room, self._wait = room, wait
+        self._room, self._wait, self._away = room, wait, away
         self._feeds: dict[str, Feed] = {}
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
@@ -199,15 +216,17 @@ class Feeder:
         self._found_at = self._looked_at = float("-inf")
 
     def run(self) -> None:
-        stop = False
+        stop, ails = False, telemetry.Repeated(log, "feeds again", quiet_s=0.0)
         while not stop:
             try:
                 fed = self.round()
                 self.health.worked()
+                ails.worked()
                 pause_s = 0.0 if fed else self.IDLE_S
             except (JamakError, redis.RedisError) as error:
                 self.health.failed(str(error))
-                log.warning("could not feed", message=str(error))
+                reason = getattr(error, "reason", type(error).__name__)
+                ails.failed("could not feed", about=reason, message=str(error))
                 pause_s = 1.0
             stop = self._wait(pause_s)
         for feed in self._feeds.values():
@@ -238,7 +257,7 @@ class Feeder:
         feeds = list(self._feeds.values())
         self._turn += 1
         first = self._turn % max(len(feeds), 1)
-        return feed_round(feeds[first:] + feeds[:first], self._room)
+        return feed_round(feeds[first:] + feeds[:first], self._room, self._away)
 
     def lines(self) -> dict[str, int]:
         """Backlog -> how many videos it has, as far as it is scanned; the newest last."""

@@ -30,6 +30,11 @@ from shared.settings import CardName, Settings
 SHARD_LINES = 10_000
 """A multiple of 8, for the bitmaps of progress."""
 
+MOST_SHARD_BYTES = 128 << 20
+"""Unpacked. That of the longest keys has 80 MB."""
+GZIP = 16 + zlib.MAX_WBITS
+"""The format, as zlib calls it."""
+
 State = Literal["running", "paused", "cancelled"]
 
 
@@ -187,9 +192,14 @@ class Backlog:
 
 def _videos_in(shard: bytes) -> list[Video]:
     try:
-        lines = gzip.decompress(shard).split(b"\n")
+        inflating = zlib.decompressobj(GZIP)
+        lines = inflating.decompress(shard, MOST_SHARD_BYTES).split(b"\n")
+        if not inflating.eof or inflating.unused_data:
+            raise BadMessage(
+                f"it is no shard of a backlog: it is cut, or has more than {MOST_SHARD_BYTES} bytes"
+            )
         return [Video.model_validate_json(line) for line in lines]
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, zlib.error) as error:
         told = str(error).partition("\n")[0]
         raise BadMessage(f"it is no shard of a backlog: {told}") from error
 

@@ -3,12 +3,14 @@
 A worker of an older version says less: what it does not say it is trusted with.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.broker.leased_queues import WorkerSeen
+from shared.broker.apps import reaching_redis
+from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.messages import CaptionJob, Recipe
 
 VERSION: int = CaptionJob.model_fields["v"].default
@@ -30,6 +32,26 @@ class Unserved:
     queue: str
     reason: Literal["no_worker", "wrong_model", "newer_message"]
     message: str
+
+
+class SourcesAway:
+    """The buckets that answer none of the workers of a queue."""
+
+    LOOK_S = 2.0
+
+    def __init__(self, queues: LeasedQueues) -> None:
+        self._queues = queues
+        self._workers: list[WorkerSeen] = []
+        self._looked_at = float("-inf")
+
+    def of(self, queue: str) -> set[str]:
+        """Raises BrokerUnavailable: Redis does not answer."""
+        if time.monotonic() - self._looked_at > self.LOOK_S:
+            with reaching_redis():
+                self._workers = self._queues.workers()
+            self._looked_at = time.monotonic()
+        told = [set(map(str, one.about.get("away", ()))) for one in serving(self._workers, queue)]
+        return set.intersection(*told) if told else set()
 
 
 def needs_of(recipe: Recipe) -> Needs:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from producer.jobs.in_flight import first_argument
@@ -68,6 +69,17 @@ def put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
     still set aside. Raises BrokerUnavailable, BrokerRefuses."""
     with reaching_redis():
         return int(queues.run("redrive", *(one.entry for one in found)))
+
+
+def forget(queues: LeasedQueues, found: list[SetAside]) -> int:
+    """How many were still set aside. Raises BrokerUnavailable, BrokerRefuses."""
+    forgotten, rest = 0, iter(found)
+    while now := list(islice(rest, AT_ONCE)):
+        with reaching_redis(), queues.redis.pipeline(transaction=False) as pipe:
+            for one in now:
+                pipe.lrem(f"{queues.prefix}poison", -1, one.entry)  # type: ignore[arg-type]
+            forgotten += sum(pipe.execute())
+    return forgotten
 
 
 def _parsed(entry: bytes) -> SetAside:

@@ -28,8 +28,8 @@ from shared.errors import (
     Reject,
     UsageError,
 )
-from shared.messages import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings
+from shared.training import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
+from producer.jobs.in_flight import first_argument
 from producer.jobs.served import Needs, able, serving, why_unserved
 from shared.broker.leased_queues import History, LeasedQueues, WorkerSeen, split_item
 
@@ -158,20 +159,33 @@ def _later(workers: Sequence[WorkerSeen], queue: str, delayed: Iterable[_Delayed
     groups: dict[tuple[str, str], list[_Delayed]] = defaultdict(list)
     for one in delayed:
         if one.why == "last":
-            unserved = why_unserved(workers, queue, needs_in(one.item) or Needs())
-            told = unserved.message if unserved else "another worker takes it"
-            groups["handed_on", f"handed on: {told}"].append(one)
+            why = _why_handed_on(workers, queue, one.item)
+            groups["handed_on", f"handed on: {why}"].append(one)
         else:
             error = one.why.partition(" ")[2]
             groups["retry", f"another try{f' after {error}' if error else ''}"].append(one)
     waits = []
     for (reason, told), some in groups.items():
         due = _span(round(one.due_s) for one in some)
-        if reason == "retry":
-            tries = _span(_history(one.item).attempt for one in some)
-            told = f"{told}, attempt {tries}"
+        told = _with_tries(told, some) if reason == "retry" else told
         waits.append(Wait(reason, len(some), f"{told}; due in {due} s"))
     return waits
+
+
+def _with_tries(told: str, some: Iterable[_Delayed]) -> str:
+    tries = _span(_history(one.item).attempt for one in some)
+    return f"{told}, attempt {tries}"
+
+
+def _why_handed_on(workers: Sequence[WorkerSeen], queue: str, item: bytes) -> str:
+    unserved = why_unserved(workers, queue, needs_in(item) or Needs())
+    if unserved:
+        return unserved.message
+    video = (first_argument(item) or {}).get("video")
+    bucket = video.get("bucket") if isinstance(video, dict) else None
+    if any(bucket in one.about.get("away", ()) for one in serving(workers, queue)):
+        return f"s3://{bucket} does not answer"
+    return "another worker takes it"
 
 
 def _span(numbers: Iterable[int]) -> str:

@@ -4,13 +4,12 @@ A listener killed at any point loses nothing: an event that was not deleted come
 second job finds the first one's record. Several may listen to one queue.
 """
 
-import json
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,12 +19,13 @@ from producer.jobs.send import queue_of, send
 from producer.uploads.events import S3Event, is_video_key, parse_notification, parts
 from producer.uploads.lag import events_reading, seconds_since
 from producer.uploads.latest import Latest
+from producer.uploads.sqs import dead_letters_of, reaching_sqs, redrive_policy, sqs_client
 from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_broker
 from shared.bucket.keys import is_output
 from shared.bucket.neighbours import prove_reads
-from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
+from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
 from shared.errors import (
     BadMessage,
@@ -105,6 +105,7 @@ class Listener:
     def run(self) -> None:
         """Until it is told to stop."""
         log.info("listening", queue=self._url, dead_letters=self._dead_letters)
+        ails = telemetry.Repeated(log, "polls again", quiet_s=0.0)
         wait_s = 0  # at first, so that it is soon known whether we may receive
         while not self._stopping.is_set():
             try:
@@ -118,11 +119,15 @@ class Listener:
                 self._queues.prove_writes(self._queue)
                 self.poll(wait_s)
                 self.health.worked()
+                ails.worked()
                 wait_s = WAIT_S
             except JamakError as error:
                 self.health.failed(str(error))
-                log.warning(
-                    "cannot poll; the events come again", message=str(error), cure=error.cure
+                ails.failed(
+                    "cannot poll; the events come again",
+                    about=error.reason,
+                    message=str(error),
+                    cure=error.cure,
                 )
                 self._stopping.wait(LOOK_AGAIN_S)
             except Exception as error:
@@ -348,27 +353,6 @@ def queue_url(settings: Settings) -> str:
             cure="Set it to the URL of the SQS queue with the bucket's notifications.",
         )
     return settings.events_queue_url
-
-
-def redrive_policy(sqs: "SQSClient", url: str) -> dict[str, Any]:
-    """Raises ConfigError: it names no dead-letter queue."""
-    with reaching_sqs(sqs, url):
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
-    policy: dict[str, Any] = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
-    if "deadLetterTargetArn" not in policy:
-        raise ConfigError(
-            f"{url} has no dead-letter queue, so a malformed event would come for ever",
-            cure="Give it a redrive policy: docs/ingest.md has one.",
-        )
-    return policy
-
-
-def dead_letters_of(sqs: "SQSClient", url: str, policy: dict[str, Any] | None = None) -> str:
-    """The queue that malformed events go to: that of the redrive policy."""
-    arn = (policy or redrive_policy(sqs, url))["deadLetterTargetArn"]
-    *_, account, name = arn.split(":")
-    with reaching_sqs(sqs, arn):
-        return sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
 
 
 def listen_until_stopped(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:

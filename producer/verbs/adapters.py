@@ -17,8 +17,8 @@ from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
 from shared.errors import JamakError, UsageError
 from shared.language import spoken
-from shared.messages import AdapterManifest, Pointer, TrainOutcome
 from shared.settings import Settings, load_settings
+from shared.training import AdapterManifest, Pointer, TrainOutcome
 
 READERS = 16
 """Objects read at once."""

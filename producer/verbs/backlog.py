@@ -28,6 +28,7 @@ from producer.verbs.options import (
     SourceOf,
     asks,
     opened,
+    opened_to_remove,
     opened_to_send,
     scan_with_bar,
 )
@@ -128,7 +129,7 @@ def resume(name: Name, as_json: AsJson = False) -> None:
 @backlog.command("cancel")
 def cancel(name: Name, as_json: AsJson = False) -> None:
     """Remove what waits of it from the queues, for good. What runs is finished."""
-    settings, store, queues = opened()
+    settings, store, queues = opened_to_remove()
     withdrawn = backlogs.cancel(store, settings, queues, name)
     if as_json:
         print_json({"name": name, "withdrawn": withdrawn})
@@ -149,12 +150,12 @@ def delete(
 
     On a terminal it asks first. Where nobody can answer, say --yes.
     """
-    settings, store, queues = opened()
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"nobody can be asked whether to delete {name}", cure="Say --yes.")
         question = spoken(f"Delete the backlog {name}? Its captions stay.")
         typer.confirm(question, abort=True, err=True)
+    settings, store, queues = opened_to_remove()
     backlogs.delete(store, settings, queues, name, force=force)
     if as_json:
         print_json({"name": name, "deleted": True})

@@ -20,6 +20,7 @@ from producer.bucket.reconcile import Reconciler
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import queue_of
+from producer.jobs.served import SourcesAway
 from producer.verbs import completion
 from producer.verbs.asked import reconcile_asked, show_reconciled
 from producer.verbs.console import (
@@ -83,6 +84,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         lambda name: Feed(Backlog(store, settings, name), queues),
         HighWaterMarks(queues).room,
         stopping.wait,
+        SourcesAway(queues).of,
     )
 
     def stop() -> float:
@@ -114,12 +116,12 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
         Conflict: somebody cancelled or deleted it meanwhile.
     """
     one = Feed(Backlog(store, settings, name), queues)
-    room = HighWaterMarks(queues).room
+    room, away = HighWaterMarks(queues).room, SourcesAway(queues).of
     with bars() as shown:
         bar = shown.add_task(spoken(f"feeding {name}"), total=one.manifest.lines)
         try:
             while one.running and one.waits:
-                if not feed_round([one], room):
+                if not feed_round([one], room, away):
                     time.sleep(Feeder.IDLE_S)
                     one.look()
                 shown.update(bar, completed=one.fed)

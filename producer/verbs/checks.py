@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import redis
 
-from producer.uploads.listen import dead_letters_of
+from producer.uploads.sqs import dead_letters_of, sqs_client
 from producer.verbs.console import size
 from shared.broker.apps import (
     CAPTION_QUEUES,
@@ -34,7 +34,7 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
 from shared.broker.refusals import check_policy, meaning
 from shared.bucket import proofs
-from shared.bucket.storage import ObjectStore, naming, sqs_client
+from shared.bucket.storage import ObjectStore, naming
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
 from shared.redis_url import Place
@@ -347,7 +347,7 @@ def card_here(settings: Settings) -> str:
 
 
 def clock_of_s3(settings: Settings, now: Callable[[], float]) -> str:
-    ahead_s = _store().clock_ahead_s(settings.output_bucket, now)
+    ahead_s = _store().client.clock_ahead_s(settings.output_bucket, now)
     if ahead_s is None:
         raise Doubt("S3 does not tell its time", "Nothing to do.")
     return _skew("S3", ahead_s)

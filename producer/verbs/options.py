@@ -16,7 +16,7 @@ from producer.verbs import completion
 from producer.verbs.console import bars, warn
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.proofs import prove_producer
+from shared.broker.proofs import prove_producer, prove_remover
 from shared.bucket.storage import ObjectStore
 from shared.language import spoken
 from shared.messages import Recipe
@@ -126,6 +126,13 @@ def opened_to_send() -> tuple[Settings, ObjectStore, LeasedQueues]:
     """
     settings, store, queues = opened()
     prove_producer(queues)
+    return settings, store, queues
+
+
+def opened_to_remove() -> tuple[Settings, ObjectStore, LeasedQueues]:
+    """The same for one that takes jobs away, also from a Redis that is full."""
+    settings, store, queues = opened()
+    prove_remover(queues)
     return settings, store, queues
 
 

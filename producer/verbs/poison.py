@@ -10,11 +10,12 @@ import typer
 from rich.markup import escape
 
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.jobs.set_aside import AT_ONCE, SetAside, all_set_aside, put_back
+from producer.jobs.set_aside import AT_ONCE, SetAside, all_set_aside, forget, put_back
 from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_producer
 from shared.errors import Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
@@ -116,6 +117,10 @@ def redrive(
     found = {side.queues: list(side.find(wanted)) for side in sides(load_settings(), reason)}
     _check_ids(wanted, [one for some in found.values() for one in some])
     count = sum(map(len, found.values()))
+    if go:
+        for queues, some in found.items():
+            if some:
+                prove_producer(queues)
     sent = sum(_put_back(queues, some) for queues, some in found.items()) if go else 0
     told = {"count": count, "sent": sent}
     full = go and sent < count
@@ -130,6 +135,33 @@ def redrive(
         return
     done, would = f"sent again: {sent}", f"would be sent again: {count}  (--go does it)"
     out.print(spoken(done if go else would))
+
+
+@poison.command("drop")
+def drop(
+    ids: Ids = None,
+    reason: Because = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget them: nobody will run them, and nothing but the bucket tells that they were there.
+
+    `jamak reconcile` finds a video that has neither record nor failure, and makes a new job of it.
+    With --json and without --yes it forgets nothing.
+    """
+    wanted = set(ids or ())
+    found = {side.queues: list(side.find(wanted)) for side in sides(load_settings(), reason)}
+    _check_ids(wanted, [one for some in found.values() for one in some])
+    count = sum(map(len, found.values()))
+    if count and not yes and not as_json:
+        typer.confirm(spoken(f"Forget {count} messages?"), abort=True, err=True)
+    dropped = 0
+    if yes or not as_json:
+        dropped = sum(forget(queues, some) for queues, some in found.items())
+    if as_json:
+        print_json({"count": count, "dropped": dropped})
+        return
+    out.print(spoken(f"forgotten: {dropped}"))
 
 
 def _put_back(queues: LeasedQueues, found: list[SetAside]) -> int:

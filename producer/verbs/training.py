@@ -11,20 +11,32 @@ from rich.markup import escape
 from producer.jobs.training import Training, TrainingJob, new_job_id
 from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, duration, err, out, print_json, warn_of
-from shared.broker.apps import train_app
+from shared.broker.apps import queues_of, train_app
+from shared.broker.proofs import prove_producer
+from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished
 from shared.language import spoken
-from shared.messages import TrainJob, TrainOutcome, TrainProgress
 from shared.settings import Settings, load_settings
+from shared.training import TrainJob, TrainOutcome, TrainProgress
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `jamak train list` shows it.")]
 
 train = typer.Typer(no_args_is_help=True, help="Train adapters, and see how far they are.")
 
 
-def _training(settings: Settings) -> Training:
-    return Training(settings, ObjectStore(outputs=settings.all_outputs), train_app(settings))
+def _training(settings: Settings, *, sends: bool = False) -> Training:
+    """Args:
+    sends: it may, or this does nothing.
+
+    Raises:
+        BrokerRefuses: this user may not.
+        BrokerUnavailable: Redis does not answer, or takes nothing for now.
+    """
+    app = train_app(settings)
+    if sends:
+        prove_producer(queues_of(app))
+    return Training(settings, ObjectStore(outputs=settings.all_outputs), app)
 
 
 @train.command("sft")
@@ -47,7 +59,7 @@ def train_sft(
 ) -> None:
     """Train on captions of reference: LoRA on the language model, and the projector."""
     settings = load_settings()
-    training = _training(settings)
+    parse_uri(data)  # a wrong argument is told before Redis is asked for anything
     job = TrainJob(
         id=new_job_id(),
         data=data,
@@ -64,6 +76,7 @@ def train_sft(
         seed=seed,
         activate=activate,
     )
+    training = _training(settings, sends=True)
     training.submit(job)
     if not wait:
         if as_json:

@@ -75,7 +75,7 @@ class BacklogProgress:
 
     def stop(self) -> None:
         """Whoever feeds it finds that it is fed to its end, at once."""
-        self._queues.redis.set(f"{self._base}fed", NOWHERE, ex=REMEMBERED_S)
+        self._queues.run("halt", self._name, NOWHERE, REMEMBERED_S)
 
     def forget(self) -> None:
         """Nothing is known of it any more, so that its name can be used again.
@@ -83,9 +83,9 @@ class BacklogProgress:
         For a minute, whoever still feeds an earlier one of this name puts nothing.
         """
         names = [*self._outcomes(), "outcomes", "minutes"]
+        # Only where something was fed: a new name is not kept waiting.
+        self._queues.run("halt", self._name, NOWHERE, FORGOTTEN_S, "XX")
         with self._queues.redis.pipeline(transaction=False) as pipe:
-            # Only where something was fed: a new name is not kept waiting.
-            pipe.set(f"{self._base}fed", NOWHERE, ex=FORGOTTEN_S, xx=True)
             for name in names:
                 pipe.expire(f"{self._base}{name}", 0)  # a producer's user may not DEL
             pipe.execute()

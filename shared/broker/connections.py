@@ -52,6 +52,10 @@ class SentinelRefuses(redis.AuthenticationError):
     """A sentinel does not let us in; its password is not that of Redis."""
 
 
+class TooFewReplicas(redis.ResponseError):
+    """A primary that writes nothing: perhaps its replicas have another one by now."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How the servers of an address are reached, besides what the address says."""
@@ -90,7 +94,7 @@ def connected(url: RedisUrl, prefix: str, reach: Reach, *, single: bool = False)
     if url.kind != "server":
         how["find"] = primary_of(url, prefix, reach)
     # Nor is any of these tried again: the connection is closed, for another server is the primary.
-    elsewhere = [ReadOnlyError, AskError, ClusterDownError, MasterDownError]
+    elsewhere = [ReadOnlyError, TooFewReplicas, AskError, ClusterDownError, MasterDownError]
     return redis.Redis.from_url(
         url.of_one(url.places[0], login=reach.credentials is None),
         connection_class=SecureLink if url.tls else Link,
@@ -267,7 +271,7 @@ class Link(redis.Connection):
                 raise
             raise ClusterDownError(f"the keys are moved to another server: {error}") from error
         except redis.ResponseError as error:
-            raise _out_of_script(error) from error.__cause__
+            raise _named(_out_of_script(error)) from error.__cause__
 
 
 class SecureLink(Link, redis.SSLConnection):
@@ -283,3 +287,8 @@ def _out_of_script(error: redis.ResponseError) -> redis.ResponseError:
         return error
     told: redis.ResponseError = DefaultParser.parse_error(found[1])  # type: ignore[no-untyped-call]
     return told
+
+
+def _named(error: redis.ResponseError) -> redis.ResponseError:
+    """redis-py has no class for it."""
+    return TooFewReplicas(str(error)) if str(error).startswith("NOREPLICAS") else error

@@ -36,6 +36,7 @@ SCRIPTS = (
     "poison",
     "redrive",
     "feed",
+    "halt",
     "note",
     "merge",
 )

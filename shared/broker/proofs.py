@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from shared import telemetry
-from shared.broker.refusals import check_policy, is_full, meaning, not_allowed
+from shared.broker.refusals import check_policy, is_full, meaning, not_allowed, passes
 from shared.errors import BrokerRefuses
 
 if TYPE_CHECKING:
@@ -106,6 +106,16 @@ def prove_producer(queues: "LeasedQueues") -> None:
     queues.prove_writes("prove")
 
 
+def prove_remover(queues: "LeasedQueues") -> None:
+    """For whoever takes away what was sent: the same user, and Redis may be full.
+
+    Raises as the others.
+    """
+    with _told(queues):
+        _try_commands(queues, PRODUCER)
+        _read(queues)
+
+
 def prove_reader(queues: "LeasedQueues") -> None:
     """Go through what `jamak status` reads. Raises as the others."""
     with _told(queues):
@@ -163,7 +173,8 @@ def _try_worker(queues: "LeasedQueues") -> None:
 def _try_commands(queues: "LeasedQueues", role: str) -> None:
     """Redis asks first whether a user may, and then whether the command can be done.
 
-    Raises BrokerRefuses: with all that it may not. That one fails otherwise says nothing here.
+    Raises BrokerRefuses: with all that it may not. That one fails otherwise says nothing here,
+    unless none can be done now: then the others would each be told the same, and wait for it.
     """
     refused: dict[str, redis.ResponseError] = {}
     key = f"{queues.prefix}prove:{queues.worker}"
@@ -174,6 +185,8 @@ def _try_commands(queues: "LeasedQueues", role: str) -> None:
             words = [key if word is KEY else word for word in command]
             queues.redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
+            if passes(error) and not is_full(error):
+                raise
             refused[named(command)] = error
     missing = not_allowed(refused, queues.prefix)
     if missing:

@@ -144,7 +144,7 @@ _FOR_NOW: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Redis has too few replicas, and so takes nothing",
         "Look at its replicas, and at its `min-replicas-to-write`.",
     ),
-    (redis.ResponseError, "BUSY Redis", "Redis is busy with a script", "Wait for it."),
+    (redis.ResponseError, "BUSY ", "Redis is busy with a script", "Wait for it."),
     (redis.exceptions.ClusterDownError, "", "Redis's primary is away", "Wait for it."),
     (redis.exceptions.TryAgainError, "", "Redis's primary is away", "Wait for it."),
     (

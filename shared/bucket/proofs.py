@@ -120,7 +120,7 @@ def _takes(store: "ObjectStore", output: Output, condition: str) -> bool:
 
 
 def _cure_of_versions(store: "ObjectStore", output: Output) -> str:
-    if store.keeps_versions(output.bucket):
+    if store.client.keeps_versions(output.bucket):
         return (
             "This bucket keeps versions, and some stores ignore conditions there (Ceph RGW does): "
             "take a bucket for the output that never kept any."
@@ -196,8 +196,8 @@ def names(store: "ObjectStore", output: Output) -> list[Capability]:
 
 def checksums(store: "ObjectStore", _: Output) -> list[Capability]:
     """As the writes before it found."""
-    how = f"AWS_REQUEST_CHECKSUM_CALCULATION={store.checksums}"
-    plain = store.checksums == "when_required"
+    how = f"AWS_REQUEST_CHECKSUM_CALCULATION={store.client.checksums}"
+    plain = store.client.checksums == "when_required"
     return [Capability("checksums", "otherwise" if plain else "works", how)]
 
 

@@ -19,6 +19,7 @@ from shared.errors import (
     NoSuchBucket,
     Reject,
     StoreRefuses,
+    TooLarge,
 )
 from shared.messages import Caption, CaptionJob, Failure, Video
 from shared.settings import Settings
@@ -113,7 +114,7 @@ class Records:
         view = view_key(prefix, job.video.bucket, job.video.key, ".json")
         try:
             return self._store.get(bucket, view) == self._store.get(bucket, record_key(prefix, job))
-        except Missing:
+        except (Missing, TooLarge):
             return False
 
     def render(self, caption: Caption) -> bool:
@@ -198,7 +199,7 @@ class Records:
     def _is(self, bucket: str, key: str, body: bytes) -> bool:
         try:
             return self._store.get(bucket, key) == body
-        except (Missing, DamagedObject):
+        except (Missing, DamagedObject, TooLarge):
             return False
 
     def _output(self, job: CaptionJob) -> tuple[str, str]:

@@ -32,7 +32,8 @@ from shared.errors import (
     TooLarge,
     UsageError,
 )
-from shared.messages import AdapterManifest, Pointer, Stop, digest
+from shared.messages import digest
+from shared.training import AdapterManifest, Pointer, Stop
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
 """Nothing else is published or loaded: the other files of a training run are pickles."""

@@ -1,12 +1,7 @@
-"""The object store, over boto3. Its errors become ours here; nobody else meets botocore.
-
-Knows nothing of captions: buckets, keys and bytes only. boto3 is imported with the first client: a
-command that says what is wrong with its arguments needs none.
-"""
+"""The object store: what is asked of it, in buckets, keys and bytes. Knows nothing of captions."""
 
 import io
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,65 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from botocore.exceptions import FlexibleChecksumError
 
 from shared.bucket import proofs
-from shared.bucket.answers import OF_ANSWERS, is_foreign, meaning
-from shared.bucket.dialect import Dialect, WholeAnswer, may_be_of_checksums, pages
+from shared.bucket.client import TRIES, Client, UnderWay
+from shared.bucket.dialect import Dialect, WholeAnswer, pages
 from shared.bucket.intact import Etags, Mangled
-from shared.bucket.refusals import (
-    code_of,
-    date_of,
-    of_client,
-    passes,
-    refusal,
-    status_of,
-    unavailable,
-)
-from shared.errors import (
-    ConfigError,
-    Conflict,
-    JamakError,
-    Missing,
-    NoSuchBucket,
-    NoSuchQueue,
-    QueueUnavailable,
-    StoreUnavailable,
-    TooLarge,
-)
+from shared.errors import Conflict, Missing, NoSuchBucket, TooLarge
 from shared.settings import Output
-from shared.web.connections import CONNECTIONS
 
 if TYPE_CHECKING:
-    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
-
-T = TypeVar("T")
-
-TRIES = 5
-TRIES_UNDER_LEASE = 2
-"""Together they take less than a lease lasts: who waits longer looks as if it hung. What fails
-twice goes back to its queue, and is tried again after a longer pause."""
-
-
-def _network(tries: int, read_timeout_s: float = 10, **more: Any) -> "Config":
-    from botocore.config import Config
-
-    from shared.bucket.pace import keep_pace
-
-    keep_pace()
-    # Without timeouts boto3 waits a minute for a dead endpoint, each time it tries.
-    return Config(
-        connect_timeout=4,
-        read_timeout=read_timeout_s,
-        retries={"mode": "adaptive", "total_max_attempts": tries},
-        max_pool_connections=CONNECTIONS,
-        **more,
-    )
-
 
 _CHUNK_BYTES = 1 << 20
 PARTIAL = 206
@@ -81,6 +30,8 @@ PAGE_KEYS = 1000
 """Of one page of a listing; S3 gives no more."""
 CONFLICT_TRIES, CONFLICT_PAUSE_S = 4, 0.2
 """S3 answers 409 while another conditional write to the same key is under way."""
+MOST_AT_ONCE = 64 << 20
+"""Of an object that is read as a whole. Nothing that Jamak keeps is so large, by far."""
 COMPARED_BYTES = 1 << 20
 """What is larger is named by its content: a conflict means that it is there."""
 
@@ -106,18 +57,12 @@ class ObjectStore:
         """Args:
         outputs: there it is proven that the store can do what is relied on, before it is.
         """
-        import boto3
-
-        with of_client("S3"):
-            self._s3: S3Client = boto3.client("s3", config=_network(tries))
-        self._tries, self._outputs = tries, sorted(outputs, key=lambda one: -len(one.prefix))
-        self._known: set[str] = set()
-        """Buckets that are there."""
+        self.client = Client(tries)
+        self._outputs = sorted(outputs, key=lambda one: -len(one.prefix))
         self._etags = Etags()
         self.dialect = Dialect()
         self._proven: set[tuple[Output, proofs.Proof]] = set()
         self._proving = threading.RLock()
-        self._checksums_work = False
 
     def prove(self, output: Output, *what: proofs.Proof) -> Sequence[proofs.Capability]:
         """Try all that we rely on, or only some of it; once each. What was found now.
@@ -152,8 +97,8 @@ class ObjectStore:
             Missing, NoSuchBucket, Forbidden, StoreUnavailable, as all reads do.
             Overwritten: the object's content is not the one asked for.
         """
-        with self._translated(bucket, key):
-            found = self._s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
+        with self.client.asking(bucket, key) as s3:
+            found = s3.head_object(Bucket=bucket, Key=key, **_pin(etag, version_id))
             return ObjectInfo(
                 bucket,
                 key,
@@ -174,8 +119,8 @@ class ObjectStore:
         version_id: str | None = None,
     ) -> bytes:
         """The bytes from `start` to `end`, which is not included. Raises as `head`."""
-        with self._translated(bucket, key):
-            found = self._s3.get_object(
+        with self.client.asking(bucket, key) as s3:
+            found = s3.get_object(
                 Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **_pin(etag, version_id)
             )
             status = found["ResponseMetadata"]["HTTPStatusCode"]
@@ -191,10 +136,11 @@ class ObjectStore:
             return False
         return True
 
-    def get(self, bucket: str, key: str, most: int | None = None) -> bytes:
+    def get(self, bucket: str, key: str, most: int = MOST_AT_ONCE) -> bytes:
+        """Arguments and errors are those of `get_with_etag`."""
         return self.get_with_etag(bucket, key, most)[0]
 
-    def get_with_etag(self, bucket: str, key: str, most: int | None = None) -> tuple[bytes, str]:
+    def get_with_etag(self, bucket: str, key: str, most: int = MOST_AT_ONCE) -> tuple[bytes, str]:
         """Args:
             most: bytes that it may have.
 
@@ -212,10 +158,10 @@ class ObjectStore:
             where = f"s3://{bucket}/{key}"
             return self._etags.settle(where, bucket, first, second), second.etag
 
-    def _get_once(self, bucket: str, key: str, most: int | None) -> tuple[bytes, str]:
+    def _get_once(self, bucket: str, key: str, most: int) -> tuple[bytes, str]:
         """Raises Mangled."""
-        with self._translated(bucket, key):
-            found = self._s3.get_object(Bucket=bucket, Key=key)
+        with self.client.asking(bucket, key) as s3:
+            found = s3.get_object(Bucket=bucket, Key=key)
             _check_size(bucket, key, found, most)
             etag = found["ETag"].strip('"')
             try:
@@ -238,8 +184,8 @@ class ObjectStore:
         Args:
             on_chunk: called after each piece that came.
         """
-        with self._translated(bucket, key), path.open("wb") as file:
-            found = self._s3.get_object(Bucket=bucket, Key=key)
+        with self.client.asking(bucket, key) as s3, path.open("wb") as file:
+            found = s3.get_object(Bucket=bucket, Key=key)
             _check_size(bucket, key, found, most)
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -303,56 +249,20 @@ class ObjectStore:
 
         for left in reversed(range(CONFLICT_TRIES)):
             try:
-                with self._translated(bucket, key, writing=True):
-                    return self._with_checksums(put)
-            except _UnderWay:
+                return self.client.write(bucket, key, put)
+            except UnderWay:
                 if not left:
                     raise
                 time.sleep(CONFLICT_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
         raise AssertionError("the last try returns or raises")
-
-    def _with_checksums(self, write: Callable[["S3Client"], T]) -> T:
-        """As boto3 adds them; where the store has never taken a write like that, without."""
-        try:
-            done = write(self._s3)
-        except ClientError as error:
-            plain_already = self.checksums == "when_required"
-            if self._checksums_work or plain_already or not may_be_of_checksums(error):
-                raise
-            import boto3
-
-            only: dict[str, Any] = {
-                "request_checksum_calculation": "when_required",
-                "response_checksum_validation": "when_required",
-            }
-            plain: S3Client = boto3.client("s3", config=_network(self._tries, **only))
-            done = write(plain)
-            self._s3 = plain
-        self._checksums_work = True
-        return done
-
-    @property
-    def checksums(self) -> str:
-        """`when_supported` or `when_required`, as boto3 calls them."""
-        config: Any = self._s3.meta.config
-        return str(config.request_checksum_calculation)
-
-    def keeps_versions(self, bucket: str) -> bool:
-        """As far as it says so."""
-        try:
-            return bool(self._s3.get_bucket_versioning(Bucket=bucket).get("Status"))
-        except Exception as error:
-            if not is_foreign(error):
-                raise
-            return False
 
     def _holding(self, bucket: str, key: str, body: bytes) -> str | None:
         """Its ETag, if this is what is there."""
         if len(body) > COMPARED_BYTES:
             return None
         try:
-            found, etag = self.get_with_etag(bucket, key)
-        except Missing:
+            found, etag = self.get_with_etag(bucket, key, len(body))
+        except (Missing, TooLarge):
             return None
         return etag if found == body else None
 
@@ -367,12 +277,11 @@ class ObjectStore:
                 # It hides the error of the request that failed.
                 raise error.__context__ or error from None
 
-        with self._translated(bucket, key, writing=True):
-            self._with_checksums(upload)
+        self.client.write(bucket, key, upload)
 
     def delete(self, bucket: str, key: str) -> None:
-        with self._translated(bucket, key, writing=True):
-            self._s3.delete_object(Bucket=bucket, Key=key)
+        with self.client.asking(bucket, key, writing=True) as s3:
+            s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, bucket: str, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         """Every object under a prefix, in an order that the store keeps: that of the keys' UTF-8
@@ -428,69 +337,14 @@ class ObjectStore:
 
     def _pages(self, bucket: str, prefix: str, **how: Any) -> Iterator[Any]:
         def ask(more: dict[str, Any]) -> Any:
-            with self._translated(bucket, prefix):
-                page = self._s3.list_objects_v2(
+            with self.client.asking(bucket, prefix) as s3:
+                page = s3.list_objects_v2(
                     Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **how, **more
                 )
                 page["IsTruncated"]  # an answer without it is none of S3
                 return page
 
         return pages(f"s3://{bucket}/{prefix}", ask)
-
-    @contextmanager
-    def _translated(self, bucket: str, key: str, *, writing: bool = False) -> Iterator[None]:
-        try:
-            yield
-            self._known.add(bucket)
-        except Exception as error:
-            if not isinstance(error, OF_ANSWERS) and not is_foreign(error):
-                raise
-            raise self._meaning(bucket, key, error, writing=writing) from error
-
-    def _meaning(self, bucket: str, key: str, error: Exception, *, writing: bool) -> JamakError:
-        where = f"s3://{bucket}/{key}"
-        if isinstance(error, ClientError):
-            if status_of(error) == 409 and code_of(error) == "ConditionalRequestConflict":
-                return _UnderWay(f"{where}: {code_of(error)}")
-            error = self._in_words(bucket, key, error)
-        found = meaning(where, bucket, error, writing=writing)
-        if isinstance(error, ClientError) and not isinstance(found, ConfigError | StoreUnavailable):
-            self._known.add(bucket)
-        found.place = bucket, key
-        return found
-
-    def _in_words(self, bucket: str, key: str, error: ClientError) -> ClientError:
-        """The answer to a HEAD has no text that says why: then it is asked for in another way, and
-        whether there is such a bucket, once."""
-        status = status_of(error)
-        unclear = error.operation_name == "HeadObject" and code_of(error).isdigit()
-        try:
-            if unclear and status == 404 and bucket not in self._known:
-                self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
-            elif unclear and status in (301, 400, 403):
-                self._s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
-        except ClientError as second:
-            return second
-        except Exception as second:
-            if not is_foreign(second):
-                raise
-        return error  # the first answer counts
-
-    def clock_ahead_s(self, bucket: str, now: Callable[[], float]) -> float | None:
-        """How far this clock is ahead of the store's; None: its answer has no date.
-
-        Raises StoreUnavailable, and nothing else: an answer that refuses has a date as well.
-        """
-        try:
-            answer: Any = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
-        except ClientError as error:
-            answer = error.response
-        except Exception as error:
-            if not is_foreign(error):
-                raise
-            raise unavailable(StoreUnavailable, f"s3://{bucket}/", error) from error
-        date = date_of(answer)
-        return None if date is None else now() - date
 
 
 def _check_size(bucket: str, key: str, found: Any, most: int | None) -> None:
@@ -500,6 +354,8 @@ def _check_size(bucket: str, key: str, found: Any, most: int | None) -> None:
         raise TooLarge(
             f"s3://{bucket}/{key} has {size} bytes; it may have {most}",
             cure="Look at who may write there: it is not what Jamak writes.",
+            etag=found["ETag"].strip('"'),
+            size_bytes=size,
         )
 
 
@@ -515,10 +371,6 @@ def _listed(bucket: str, page: Any) -> Sequence[ObjectInfo]:
         ObjectInfo(bucket, item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
         for item in page.get("Contents", ())
     ]
-
-
-class _UnderWay(StoreUnavailable):
-    """Another conditional write to this key: ask again, then it is decided."""
 
 
 class _Watched(io.BytesIO):
@@ -540,50 +392,3 @@ def naming(variable: str) -> Iterator[None]:
         yield
     except NoSuchBucket as error:
         raise error.named(variable) from error
-
-
-def sqs_client(tries: int = TRIES) -> "SQSClient":
-    """Raises ConfigError: the AWS settings are wrong, or say no region."""
-    import boto3
-
-    with of_client("SQS"):
-        # A long poll of 20 s must fit the read timeout.
-        client: SQSClient = boto3.client("sqs", config=_network(tries, read_timeout_s=30))
-    return client
-
-
-@contextmanager
-def reaching_sqs(sqs: "SQSClient", url: str) -> Iterator[None]:
-    """Around what asks SQS for something.
-
-    Raises:
-        NoSuchQueue, BadCredentials, WrongRegion, ConfigError: somebody must change something.
-        QueueUnavailable: it may come back.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_foreign(error):
-            raise
-        code = code_of(error)
-        here, there = sqs.meta.region_name, region_of_queue(url)
-        elsewhere = f"; its URL says {there}, and AWS_DEFAULT_REGION {here}"
-        if "NonExistentQueue" in code or code == "QueueDoesNotExist":
-            raise NoSuchQueue(
-                f"{url}: there is no such queue{elsewhere if there and there != here else ''}"
-            ) from error
-        if isinstance(error, ClientError) and passes(error):
-            raise QueueUnavailable(f"{url}: {code or status_of(error)}") from error
-        if isinstance(error, ClientError | BotoCoreError) and (refused := refusal(url, error)):
-            raise refused from error
-        if isinstance(error, ClientError):
-            raise ConfigError(
-                f"{url}: {error}", cure="Grant the role what docs/ingest.md lists for SQS."
-            ) from error
-        raise unavailable(QueueUnavailable, url, error) from error
-
-
-def region_of_queue(url: str) -> str | None:
-    """`https://sqs.<region>.amazonaws.com/…`"""
-    found = re.match(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.", url)
-    return (found[1] or found[2]) if found else None

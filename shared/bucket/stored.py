@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from shared import __version__
-from shared.bucket.storage import ObjectStore
+from shared.bucket.storage import MOST_AT_ONCE, ObjectStore
 from shared.errors import BadMessage, DamagedObject, NewerMessage, NewerObject, TooLarge
 from shared.messages import Message, decode
 
@@ -47,7 +47,7 @@ def fetch(
 
     Args:
         parse: raises BadMessage, NewerMessage.
-        most: bytes that it may have.
+        most: bytes that it may have; if it has more, that is no damage but TooLarge.
         cure: of a damaged one, where there is a better one than that of all.
 
     Raises:
@@ -57,7 +57,14 @@ def fetch(
     """
     where = f"s3://{bucket}/{key}"
     for last in (False, True):
-        body, etag = store.get_with_etag(bucket, key, most)
+        try:
+            body, etag = store.get_with_etag(bucket, key, most or MOST_AT_ONCE)
+        except TooLarge as error:
+            if most is not None:
+                raise
+            raise DamagedObject(
+                f"{where} is damaged: {error}", cure=cure or error.cure, **error.evidence
+            ) from error
         try:
             return parse(body), etag
         except NewerMessage as error:

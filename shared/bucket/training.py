@@ -18,9 +18,8 @@ from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
 from shared.bucket.swaps import swaps
 from shared.errors import Cancelled, Conflict, Missing, Reject
-from shared.messages import (
-    M,
-    Message,
+from shared.messages import M, Message
+from shared.training import (
     Pointer,
     TrainAsked,
     TrainDecision,

@@ -1,8 +1,9 @@
 """What a process says about itself: logs, metrics, and the answers to an orchestrator's probes.
 
-`logs` writes JSON lines; `metrics` has every metric's name; `reading` is for gauges that are read
-when they are asked for; `health` says whether a loop moves; `probes` serves `/metrics`, `/livez`
-and `/readyz`; `python -m shared.telemetry > docs/metrics.md` writes the page.
+`logs` writes JSON lines; `repeated` tells what would fill them; `metrics` has every metric's name;
+`reading` is for gauges that are read when they are asked for; `health` says whether a loop moves;
+`probes` serves `/metrics`, `/livez` and `/readyz`; `python -m shared.telemetry > docs/metrics.md`
+writes the page.
 """
 
 from shared.telemetry.logs import configure_logging, get_logger, log_everything, refusing
@@ -36,6 +37,7 @@ from shared.telemetry.metrics import (
     TRAIN_JOBS,
     UNTOLD,
 )
+from shared.telemetry.repeated import Repeated
 
 __all__ = [
     "ADAPTERS_REFUSED",
@@ -66,6 +68,7 @@ __all__ = [
     "TRAIN_JOB",
     "TRAIN_JOBS",
     "UNTOLD",
+    "Repeated",
     "configure_logging",
     "get_logger",
     "log_everything",

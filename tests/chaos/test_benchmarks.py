@@ -1,10 +1,13 @@
 """The programs that show what we claim still run, and say before they start how long they take."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +204,13 @@ def test_there_are_many_mutations_and_each_fits_the_code_and_the_tests() -> None
     for one in found:
         before, after = tree.broken(one)
         assert before != after
+        if one.file.endswith(".py"):
+            ast.parse(after)  # what cannot be imported is found by any test
         assert [tree.place_of(test) for test in one.tests]
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path) -> Iterator[Tree]:
     """A code with one guarantee, and its tests."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "limits.py").write_text("MOST = 1\nALSO = 1\n")
@@ -213,15 +218,16 @@ def tree(tmp_path: Path) -> Tree:
         "import time\nfrom limits import ALSO, MOST\n\n"
         "def test_most():\n    assert MOST == 1\n\n"
         "def test_nothing():\n    assert ALSO\n\n"
-        "def test_patience():\n    time.sleep(60 * (MOST - 1))\n"
+        "def test_patience():\n    time.sleep(0.02 + 60 * (MOST - 1))\n"
     )
-    return Tree(tmp_path)
+    with closing(Tree(tmp_path)) as tree:
+        yield tree
 
 
 @pytest.mark.parametrize(
     ("code", "test", "colour", "why"),
     [
-        ("MOST = 1", "test_most", "red", ""),
+        ("MOST = 1", "test_most", "red", "tests/test_code.py:5: assert 2 == 1"),
         ("MOST = 1", "test_nothing", "green", ""),
         ("MOST = 1", "test_patience", "red", "it hangs"),
         ("= 1", "test_most", "stale", "2 times"),
@@ -240,6 +246,17 @@ def test_what_is_red_green_and_stale(
     assert verdict.colour == colour
     assert why in verdict.why
     assert (tree.root / "limits.py").read_text() == whole
+
+
+def test_runs_share_the_libraries_and_nothing_of_the_tree(tree: Tree) -> None:
+    broken = Mutation("x", "y", "limits.py", "MOST = 1", "MOST = 2", ())
+    with closing(Tree(tree.root, imported=("fractions",))) as warm:
+        failed, took = warm.unbroken(["test_most", "test_patience"])
+        assert failed == []
+        assert took["tests/test_code.py::test_patience"] >= 0.02
+        with warm.mutated(broken):
+            assert warm.unbroken(["test_most"])[0] == ["tests/test_code.py::test_most"]
+        assert warm.run(["test_most"], 600.0)[0] == 0
 
 
 def test_a_copy_has_no_part_of_the_tree(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from shared.errors import JamakError, Reject
-from tests.hostile import make_corpus, mutated
+from tests.hostile.corpus import make_corpus
+from tests.hostile.mutated import mutated
 from tests.videos import write_clip
 from workers.progress import Progress
 from workers.video.convert import Shape

@@ -14,7 +14,7 @@ from infra.local.processes import stop
 from shared.bucket.keys import failure_key, record_key
 from shared.messages import Caption, CaptionJob, Failure, decode
 from tests.captioner import Captioner
-from tests.hostile import make_corpus
+from tests.hostile.corpus import make_corpus
 from tests.waiting import wait_until
 from tests.world import World
 

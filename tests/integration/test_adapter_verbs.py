@@ -13,7 +13,8 @@ from producer.bucket.unused_adapters import delete, unused_adapters
 from producer.verbs.adapters import adapters
 from shared.bucket.training import TrainingRecords
 from shared.errors import JamakError, Reject
-from shared.messages import ModelIdentity, TrainOutcome
+from shared.messages import ModelIdentity
+from shared.training import TrainOutcome
 from tests.adapters import publish
 from tests.training import make_job
 from tests.verbs import inside, jamak

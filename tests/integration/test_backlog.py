@@ -33,8 +33,9 @@ from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
+from producer.jobs.served import SourcesAway
 from producer.verbs import bulk
-from shared.broker.apps import caption_app, queues_of
+from shared.broker.apps import caption_app, leased_queues, queues_of
 from shared.broker.backlog_progress import BacklogProgress, fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
@@ -201,6 +202,28 @@ def test_backlogs_take_turns(world: World, name: str) -> None:
         pass
     waiting = Counter(job.video.key.split("/")[0] for job in work(world))
     assert waiting == {name: 5, small: 5}
+
+
+def test_what_lies_in_a_bucket_that_is_away_is_not_fed(world: World, name: str) -> None:
+    fill(world, name, 5)
+    one = Feed(start(world, name), world.queues)
+
+    def beat(worker: LeasedQueues, *away: str) -> None:
+        worker.beat({"queues": [QUEUE], "away": away}, [])
+
+    knows, does_not = (leased_queues(world.settings, f"{world.redis_prefix}:") for _ in range(2))
+    beat(knows, world.videos)
+    assert feed_round([one], lambda queue: 10, SourcesAway(world.queues).of) == 0
+    beat(does_not, "another")
+    try:
+        assert feed_round([one], lambda queue: 2, SourcesAway(world.queues).of) == 2
+        beat(does_not, "another", world.videos)
+        assert feed_round([one], lambda queue: 10, SourcesAway(world.queues).of) == 0
+        beat(knows)
+        assert feed_round([one], lambda queue: 10, SourcesAway(world.queues).of) == 3
+    finally:
+        for worker in (knows, does_not):
+            worker.leave()
 
 
 def test_two_feeders_at_once_put_each_job_once(world: World, name: str) -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.procfile import ROOT
 from producer.jobs.training import Training
 from shared.bucket.records import Records
-from shared.messages import ModelIdentity, TrainJob
+from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
+from shared.training import TrainJob
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.terminal import jamak_here, leaves
 from tests.videos import write_clip
 from tests.waiting import wait_until
+from tests.warm import run_warm
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -91,7 +94,7 @@ SAID = {
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
 ELSEWHERE = {"demo", "doctor", "feed", "listen", "adapters prune"}
-ELSEWHERE |= {"poison list", "poison show", "poison redrive"}
+ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 
 
@@ -257,17 +260,12 @@ def test_names_that_only_the_bucket_knows_are_completed(
         (f"adapters activate {place['version'][:3]}", place["version"]),
         (f"train sft --start-from {place['version'][:3]}", place["version"]),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "producer.cli"],
-            env={
-                **os.environ,
-                "_JAMAK_COMPLETE": "complete_bash",
-                "COMP_WORDS": f"jamak {words}",
-                "COMP_CWORD": str(len(words.split())),
-            },
-            capture_output=True,
-            text=True,
-        )
+        asked = {
+            "_JAMAK_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"jamak {words}",
+            "COMP_CWORD": str(len(words.split())),
+        }
+        done = run_warm(["jamak"], {**os.environ, **asked}, ROOT, 120)
         assert (done.stdout.split(), done.stderr) == ([expected], "")
 
 

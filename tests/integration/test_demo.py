@@ -54,7 +54,8 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     assert training["before"] == 0
     assert training["after"] >= 0.6
     assert re.fullmatch("[0-9a-f]{12}", training["adapter"])
-    assert training["picked_up_s"] < 10
+    # Workers look every few seconds: ten times what a quiet machine takes, as everywhere.
+    assert 0 <= training["picked_up_s"] < 50
     assert "the way back" in done.stderr
     assert list((tmp_path / "tmp").iterdir()) == []
 

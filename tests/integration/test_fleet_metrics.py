@@ -15,10 +15,10 @@ from infra.local.procfile import ROOT
 from producer.backlog.feeder import Feed, Feeder
 from producer.jobs.fleet import MOST_BACKLOGS, MOST_REASONS, fleet_reading
 from producer.uploads.lag import events_reading
+from producer.uploads.sqs import sqs_client
 from shared.broker.apps import leased_queues, train_prefix
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import History, LeasedQueues
-from shared.bucket.storage import sqs_client
 from shared.errors import BrokerUnavailable
 from shared.telemetry.metrics import SCRAPE_ERROR
 from shared.telemetry.reading import Reading

@@ -11,18 +11,22 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker.request import Request
+from kombu import Message
 
 from producer.bucket.failures import redrive
 from producer.bucket.reconcile import Reconciler
 from producer.jobs.send import queue_of
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
+from shared.broker.transport import rendered
 from shared.bucket.keys import failure_key, view_key
 from shared.bucket.records import VIEWS, Records
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.errors import BadAdapter, Encrypted, JamakError, KillsWorkers, StoreUnavailable
-from shared.messages import CaptionJob, ModelIdentity, Pointer, Video
+from shared.messages import CaptionJob, ModelIdentity, Video
+from shared.training import Pointer
 from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.work import Silent, taken, work_with
@@ -49,6 +53,29 @@ def decoders() -> Iterator[DecoderPool]:
     pool = DecoderPool(1)  # starts none before it is asked
     yield pool
     pool.close()
+
+
+def test_a_message_is_acknowledged_after_its_work(world: World) -> None:
+    """By Celery's own hand: nothing is left of what was acknowledged before, if its worker dies."""
+    leases, seen = Leases(world.queues, 1, dict), []
+    app = world.captions
+    app.conf.broker_transport_options["leases"] = leases
+
+    @app.task(name=CAPTION_TASK, shared=False)  # or every later app would have it, too
+    def work() -> None:
+        seen.append((leases.flush(5), world.queues.counts()["in_flight"]))
+
+    def execute(message: Message) -> None:
+        Request(message, app=app, task=work, on_ack=message.ack_log_error).execute()
+
+    world.queues.put("caption.t4", [rendered(CAPTION_TASK, "a name", "")])
+    with (
+        app.connection_for_read() as connection,
+        app.amqp.TaskConsumer(connection.channel(), on_message=execute),
+    ):
+        connection.drain_events(timeout=5)
+    assert leases.flush(5)
+    assert (seen, world.queues.counts()["in_flight"]) == ([(True, 1)], 0)
 
 
 def test_what_has_its_record_is_not_captioned_again(

@@ -1,5 +1,6 @@
 """Leased queues against a real server: what comes back when, to whom, and what is remembered."""
 
+import json
 import threading
 import time
 import uuid
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from infra.local.redis import start_redis
+from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import Busy, Delivery, History, LeasedQueues
+from shared.broker.transport import rendered
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -289,6 +292,38 @@ def test_what_is_set_aside_has_an_end(new_worker: NewWorker) -> None:
     assert worker.redis.lindex(key, -1) == b"1\nq\nwhy\n9998"
 
 
+def test_the_line_of_what_is_set_aside_has_ended(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    progress = BacklogProgress(worker, "films")
+
+    def message(line: object, name: object = "films") -> str:
+        payload = json.dumps({"backlog": {"name": name, "line": line}})
+        return rendered("jamak.caption", "id", payload)
+
+    progress.feed("q", 0, 2, [message(0), message(1)])
+    assert worker.poison(taken(worker).lease, "no message of ours")
+    assert progress.counts().failed == {"set_aside": 1}
+    # Its workers die before it begins.
+    worker.release(taken(worker).lease, History(deaths=9))
+    lost = taken(worker)
+    worker.redis.zadd(f"{worker.prefix}leases", {lost.lease: 1})
+    worker.redis.hdel(f"{worker.prefix}clock", "swept")
+    assert take(worker) is None
+    assert progress.counts().failed == {"set_aside": 2}
+    # It may be done all the same, by another copy of its message.
+    progress.note(1, "done")
+    assert (progress.counts().done, progress.counts().failed) == (1, {"set_aside": 1})
+    # What it claims may be anything.
+    worker.redis.lpush(f"{worker.prefix}backlog:odd:fed", "no number")
+    lines = [message(line) for line in (2, -1, 0.5, "0", 2**40)]
+    names = [message(0, "odd"), message(0, ["films"])]
+    worker.put("q", [*lines, *names, "{}", "[]", '{"body": 1}', '{"body": "[[1]]"}'])
+    while delivery := take(worker):
+        assert worker.poison(delivery.lease, "a claim")
+    assert progress.counts().failed == {"set_aside": 1}
+    assert worker.counts()["poison"] == 13
+
+
 def test_what_was_set_aside_comes_back_once_and_as_new(new_worker: NewWorker) -> None:
     worker = new_worker()
     worker.redis.lpush(f"{worker.prefix}q", f"7\n{History(attempt=16, deaths=2).dump()}\nm")
@@ -398,6 +433,28 @@ def test_a_clock_that_is_set_holds_nothing_up_and_ends_no_lease(
     assert sorted(back) == [b"lost", b"tried"]
     assert worker.ack([held.lease])
     assert [one.name for one in new_worker().workers()] == [worker.worker]
+
+
+@pytest.mark.parametrize("timeouts", [0.7, 1, 2, 4])
+def test_some_timeouts_in_which_nobody_was_here_end_no_lease(
+    redis_url: str, timeouts: float
+) -> None:
+    """The clock went forward by so much, or Redis refused or heard nobody for so long."""
+    worker = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", 30)
+    worker.put("q", ["m"])
+    held = taken(worker)
+    worker.beat({}, [held.lease])
+    set_clock(worker, round(timeouts * 30_000))
+    assert take(worker) is None
+    assert worker.beat({}, [held.lease]) == [True]
+    set_clock(worker, 14_000)  # in which others were here: it ends as ever, and not before
+    assert take(worker) is None
+    for _ in range(3):
+        worker.beat({}, [])
+        set_clock(worker, 10_000)
+    assert taken(worker).history.hangs == 1
+    for key in worker.redis.scan_iter(f"{worker.prefix}*"):
+        worker.redis.delete(key)
 
 
 def test_a_clock_that_is_set_back_leaves_no_claim_behind(new_worker: NewWorker) -> None:

@@ -21,8 +21,9 @@ from infra.local.metrics import is_ready, read_metrics
 from infra.local.ports import free_port
 from producer.jobs.high_water_marks import MOST
 from producer.uploads.listen import REASON, WAIT_S, Listener, is_source
+from producer.uploads.sqs import sqs_client
 from shared.broker.leased_queues import split_item
-from shared.bucket.storage import ObjectStore, sqs_client
+from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Forbidden, StoreUnavailable
 from shared.messages import CaptionJob, decode
 from shared.settings import Settings

@@ -12,8 +12,8 @@ import redis
 
 from infra.local.redis import RedisServer, start_redis
 from producer.uploads.listen import Listener
+from producer.uploads.sqs import sqs_client
 from shared.broker.leased_queues import LeasedQueues
-from shared.bucket.storage import sqs_client
 from shared.errors import BrokerUnavailable
 from tests.integration.test_listen import arn_of, buried, drain, jobs, left, listener, tell
 from tests.waiting import wait_until

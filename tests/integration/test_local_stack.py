@@ -131,7 +131,7 @@ def test_settings_of_the_caller_do_not_come_in(
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("JAMAK_GENERATION", "7")
     assert not {"AWS_PROFILE", "JAMAK_GENERATION"} & servers.environ.keys()
-    assert servers.environ["AWS_ENDPOINT_URL"] == servers.s3_endpoint
+    assert servers.environ["AWS_ENDPOINT_URL"] == servers.s3.endpoint
 
 
 def test_a_failed_start_shows_the_log_and_leaves_nothing(

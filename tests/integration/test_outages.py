@@ -19,7 +19,7 @@ from tests.faults import Fault, SickStore
 from tests.one_task import run_caption_task
 from tests.waiting import wait_until
 from tests.world import World
-from workers.delivery import pauses
+from workers.delivery import asking
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Lease, Leases
 from workers.delivery.outages import Outages
@@ -78,7 +78,8 @@ def run(
     world: World, leases: Leases, store: SickStore, job: CaptionJob, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[int], tuple[list[str], History | None]]:
     """As Celery does it: the reasons of the failures, and the history of what waits."""
-    monkeypatch.setattr(pauses, "FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(asking, "FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr("workers.delivery.outages.AROUND_S", 0.0)
     leases.outages = Outages(leases.pauses, store, world.settings)
     leases.pauses.start()
     work = Work(world, store)
@@ -171,10 +172,64 @@ def test_one_source_that_is_away_does_not_stop_the_others(
     world: World, run: Run, leases: Leases, store: SickStore
 ) -> None:
     assert leases.outages is not None
-    leases.outages.done("another-bucket")
+    leases.outages.check("another-bucket")
     store.fault = all_of(world.videos)
     assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
     assert not leases.pauses
+
+
+def test_the_jobs_of_a_source_that_is_away_go_back_without_a_request(
+    world: World, run: Run, leases: Leases, store: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "FIRST_LOOK_S", 60.0)
+    monkeypatch.setattr("workers.delivery.outages.AROUND_S", 60.0)
+    assert leases.outages is not None
+    store.fault = all_of(world.videos)
+    assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert leases.outages.away == [world.videos]
+    store.asked.clear()
+    for _ in range(3):
+        assert run(MAX_ATTEMPTS) == ([], History(attempt=MAX_ATTEMPTS))
+    assert store.asked == []
+    assert not leases.pauses  # it is still looking for others
+
+
+def test_a_source_that_trickles_keeps_no_other_one(
+    world: World, leases: Leases, store: SickStore
+) -> None:
+    outages = Outages(leases.pauses, store, world.settings)
+    answers, asked = threading.Event(), threading.Event()
+
+    def trickle(method: str, bucket: str, key: str) -> tuple[int, str]:
+        if bucket == "trickles":
+            asked.set()
+            answers.wait(60)
+        return 500, "InternalError"
+
+    def fail(bucket: str) -> bool:
+        error = StoreUnavailable("it does not answer")
+        error.place = bucket, "a.mp4"
+        return outages.is_to_blame(error, lambda: None)
+
+    store.fault = trickle
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(fail, "trickles")
+        assert asked.wait(10)
+        assert fail("silent")
+        assert not slow.done()
+        answers.set()
+        assert slow.result(60)
+    assert outages.away == ["silent", "trickles"]
+
+
+def test_a_source_of_which_nothing_is_wanted_is_forgotten(
+    world: World, run: Run, leases: Leases, store: SickStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.delivery.outages.FORGOTTEN_S", 0.0)
+    assert leases.outages is not None
+    store.fault = all_of(world.videos)
+    run(1)
+    wait_until(lambda: not leases.outages or not leases.outages.away, 10, "it to be forgotten")
 
 
 def test_one_look_at_a_source_serves_all_whose_jobs_failed_at_once(

@@ -10,8 +10,10 @@ from shared import telemetry
 from shared.broker.leased_queues import LeasedQueues
 from shared.errors import StoreUnavailable
 from tests.waiting import wait_until
+from workers.delivery import asking
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import Leases
+from workers.delivery.pauses import ASKED_AT_ONCE
 from workers.delivery.watchdog import Watchdog
 
 pytestmark = pytest.mark.integration
@@ -71,6 +73,25 @@ def test_while_a_reason_holds_nothing_is_taken_and_what_is_in_hand_goes_on(lease
     assert second.message == b"2"
     assert health.ready() is None
     assert telemetry.PAUSED.labels("source")._value.get() == 0
+
+
+def test_a_look_that_takes_long_keeps_no_other_reason(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "FIRST_LOOK_S", 0.0)
+    looked, goes_on = threading.Event(), threading.Event()
+
+    def trickle() -> None:
+        looked.set()
+        goes_on.wait(60)
+
+    leases.pauses.hold("source", "S3 is away", trickle)
+    assert looked.wait(10)
+    for number in range(ASKED_AT_ONCE - 1):
+        leases.pauses.hold(f"other-{number}", "for a moment", lambda: None)
+    wait_until(lambda: leases.pauses.told.keys() == {"source"}, 10, "the end of the others")
+    goes_on.set()
+    wait_until(lambda: not leases.pauses, 10, "the end of the slow one")
 
 
 def test_what_does_not_pass_in_its_time_ends_the_worker(leases: Leases) -> None:

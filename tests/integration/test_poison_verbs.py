@@ -90,6 +90,21 @@ def test_what_is_wanted_goes_back_at_most_once(world: World) -> None:
     assert "nothing is set aside" in inside(world, poison, "list").stdout
 
 
+def test_what_nobody_wants_is_forgotten_once_somebody_says_yes(world: World) -> None:
+    job, _, train = some(world)
+    assert told(world, "drop", job["id"]) == {"count": 1, "dropped": 0}
+    assert inside(world, poison, "drop", job["id"], input="n\n").exit_code == 1
+    assert told(world, "list")["count"] == 3
+    assert "forgotten: 1" in inside(world, poison, "drop", job["id"], input="y\n").stdout
+    with pytest.raises(UsageError, match=job["id"]):
+        inside(world, poison, "drop", job["id"], "--yes")
+    assert told(world, "drop", "--reason", "lacks", "--yes") == {"count": 1, "dropped": 1}
+    assert [one["id"] for one in told(world, "list")["set_aside"]] == [train["id"]]
+    assert told(world, "drop", "--yes") == {"count": 1, "dropped": 1}  # the trainers'
+    assert told(world, "drop", "--yes") == {"count": 0, "dropped": 0}
+    assert world.queues.waiting(QUEUE) == 0
+
+
 def test_a_queue_without_room_takes_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     some(world)
     monkeypatch.setattr(high_water_marks, "MOST", 1)

@@ -10,11 +10,13 @@ from redis._parsers.base import BaseParser
 
 from infra.local.procfile import ROOT
 from infra.local.redis import RedisServer, start_redis
+from producer.jobs.in_flight import remove
 from shared.broker import proofs
 from shared.broker.apps import leased_queues, reaching_redis
+from shared.broker.backlog_progress import FORGOTTEN_S, NOWHERE, BacklogProgress
 from shared.broker.connections import Reach
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.proofs import prove_broker, prove_captioner, prove_trainer
+from shared.broker.proofs import prove_broker, prove_captioner, prove_remover, prove_trainer
 from shared.broker.refusals import meaning, passes
 from shared.errors import (
     BrokerFails,
@@ -179,6 +181,26 @@ def test_a_full_redis_drains_by_itself(server: RedisServer) -> None:
             admin.config_set("maxmemory", 0)
 
 
+def test_a_backlog_can_be_ended_on_a_full_redis(server: RedisServer) -> None:
+    """Which is a way to make room."""
+    queues = LeasedQueues(server.url, "ended:", 30)
+    progress = BacklogProgress(queues, "b")
+    assert progress.feed("q", 0, 2, ["1", "2"]) == (2, 2)
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxmemory", 1)
+        try:
+            prove_remover(queues)
+            progress.stop()
+            assert progress.fed() == NOWHERE
+            assert remove(queues, ["q"], lambda item: True) == 2
+            progress.forget()
+            BacklogProgress(queues, "new").forget()
+        finally:
+            admin.config_set("maxmemory", 0)
+    assert BacklogProgress(queues, "new").fed() is None
+    assert queues.redis.ttl("ended:backlog:b:fed") <= FORGOTTEN_S
+
+
 def test_a_redis_that_may_throw_jobs_away_is_refused(server: RedisServer) -> None:
     queues = LeasedQueues(server.url, "evicted:", 30)
     with redis.Redis.from_url(server.url) as admin:
@@ -240,6 +262,7 @@ def test_an_error_that_nobody_knows_is_no_fault_of_the_configuration(server: Red
         ("TRYAGAIN Multiple keys request during rehashing", BrokerUnavailable, "primary is away"),
         ("NOREPLICAS Not enough good replicas to write.", BrokerUnavailable, "too few replicas"),
         ("BUSY Redis is busy running a script.", BrokerUnavailable, "busy with a script"),
+        ("BUSY Valkey is busy running a script.", BrokerUnavailable, "busy with a script"),
         ("NOSCRIPT No matching script.", BrokerUnavailable, "another Redis"),
         ("UNBLOCKED force unblock from blocking operation", BrokerUnavailable, "another Redis"),
         # As Redis 6 says it, of a script.

@@ -23,10 +23,10 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from producer.uploads.listen import dead_letters_of
+from producer.uploads.sqs import dead_letters_of, region_of_queue, sqs_client
 from shared.bucket.answers import meaning
 from shared.bucket.refusals import of_client
-from shared.bucket.storage import ObjectStore, region_of_queue, sqs_client
+from shared.bucket.storage import ObjectStore
 from shared.errors import (
     Archived,
     BadCredentials,
@@ -84,7 +84,7 @@ def test_a_bucket_is_asked_for_once(world: World, monkeypatch: pytest.MonkeyPatc
     def note(**about: Any) -> None:
         asked.append(about["event_name"].rpartition(".")[2])
 
-    store._s3.meta.events.register("before-send.s3", note)
+    store.client.s3.meta.events.register("before-send.s3", note)
     for _ in range(3):
         assert not store.exists(world.videos, "no such key")
     assert asked == ["HeadObject", "ListObjectsV2", "HeadObject", "HeadObject"]
@@ -162,7 +162,7 @@ def answering(
     def answer(request: Any, **_: Any) -> Any:
         return AWSResponse(request.url, status, headers, RawBody(body.encode()))
 
-    store._s3.meta.events.register(f"before-send.s3.{operation}", answer)
+    store.client.s3.meta.events.register(f"before-send.s3.{operation}", answer)
 
 
 def words(code: str, message: str) -> str:
@@ -271,7 +271,7 @@ def test_no_error_of_a_library_goes_further_in(
             raise error
 
         # Whether botocore would try it again is not the question.
-        monkeypatch.setattr(store._s3, "_make_api_call", fail)
+        monkeypatch.setattr(store.client.s3, "_make_api_call", fail)
         monkeypatch.setattr(sqs, "_make_api_call", fail)
         with pytest.raises(JamakError) as caught:
             store.get("b", "k")
@@ -337,7 +337,7 @@ def test_who_hands_out_credentials_may_be_away_for_now(
         raise error
 
     store, sqs = ObjectStore(tries=1), sqs_client(tries=1)
-    for client in (store._s3, sqs):
+    for client in (store.client.s3, sqs):
         client.meta.events.register("before-send", fail)
     with pytest.raises(StoreUnavailable, match=re.escape(str(error))) as caught:
         store.get("b", "k")

@@ -160,6 +160,33 @@ def test_backlogs_of_both_versions_are_fed_by_whoever_can_read_them(place: World
         assert fed() == {"ours": 3, "theirs": 3}
 
 
+def test_an_adapter_whose_manifest_is_newer_is_refused_and_remembered(
+    place: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = ModelIdentity(id="m", revision="r", weights_sha256="b" * 64)
+    digest, versions = base.weights_sha256, []
+    for content in (b"one", b"two"):
+        for name in ADAPTER_FILES:
+            (tmp_path / name).write_bytes(content)
+        versions.append(publish(place.registry, tmp_path, base).version)
+    captioner = Silent()
+    follower = AdapterFollower(place.registry, captioner, digest, 60, None)
+    place.registry.activate(digest, versions[0])
+    assert follower.look()
+    key = f"{place.prefix}adapters/{digest[:12]}/{versions[1]}/manifest.json"
+    ours = json.loads(place.store.get(place.output, key))
+    place.registry.activate(digest, versions[1])
+    place.store.put(place.output, key, json.dumps({**ours, "v": ours["v"] + 1}).encode())
+    assert follower.look()  # a worker that starts does not wait for it, either
+    place.store.put(place.output, key, json.dumps(ours).encode())
+    place.registry.activate(digest, versions[1])
+    assert follower.look()
+    assert captioner.adapters == versions[:1]
+    place.registry.activate(digest, versions[0])
+    assert follower.look()
+    assert captioner.adapters == [versions[0]] * 2
+
+
 def test_adapters_of_both_versions_are_followed_by_whoever_can_read_the_pointer(
     place: World, tmp_path: Path
 ) -> None:

@@ -53,6 +53,9 @@ def secure(aws: dict[str, str], buckets: tuple[str, str], tmp_path: Path) -> Ite
             _, name, *rules = line.split()
             if name != "default":  # by whom we are here
                 admin.execute_command("ACL", "SETUSER", name, *rules)
+            if name == "jamak-operator":  # one that somebody wrote down by hand
+                clerk = [*rules, "resetpass", ">change-me-clerk", "-lrem"]
+                admin.execute_command("ACL", "SETUSER", "jamak-clerk", *clerk)
     certificate, key = make_certificate(tmp_path)
     with tls_proxy(certificate, key, server.port) as port:
         url = f"rediss://jamak-worker:change-me-worker@127.0.0.1:{port}/0"
@@ -235,8 +238,29 @@ def test_a_command_that_a_sender_lacks_is_named_before_it_sends_anything(secure:
         ("backlog", "start", "mine", f"s3://{secure.videos}/"),
         ("reconcile", f"s3://{secure.videos}/"),
         ("failures", "redrive", "--go"),
+        ("backlog", "cancel", "mine"),
+        ("backlog", "delete", "mine", "--yes", "--force"),
     ):
         assert "Grant it +expire" in jamak(reader, *verb, code=78).stderr
+
+
+def test_who_lacks_a_right_leaves_no_trace(secure: World) -> None:
+    clerk = as_role(secure, "clerk")
+    secure.store.put(secure.output, "set/manifest.jsonl", b"{}")
+    queues = leased_queues(secure.settings, caption_prefix(secure.settings))
+    queues.put("caption.h100", ["rubbish"])
+    delivery = queues.take(queues.new_lease(), ["caption.h100"])
+    assert delivery is not None
+    assert queues.poison(delivery.lease, "a test")
+    before = secure.times_written("")
+    for verb in (
+        ("train", "sft", "--data", f"s3://{secure.output}/set/manifest.jsonl"),
+        ("poison", "redrive", "--go"),
+    ):
+        assert "Grant it +lrem" in jamak(clerk, *verb, code=78).stderr
+    assert secure.times_written("") == before
+    assert secure_queue(secure) == 0
+    assert queues.counts()["poison"] == 1
 
 
 @pytest.mark.parametrize("role", ROLES)

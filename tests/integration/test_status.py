@@ -115,6 +115,17 @@ def test_a_message_that_is_newer_than_all_workers_is_told(world: World) -> None:
     assert why(world) == [("next", 1), ("no_message", 1)]
 
 
+def test_a_job_whose_source_is_away_says_so(world: World) -> None:
+    worker = live(world, away=[world.videos])
+    world.send(job(world))
+    taken = worker.take(worker.new_lease(), [QUEUE])
+    assert taken is not None
+    worker.release(taken.lease, None, 20)
+    (found,) = told(world)["queues"][QUEUE]["why"]
+    assert found["reason"] == "handed_on"
+    assert f"s3://{world.videos} does not answer" in found["message"]
+
+
 def test_each_reason_to_wait_is_told(world: World) -> None:
     worker = live(world)
     world.send(*(job(world, number) for number in range(5)))

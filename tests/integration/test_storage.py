@@ -28,7 +28,6 @@ from shared.errors import (
     TooLarge,
 )
 from shared.messages import (
-    AdapterManifest,
     Caption,
     CaptionJob,
     CardUsed,
@@ -38,6 +37,7 @@ from shared.messages import (
     Video,
     decode,
 )
+from shared.training import AdapterManifest
 from tests.adapters import publish
 from tests.world import World
 
@@ -290,7 +290,7 @@ def test_a_write_that_meets_another_one_is_tried_again(
             return None  # from here on the real one
         return AWSResponse(request.url, answers.pop(), {}, RawBody(body))
 
-    store._s3.meta.events.register("before-send.s3.PutObject", answer)
+    store.client.s3.meta.events.register("before-send.s3.PutObject", answer)
     store.put(world.output, "conflict/key", b"1", if_none_match=True)
     assert store.get(world.output, "conflict/key") == b"1"
     answers += [409] * 10

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import FlexibleChecksumError
 from botocore.response import StreamingBody
 
+from producer.backlog import manifest
 from producer.backlog.feeder import Feed, Feeder
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.scan import create, scan_new
@@ -24,6 +25,7 @@ from producer.verbs.captions import status
 from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.broker.backlog_progress import fed_of
+from shared.bucket import stored
 from shared.bucket.formats import to_json
 from shared.bucket.keys import failure_key, part_key, record_key, training_folder, view_key
 from shared.bucket.records import VIEWS, Records
@@ -107,7 +109,7 @@ class Lying(ObjectStore):
     def __init__(self, *changes: Callable[[bytes, dict[str, Any]], bytes]) -> None:
         super().__init__()
         self.gets = 0
-        real, left = self._s3.get_object, list(changes)
+        real, left = self.client.s3.get_object, list(changes)
 
         def get_object(**asked: Any) -> Any:
             self.gets += 1
@@ -118,7 +120,7 @@ class Lying(ObjectStore):
             answer["Body"] = StreamingBody(io.BytesIO(body), len(body))
             return answer
 
-        self._s3.get_object = get_object  # type: ignore[method-assign]
+        self.client.s3.get_object = get_object  # type: ignore[method-assign]
 
 
 def another_letter(body: bytes, answer: dict[str, Any]) -> bytes:
@@ -196,7 +198,7 @@ def test_a_checksum_that_does_not_fit_is_asked_again(place: World, job: CaptionJ
 
     def store(times: int) -> ObjectStore:
         made = ObjectStore()
-        real, left = made._s3.get_object, [None] * times
+        real, left = made.client.s3.get_object, [None] * times
 
         def get_object(**asked: Any) -> Any:
             answer = dict(real(**asked))
@@ -205,7 +207,7 @@ def test_a_checksum_that_does_not_fit_is_asked_again(place: World, job: CaptionJ
                 answer["Body"] = StreamingBody(Broken(), 1)
             return answer
 
-        made._s3.get_object = get_object  # type: ignore[method-assign]
+        made.client.s3.get_object = get_object  # type: ignore[method-assign]
         return made
 
     assert read(store(1), Cuts, *where).reason == "aaa"
@@ -226,6 +228,17 @@ def test_a_view_that_cannot_be_read_is_written_anew(place: World, job: CaptionJo
     caption = caption_of(job)
     records.render(caption)
     assert records.show(place.videos, key) == caption
+
+
+def test_a_view_that_is_too_large_to_be_one_is_written_anew(
+    place: World, job: CaptionJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = view_key(place.prefix, job.video.bucket, job.video.key, ".json")
+    place.store.put(place.output, view, b" " * 100_000)
+    monkeypatch.setattr(stored, "MOST_AT_ONCE", 50_000)
+    caption = caption_of(job)
+    assert Records(place.store, place.settings).render(caption)
+    assert place.store.get(place.output, view) == to_json(caption)
 
 
 def test_views_of_a_newer_version_stay_as_they_are(place: World, job: CaptionJob) -> None:
@@ -381,6 +394,18 @@ def test_a_shard_that_is_none_stops_its_backlog_alone(place: World) -> None:
     feed = Feed(made, place.queues)
     assert feed.step(10) == 0
     assert isinstance(feed.broken, DamagedObject)
+
+
+def test_a_shard_that_unpacks_to_too_much_is_not_unpacked(
+    place: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Backlog(place.store, place.settings, "bomb")
+    video = Video(bucket="b", key="k.mp4", etag="e", size_bytes=1)
+    made.write_shard(0, [video] * 1000)
+    assert made.shard(0) == [video] * 1000
+    monkeypatch.setattr(manifest, "MOST_SHARD_BYTES", 1000)
+    with pytest.raises(DamagedObject, match="more than 1000 bytes"):
+        made.shard(0)
 
 
 def test_training_jobs_go_on_past_those_that_cannot_be_read(place: World) -> None:

@@ -18,8 +18,9 @@ from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
 from shared.errors import ConfigError, Conflict, StoreUnavailable
-from shared.messages import AdapterManifest, ModelIdentity, Video
+from shared.messages import ModelIdentity, Video
 from shared.settings import Output, Settings
+from shared.training import AdapterManifest
 from tests.adapters import publish
 from tests.fronts import (
     Answer,
@@ -73,7 +74,7 @@ def test_an_honest_store_is_proven_with_few_requests(world: World, output: Outpu
         def count(event_name: str, asked: list[str] = asked, **_: object) -> None:
             asked.append(event_name)
 
-        store._s3.meta.events.register("request-created.s3", count)
+        store.client.s3.meta.events.register("request-created.s3", count)
         found = store.prove(output)
         assert {one.verdict for one in found} == {"works"}
         assert len(asked) <= most
@@ -113,7 +114,7 @@ def test_checksums_are_left_out_where_the_store_refuses_them(
         store = ObjectStore(2, [output])
         store.upload(tmp_path / "file", output.bucket, f"{output.prefix}file")
         assert store.get(output.bucket, f"{output.prefix}file") == b"a file"
-        assert store.checksums == "when_required"
+        assert store.client.checksums == "when_required"
         (told,) = (one for one in ObjectStore(2).prove(output) if one.name == "checksums")
     assert (told.verdict, told.how) == (
         "otherwise",

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import (
     BadCredentials,
@@ -128,11 +127,9 @@ def test_a_failure_that_cannot_be_written_is_tried_again(
 def test_a_job_whose_end_cannot_be_written_is_set_aside_after_many_tries(leases: Leases) -> None:
     work = Work(NotAVideo("x"), Forbidden("closed to us"))
     history = History(attempt=MAX_UNWRITTEN)
-    payload = {**PAYLOAD, "backlog": {"name": "films", "line": 3}}
-    assert run(leases, work, payload, history=history) == {**NOTHING, "poison": 1}
+    assert run(leases, work, history=history) == {**NOTHING, "poison": 1}
     (entry,) = leases.queues.redis.lrange(f"{leases.queues.prefix}poison", 0, -1)
     assert b"unwritable: neither its record nor its failure could be written: closed" in entry
-    assert BacklogProgress(leases.queues, "films").counts().failed == {"unwritable": 1}
 
 
 @pytest.mark.parametrize(

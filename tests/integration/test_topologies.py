@@ -50,7 +50,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
         yield made
 
 
-def again(command: Callable[[], object], within_s: float = 10) -> None:
+def again(command: Callable[[], object], within_s: float = 4) -> None:
     """As our processes do: until it is done, through all that may pass."""
 
     def done() -> bool:
@@ -166,6 +166,28 @@ def test_after_a_failover_the_new_primary_is_found(trio: Sentinels) -> None:
     assert queues.ack([held.lease]) == 1
     assert [taken(queues), taken(queues)] == [b"2", b"3"]
     assert queues.redis.info("replication")["role"] == "master"
+
+
+def test_a_primary_that_lost_its_replicas_is_left_for_the_new_one(trio: Sentinels) -> None:
+    """Cut off from all but us it goes on taking for a primary itself, and only refuses writes."""
+    queues = LeasedQueues(trio.url(), "left:", 30, REACH)
+    queues.put("q", ["1"])
+    before = next(one for one in (trio.primary, trio.replica) if one.port == trio.named())
+    after = next(one for one in (trio.primary, trio.replica) if one is not before)
+    before.client.wait(1, 5000)
+    trio.sentinels[0].client.execute_command("SENTINEL FAILOVER", NAME)
+    wait_until(lambda: trio.named() == after.port, 10, "another primary")
+    wait_until(lambda: after.client.info("replication")["role"] == "master", 10, "its turn")
+    before.client.config_set("min-replicas-to-write", 1)
+    before.client.execute_command("REPLICAOF", "NO", "ONE")  # as if nobody had told it
+    try:
+        with pytest.raises(BrokerUnavailable, match="too few replicas"), reaching_redis():
+            queues.put("q", ["2"])
+        assert queues.put("q", ["2"]) == 2
+        assert queues.server == ("127.0.0.1", after.port)
+    finally:
+        before.client.config_set("min-replicas-to-write", 0)
+        before.client.execute_command("REPLICAOF", "127.0.0.1", after.port)
 
 
 def test_what_the_sentinels_refuse_is_told_from_what_redis_refuses(trio: Sentinels) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,14 +22,14 @@ from safetensors import SafetensorError
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
-from shared.messages import AdapterManifest, Pointer, TrainJob
 from shared.settings import Settings
+from shared.training import AdapterManifest, Pointer, TrainJob
 from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World
 from workers.progress import Progress
 from workers.train.job import Event, _fetch_data, run_train_job
-from workers.train.run import lacks_something
+from workers.train.run import lacks_something, main
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -144,10 +145,22 @@ def test_whoever_waits_for_a_large_video_is_alive(
     monkeypatch.setattr("shared.bucket.storage._CHUNK_BYTES", 100)
     progress = Progress()
     job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
-    _fetch_data(job, bucket.store, tmp_path, progress)
+    _fetch_data(job, bucket.store, tmp_path, progress, 1 << 20)
     (count, *_) = progress.pulse
     pieces = sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) // 100
     assert count > pieces / 2  # they tick at once, and may count as one
+
+
+def test_what_is_too_large_is_not_fetched(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    with pytest.raises(BadData, match=r"row '\w+': s3://\S+mp4 has \d+ bytes; it may have 10"):
+        _fetch_data(job, bucket.store, tmp_path, Progress(), 10)
+    assert sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) == 0
+    monkeypatch.setattr("workers.train.job.MOST_BYTES", 10)
+    with pytest.raises(BadData, match="it may have 10, as a training manifest"):
+        _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
 
 
 def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +194,14 @@ def test_a_training_that_lacks_something_here_may_be_tried_again(
     _instead_of_torch(code, tmp_path, monkeypatch)
     with pytest.raises(OutOfResources, match="lacks something on this machine:\nNo space left"):
         _run(make_job(), settings, bucket)
+
+
+def test_a_training_for_a_gpu_does_not_go_on_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.train.run._end_with_parent", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(tmp_path / "job.json", tmp_path, gpu=True) == os.EX_TEMPFAIL
 
 
 def test_what_a_machine_lacks_is_told_from_what_is_wrong_with_a_training(tmp_path: Path) -> None:

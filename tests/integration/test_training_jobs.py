@@ -28,17 +28,18 @@ from typer.testing import CliRunner
 from producer.jobs.training import Training, new_job_id
 from producer.verbs.training import train
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
-from shared.broker.leased_queues import Delivery
+from shared.broker.leased_queues import Delivery, History
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
-from shared.messages import TrainJob, TrainOutcome, TrainProgress
+from shared.training import TrainJob, TrainOutcome, TrainProgress
 from tests.training import make_job, trained
 from tests.waiting import wait_until
 from tests.world import World
 from workers.delivery.leases import Leases
 from workers.jobs.training import TrainWork
 from workers.tasks import register_train
+from workers.train.gpu import prove_gpu
 
 pytestmark = pytest.mark.integration
 
@@ -432,6 +433,43 @@ def test_a_cancel_at_the_last_moment_keeps_everything_out_of_the_bucket(
     trainer.run()
     assert training.job(job.id).state == "cancelled"
     assert list(place.registry.manifests()) == []
+
+
+GPU = """
+import sys
+from unittest.mock import MagicMock
+if "workers.train.run" in sys.orig_argv or {lost}:
+    print("CUDA error: unspecified launch failure")
+    raise SystemExit(75)
+ones = MagicMock()
+"""
+"""What the subprocesses import for torch."""
+
+
+def test_a_gpu_that_is_lost_costs_a_training_no_attempt_and_one_that_computes_does(
+    place: World,
+    trainer: Trainer,
+    training: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.delivery.asking.FIRST_LOOK_S", 0.0)
+    (tmp_path / "path").mkdir()
+    torch = tmp_path / "path" / "torch.py"
+    monkeypatch.setenv("PYTHONPATH", str(torch.parent))
+    trainer.leases.machine.check("device", prove_gpu)
+    training.submit(job_for(place))
+    torch.write_text(GPU.format(lost=True))
+    trainer.run()
+    assert "the GPU does not compute: CUDA error" in trainer.leases.pauses.told["device"]
+    torch.write_text(GPU.format(lost=False))
+    wait_until(lambda: not trainer.leases.pauses, 60, "the GPU to compute")
+    delivery = trainer.take()
+    assert delivery.history == History()
+    trainer.run(delivery)
+    assert not trainer.leases.pauses
+    (delayed,) = trainer.queues.redis.zrange(f"{trainer.queues.prefix}delayed", 0, -1)
+    assert History.parse(delayed.decode().split("\n")[4]).attempt == 2
 
 
 def test_the_list_is_bounded_and_the_newest_come_first(

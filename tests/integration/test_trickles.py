@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from producer.uploads.sqs import reaching_sqs, sqs_client
 from shared.bucket import pace
-from shared.bucket.storage import ObjectStore, reaching_sqs, sqs_client
+from shared.bucket.storage import ObjectStore
 from shared.errors import QueueUnavailable, StoreUnavailable
 from tests.tls import make_certificate
 from tests.waiting import wait_until
@@ -166,7 +167,7 @@ def test_a_slow_store_that_brings_enough_is_waited_for(
         store = ObjectStore(tries=1)
         assert store.get_range("b", "k", 0, len(body)) == body
         assert clock.now == 40
-        came = store._s3.get_object(Bucket="b", Key="k")["Body"]
+        came = store.client.s3.get_object(Bucket="b", Key="k")["Body"]
         first = came.read(1)
         clock.now += 1000
         assert first + came.read() == body

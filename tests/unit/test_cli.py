@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 import typer
 
+from infra.local.procfile import ROOT
 from producer.verbs.lazy import EXTRAS, SUMMARIES
 from shared.console import Grid, Whole, asks_for_json
 from tests.terminal import Screen, jamak_here, leaves, speaking
+from tests.warm import run_warm
 
 HEAVY = ["torch", "transformers", "peft", "trl", "bitsandbytes", "av"]
 
@@ -240,6 +242,7 @@ ROWS: dict[str, list[Row]] = {
         ("--model yi-34b --card t4", {}, 1, "A card of class l4 holds it."),
         ("", {"JAMAK_CARD": "x"}, 78, "JAMAK_CARD"),
     ],
+    "poison drop": [("--dropped", {}, 2, "--dropped"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison list": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison redrive": [("--went", {}, 2, "--went"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison show": [("", {}, 2, "Missing argument"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
@@ -509,22 +512,43 @@ FORCED = {"PYTHONIOENCODING": "ascii", "TERM": "dumb"}
 POSIX = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TERM": "dumb"}
 
 
-@pytest.mark.parametrize("env", [FORCED, POSIX], ids=["forced", "posix"])
+NO_ADDRESS = "\\ud55c\\uad6d\\uc5b4' is not an S3 address"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
         ("--help", 0, "Usage: jamak"),
         ("cards", 0, "It would serve: caption.t4"),
         ("cards --json", 0, '"here": "cpu"'),
-        ("show 한국어", 2, "\\ud55c\\uad6d\\uc5b4' is not an S3 address"),
-        ("show 한국어 --json", 2, "\\ud55c\\uad6d\\uc5b4' is not an S3 address"),
+        ("show 한국어", 2, NO_ADDRESS),
+        ("show 한국어 --json", 2, NO_ADDRESS),
     ],
 )
 def test_a_terminal_of_ascii_gets_replacements(
-    env: dict[str, str], line: str, code: int, said: str
+    alone: pytest.MonkeyPatch, line: str, code: int, said: str
+) -> None:
+    alone.setenv("JAMAK_DEVICE", "cpu")
+    done = jamak_here(alone, *line.split(), encoding="ascii")
+    assert done.code == code
+    assert said in done.out + done.err
+    assert (done.out + done.err).isascii()
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("env", "line", "said"),
+    [
+        (FORCED, "cards", "It would serve: caption.t4"),
+        (FORCED, "show 한국어", NO_ADDRESS),
+        (POSIX, "cards", "It would serve: caption.t4"),
+        (POSIX, "show 한국어 --json", NO_ADDRESS),
+    ],
+)
+def test_a_process_finds_out_that_its_terminal_is_one_of_ascii(
+    env: dict[str, str], line: str, said: str
 ) -> None:
     done = jamak(*line.split(), JAMAK_DEVICE="cpu", **env)
-    assert done.returncode == code
     assert said in done.stdout + done.stderr
     assert (done.stdout + done.stderr).isascii()
     assert "Traceback" not in done.stderr
@@ -575,7 +599,7 @@ def offered(words: str, **env: str) -> list[str]:
         "COMP_WORDS": f"jamak {words}",
         "COMP_CWORD": str(len(typed)),
     }
-    done = jamak(**asked, **env)
+    done = run_warm(["jamak"], {**clean_environ(), **asked, **env}, ROOT, 120)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 

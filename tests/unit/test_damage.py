@@ -12,16 +12,9 @@ import numpy as np
 import pytest
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, TooSlow
-from tests.hostile import (
-    half_fragmented,
-    held,
-    many_samples,
-    share,
-    thinned,
-    with_cover,
-    without,
-)
-from tests.hostile_files import (
+from tests.hostile.contents import half_fragmented, share
+from tests.hostile.damaged import without
+from tests.hostile.files import (
     Clip,
     clip,
     encoded,
@@ -34,6 +27,10 @@ from tests.hostile_files import (
     sound,
     track_header,
 )
+from tests.hostile.lying_mp4 import many_samples
+from tests.hostile.no_videos import with_cover
+from tests.hostile.odd import held
+from tests.hostile.streams import thinned
 from tests.videos import write_clip
 from workers.video.container import VideoFile, packets
 from workers.video.decode import FrameReader

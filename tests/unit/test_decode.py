@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from infra.local.scheduling import take_turns_again
 from shared.errors import NotAVideo
-from tests.hostile_files import encoded
+from tests.hostile.files import encoded
 from workers.video.container import VideoFile
 from workers.video.decode import Found, FrameReader
 from workers.video.sampling import sample_frames

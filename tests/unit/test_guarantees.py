@@ -17,6 +17,8 @@ from tests.backlogs import caption_of
 from workers.delivery.outbox import Outbox
 from workers.model.loading import load_model
 
+QUIET = telemetry.Repeated(telemetry.get_logger("test"), "over")
+
 
 def test_s3_allows_1024_bytes_of_a_key() -> None:
     assert MAX_KEY_BYTES == 1024
@@ -71,7 +73,7 @@ def test_what_redis_could_not_hear_it_is_told_later() -> None:
         heard.append("second")
         done.set()
 
-    outbox = Outbox(None)  # type: ignore[arg-type]  # nothing is acknowledged here
+    outbox = Outbox(None, QUIET)  # type: ignore[arg-type]  # nothing is acknowledged here
     outbox.tell(first)
     outbox.tell(second)
     assert done.wait(30)
@@ -94,7 +96,7 @@ class Refusing:
 
 def test_what_redis_refuses_for_good_holds_nothing_up() -> None:
     queues = Refusing({"b"})
-    outbox = Outbox(queues)  # type: ignore[arg-type]  # nothing else of it is asked
+    outbox = Outbox(queues, QUIET)  # type: ignore[arg-type]  # nothing else of it is asked
     untold = telemetry.UNTOLD._value.get()
     held = threading.Event()
     outbox.tell(held.wait)  # so that they are told together
@@ -125,7 +127,7 @@ def test_a_refusal_that_passes_is_told_again_and_holds_nothing_up(
             raise refusal
         heard.append("first")
 
-    outbox = Outbox(None)  # type: ignore[arg-type]  # nothing is acknowledged here
+    outbox = Outbox(None, QUIET)  # type: ignore[arg-type]  # nothing is acknowledged here
     outbox.tell(first)
     outbox.tell(lambda: heard.append("second"))
     assert outbox.flush(30)
@@ -141,7 +143,7 @@ def test_acknowledgements_that_are_refused_for_now_are_told_again_together() -> 
             if len(asked) == 1:
                 raise redis.exceptions.ReadOnlyError("You can't write against a replica.")
 
-    outbox = Outbox(Replica())  # type: ignore[arg-type]  # nothing else of it is asked
+    outbox = Outbox(Replica(), QUIET)  # type: ignore[arg-type]  # nothing else of it is asked
     held = threading.Event()
     outbox.tell(held.wait)  # so that they are told together
     for lease in "ab":

@@ -3,7 +3,8 @@
 import pytest
 
 from shared.errors import JamakError
-from tests.hostile import Hostile, made, make_corpus, mutated
+from tests.hostile.corpus import Hostile, made, make_corpus
+from tests.hostile.mutated import mutated
 
 OUTCOMES = {
     "ok",

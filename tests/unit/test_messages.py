@@ -6,17 +6,9 @@ from hypothesis import strategies as st
 
 from producer.jobs.recipes import recipe_of
 from shared.errors import BadMessage, NewerMessage
-from shared.messages import (
-    CaptionJob,
-    Decoding,
-    Recipe,
-    Sampling,
-    TrainJob,
-    Video,
-    decode,
-    digest,
-)
+from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video, decode, digest
 from shared.settings import Settings
+from shared.training import TrainJob
 from tests.training import make_job
 
 VIDEO = Video(bucket="videos", key="영상/a b.mp4", etag="abc", size_bytes=7)

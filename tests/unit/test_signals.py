@@ -1,10 +1,12 @@
 """A signal is heard whatever the main thread does."""
 
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
+import psutil
 import pytest
 
 DEAF = "import hashlib; print('up', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
@@ -41,6 +43,28 @@ def test_a_command_ends_although_something_hangs(
 ) -> None:
     start = "from shared.signals import interrupt_on_signal; interrupt_on_signal()\n"
     assert ended(start + program, number) == code
+
+
+@pytest.mark.parametrize(
+    "start", ["import workers", "from producer.cli import interrupt_on_signal as i; i()"]
+)
+def test_the_first_process_of_a_container_ends_while_it_still_starts(start: str) -> None:
+    """The kernel ignores what such a process has no handler for."""
+    apart = ["unshare", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"]).returncode:
+        pytest.skip("this system lets nobody be the first process of anything")
+    program = f"{start}\n{DEAF}"
+    with subprocess.Popen(
+        [*apart, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            (first,) = psutil.Process(process.pid).children()
+            first.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 143
+        finally:
+            process.kill()
 
 
 def test_a_command_tidies_up() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
+from workers.train import data
 from workers.train.data import Row, VideoRef, read_rows, with_splits
 
 
@@ -125,6 +126,19 @@ def test_a_video_on_both_sides_is_refused_also_under_two_names() -> None:
     ]
     with pytest.raises(BadData, match=r"row 'train' trains on train\.mp4"):
         with_splits(rows)
+
+
+def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = _lines(_row("a"), _row("b"))
+    with pytest.raises(BadData, match="line 1 is not JSON"):
+        read_rows("[" * 100_000, "sft", BASE_PROMPT)
+    monkeypatch.setattr(data, "MOST_ROWS", 2)
+    assert len(read_rows(text, "sft", BASE_PROMPT)) == 2
+    with pytest.raises(BadData, match="more than 2 rows"):
+        read_rows(f"{text}\n{_lines(_row('c'))}", "sft", BASE_PROMPT)
+    monkeypatch.setattr(data, "MOST_LINE", 50)
+    with pytest.raises(BadData, match=r"line 1 has \d+ characters; it may have 50"):
+        read_rows(text, "sft", BASE_PROMPT)
 
 
 def test_one_video_is_not_enough() -> None:

@@ -21,7 +21,7 @@ from shared.errors import LeaseLost
 from shared.messages import BacklogLine
 from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
-from workers.delivery.outbox import Outbox
+from workers.delivery.outbox import Outbox, unheard
 from workers.delivery.pauses import Pauses
 from workers.progress import Progress, Pulse
 
@@ -127,7 +127,8 @@ class Leases:
         """While an answer may bring a message."""
         self._unanswered = False
         """What became of the last take is not known."""
-        self._outbox = Outbox(queues)
+        self._redis = telemetry.Repeated(log, "Redis answers again")
+        self._outbox = Outbox(queues, self._redis)
         self.ended = 0
         """Messages that were settled here for good."""
         self._stopping = threading.Event()
@@ -158,11 +159,15 @@ class Leases:
             self._wait_for_change(timeout_s)
             return None
         except redis.RedisError as error:
-            log.warning("Redis does not answer", message=str(error))
+            self._redis.failed(unheard(error), message=str(error), when="taking")
             self._stopping.wait(LOOK_AGAIN_S)
             return None
-        self.answered_at = time.monotonic()
+        self._heard()
         return delivery
+
+    def _heard(self) -> None:
+        self.answered_at = time.monotonic()
+        self._redis.worked()
 
     def _take(self, order: QueueOrder) -> Delivery | None:
         with self._asking:
@@ -335,6 +340,8 @@ class Leases:
         """Nothing is held any more, and nobody has to wait for this worker's silence."""
         self._stopping.set()
         self.pauses.stop()
+        if self.outages is not None:
+            self.outages.stop()
         self.flush(LONGEST_FLUSH_S)
         try:
             self.queues.leave()
@@ -366,9 +373,9 @@ class Leases:
         try:
             answers = self.queues.beat(self._about(), names)
         except redis.RedisError as error:
-            log.warning("no beat: Redis does not answer", message=str(error))
+            self._redis.failed(unheard(error), message=str(error), when="beating")
             return
-        self.answered_at = time.monotonic()
+        self._heard()
         for (lease, pulse), still_held in zip(moving, answers, strict=True):
             lease.keep(pulse)
             if not still_held and lease.held:

@@ -22,6 +22,9 @@ from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
 from workers.delivery.watchdog import Watchdog
 
+MOST_TOLD = 20
+"""Sources that are away, in each beat."""
+
 log = telemetry.get_logger("jamak.worker")
 
 
@@ -100,6 +103,7 @@ class Lifecycle:
             "in_hand": len(self.leases.in_hand()),
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
+            "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 

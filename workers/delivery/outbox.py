@@ -25,8 +25,12 @@ log = telemetry.get_logger("jamak.outbox")
 
 
 class Outbox:
-    def __init__(self, queues: LeasedQueues) -> None:
-        self._queues = queues
+    """Args:
+    redis: told whether it answers.
+    """
+
+    def __init__(self, queues: LeasedQueues, redis: telemetry.Repeated) -> None:
+        self._queues, self._redis = queues, redis
         self._waiting: deque[str | Callable[[], object]] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="outbox", daemon=True).start()
@@ -60,8 +64,11 @@ class Outbox:
             try:
                 self._tell(told)
                 in_vain = 0
+                self._redis.worked()
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("Redis does not answer", message=str(error), waiting=len(items))
+                self._redis.failed(
+                    unheard(error), message=str(error), when="telling", waiting=len(items)
+                )
                 time.sleep(LOOK_AGAIN_S)
                 continue
             except redis.ResponseError as error:
@@ -70,7 +77,7 @@ class Outbox:
                     one_by_one = len(told)  # which of them does it refuse?
                     continue
                 in_vain += len(told) if again else 0
-                log.warning("Redis refuses what it is told", message=str(error), again=again)
+                self._redis.failed(unheard(error), message=str(error), when="telling", again=again)
                 if not again:
                     telemetry.UNTOLD.inc()
             except Exception:
@@ -94,3 +101,8 @@ class Outbox:
             first()
         else:
             self._queues.ack([one for one in told if isinstance(one, str)])
+
+
+def unheard(error: redis.RedisError) -> str:
+    """What is said of it in the log."""
+    return "Redis refuses" if isinstance(error, redis.ResponseError) else "Redis does not answer"

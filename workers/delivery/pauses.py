@@ -1,18 +1,19 @@
 """Why this worker takes no messages for now: named reasons, each until what is wrong is over.
 
-What is in hand goes on. Whether it is over is asked again and again, by a thread that is there from
-the start, for a machine that is sick may start none. Knows nothing of queues, nor of what is wrong.
+What is in hand goes on. Knows nothing of queues, nor of what is wrong.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from shared import telemetry
+from workers.delivery.asking import Asking
 
-FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 5.0
-"""Until it is asked whether it is over; each time twice as long."""
+ASKED_AT_ONCE = 6
+"""Each reason by itself: limits, scratch, decoders, device, source, output."""
 
 log = telemetry.get_logger("jamak.pauses")
 
@@ -20,14 +21,8 @@ log = telemetry.get_logger("jamak.pauses")
 @dataclass
 class Pause:
     why: str
-    over: Callable[[], object]
     most_s: float | None
     since: float
-    look_s: float = FIRST_LOOK_S
-
-    @property
-    def look_at(self) -> float:
-        return self.since + self.look_s
 
 
 class Pauses:
@@ -40,17 +35,15 @@ class Pauses:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._held: dict[str, Pause] = {}
-        self._wake = threading.Condition()
-        self._stopped = False
+        self._lock = threading.Lock()
+        self._asking = Asking(ASKED_AT_ONCE)
 
     def start(self) -> None:
-        threading.Thread(target=self._watch, name="pauses", daemon=True).start()
+        self._asking.start()
 
     def stop(self) -> None:
         """Nobody asks any more."""
-        with self._wake:
-            self._stopped = True
-            self._wake.notify_all()
+        self._asking.stop()
 
     def hold(
         self, reason: str, why: str, over: Callable[[], object], most_s: float | None = None
@@ -63,25 +56,25 @@ class Pauses:
             over: raises for as long as it is not; may mend something first.
             most_s: after so long it is `overdue`; None = it may last for ever.
         """
-        with self._wake:
+        with self._lock:
             if reason in self._held:
                 return
-            self._held[reason] = Pause(why, over, most_s, time.monotonic())
+            pause = self._held[reason] = Pause(why, most_s, time.monotonic())
             telemetry.PAUSED.labels(reason).set(1)
-            self._wake.notify_all()
+        self._asking.until(over, partial(self._end, reason, pause), partial(_still, reason, pause))
         log.error("takes nothing more for now", reason=reason, message=why)
         self._changed()
 
     @property
     def told(self) -> dict[str, str]:
         """Reason -> why, of all that hold."""
-        with self._wake:
+        with self._lock:
             return {reason: pause.why for reason, pause in self._held.items()}
 
     @property
     def overdue(self) -> str | None:
         """What lasts for so long that this worker had better end; None = nothing."""
-        with self._wake:
+        with self._lock:
             for reason, pause in self._held.items():
                 lasted_s = time.monotonic() - pause.since
                 if pause.most_s is not None and lasted_s > pause.most_s:
@@ -91,29 +84,15 @@ class Pauses:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def _watch(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._held or self._stopped)
-                if self._stopped:
-                    return
-                reason, pause = min(self._held.items(), key=lambda item: item[1].look_at)
-                # Another one may begin meanwhile, which is to be looked at earlier.
-                if self._wake.wait(max(0.0, pause.look_at - time.monotonic())):
-                    continue
-            self._look(reason, pause)
-
-    def _look(self, reason: str, pause: Pause) -> None:
-        lasted_s = time.monotonic() - pause.since
-        try:
-            pause.over()
-        except Exception as error:
-            pause.why = str(error) or type(error).__name__
-            log.warning("still takes nothing", reason=reason, message=pause.why)
-            pause.look_s = lasted_s + min(lasted_s, LONGEST_LOOK_S)
-            return
-        with self._wake:
+    def _end(self, reason: str, pause: Pause) -> None:
+        with self._lock:
             del self._held[reason]
             telemetry.PAUSED.labels(reason).set(0)
+        lasted_s = time.monotonic() - pause.since
         log.info("takes work again", reason=reason, lasted_s=round(lasted_s, 1))
         self._changed()
+
+
+def _still(reason: str, pause: Pause, error: Exception) -> None:
+    pause.why = str(error) or type(error).__name__
+    log.warning("still takes nothing", reason=reason, message=pause.why)

@@ -20,12 +20,17 @@ from shared.errors import (
     Forbidden,
     JamakError,
     Missing,
+    NewerObject,
     OutOfResources,
     Retry,
 )
-from shared.messages import AdapterUsed, Pointer
+from shared.messages import AdapterUsed
+from shared.training import Pointer
 from workers.caption.captioner import Captioner
 from workers.model.adapter_files import Adapter
+
+MAY_PASS = (Retry, ConfigError, Missing, Forbidden, DamagedObject)
+"""By itself or by somebody's hand. What a newer Jamak published is for newer workers."""
 
 log = telemetry.get_logger("jamak.adapters")
 
@@ -99,9 +104,9 @@ class AdapterFollower:
             if pointer.version in self._refused:
                 raise BadAdapter(f"adapter {pointer.version} was refused before")
             self._switch(pointer.version, pointer.generation)
-        except (Retry, ConfigError, Missing, Forbidden, DamagedObject):
-            raise
         except Exception as error:
+            if isinstance(error, MAY_PASS) and not isinstance(error, NewerObject):
+                raise
             # Trying again cannot help: stay as we are until the pointer moves on.
             self._refused.add(pointer.version)
             telemetry.ADAPTERS_REFUSED.inc()

@@ -10,8 +10,8 @@ from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, Conflict, JamakError
-from shared.messages import TrainJob, TrainOutcome
 from shared.settings import Settings
+from shared.training import TrainJob, TrainOutcome
 from workers.delivery.leases import Lease
 from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job

@@ -13,7 +13,7 @@ from typing import Any
 from shared import telemetry
 from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, JamakError
-from shared.messages import TrainJob, TrainProgress
+from shared.training import TrainJob, TrainProgress
 from workers.delivery.leases import Lease
 
 LOOK_S = 3.0

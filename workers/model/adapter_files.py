@@ -195,6 +195,8 @@ def _tensors(
                 )
         tensors = {name: file.get_tensor(name) for name in wanted}
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor.to(dtype)).all():
+        # The engine folds the scale into this half.
+        used = tensor.float() * ALPHA_PER_RANK if ".lora_B." in name else tensor
+        if not torch.isfinite(used.to(dtype)).all():
             raise BadAdapter(f"adapter {version}: {name} holds NaN or infinity", tensor=name)
     return tensors

@@ -13,7 +13,7 @@ from typing import Any
 from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 
-from shared.messages import TrainJob
+from shared.training import TrainJob
 from workers.model.adapter_files import (
     CONFIG_FILE,
     CONFIG_KEYS,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from shared.messages import TrainJob
+from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 
 

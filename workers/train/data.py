@@ -20,6 +20,8 @@ Stage = Literal["sft", "dpo"]
 Split = Literal["train", "eval"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
+MOST_BYTES, MOST_ROWS, MOST_LINE = 64 << 20, 100_000, 256 << 10
+"""Of a manifest: it is read as a whole, and its videos lie on one disk."""
 HELD_OUT = 0.1
 """Share of the videos that evaluate, where the manifest does not say which."""
 
@@ -77,6 +79,11 @@ def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if len(rows) == MOST_ROWS:
+            raise BadData(
+                f"the training manifest has more than {MOST_ROWS} rows",
+                cure="Train on a part of them, and go on from that adapter with the next part.",
+            )
         row = _read_row(line, number, stage, prompt)
         if row.id in lines_by_id:
             raise BadData(
@@ -93,13 +100,18 @@ def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
 
 
 def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
+    if len(line) > MOST_LINE:
+        raise BadData(
+            f"line {number} has {len(line)} characters; it may have {MOST_LINE}",
+            cure="Write one JSON object a line, of one video.",
+        )
     try:
         row = Row.model_validate(json.loads(line))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "row"
         raise BadData(f"line {number}: {where}: {fault['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadData(
             f"line {number} is not JSON: {error}", cure="Write one JSON object a line."
         ) from error

@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from shared.messages import TrainJob
+from shared.training import TrainJob
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, PreferenceCollator

@@ -11,7 +11,7 @@ Knows neither torch nor S3.
 from collections.abc import Mapping
 from math import comb
 
-from shared.messages import Pointer
+from shared.training import Pointer
 
 ENOUGH_VIDEOS = 8
 """Held out. Of eight, one may get worse and the other seven still prove something; of seven not."""

@@ -27,12 +27,13 @@ from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
-from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, told_again
-from shared.messages import AdapterManifest, ModelIdentity, Pointer, TrainJob
+from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
+from shared.messages import ModelIdentity
 from shared.settings import Settings
 from shared.telemetry import get_logger
+from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
-from workers.train.data import Row, first_rows, read_rows, with_splits
+from workers.train.data import MOST_BYTES, Row, first_rows, read_rows, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.video.limits import limits_of
 
@@ -86,7 +87,7 @@ def run_train_job(
         workdir = Path(scratch)
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
-        data_sha256 = _fetch_data(job, store, workdir, progress)
+        data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
         parent = _fetch_parent(job, registry, workdir, progress)
         result = _train(job, settings, workdir, progress, on_event)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
@@ -109,10 +110,22 @@ def _check_model(job: TrainJob, settings: Settings) -> None:
         )
 
 
-def _fetch_data(job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress) -> str:
-    """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256."""
+def _fetch_data(
+    job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress, most: int
+) -> str:
+    """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256.
+
+    Args:
+        most: bytes that a video may have.
+    """
     progress.tick("download")
-    body = store.get(*parse_uri(job.data))
+    try:
+        body = store.get(*parse_uri(job.data), MOST_BYTES)
+    except TooLarge as error:
+        raise BadData(
+            f"{error}, as a training manifest",
+            cure="Train on a part of it, and go on from that adapter with the next part.",
+        ) from error
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -127,11 +140,13 @@ def _fetch_data(job: TrainJob, store: ObjectStore, workdir: Path, progress: Prog
         path = workdir / local[row.video.uri]
         bucket, key = parse_uri(_absolute(job.data, row.video.uri))
         try:
-            store.download(bucket, key, path, on_chunk=lambda: progress.tick("download"))
+            store.download(bucket, key, path, most, lambda: progress.tick("download"))
         except Missing as error:
             raise BadData(
                 f"row {row.id!r}: {error}", cure="Upload the video, or remove its rows."
             ) from error
+        except TooLarge as error:
+            raise BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure) from error
         _check_content(row, path)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
@@ -253,8 +268,9 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
     environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    gpu = ["--gpu"] if settings.device == "cuda" else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)],
+        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir), *gpu],
         # Held open as long as we live: run.py ends when it closes.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

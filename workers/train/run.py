@@ -1,4 +1,4 @@
-"""The subprocess that trains: `python -m workers.train.run JOB_JSON_FILE WORKDIR`.
+"""The subprocess that trains: `python -m workers.train.run JOB_JSON_FILE WORKDIR [--gpu]`.
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
@@ -7,6 +7,7 @@
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
+With --gpu it trains on one or not at all: on a CPU it would take days, and no error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
 parent.
@@ -31,7 +32,8 @@ import torch
 from transformers import set_seed
 
 from shared.errors import BadAdapter, BadData, JamakError
-from shared.messages import AdapterManifest, ModelIdentity, TrainJob, decode
+from shared.messages import ModelIdentity, decode
+from shared.training import AdapterManifest, TrainJob
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, find_checkpoint, load_model
 from workers.model.selfcheck import check_model
@@ -191,9 +193,12 @@ def _train_stage(
     return train_sft(model, encoder, rows, job, workdir)
 
 
-def main(job_file: Path, workdir: Path) -> int:
+def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
     """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if gpu and not torch.cuda.is_available():
+        print("there is no GPU here any more")
+        return SICK
     try:
         result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
     except JamakError as error:
@@ -247,4 +252,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), gpu=sys.argv[3:] == ["--gpu"]))

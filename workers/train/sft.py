@@ -9,7 +9,7 @@ from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from shared.messages import TrainJob
+from shared.training import TrainJob
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, SftCollator

@@ -98,12 +98,52 @@ local function put_last(queue, item)
   wake(queue)
 end
 
+-- See note.lua.
+local function note(backlog, line, outcome, remembered_s)
+  local base = prefix .. 'backlog:' .. backlog .. ':'
+  if redis.call('GETBIT', base .. 'done', line) == 1 then
+    return 0
+  end
+  if redis.call('GETBIT', base .. outcome, line) == 1 then
+    return 0
+  end
+  for _, other in ipairs(redis.call('SMEMBERS', base .. 'outcomes')) do
+    if redis.call('GETBIT', base .. other, line) == 1 then
+      redis.call('SETBIT', base .. other, line, 0)
+    end
+  end
+  redis.call('SETBIT', base .. outcome, line, 1)
+  redis.call('SADD', base .. 'outcomes', outcome)
+  local minute = math.floor(now / 60000)
+  redis.call('HINCRBY', base .. 'minutes', minute, 1)
+  redis.call('HDEL', base .. 'minutes', minute - 15, minute - 16, minute - 17)
+  for _, key in ipairs({ outcome, 'outcomes', 'minutes' }) do
+    redis.call('EXPIRE', base .. key, remembered_s)
+  end
+  return 1
+end
+
 -- Whatever is lost here of a job is found in the bucket: it has neither record nor failure.
 local MOST_SET_ASIDE, LONGEST_SET_ASIDE = 10000, 65536
+local REMEMBERED_S = 30 * 24 * 3600
+
+-- Nobody else says how its line ended, if it has one. What it claims may be anything; only a line
+-- that was fed is marked.
+local function note_set_aside(item)
+  local _, _, message = parse(item)
+  local job = cjson.decode(cjson.decode(message).body)[1][1]
+  local backlog, line = job.backlog.name, job.backlog.line
+  local fed = tonumber(redis.call('GET', prefix .. 'backlog:' .. backlog .. ':fed'))
+  if line == math.floor(line) and 0 <= line and line < math.min(fed, 2 ^ 32) then
+    note(backlog, string.format('%.0f', line), 'failed:set_aside', REMEMBERED_S)
+  end
+end
 
 -- With the evidence: when, where, why, what.
 local function set_aside(queue, reason, item)
-  if #item > LONGEST_SET_ASIDE then
+  if #item <= LONGEST_SET_ASIDE then
+    pcall(note_set_aside, item) -- it fails where there is no line, and that stops nobody
+  else
     item = string.sub(item, 1, LONGEST_SET_ASIDE)
     reason = 'the first ' .. LONGEST_SET_ASIDE .. ' bytes of it: ' .. reason
   end
@@ -130,12 +170,16 @@ local function renew_all(timeout_ms)
   end
 end
 
--- A clock that was set back, or one that went on by more than four timeouts since a worker was last
--- here: then it was set, or no worker was. What counts in it starts anew, as if no time had passed.
+-- Sweeps come once a second.
+local SHORTEST_GAP_MS = 3000
+
+-- A clock that was set back, or one that went on by half a timeout since any worker was last here. They
+-- beat four times in one: so the clock was set, or nobody could reach this server. What counts in it
+-- starts anew, as if no time had passed.
 local function clock_jumped(timeout_ms)
   local seen = tonumber(redis.call('HGET', prefix .. 'clock', 'seen')) or now
   redis.call('HSET', prefix .. 'clock', 'seen', now)
-  if seen - 1000 <= now and now <= seen + 4 * timeout_ms then
+  if seen - 1000 <= now and now <= seen + math.max(timeout_ms / 2, SHORTEST_GAP_MS) then
     return false
   end
   renew_all(timeout_ms)

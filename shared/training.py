@@ -1,0 +1,136 @@
+"""Values of training: the job on Redis, what becomes of it in S3, and the adapters that come of it.
+
+As the other messages (`shared/messages.py`): frozen, versioned, JSON, and read by `decode`.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.messages import Count, Message, ModelIdentity, Whole
+
+
+class TrainJob(Message):
+    v: Count = 1
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
+    stage: Literal["sft", "dpo"] = "sft"
+    data: str
+    """`s3://bucket/manifest.jsonl`."""
+    model: str
+    revision: str
+    prompt: str
+    """Of rows that name none."""
+    start_from: str | None = None
+    """Adapter version to go on from; None = a fresh one on the base model."""
+    quantized: bool = False
+    """QLoRA: the language model in 4-bit NF4 while training."""
+    frames: Annotated[Count, Field(ge=1)] = 4
+    steps: Annotated[Count, Field(ge=1)] = 100
+    batch_size: Annotated[Count, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    rank: Annotated[Count, Field(ge=1)] = 16
+    seed: Whole = 0
+    activate: bool = True
+    """Move the pointer if the held-out captions got better (workers/train/gate.py)."""
+
+
+class TrainAsked(Message):
+    """A training job as it was sent to the queue."""
+
+    v: Count = 1
+    job: TrainJob
+    asked_at: datetime
+
+
+class TrainDecision(Message):
+    """Who has the last word about a training job. Moved by compare-and-swap, so that a job is
+    either cancelled or published, and never both."""
+
+    v: Count = 1
+    wanted: Literal["train", "publish", "cancel"]
+    """`publish`: it can no longer be cancelled. `cancel`: nothing of it is published any more."""
+    at: datetime
+
+
+class TrainProgress(Message):
+    """How far a running training job is; written over and over."""
+
+    v: Count = 1
+    job_id: str
+    worker: str
+    attempt: Count
+    since: datetime
+    """When this worker began it."""
+    stage: str
+    step: Count = 0
+    steps: Count = 0
+    """Of the stage; 0 = it does not count."""
+    loss: float | None = None
+    updated_at: datetime
+
+
+class TrainOutcome(Message):
+    """How a training job ended: `training/<job id>.json` under the output prefix."""
+
+    v: Count = 2
+    job_id: str
+    status: Literal["published", "failed", "cancelled"]
+    """`cancelled` since version 2."""
+    version: str | None = None
+    activated: bool = False
+    why_not_activated: str | None = None
+    """Of a version that was published and not put to use. Since version 2."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    reason: str | None = None
+    message: str | None = None
+    cure: str | None = None
+    seconds: float
+    created_at: datetime
+
+
+class AdapterManifest(Message):
+    """What an adapter version is. Its files are trusted only if their digests match."""
+
+    v: Count = 1
+    version: str
+    """Content hash of `files` and `base`."""
+    stage: Literal["sft", "dpo"]
+    base: ModelIdentity
+    files: dict[str, str]
+    """name -> sha256"""
+    parent: str | None
+    data: str
+    data_sha256: str
+    metrics: dict[str, float]
+    train_job: TrainJob
+    libraries: dict[str, str]
+    created_at: datetime
+
+
+class Stop(Message):
+    """One move of the pointer."""
+
+    generation: Count
+    version: str | None
+    """None = the base model without an adapter."""
+    at: datetime
+    how: Literal["activated", "rolled back"]
+    before: Count | None
+    """The generation of the stop that a rollback goes back to; None = there is none, 0 = the base
+    model, before anything was ever activated."""
+
+
+class Pointer(Message):
+    """Which adapter version a base model's workers use. Moved by compare-and-swap."""
+
+    v: Count = 2
+    generation: Count
+    version: str | None
+    """None = the base model without an adapter."""
+    previous: str | None = None
+    """Of version 1, which has no history: what was in use before, or what was left."""
+    updated_at: datetime
+    history: tuple[Stop, ...] = ()
+    """The last ones, the newest last. Since version 2."""

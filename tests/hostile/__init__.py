@@ -1,0 +1,1 @@
+"""Bad and odd videos, each with what may come of it: made by code, the same each time."""
