@@ -92,7 +92,7 @@ class World:
             prompt=BASE_PROMPT,
             model="tests/tiny",
             revision="1",
-            decoding=Decoding(max_new_tokens=12),
+            decoding=Decoding(max_new_tokens=12, language="ko"),
         )
 
     def waiting(self, queue: str) -> int:

@@ -93,7 +93,7 @@ SAID = {
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "doctor", "feed", "listen", "adapters prune"}
+ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune"}
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 

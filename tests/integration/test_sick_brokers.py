@@ -85,6 +85,8 @@ def misconf(sick: Sick) -> Iterator[None]:
     in_its_way = sick.folder / "dump.rdb"
     in_its_way.mkdir()
     sick.admin.bgsave()
+    failed = lambda: sick.admin.info("persistence")["rdb_last_bgsave_status"] == "err"  # noqa: E731
+    wait_until(failed, 10, "a failure to save")
     try:
         yield
     finally:

@@ -174,7 +174,7 @@ def test_a_primary_that_lost_its_replicas_is_left_for_the_new_one(trio: Sentinel
     queues.put("q", ["1"])
     before = next(one for one in (trio.primary, trio.replica) if one.port == trio.named())
     after = next(one for one in (trio.primary, trio.replica) if one is not before)
-    before.client.wait(1, 5000)
+    wait_until(lambda: after.client.keys("left:*"), 10, "a copy of it")
     trio.sentinels[0].client.execute_command("SENTINEL FAILOVER", NAME)
     wait_until(lambda: trio.named() == after.port, 10, "another primary")
     wait_until(lambda: after.client.info("replication")["role"] == "master", 10, "its turn")
