@@ -245,14 +245,22 @@ def mislabelled(said: list[tuple[int, str, list[int]]], right: Right) -> int:
 
 def again(loaded: "LoadedModel", work: "list[Work]", both: "dict[str, Adapter]") -> Right:
     """(video, adapter) -> tokens, by `generate` and peft."""
-    from benchmarks.engine_systems import Generate
-    from benchmarks.plain_captioner import ModelWithAdapters
+    from peft import get_peft_model, set_peft_model_state_dict
 
-    adapted = ModelWithAdapters(loaded.model)
+    from benchmarks.engine_systems import Generate
+    from workers.model.adapter_files import lora_config
+
+    model: Any = None
     found: Right = {}
     for name, adapter in both.items():
-        adapted.use(name, adapter)
-        plain = Generate(dataclasses.replace(loaded, model=adapted.model), 1)
+        config = lora_config(adapter.rank)
+        if model is None:
+            model = get_peft_model(loaded.model, config, name, autocast_adapter_dtype=False)
+        else:
+            model.add_adapter(name, config, autocast_adapter_dtype=False)
+        set_peft_model_state_dict(model, adapter.tensors, adapter_name=name)
+        model.set_adapter(name, inference_mode=True)
+        plain = Generate(dataclasses.replace(loaded, model=model.eval()), 1)
         for number, tokens in enumerate(plain.make(work).tokens):
             found[number, name] = tokens
     return found

@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from shared import telemetry
 from shared.cards import CLASSES
 from shared.errors import BadAdapter, ConfigError, DoesNotFit
 from shared.messages import AdapterUsed, Decoding
@@ -145,6 +146,19 @@ def test_a_caption_beyond_this_workers_positions_is_refused_with_what_fits(
     assert refused.value.cure.startswith(f"Ask for {fitting} frames")
     assert small.plan(BASE_PROMPT, fitting, 64).frames == fitting
     assert not small.fits("USER: ASSISTANT:", 192)
+
+
+def test_tokens_are_counted_as_they_are_told(captioner: EngineCaptioner) -> None:
+    """Also where one more step was begun before it was known that a caption is over."""
+
+    def counted() -> float:
+        (metric,) = telemetry.ENGINE_TOKENS.collect()
+        samples = [one for one in metric.samples if one.name.endswith("_total")]
+        return sum(one.value for one in samples if one.labels == {"kind": "generated"})
+
+    before = counted()
+    answers = [captioner.caption(frames(seed), BASE_PROMPT, SHORT, Progress()) for seed in range(3)]
+    assert counted() - before == sum(answer.generated_tokens for answer in answers) > 3
 
 
 def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None:

@@ -156,7 +156,8 @@ class EngineCaptioner:
             ticket = self.engine.submit(request)
             [said] = ticket.result()
         telemetry.ENGINE_FIRST_TOKEN.observe(ticket.first_s or 0.0)
-        telemetry.ENGINE_TOKENS.labels("generated").inc()  # that one came with the prompt
+        # Not by the step: one more may have been begun for a caption that was over.
+        telemetry.ENGINE_TOKENS.labels("generated").inc(len(said.tokens))
         return Answer(
             text=text_of(self._loaded.tokenizer, list(said.tokens)),
             finished=said.ended == "eos",
@@ -170,7 +171,6 @@ class EngineCaptioner:
         """The engine begins another step, with so many rows and tokens of prompts."""
         self._moves.tick("generate")
         telemetry.ENGINE_ROWS.set(rows)
-        telemetry.ENGINE_TOKENS.labels("generated").inc(rows)
         telemetry.ENGINE_TOKENS.labels("prompt").inc(tokens)
         self._meter.look()
 
