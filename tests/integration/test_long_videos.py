@@ -21,6 +21,7 @@ from shared.bucket.keys import part_key, view_key
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
 from shared.messages import Caption, CaptionJob, Cuts, Decoding, Sampling, Segment, decode
 from tests.captioner import Captioner
+from tests.decoders import decoder_processes
 from tests.verbs import jamak
 from tests.waiting import wait_until
 from tests.work import Silent, taken, work_with
@@ -89,12 +90,7 @@ class Counting(Silent):
 
 def decoder_process() -> psutil.Process:
     """The one that has the video: a copy of the one that stands by."""
-    (process,) = (
-        copy
-        for one in psutil.Process().children()
-        if "workers.video.standby" in one.cmdline()
-        for copy in one.children()
-    )
+    (process,) = decoder_processes()
     return process
 
 

@@ -24,6 +24,7 @@ from shared.errors import (
     TooLarge,
     TooSlow,
 )
+from tests.decoders import decoder_processes, standing_by
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from workers.progress import Progress
@@ -53,19 +54,6 @@ def pool() -> Iterator[DecoderPool]:
     pool.close()
 
 
-def standing_by() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children()
-        if "workers.video.standby" in process.cmdline()
-    ]
-
-
-def decoders() -> list[psutil.Process]:
-    """Their copies, one for each video that is open."""
-    return [copy for process in standing_by() for copy in process.children()]
-
-
 def first_frames(pool: DecoderPool, path: Path) -> np.ndarray:
     with pool.open(file_source(path), Progress()) as video:
         return video.sample(Request(4)).frames
@@ -90,17 +78,17 @@ def test_each_video_has_a_process_that_has_seen_no_other(pool: DecoderPool, clip
     seen, stood_by = [], set()
     for _ in range(3):
         with pool.open(file_source(clip), Progress()) as video:
-            seen += decoders()
+            seen += decoder_processes()
             stood_by.add(video.decoder.pid)
             video.sample(Request(4))
-            assert decoders() == seen[-1:]  # of all that is asked of this one
+            assert decoder_processes() == seen[-1:]  # of all that is asked of this one
     assert (len(set(seen)), len(stood_by)) == (3, 1)
 
 
 def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path) -> None:
     with pool.open(file_source(clip), Progress()) as video:
         before = len(standing_by())
-        (decoder,) = decoders()
+        (decoder,) = decoder_processes()
         decoder.kill()
         assert len(video.sample(Request(4)).frames) == 4
     assert len(standing_by()) == before
@@ -111,7 +99,7 @@ def test_one_that_was_killed_for_a_request_is_replaced_for_the_next(
 ) -> None:
     monkeypatch.setattr(process_module, "SILENT_S", 0.5)
     with pool.open(file_source(clip), Progress()) as video:
-        decoders()[0].suspend()
+        decoder_processes()[0].suspend()
         with pytest.raises(TooSlow):
             video.sample(Request(4))
         assert len(video.sample(Request(4)).frames) == 4
@@ -129,8 +117,8 @@ def test_one_that_died_while_idle_counts_against_no_video(clip: Path) -> None:
 
     def deadly_once(start: int, end: int) -> bytes:
         if not killed:
-            wait_until(lambda: bool(decoders()), 10, "the copy")
-            killed.append(decoders()[0].kill())
+            wait_until(lambda: bool(decoder_processes()), 10, "the copy")
+            killed.append(decoder_processes()[0].kill())
         return file_source(clip).fetch(start, end)
 
     source = Source("unlucky.mp4", clip.stat().st_size, deadly_once)
@@ -290,8 +278,8 @@ def test_a_video_that_kills_two_is_rejected_and_the_pool_heals(
     pool: DecoderPool, clip: Path
 ) -> None:
     def deadly(start: int, end: int) -> bytes:
-        wait_until(lambda: bool(decoders()), 10, "the copy")
-        for decoder in decoders():
+        wait_until(lambda: bool(decoder_processes()), 10, "the copy")
+        for decoder in decoder_processes():
             decoder.send_signal(signal.SIGSEGV)
         return file_source(clip).fetch(start, end)
 
@@ -308,8 +296,8 @@ def test_one_that_is_killed_twice_is_no_fault_of_the_video(pool: DecoderPool, cl
     """As the kernel does it, when the machine has no memory left."""
 
     def starving(start: int, end: int) -> bytes:
-        wait_until(lambda: bool(decoders()), 10, "the copy")
-        for decoder in decoders():
+        wait_until(lambda: bool(decoder_processes()), 10, "the copy")
+        for decoder in decoder_processes():
             decoder.kill()
         return file_source(clip).fetch(start, end)
 
@@ -325,7 +313,7 @@ def test_a_stalled_one_is_killed_and_its_neighbour_never_notices(
     monkeypatch.setattr(process_module, "SILENT_S", 60.0)
     pool = DecoderPool(2, Limits(deadline_s=1.0))
     with ThreadPoolExecutor(1) as other, pool.open(file_source(clip), Progress()) as video:
-        (decoder,) = decoders()
+        (decoder,) = decoder_processes()
         decoder.suspend()
         since = time.monotonic()
         neighbour = other.submit(lambda: [len(first_frames(pool, clip)) for _ in range(5)])
@@ -343,7 +331,7 @@ def test_silence_is_shorter_than_the_deadline(
 ) -> None:
     monkeypatch.setattr(process_module, "SILENT_S", 0.5)
     with pool.open(file_source(clip), Progress()) as video:
-        decoders()[0].suspend()
+        decoder_processes()[0].suspend()
         with pytest.raises(TooSlow, match="silent"):
             video.sample(Request(4))
 
@@ -360,7 +348,7 @@ def test_a_machine_that_stood_still_is_no_silence(
     clock = Clock()
     monkeypatch.setattr(process_module, "time", clock)
     with pool.open(file_source(clip), Progress()) as video, ThreadPoolExecutor(1) as other:
-        (decoder,) = decoders()
+        (decoder,) = decoder_processes()
         decoder.suspend()
         sample = other.submit(video.sample, Request(4))
         time.sleep(0.5)
@@ -440,7 +428,7 @@ def test_what_goes_wrong_while_reading_comes_out_as_it_is(pool: DecoderPool, cli
 def test_a_job_that_is_stopped_stops_its_decoder(pool: DecoderPool, clip: Path) -> None:
     progress = Progress()
     with pool.open(file_source(clip), progress) as video:
-        (decoder,) = decoders()
+        (decoder,) = decoder_processes()
         progress.stop(LeaseLost("somebody else has it"))
         with pytest.raises(LeaseLost):
             video.sample(Request(4))
@@ -470,7 +458,7 @@ def test_the_kernel_bounds_the_cpu_of_each_request(clip: Path) -> None:
     pool = DecoderPool(1, Limits(cpu_s=7.0))
     with pool.open(file_source(clip), Progress()) as video:
         video.sample(Request(4))
-        (decoder,) = decoders()
+        (decoder,) = decoder_processes()
         limits = Path(f"/proc/{decoder.pid}/limits").read_text()
         soft = int(limits.partition("Max cpu time")[2].split()[0])
         used_s = sum(decoder.cpu_times()[:2])
