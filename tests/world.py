@@ -13,7 +13,7 @@ from celery import Celery
 from producer.jobs.send import queue_of, send
 from shared.broker.apps import caption_app, queues_of, train_app
 from shared.broker.leased_queues import LeasedQueues
-from shared.bucket.keys import failure_key, record_key
+from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.messages import Caption, CaptionJob, Decoding, Failure, Recipe, Video, decode
@@ -116,6 +116,12 @@ class World:
         key = failure_key(self.prefix, job)
         wait_until(lambda: self.store.exists(self.output, key), within_s, f"the failure {key}")
         return decode(Failure, self.store.get(self.output, key))
+
+    def view(self, video: Video, ending: str, within_s: float = 60) -> bytes:
+        """It is written after the record that `caption` waits for."""
+        key = view_key(self.prefix, video.bucket, video.key, ending)
+        wait_until(lambda: self.store.exists(self.output, key), within_s, f"the view {key}")
+        return self.store.get(self.output, key)
 
     def times_written(self, prefix: str) -> Counter[str]:
         """Of all keys that begin like that; one listing costs as much as many."""

@@ -21,7 +21,7 @@ from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.served import VERSION, Needs, needs_of, why_unserved
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
-from shared.bucket.keys import record_key, view_key
+from shared.bucket.keys import record_key
 from shared.bucket.videos import video_of
 from shared.errors import Missing
 from shared.messages import Caption, CaptionJob, Sampling, Video, decode
@@ -79,10 +79,15 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         assert (caption.card.name, caption.card.device) == ("cpu", "cpu")
         assert len(caption.model.weights_sha256) == 64
         assert {"download", "frames", "generate"} <= set(caption.timings_s)
-        for ending in (".json", ".vtt"):
-            key = view_key(world.prefix, world.videos, job.video.key, ending)
-            wait_until(lambda key=key: world.store.exists(world.output, key), 10, key)
-    assert captioner.metric("jamak_captions_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+        assert decode(Caption, world.view(job.video, ".json")) == caption
+        assert world.view(job.video, ".vtt")
+    wait_until(
+        lambda: (
+            captioner.metric("jamak_captions_total", **{"class": "cpu", "adapter": ""}) >= len(jobs)
+        ),
+        10,
+        "the count of captions",
+    )
     assert captioner.metric("jamak_engine_rows_most") == 8
     assert captioner.metric("jamak_engine_tokens_total", kind="generated") > len(jobs)
     assert captioner.metric("jamak_engine_tokens_total", kind="prompt") > 36 * len(jobs)
@@ -292,10 +297,9 @@ def test_what_is_overwritten_on_the_way_is_captioned_and_so_is_what_came_after(
     assert world.caption(job).text == true_caption(old)
     newest = world.caption(world.job(after))
     assert newest.text == true_caption(new)
-    view = view_key(world.prefix, world.videos, "changes.mp4", ".json")
 
     def shown() -> Caption:
-        return decode(Caption, world.store.get(world.output, view))
+        return decode(Caption, world.view(after, ".json"))
 
     # Both were uploaded in one second, and captioned in any order.
     wait_until(lambda: shown() == newest, 10, "the view of the newest")

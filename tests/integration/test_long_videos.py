@@ -17,7 +17,7 @@ from infra.demo.clips import Clip, render, write_film
 from infra.demo.scenes import single
 from infra.local.processes import stop
 from shared.broker.leased_queues import Delivery
-from shared.bucket.keys import part_key, view_key
+from shared.bucket.keys import part_key
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
 from shared.messages import Caption, CaptionJob, Cuts, Decoding, Sampling, Segment, decode
 from tests.captioner import Captioner
@@ -128,8 +128,6 @@ def test_real_workers_caption_part_by_part_and_one_that_is_killed_is_gone_on_fro
 
 def check_film(world: World, caption: Caption) -> None:
     """Its parts have captions and times of their own, in the record and in the views."""
-    view = view_key(world.prefix, world.videos, "long/film.mp4", "")
-    wait_until(lambda: world.store.exists(world.output, view + ".json"), 10, "the view")
     assert [one.text for one in caption.segments] == [true_caption(scene) for scene in SCENES]
     assert [one.start_s for one in caption.segments] == pytest.approx([0.0, 3.0, 7.0], abs=0.2)
     assert caption.segments[-1].end_s == caption.duration_s == pytest.approx(9.5)
@@ -138,10 +136,10 @@ def check_film(world: World, caption: Caption) -> None:
     assert list(caption.frames.timestamps_s) == sorted(caption.frames.timestamps_s)
     assert caption.text  # its worth cannot be judged with a model of eight colours
     assert "scene changes" in caption.parting
-    subtitles = world.store.get(world.output, view + ".srt").decode()
+    subtitles = world.view(caption.video, ".srt").decode()
     assert subtitles.count("-->") == 3
     assert true_caption(SCENES[2]) in subtitles
-    assert world.store.get(world.output, view + ".vtt").decode().count("-->") == 3
+    assert world.view(caption.video, ".vtt").decode().count("-->") == 3
 
 
 def test_a_worker_that_died_is_gone_on_from(
