@@ -149,6 +149,11 @@ class AdapterSlots:
         }
         slot.version = version
 
+    @property
+    def rank(self) -> int:
+        """The highest so far. As long as it stays, so do all addresses."""
+        return self._rank
+
     def hold(self, number: int) -> None:
         self._slots[number].users += 1
 

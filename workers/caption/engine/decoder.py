@@ -16,6 +16,8 @@ from shared.errors import ConfigError
 from workers.caption.engine.adapters import AdapterSlots
 from workers.caption.engine.kv import KV
 from workers.caption.engine.linear import linear
+from workers.caption.engine.transfer import up
+from workers.model.geometry import UNFIXED, context_of
 
 BLOCK = 64
 """Decoding looks at whole blocks of positions: sums over a length that is not a multiple of what a
@@ -50,8 +52,8 @@ class Batch:
     """(rows,) positions before it."""
     longest: int
     """The greatest of `lengths`, which the host knows by itself."""
-    slots: Sequence[int]
-    """Adapter of each decoding row."""
+    slots: torch.Tensor | None
+    """(rows,) the adapter of each; None: the base model for all."""
     parts: Sequence[Part]
 
 
@@ -107,29 +109,29 @@ class Decoder:
         return torch.arange(start, end, device=self.device)
 
     def _others(self, batch: Batch) -> torch.Tensor | None:
-        slots = [*batch.slots]
-        for part in batch.parts:
-            slots += [part.slot] * len(part.inputs)
-        if not any(slots):
+        if batch.slots is None and not any(part.slot for part in batch.parts):
             return None
-        numbers = torch.tensor(slots).to(self.device, non_blocking=True)
-        return self._adapters.others(numbers)
+        slots = batch.tokens.new_zeros(batch.rows) if batch.slots is None else batch.slots
+        parts = [slots.new_full((len(part.inputs),), part.slot) for part in batch.parts]
+        return self._adapters.others(torch.cat([slots, *parts]))
 
-    def _wanted(self, batch: Batch) -> torch.Tensor:
-        """Which tokens' output is of use. In the last layer all others end as keys and values."""
+    def _wanted(self, batch: Batch) -> torch.Tensor | None:
+        """Which tokens' output is of use; None: all. In the last layer all others end as keys and
+        values."""
+        if not batch.parts:
+            return None
         wanted, end = [*range(batch.rows)], batch.rows
         for part in batch.parts:
             end += len(part.inputs)
             if part.last:
                 wanted.append(end - 1)
-        return torch.tensor(wanted, dtype=torch.long).to(self.device, non_blocking=True)
+        return up(torch.tensor(wanted, dtype=torch.long), self.device)
 
 
 def _check(config: Any) -> None:
     """Raises ConfigError: a model that this pass would compute otherwise than transformers does."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    kind = rope.get("rope_type", "default")
-    if kind in ("dynamic", "longrope"):
+    kind = context_of(vars(config))[1]
+    if kind in UNFIXED:
         raise ConfigError(
             f"rope_type is {kind!r}: a caption would depend on those before it and beside it",
             cure="Set a fixed scaling (linear, yarn, llama3) in the checkpoint's config.json.",
