@@ -7,7 +7,7 @@ costs is the CPU time of the worker and of all processes that it starts.
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Done:
     engine_s: dict[str, float]
     """State of the engine -> share of the time."""
     rows_mean: float
+    """Captions that it worked on at once, while it worked at all."""
     first_token_s: float
     texts: dict[str, str]
     """Number of the video -> its caption."""
@@ -104,14 +105,12 @@ class Side:
         """Number of the video -> its job."""
         before = self._counts()
         wanted = before.metrics[MADE] + len(jobs)
-        rows: list[float] = []
         send(self._queues, queue_of("t4", bulk=False), list(jobs.values()))
         made, moved_at = before.metrics[MADE], time.monotonic()
         while made < wanted:
             time.sleep(LOOK_S)
             self._process.check()
             metrics = self._metrics()
-            rows.append(metrics["jamak_engine_rows", ""])
             now = time.monotonic()
             moved_at = now if metrics[MADE] > made else moved_at
             made = metrics[MADE]
@@ -121,7 +120,7 @@ class Side:
                 raise RuntimeError(f"{self.name} fails: {log.read_text()[-4000:]}")
         after = self._counts()
         keys = {number: record_key(self._prefix, job) for number, job in jobs.items()}
-        return done(before, after, rows, {one: self._caption(key) for one, key in keys.items()})
+        return done(before, after, {one: self._caption(key) for one, key in keys.items()})
 
     def _caption(self, key: str) -> Caption:
         body = self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read()
@@ -141,9 +140,7 @@ class Side:
         return found
 
 
-def done(
-    before: Counts, after: Counts, rows: Sequence[float], captions: Mapping[str, Caption]
-) -> Done:
+def done(before: Counts, after: Counts, captions: Mapping[str, Caption]) -> Done:
     count = len(captions)
 
     def grew(name: str) -> dict[str, float]:
@@ -157,7 +154,7 @@ def done(
     own_s, all_s = after.own_s - before.own_s, after.all_s - before.all_s
     engine = grew("jamak_engine_seconds_total")
     whole = sum(engine.values()) or 1.0
-    busy = [one for one in rows if one]
+    stages = grew("jamak_caption_stage_seconds_sum")
     first = sum(grew("jamak_engine_first_token_seconds_sum").values())
     tokens = sum(one.tokens.generated for one in captions.values())
     return Done(
@@ -165,12 +162,9 @@ def done(
         decoding_cpu_s=(all_s - own_s) / count,
         wall_s=(after.at - before.at) / count,
         tokens_per_s=tokens / (after.at - before.at),
-        stages_s={
-            stage: seconds / count
-            for stage, seconds in grew("jamak_caption_stage_seconds_sum").items()
-        },
+        stages_s={stage: seconds / count for stage, seconds in stages.items()},
         engine_s={state: seconds / whole for state, seconds in engine.items()},
-        rows_mean=sum(busy) / max(1, len(busy)),
+        rows_mean=stages["generate"] / (engine.get("busy") or 1.0),
         first_token_s=first / count,
         texts={number: one.text for number, one in captions.items()},
     )
