@@ -75,9 +75,9 @@ class Runner:
             self._masks, self._free = lock.masks.to(self._device), lock.free
             self._following = lock.following.to(self._device)
 
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
+    def see(self, frames: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
-        return self._vision(frames.to(self._device, self._dtype))
+        return self._vision(frames.to(self._device, self._dtype), pool_stride)
 
     def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
         """Embedded tokens (tokens, hidden), the visual ones replaced by projected features.
@@ -93,7 +93,7 @@ class Runner:
         if features is None:
             return inputs
         where = where.to(self._device)
-        projected = self._adapters.project(features, slot)
+        projected = self._adapters.project(features.to(self._device), slot)
         return inputs.index_copy(0, where, projected.to(inputs.dtype))
 
     def begin(self, rows: list[Row], parts: Sequence[Part], ended: Sequence[Prompt]) -> Step:
@@ -177,3 +177,12 @@ class Runner:
         state: Any
         for state in (self._tokens, self._lengths, self._states, self._seen):
             state[target] = state[source]
+
+    def free(self, first: int, end: int) -> None:
+        """These places are nobody's."""
+        self._lengths[first:end] = 0
+
+    def lengths(self) -> list[int]:
+        """Of all places. Waits for the device."""
+        lengths: list[int] = self._lengths.tolist()
+        return lengths
