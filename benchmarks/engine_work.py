@@ -25,7 +25,7 @@ from infra.demo.clips import Clip, render
 from infra.demo.evaluation import jobs_of
 from workers.model.loading import LoadedModel
 from workers.model.prompt import BASE_PROMPT, prompt_ids
-from workers.video.convert import Frames
+from workers.video.shape import Frames
 
 DEMO = Path(__file__).parent.parent / "infra" / "demo" / "models" / "llama"
 TEXT_TOKENS = 36

@@ -16,6 +16,7 @@ from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
 from tests.adapters import make_adapter
 from tests.tiny_model import make_checkpoint
+from workers.caption.engine import deltas
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
 from workers.caption.engine.sampling import Sampling, choose
@@ -493,6 +494,23 @@ def test_rows_of_several_adapters_are_as_each_alone(
         assert asked(single, request) == [said]
         assert said.adapter == (one and one.used)
     assert len({one.tokens for one in together}) == 3
+
+
+def test_an_adapter_is_made_ready_by_who_brings_it(
+    make: Make, loaded: LoadedModel, adapters: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that decode do not wait for that."""
+    engine, threads = make(), []
+
+    class Packed(deltas.Packed):
+        def __init__(self, *args: Any) -> None:
+            threads.append(threading.current_thread())
+            super().__init__(*args)
+
+    monkeypatch.setattr(deltas, "Packed", Packed)
+    engine.use(adapters[0].used, adapters[0].adapter)
+    assert set(threads) == {threading.current_thread()}
+    assert asked(engine, film(loaded, 1, 1))[0].adapter == adapters[0].used
 
 
 def test_an_adapter_that_goes_bad_spoils_its_own_rows_alone(

@@ -2,7 +2,8 @@
 
 Slot 0 is the base model. What an adapter adds to a layer is in deltas.py. What comes into a slot
 has been checked (workers/model/adapter_files.py) and made ready by whoever brings it, so that rows
-that decode hardly wait for it. A slot that rows still use is not overwritten: its users are counted.
+that decode hardly wait for it. A slot that rows still use is not overwritten: its users are
+counted.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from workers.caption.engine.deltas import Delta, Whose, delta
+from workers.caption.engine.transfer import locked, up
 from workers.model.adapter_files import PROJECTOR, Adapter
 
 BASE = 0
@@ -22,6 +24,7 @@ BASE = 0
 class Ready:
     """An adapter in the form in which it is used."""
 
+    rank: int
     matrices: list[list[Any]]
     """For each delta."""
     projector: dict[str, torch.Tensor]
@@ -47,6 +50,8 @@ class AdapterSlots:
         self._device, self._dtype = model.device, model.dtype
         self._slots = [Slot() for _ in range(slots + 1)]
         self._deltas: list[Delta] = []
+        self.rank = 0
+        """The highest so far. As long as it stays, so do all addresses."""
 
     def delta(self, names: Sequence[str], layers: Sequence[nn.Linear]) -> Delta:
         """For layers that get the same input; to be asked for once."""
@@ -58,11 +63,11 @@ class AdapterSlots:
         """In any thread."""
         prefix = f"base_model.model.model.{PROJECTOR}."
         projector = {
-            name.removeprefix(prefix): tensor.to(self._dtype)
+            name.removeprefix(prefix): locked(tensor.to(self._dtype), self._device)
             for name, tensor in adapter.tensors.items()
             if name.startswith(prefix)
         }
-        return Ready([one.ready(adapter) for one in self._deltas], projector)
+        return Ready(adapter.rank, [one.ready(adapter) for one in self._deltas], projector)
 
     def find(self, version: str | None) -> int | None:
         """Its slot; None: it is in none."""
@@ -86,9 +91,10 @@ class AdapterSlots:
         if number == BASE or slot.users:
             raise ValueError(f"slot {number} is in use")
         slot.version = None  # until all of it is there
+        self.rank = max(self.rank, ready.rank)
         for one, matrices in zip(self._deltas, ready.matrices, strict=True):
             one.put(number, matrices)
-        slot.projector = {name: tensor.to(self._device) for name, tensor in ready.projector.items()}
+        slot.projector = {name: up(one, self._device) for name, one in ready.projector.items()}
         slot.version = version
 
     def hold(self, number: int) -> None:
@@ -107,6 +113,6 @@ class AdapterSlots:
         result: torch.Tensor = torch.func.functional_call(self._projector, own, (features,))
         return result
 
-    def whose(self, numbers: Sequence[int]) -> Whose | None:
-        """Of each token its slot. None: all are the base model's."""
-        return Whose(numbers, len(self._slots) - 1, self._device) if any(numbers) else None
+    def whose(self, numbers: torch.Tensor) -> Whose:
+        """(tokens,) slot numbers."""
+        return Whose(numbers, len(self._slots) - 1)

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from workers.caption.engine.linear import Packed, can_pack
+from workers.caption.engine.transfer import locked
 from workers.model.adapter_files import ALPHA_PER_RANK, Adapter
 
 
@@ -25,22 +26,22 @@ class Whose:
     """Which tokens are which adapter's.
 
     Args:
-        numbers: of each token; 0 = the base model's.
-        slots: from 1; how many there are.
+        numbers: (tokens,) the slot of each; 0 = the base model.
+        slots: how many there are, from 1.
     """
 
-    def __init__(self, numbers: Sequence[int], slots: int, device: torch.device) -> None:
-        self._numbers, self._slots, self._device = numbers, slots, device
+    def __init__(self, numbers: torch.Tensor, slots: int) -> None:
+        self._numbers, self._slots = numbers, slots
 
-    def of(self, tokens: Sequence[int]) -> "Whose":
+    def of(self, tokens: torch.Tensor) -> "Whose":
         """Some of them."""
-        return Whose([self._numbers[one] for one in tokens], self._slots, self._device)
+        return Whose(self._numbers[tokens], self._slots)
 
     @cached_property
     def groups(self) -> list[tuple[int, torch.Tensor | None]]:
-        """Adapters with their tokens; None: all tokens are its own."""
+        """Adapters with their tokens; None: all tokens are its own. On a CPU: it is read."""
         found: dict[int, list[int]] = {}
-        for token, number in enumerate(self._numbers):
+        for token, number in enumerate(self._numbers.tolist()):
             found.setdefault(number, []).append(token)
         if len(found) == 1:
             return [(number, None) for number in found if number]
@@ -48,9 +49,9 @@ class Whose:
 
     @cached_property
     def others(self) -> torch.Tensor:
-        """(tokens, slots) on the device, True where an adapter is not the token's."""
-        mine = torch.tensor(self._numbers).to(self._device, non_blocking=True)
-        return mine[:, None] != torch.arange(1, self._slots + 1, device=self._device)
+        """(tokens, slots) True where an adapter is not the token's."""
+        numbers = torch.arange(1, self._slots + 1, device=self._numbers.device)
+        return self._numbers[:, None] != numbers
 
 
 class Delta(Protocol):
@@ -126,28 +127,27 @@ class JoinedDelta:
         """For each layer (out, slots, rank)."""
 
     def ready(self, adapter: Adapter) -> list[torch.Tensor]:
-        return [one.to(self._dtype) for one in _matrices(self._names, adapter)]
+        matrices = _matrices(self._names, adapter)
+        return [locked(one.to(self._dtype), self._device) for one in matrices]
 
     def put(self, slot: int, ready: list[torch.Tensor]) -> None:
-        down, *ups = ready
-        rank = down.shape[1]
+        rank = ready[0].shape[1]
         if rank > self._rank:
             self._grow(rank)
-        mine = self._down[:, slot - 1]
-        mine[:, :rank], mine[:, rank:] = down, 0
-        for up, new in zip(self._ups, ups, strict=True):
-            mine = up[:, slot - 1]
-            mine[:, :rank], mine[:, rank:] = new, 0
+        for all_of, new in zip((self._down, *self._ups), ready, strict=True):
+            mine = all_of[:, slot - 1]
+            mine[:, :rank].copy_(new, non_blocking=True)
+            mine[:, rank:] = 0
 
     def _grow(self, rank: int) -> None:
         """Those that are there stay."""
-        slots, outs, options = (
-            self._slots,
-            self._outs,
-            {"dtype": self._dtype, "device": self._device},
-        )
-        down = torch.zeros(len(outs), slots, rank, self._into, **options)
-        ups = [torch.zeros(out, slots, rank, **options) for out in outs]
+        count, slots = len(self._outs), self._slots
+
+        def room(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=self._dtype, device=self._device)
+
+        down = room(count, slots, rank, self._into)
+        ups = [room(out, slots, rank) for out in self._outs]
         if self._rank:
             down[:, :, : self._rank] = self._down
             for new, old in zip(ups, self._ups, strict=True):

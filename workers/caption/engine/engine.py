@@ -20,6 +20,7 @@ from shared import telemetry
 from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
 from workers.caption.engine.adapters import AdapterSlots, Ready
+from workers.caption.engine.buckets import Mode
 from workers.caption.engine.decoder import Part
 from workers.caption.engine.requests import Ended, Prompt, Request, Row, Said, Ticket
 from workers.caption.engine.runner import Runner, Step
@@ -63,6 +64,7 @@ class Engine:
         on_turn: called at each turn of the loop, with its decoding rows and tokens of prompts.
         ahead: begin a step before the tokens of the last one are read. Without, the same loop does
             one thing after the other.
+        mode: how passes are made; `fast` is the same as `plain` on a CPU.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         on_turn: Callable[[int, int], None] = lambda rows, tokens: None,
         *,
         ahead: bool = True,
+        mode: Mode = "fast",
     ) -> None:
         if size.adapters < 2:
             raise ValueError("an adapter could never take the place of the one in use")
@@ -81,7 +84,7 @@ class Engine:
         self._eos, self._decode = loaded.tokenizer.eos_token_id, loaded.tokenizer.decode
         with torch.inference_mode():
             self._adapters = AdapterSlots(loaded.model, size.adapters)
-            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions)
+            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions, mode)
         self._waiting: deque[Ticket] = deque()
         self._prompts: deque[Prompt] = deque()
         self._rows: list[Row] = []

@@ -1,21 +1,23 @@
 """The language lock at work on the rows' logits. Without waiting for the device: it alone knows
 what the rows have said last."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from workers.caption.engine.transfer import up
 from workers.caption.language_lock import LanguageLock
 
 
 class Lock:
     def __init__(self, lock: LanguageLock, dtype: torch.dtype, device: torch.device) -> None:
         def lifted(out: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(out.shape, dtype=dtype).masked_fill(out, float("-inf")).to(device)
+            return up(torch.zeros(out.shape, dtype=dtype).masked_fill(out, -math.inf), device)
 
         self._out, self._inside_out = lifted(lock.out), lifted(lock.inside_out)
-        self._inside = lock.inside.to(device)
-        self._column, self._after = lock.column.to(device), lock.after.to(device)
+        self._inside = up(lock.inside, device)
+        self._column, self._after = up(lock.column, device), up(lock.after, device)
 
     def hold(self, logits: torch.Tensor, states: torch.Tensor, locked: Sequence[bool]) -> None:
         """(rows, vocabulary), in place: of rows that are locked, what they may not say is out."""
@@ -24,7 +26,7 @@ class Lock:
             logits[:, self._inside] += self._inside_out[states]
             return
         rows = [number for number, one in enumerate(locked) if one]
-        at = torch.tensor(rows).to(logits.device, non_blocking=True)
+        at = up(torch.tensor(rows), logits.device)
         some = logits[at]
         self.hold(some, states[at], [True] * len(rows))
         logits[at] = some
