@@ -111,6 +111,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             rows=plan.rows.value,
             positions=plan.positions.value,
             chunk=plan.chunk.value,
+            mode=settings.engine,
             meter=meter,
             limits=Limits(limits_file(), card_and_model(choice, loaded)),
         )

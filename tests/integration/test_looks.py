@@ -377,7 +377,7 @@ def test_a_job_for_a_larger_card_is_in_its_queue_alone(
     assert world.queues.counts()["in_flight"] == before
     assert world.waiting("caption.t4") == 0
     assert world.waiting(larger) == 1
-    moved = leases.receive([larger], 5)
+    moved = world.queues.take(world.queues.new_lease(), [larger])
     assert moved is not None
     assert moved.history == History()
     leases.leave()

@@ -17,6 +17,7 @@ from shared.cards import CardClass
 from shared.errors import LacksMemory
 from shared.messages import AdapterUsed, Decoding
 from workers.caption.budget import ADAPTERS, VISION_FRAMES, Plan, plan_frames
+from workers.caption.engine.buckets import Mode
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.engine.sampling import Sampling
@@ -30,7 +31,7 @@ from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
-from workers.video.convert import Frames, Shape
+from workers.video.shape import Frames, Shape
 
 log = telemetry.get_logger("jamak.captioner")
 
@@ -106,6 +107,7 @@ class EngineCaptioner:
         rows: captions at once.
         positions: of the longest of them: visual, prompt and new tokens.
         chunk: tokens of prompts in a step.
+        mode: how the engine computes (workers/caption/engine/buckets.py).
         limits: what was too much for this card before.
     """
 
@@ -117,6 +119,7 @@ class EngineCaptioner:
         rows: int = 8,
         positions: int | None = None,
         chunk: int = 512,
+        mode: Mode = "fast",
         meter: Meter | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -134,7 +137,7 @@ class EngineCaptioner:
         patches = VISION_FRAMES * loaded.layout.patches_per_side**2
         size = Size(rows, self._positions, chunk, patches, ADAPTERS)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
-        self.engine = Engine(loaded, size, lock, self._turned, limits=limits)
+        self.engine = Engine(loaded, size, lock, self._turned, mode=mode, limits=limits)
         self._planned = size
         telemetry.ENGINE_ROWS_MOST.set(self.engine.size.rows)
 

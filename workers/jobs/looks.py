@@ -14,9 +14,9 @@ from types import TracebackType
 from shared import telemetry
 from shared.messages import FramesUsed, Video
 from workers.caption.features import Features, Kept
-from workers.video.convert import Frames
 from workers.video.pool import OpenVideo
 from workers.video.sampling import Request, Sample
+from workers.video.shape import Frames
 
 CHANGE_BYTES = 32
 """Of a float in a list."""

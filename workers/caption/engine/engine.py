@@ -20,11 +20,12 @@ import torch
 from shared import telemetry
 from shared.errors import DoesNotFit, LacksMemory, NotFinite
 from shared.messages import AdapterUsed
-from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.adapters import AdapterSlots, Ready
 from workers.caption.engine.audit import faults
+from workers.caption.engine.buckets import Mode
 from workers.caption.engine.calls import Calls
 from workers.caption.engine.entry import Entry, TooManyFrames
-from workers.caption.engine.requests import Ended, Request, Row, Said, Ticket
+from workers.caption.engine.requests import Request, Row, Said, Ticket
 from workers.caption.engine.runner import Runner, Step
 from workers.caption.engine.size import NO_MEMORY, Limits, Size
 from workers.caption.language_lock import LanguageLock
@@ -53,6 +54,7 @@ class Engine:
         on_turn: called at each turn of the loop, with its decoding rows and tokens of prompts.
         ahead: begin a step before the tokens of the last one are read. Without, the same loop does
             one thing after the other.
+        mode: how passes are made; `fast` is the same as `plain` on a CPU.
         limits: what was too much for this card before.
     """
 
@@ -64,6 +66,7 @@ class Engine:
         on_turn: Callable[[int, int], None] = lambda rows, tokens: None,
         *,
         ahead: bool = True,
+        mode: Mode = "fast",
         limits: Limits | None = None,
     ) -> None:
         if size.adapters < 2:
@@ -74,7 +77,7 @@ class Engine:
         self._eos, self._decode = loaded.tokenizer.eos_token_id, loaded.tokenizer.decode
         with torch.inference_mode():
             self._adapters = AdapterSlots(loaded.model, size.adapters)
-            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions)
+            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions, mode)
         self._entry = Entry(self._runner, self._adapters)
         self._waiting: deque[Ticket] = deque()
         self._rows: list[Row] = []
@@ -121,7 +124,9 @@ class Engine:
         Raises:
             OutOfResources: there is no memory for it now; all others stay as they are.
         """
-        self._call(lambda: self._use(used, adapter))
+        # In the caller's thread: who decodes does not wait for it.
+        ready = None if adapter is None else self._adapters.ready(adapter)
+        self._call(lambda: self._use(used, ready))
 
     def audit(self) -> None:
         """Waits until it has nothing to do. Raises AssertionError: something is left behind."""
@@ -218,7 +223,7 @@ class Engine:
         unused = self._runner.kv.rows > self.size.rows
         if unused and not (self._rows or self._entry.prompts or self._step):
             with suppress(*NO_MEMORY):
-                self._runner.kv.shrink(self.size.rows)
+                self._runner.shrink(self.size.rows)
 
     def _drop(self) -> list[Ticket]:
         """Everybody who is at work, in the order in which they came."""
@@ -267,15 +272,15 @@ class Engine:
         if before is not None:
             self._read(before)
 
-    def _use(self, used: AdapterUsed | None, adapter: Adapter | None) -> bool:
+    def _use(self, used: AdapterUsed | None, ready: Ready | None) -> bool:
         """False: no slot is free yet."""
         if used is not None and self._adapters.find(used.version) is None:
             number = self._adapters.free(self._current.version if self._current else None)
             if number is None:
                 return False
-            if adapter is None:
+            if ready is None:
                 raise ValueError(f"adapter {used.version} is not in memory")
-            self._adapters.load(number, used.version, adapter)
+            self._adapters.load(number, used.version, ready)
         self._current = used
         self._fit(self.size.within(self._limits.find(used.version if used else None)))
         return True
@@ -364,20 +369,11 @@ class Engine:
             row.ticket.hear()
             row.tokens.append(token)
             row.logprobs.append(chance)
-            ended = self._ended(row)
+            ended = row.ended(self._eos, self._decode)
             if ended:
                 chances = tuple(row.logprobs) if row.ticket.request.logprobs else ()
                 row.ticket.say(row.candidate, Said(tuple(row.tokens), ended, chances, row.adapter))
                 self._retire(row)
-
-    def _ended(self, row: Row) -> Ended | None:
-        if row.tokens[-1] == self._eos:
-            return "eos"
-        if row.sampling.stop:
-            text = self._decode(row.tokens, skip_special_tokens=True)
-            if any(one in text for one in row.sampling.stop):
-                return "stop"
-        return "length" if len(row.tokens) == row.sampling.max_new_tokens else None
 
     def _retire(self, row: Row) -> None:
         row.over = True

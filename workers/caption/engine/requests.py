@@ -151,3 +151,18 @@ class Row:
     @property
     def sampling(self) -> Sampling:
         return self.ticket.request.samplings[self.candidate]
+
+    def ended(self, end: int | None, decode: Callable[..., str]) -> Ended | None:
+        """With its last token, as far as is known.
+
+        Args:
+            end: the token that ends a caption.
+            decode: tokens to text.
+        """
+        if self.tokens[-1] == end:
+            return "eos"
+        if self.sampling.stop:
+            text = decode(self.tokens, skip_special_tokens=True)
+            if any(one in text for one in self.sampling.stop):
+                return "stop"
+        return "length" if len(self.tokens) == self.sampling.max_new_tokens else None
