@@ -59,6 +59,7 @@ def test_engine() -> None:
                 assert (figures["equal"], figures["compared"] > 0) == (1.0, True)
     assert cases["second_caption"]["equal"] == 1.0
     assert found["ratios"]["vllm"] is None
+    assert "--vllm" in found["vllm"]["reason"]
     assert all(found["ratios"][name]["median"] > 0 for name in ("generate", "static"))
 
 
@@ -141,6 +142,17 @@ def test_source() -> None:
     rows = run("source")["cases"]
     assert {row["chosen"] for row in rows} == {"whole"}  # it is small
     assert all(row["bytes_share"] == 1.0 for row in rows)
+
+
+def test_worker() -> None:
+    (found,) = run("worker")["cases"].values()
+    assert (found["equal"], found["compared"]) == (1.0, 2)
+    assert found["speedup"]["median"] > 0
+    assert 0 <= found["frame_wait_share"] <= 1
+    assert 0 < found["rows_mean"] <= 8
+    for name in ("jamak", "one_at_a_time"):
+        assert {"frames", "generate"} <= set(found["stages"][name])
+        assert 0 < found["cpu_s"][name]["decoders"] < found["cpu_s"][name]["all"]
 
 
 def test_decoders() -> None:
