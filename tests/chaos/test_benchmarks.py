@@ -111,6 +111,7 @@ def test_reload() -> None:
     assert (found["lost"], found["mislabelled"], found["lie_found"]) == (0, 0, True)
     assert found["disagree"] >= 0.95
     assert found["refused"] == found["swaps"] > 0
+    assert found["stall_steps_max"] <= 2
 
 
 def test_s3_dialect() -> None:

@@ -16,7 +16,7 @@ from tests.adapters import make_adapter
 from tests.model.test_engine import SIZE, asked, film, films, plain
 from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
-from workers.caption.engine import adapters, linear, runner
+from workers.caption.engine import deltas, linear, runner
 from workers.caption.engine.buckets import Bucketed, Graphs, Key, buckets
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request, Said
@@ -129,8 +129,8 @@ def test_with_one_bucket_company_changes_no_bit(
     make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of products whose rounding depends on the number of rows, as a GPU's does."""
-    for module in (linear, adapters):
-        monkeypatch.setattr(module, "can_pack", lambda weight: False)
+    for module in (linear, deltas):
+        monkeypatch.setattr(module, "can_pack", lambda dtype, device: False)
 
     def rough(self: Any, x: torch.Tensor) -> torch.Tensor:
         y = torch.nn.functional.linear(x, self._weight, self._bias)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shared.errors import ConfigError
 from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.deltas import Whose
 from workers.caption.engine.kv import KV
 from workers.caption.engine.linear import linear
 from workers.caption.engine.transfer import up
@@ -96,12 +97,11 @@ class Decoder:
         x = torch.cat([self.embed(batch.tokens), *(part.inputs for part in parts)])
         places = torch.cat([batch.lengths, *(self._range(part.start, part.end) for part in parts)])
         rope = self._cos[places][:, None], self._sin[places][:, None]
-        others = self._others(batch)
+        whose = self._whose(batch)
         seeing = _Seeing(kv, batch, self.device)
         for layer in self._layers[:-1]:
-            x = layer(x, rope, others, seeing)
-        wanted = self._wanted(batch)
-        x = self._layers[-1](x, rope, others, seeing, wanted)
+            x = layer(x, rope, whose, seeing)
+        x = self._layers[-1](x, rope, whose, seeing, self._wanted(batch))
         if not len(x):
             return x.new_empty(0, self.vocabulary)
         result: torch.Tensor = self._head(self._norm(x))
@@ -110,12 +110,12 @@ class Decoder:
     def _range(self, start: int, end: int) -> torch.Tensor:
         return torch.arange(start, end, device=self.device)
 
-    def _others(self, batch: Batch) -> torch.Tensor | None:
+    def _whose(self, batch: Batch) -> Whose | None:
         if batch.slots is None and not any(part.slot for part in batch.parts):
             return None
         slots = batch.tokens.new_zeros(batch.rows) if batch.slots is None else batch.slots
         parts = [slots.new_full((len(part.inputs),), part.slot) for part in batch.parts]
-        return self._adapters.others(torch.cat([slots, *parts]))
+        return self._adapters.whose(torch.cat([slots, *parts]))
 
     def _wanted(self, batch: Batch) -> torch.Tensor | None:
         """Which tokens' output is of use; None: all. In the last layer all others end as keys and
@@ -280,27 +280,27 @@ class _Layer:
         self,
         x: torch.Tensor,
         rope: Rope,
-        others: torch.Tensor | None,
+        whose: Whose | None,
         seeing: _Seeing,
         wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(tokens, hidden) -> the same, or only those that are `wanted`."""
-        q, k, v = self._heads_of(self._qkv(self._norm1(x), others))
+        q, k, v = self._heads_of(self._qkv(self._norm1(x), whose))
         if self._q_norm is not None and self._k_norm is not None:
             q, k = self._q_norm(q), self._k_norm(k)
         k = _turned(k, *rope)
         seeing.write(self._number, k, v)
-        if wanted is not None and not len(wanted):
-            return x[:0]
         if wanted is None:
             seen = seeing.look(self._number, _turned(q, *rope), self._scale)
+        elif not len(wanted):
+            return x[:0]
         else:
             x, q, cos, sin = x[wanted], q[wanted], rope[0][wanted], rope[1][wanted]
-            others = None if others is None else others[wanted]
+            whose = None if whose is None else whose.of(wanted)
             seen = seeing.last(self._number, _turned(q, cos, sin), self._scale)
-        x = x + self._out(seen, others)
-        gate, up = self._gate_up(self._norm2(x), others).chunk(2, dim=-1)
-        return x + self._down(self._act(gate) * up, others)
+        x = x + self._out(seen, whose)
+        gate, up = self._gate_up(self._norm2(x), whose).chunk(2, dim=-1)
+        return x + self._down(self._act(gate) * up, whose)
 
     def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads = qkv.view(len(qkv), -1, self._size)
@@ -315,10 +315,10 @@ class _Adapted:
         self._base = linear(*layers)
         self._delta = adapters.delta(names, layers)
 
-    def __call__(self, x: torch.Tensor, others: torch.Tensor | None) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, whose: Whose | None) -> torch.Tensor:
         y = self._base(x)
-        if others is not None:
-            self._delta.add(y, x, others)
+        if whose is not None:
+            self._delta.add(y, x, whose)
         return y
 
 

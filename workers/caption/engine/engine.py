@@ -19,7 +19,7 @@ import torch
 from shared import telemetry
 from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
-from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.adapters import AdapterSlots, Ready
 from workers.caption.engine.buckets import Mode
 from workers.caption.engine.decoder import Part
 from workers.caption.engine.requests import Ended, Prompt, Request, Row, Said, Ticket
@@ -126,7 +126,9 @@ class Engine:
         Args:
             adapter: None: the base model, or one that is in memory.
         """
-        self._call(lambda: self._use(used, adapter))
+        # In the caller's thread: who decodes does not wait for it.
+        ready = None if adapter is None else self._adapters.ready(adapter)
+        self._call(lambda: self._use(used, ready))
 
     def audit(self) -> None:
         """Waits until it has nothing to do. Raises AssertionError: something is left behind."""
@@ -258,15 +260,15 @@ class Engine:
             with self._wake:
                 self._calls.popleft()
 
-    def _use(self, used: AdapterUsed | None, adapter: Adapter | None) -> bool:
+    def _use(self, used: AdapterUsed | None, ready: Ready | None) -> bool:
         """False: no slot is free yet."""
         if used is not None and self._adapters.find(used.version) is None:
             number = self._adapters.free(self._current.version if self._current else None)
             if number is None:
                 return False
-            if adapter is None:
+            if ready is None:
                 raise ValueError(f"adapter {used.version} is not in memory")
-            self._adapters.load(number, used.version, adapter)
+            self._adapters.load(number, used.version, ready)
         self._current = used
         return True
 

@@ -14,6 +14,7 @@ from workers.caption.engine.adapters import AdapterSlots
 from workers.caption.engine.buckets import Mode, passes_of
 from workers.caption.engine.decoder import Batch, Decoder, Part
 from workers.caption.engine.kv import KV
+from workers.caption.engine.lock import Lock
 from workers.caption.engine.requests import Prompt, Row
 from workers.caption.engine.sampling import Draws, choose, finite, penalise
 from workers.caption.engine.transfer import Down, up
@@ -73,11 +74,7 @@ class Runner:
         )
         vocabulary = decoder.vocabulary
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
-        self._free = 0
-        """State of rows without a lock."""
-        if lock is not None:
-            self._masks, self._free = up(lock.masks, self._device), lock.free
-            self._following = up(lock.following, self._device)
+        self._lock = None if lock is None else Lock(lock, self._dtype, self._device)
 
     def see(self, frames: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
@@ -136,7 +133,7 @@ class Runner:
         if candidate:
             self.kv.copy(prompt.place, index, prompt.done)
         self._lengths[index], self._slots[index] = prompt.done, prompt.slot
-        self._states[index] = 0 if request.samplings[candidate].locked else self._free
+        self._states[index] = 0
         row = Row(
             prompt.ticket,
             candidate,
@@ -154,24 +151,26 @@ class Runner:
         settings = [row.sampling for row in rows]
         count = len(rows)
         fine = finite(logits)
-        plain = logits
+        chances = None
+        if any(row.ticket.request.logprobs for row in rows):
+            chances = logits.float().log_softmax(-1)
         penalised = any(one.repetition_penalty != 1 for one in settings)
         if penalised:
             logits = penalise(logits, self._seen[:count], settings)
-        locked = any(one.locked for one in settings)
-        if locked:
-            logits = logits.masked_fill(self._masks[self._states[:count]], float("-inf"))
+        locked = [one.locked for one in settings]
+        lock = self._lock if any(locked) else None
+        if lock is not None:
+            lock.hold(logits, self._states[:count], locked)
         draws = [row.draws.next() if row.sampling.temperature else 0.0 for row in rows]
         tokens = choose(logits, settings, draws)
         if penalised:
             self._seen[:count].scatter_(1, tokens[:, None], True)
-        if locked:
-            self._states[:count] = self._following[self._states[:count], tokens].long()
+        if lock is not None:
+            self._states[:count] = lock.follow(self._states[:count], tokens)
         self._tokens[:count] = tokens
         said = torch.zeros(count, 3, dtype=torch.float64, device=self._device)
         said[:, 0], said[:, 1] = tokens, fine
-        if any(row.ticket.request.logprobs for row in rows):
-            chances = plain.float().log_softmax(-1)
+        if chances is not None:
             said[:, 2] = chances.gather(-1, tokens[:, None])[:, 0]
         return Step(rows, Down(said))
 
