@@ -147,8 +147,8 @@ def test_with_one_bucket_company_changes_no_bit(
 def with_graphs(patch: pytest.MonkeyPatch) -> None:
     """As on a GPU, with graphs that are played, of matrices that lie where they always lay."""
     play_graphs(patch)
-    for module in (linear, adapters):
-        patch.setattr(module, "can_pack", lambda weight: False)
+    for module in (linear, deltas):
+        patch.setattr(module, "can_pack", lambda dtype, device: False)
 
     def made(decoder: Any, slots: Any, kv: Any, mode: Any) -> Bucketed:
         return Bucketed(decoder, slots, kv, buckets(kv.rows), Graphs(decoder.device))
