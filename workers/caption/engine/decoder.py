@@ -64,6 +64,8 @@ class Decoder:
     """
 
     def __init__(self, model: Any, adapters: AdapterSlots, positions: int) -> None:
+        # cuDNN plans each shape anew, for half a second, and decoding has many.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         language = model.model.language_model
         config = language.config
         _check(config)
@@ -174,7 +176,7 @@ class _Seeing:
         hidden = places > batch.lengths[:, None]
         self._mask = torch.zeros(hidden.shape, dtype=kv.keys[0].dtype, device=device)
         self._mask = self._mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-        self._masks = [_causal(part, device) for part in batch.parts]
+        self._masks = [_causal(part, self._mask) for part in batch.parts]
 
     def write(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
         """(tokens, kv heads, size) each."""
@@ -221,6 +223,10 @@ class _Seeing:
     ) -> torch.Tensor:
         keys = self._kv.keys[layer][part.row : part.row + 1, :, : part.end]
         values = self._kv.values[layer][part.row : part.row + 1, :, : part.end]
+        shared = q.shape[1] // keys.shape[1]
+        if mask is not None and shared > 1:
+            # Of a GPU's kernels none takes a mask and shared keys, but the one that is slow.
+            keys, values = (one.repeat_interleave(shared, dim=1) for one in (keys, values))
         seen = F.scaled_dot_product_attention(
             q.transpose(0, 1)[None],
             keys,
@@ -233,12 +239,14 @@ class _Seeing:
         return seen[0].transpose(0, 1).flatten(1)
 
 
-def _causal(part: Part, device: torch.device) -> torch.Tensor | None:
-    """None: it begins at 0, which needs no mask of its own."""
+def _causal(part: Part, like: torch.Tensor) -> torch.Tensor | None:
+    """To be added. None: it begins at 0, which needs no mask of its own."""
     if part.start == 0 or len(part.inputs) == 1:
         return None
-    count = len(part.inputs)
-    return torch.ones(count, part.end, dtype=torch.bool, device=device).tril(part.start)
+    # A GPU's kernels copy a mask whose lines do not begin at a multiple of 16.
+    wide = -(-part.end // 16) * 16
+    mask = like.new_full((len(part.inputs), wide), float("-inf")).triu(part.start + 1)
+    return mask[:, : part.end]
 
 
 Rope = tuple[torch.Tensor, torch.Tensor]
