@@ -24,9 +24,9 @@ from rich.table import Table
 from benchmarks.frames_corpus import QUICK, make
 from benchmarks.programs import begin, parser_of
 from workers.progress import Progress
-from workers.video.convert import Shape
 from workers.video.pool import DecoderPool
 from workers.video.sampling import Limits, Request
+from workers.video.shape import Shape
 from workers.video.source import file_source
 
 REQUEST = Request(8, shape=Shape(336, 336))

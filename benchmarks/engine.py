@@ -1,14 +1,16 @@
 """What a caption costs: our engine beside `generate`, static batches and vLLM, on one CPU thread.
 
-    python -m benchmarks.engine [--json] [--quick] [--rounds N] [--requests N]
-                                [--cases NAME...] [--trace FILE]
+    python -m benchmarks.engine [--json] [--quick] [--rounds N] [--requests N] [--only CASE...]
+                                [--vllm [FOLDER]] [--into FILE] [--trace FILE]
 
 A model of random weights, with frames of noise and 20 to 200 new tokens; and the shipped demo model
-with films. In each round every system works once; `generate` has a share of the requests, another
+with films. In each round every system works once; `generate` has a fifth of the requests, another
 one in each round, of the same mean length. Ratios are of CPU seconds a caption within a round.
-`equal` is the share of captions that are those of `generate`, token for token. With --trace nothing
-is compared: a picture of who stands in which row at which step is drawn (SVG). `--json` ends with
-one object.
+`equal` is the share of captions that are those of `generate`, token for token. vLLM runs if asked
+for, in an environment of its own, which is made in FOLDER if it is not there. With --into, rounds
+are kept in a file after each, and those that it holds count: one case after the other, and
+more rounds later, make one result. With --trace nothing is compared: a picture of who stands in
+which row at which step is drawn (SVG). `--json` ends with one object.
 """
 
 import json
@@ -16,7 +18,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.engine_rounds import Kept, Round, measured, share_of, spread, summary
 from benchmarks.programs import begin, parser_of
 
 if TYPE_CHECKING:
-    from benchmarks.engine_systems import Made, System
+    from benchmarks.engine_systems import System
+    from benchmarks.engine_vllm import Peer
     from benchmarks.engine_work import Work
     from workers.model.loading import LoadedModel
 
@@ -36,6 +41,8 @@ NEW_TOKENS, QUICK_NEW_TOKENS = (20, 200), (3, 9)
 FILMS, QUICK_FILMS = 100, 2
 SECOND_OF = 4
 """Videos of which a second candidate is asked."""
+SHARES = 5
+"""Of the work, one of so many is enough for `generate` in a round."""
 
 err = Console(stderr=True)
 
@@ -44,129 +51,95 @@ err = Console(stderr=True)
 class Case:
     name: str
     loaded: "LoadedModel"
+    directory: Path
+    """Of the checkpoint."""
     work: "list[Work]"
-    batches: tuple[int, ...]
+    batches: tuple[int, ...] = ()
     """Sizes of static ones that are compared, too."""
 
-
-@dataclass
-class Round:
-    cpu_s: float
-    """A caption."""
-    made: "Made"
-    indices: Sequence[int]
-    """Of the work."""
+    @property
+    def positions(self) -> int:
+        return max(len(one.ids) + one.new_tokens for one in self.work)
 
 
-def compare(case: Case, rounds: int, rows: int, vllm: Any = None) -> dict[str, Any]:
-    """System -> figures, and `ratios`."""
+def compare(case: Case, rounds: int, kept: Kept, peer: "Peer", folder: Path) -> None:
     from benchmarks.engine_systems import Generate, Jamak
-    from benchmarks.engine_work import share_of
 
     work, every = case.work, range(len(case.work))
-    positions = max(len(one.ids) + one.new_tokens for one in work)
-    jamak = Jamak(case.loaded, rows, positions)
-    systems: dict[str, tuple[System, Callable[[int], Sequence[int]]]] = {
-        "jamak": (jamak, lambda _: every),
-        "generate": (Generate(case.loaded, 1), lambda number: share_of(work, number, rounds)),
-    }
-    for size in case.batches:
-        static = Generate(case.loaded, size)
-        systems[f"static_{size}"] = (static, lambda _, size=size: every[:size])  # type: ignore[misc]
-    if vllm is not None:
-        systems["vllm"] = (vllm, lambda _: every)
-    found: dict[str, list[Round]] = {name: [] for name in systems}
-    for system, _ in systems.values():
-        system.make(work[:1])  # what is done once only is not counted
-    for number in range(rounds):
-        for name, (system, chosen) in systems.items():
-            indices = chosen(number)
-            made = system.make([work[i] for i in indices])
-            found[name].append(Round(made.cpu_s / len(indices), made, indices))
-            err.print(f"{case.name} {number} {name}: {found[name][-1].cpu_s:.3f} CPU s a caption")
-    jamak.engine.close()
-    right = {
-        index: tokens
-        for one in found["generate"]
-        for index, tokens in zip(one.indices, one.made.tokens, strict=True)
-    }
-    figures: dict[str, Any] = {name: figures_of(one, right) for name, one in found.items()}
-    return {**figures, "ratios": ratios(found), "rounds": rounds}
+    with ExitStack() as running:
+        jamak = Jamak(case.loaded, ROWS, case.positions)
+        running.callback(jamak.engine.close)
+        systems: dict[str, System] = {"jamak": jamak, "generate": Generate(case.loaded, 1)}
+        for size in case.batches:
+            systems[f"static_{size}"] = Generate(case.loaded, size)
+        vllm = peer.start(case, ROWS, folder / f"vllm-{case.name}")
+        if vllm is not None:
+            running.callback(vllm.close)
+            systems["vllm"] = vllm
+        for system in systems.values():
+            system.make(work[:1])  # what is done once only is not counted
+        first = len(kept.rounds(case.name))
+        for number in range(first, first + rounds):
+            one: Round = {}
+            some = share_of(len(work), number, SHARES)
+            for name, system in systems.items():
+                size = int(name.removeprefix("static_")) if "static" in name else len(work)
+                indices = some if name == "generate" else every[:size]
+                made = system.make([work[i] for i in indices])
+                one[name] = measured(indices, made.tokens, made.cpu_s, made.useful_rows)
+                say(case, number, f"{name}: {one[name]['cpu_s']:.3f} CPU s a caption")
+            kept.add(case.name, one)
+        if vllm is not None:
+            kept.add_start("vllm", vllm.taken)
 
 
-def figures_of(rounds: Sequence[Round], right: Mapping[int, list[int]]) -> dict[str, float]:
-    """Medians. `right` are the tokens that `generate` says."""
-    pairs = [
-        tokens == right[index]
-        for one in rounds
-        for index, tokens in zip(one.indices, one.made.tokens, strict=True)
-        if index in right
-    ]
-    cpu_s = statistics.median(one.cpu_s for one in rounds)
-    said = statistics.median(sum(map(len, one.made.tokens)) / one.made.cpu_s for one in rounds)
-    return {
-        "captions_per_cpu_s": round(1 / cpu_s, 3),
-        "tokens_per_cpu_s": round(said, 1),
-        "useful_rows": round(statistics.median(one.made.useful_rows for one in rounds), 3),
-        "equal": round(statistics.fmean(pairs), 4),
-        "compared": len(pairs),
-    }
+def say(case: Case, number: int, what: str) -> None:
+    err.print(f"{case.name} {number + 1} {what}", highlight=False)
 
 
-def ratios(found: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
-    """What the others pay for a caption, in what we pay; of static batches the better one."""
-    peers: dict[str, list[float] | None] = {
-        "generate": [one.cpu_s for one in found["generate"]],
-        "static": None,
-        "vllm": [one.cpu_s for one in found["vllm"]] if "vllm" in found else None,
-    }
-    static = [found[name] for name in found if name.startswith("static_")]
-    if static:
-        peers["static"] = [min(one.cpu_s for one in each) for each in zip(*static, strict=True)]
-    return {
-        name: None
-        if costs is None
-        else spread([cost / ours.cpu_s for cost, ours in zip(costs, found["jamak"], strict=True)])
-        for name, costs in peers.items()
-    }
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def second_caption(case: Case, rounds: int, rows: int) -> dict[str, Any]:
+def second_caption(case: Case, rounds: int, kept: Kept) -> None:
     """A second candidate of the same videos, and a caption of the same features."""
     from benchmarks.engine_systems import Jamak
     from workers.caption.engine.sampling import Sampling
 
-    work = case.work[:SECOND_OF]
-    positions = max(len(one.ids) + one.new_tokens for one in work)
-    jamak = Jamak(case.loaded, rows, positions)
-    second, features, same = [], [], []
+    work = case.work
+    jamak = Jamak(case.loaded, ROWS, case.positions)
+    # As long as the first one on average, and greedy, too: nothing differs but the prefill.
+    mean = round(statistics.fmean(one.new_tokens for one in work))
     jamak.make(work[:1])
     for number in range(rounds):
         first = jamak.make(work)
         seen = [one for one in jamak.features if one is not None]
-        # As long as the first one on average, and greedy, too: nothing differs but the prefill.
-        mean = round(statistics.fmean(one.new_tokens for one in work))
         both = jamak.make(work, [Sampling(mean)])
         again = jamak.make(work, features=seen)
-        second.append((both.cpu_s - first.cpu_s) / first.cpu_s)
-        features.append(again.cpu_s / first.cpu_s)
-        same += [first.tokens == both.tokens, first.tokens == again.tokens]
-        err.print(f"{case.name} {number}: {second[-1]:.3f}, of features {features[-1]:.3f}")
+        one = {
+            "second_of_first": (both.cpu_s - first.cpu_s) / first.cpu_s,
+            "same_features_of_first": again.cpu_s / first.cpu_s,
+            "equal": first.tokens == both.tokens == again.tokens,
+        }
+        kept.add(case.name, one)
+        say(case, number, ", ".join(f"{name} {value:.3f}" for name, value in one.items()))
     jamak.engine.close()
+
+
+def seconds(rounds: Sequence[Round]) -> dict[str, Any]:
     return {
-        "second_of_first": spread(second),
-        "same_features_of_first": spread(features),
-        "equal": statistics.fmean(same),
-        "rounds": rounds,
+        "second_of_first": spread([one["second_of_first"] for one in rounds]),
+        "same_features_of_first": spread([one["same_features_of_first"] for one in rounds]),
+        "equal": statistics.fmean(one["equal"] for one in rounds),
+        "rounds": len(rounds),
     }
+
+
+def start(case: Case, rounds: int, kept: Kept) -> None:
+    """Of processes that are started anew; vLLM tells it when it is compared."""
+    from benchmarks.engine_start import started
+
+    for number in range(rounds):
+        for name, requests in (("jamak", len(case.work)), ("generate", 2)):
+            one = started(name, case.directory, ROWS, case.positions, requests)
+            kept.add_start(name, one)
+            say(case, number, f"start of {name}: {one}")
 
 
 def cases_of(folder: Path, *, quick: bool, requests: int) -> list[Case]:
@@ -174,17 +147,25 @@ def cases_of(folder: Path, *, quick: bool, requests: int) -> list[Case]:
     from workers.model.loading import load_model
 
     demo = load_model(DEMO, model_id="jamak-demo")
-    checkpoint = random_checkpoint(folder, SMALL if quick else LARGE)
+    checkpoint = random_checkpoint(folder / "random", SMALL if quick else LARGE)
     loaded = load_model(checkpoint, model_id="random")
     lengths = QUICK_NEW_TOKENS if quick else NEW_TOKENS
     longest = (lengths[1], lengths[1])
     batches = (8, 16) if requests >= 16 else (8,)
+
+    def case(
+        name: str, count: int, frames: int, lengths: tuple[int, int], batches: tuple[int, ...] = ()
+    ) -> Case:
+        work = random_work(loaded, count, frames, lengths)
+        return Case(name, loaded, checkpoint, work, batches)
+
     return [
-        Case("demo", demo, films(demo, QUICK_FILMS if quick else FILMS), ()),
-        Case("4_frames", loaded, random_work(loaded, requests, 4, lengths), batches),
-        Case("8_frames", loaded, random_work(loaded, requests, 8, lengths), ()),
-        Case("decode", loaded, random_work(loaded, requests, 1, longest), ()),
-        Case("second_caption", loaded, random_work(loaded, SECOND_OF, 4, lengths), ()),
+        Case("demo", demo, DEMO, films(demo, QUICK_FILMS if quick else FILMS)),
+        case("4_frames", requests, 4, lengths, batches),
+        case("8_frames", requests, 8, lengths),
+        case("decode", requests, 1, longest),
+        case("second_caption", SECOND_OF, 4, lengths),
+        case("start", requests, 4, lengths),
     ]
 
 
@@ -193,7 +174,10 @@ def main() -> None:
     parser = parser_of("engine", __doc__, quick="a tiny random model, one round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=64, help="of a case; an even number")
-    parser.add_argument("--cases", nargs="+", help="only these")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="only these cases")
+    where = "where its environment is, or is made"
+    parser.add_argument("--vllm", type=Path, nargs="?", const=Path(), metavar="FOLDER", help=where)
+    parser.add_argument("--into", type=Path, metavar="FILE", help="keep rounds, and add to them")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="draw rows over time instead")
     arguments = begin(parser)
     import torch  # takes seconds: first it is said how long all takes
@@ -206,20 +190,42 @@ def main() -> None:
         return
     rounds = 1 if arguments.quick else arguments.rounds
     requests = 4 if arguments.quick else arguments.requests
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="jamak-engine-") as folder:
-        for case in cases_of(Path(folder), quick=arguments.quick, requests=requests):
-            if arguments.cases and case.name not in arguments.cases:
+    kept = Kept(arguments.into, {"requests": requests, "rows": ROWS, "quick": arguments.quick})
+    from benchmarks.engine_vllm import FOLDER, Peer
+
+    peer = Peer(FOLDER if arguments.vllm == Path() else arguments.vllm)
+    with tempfile.TemporaryDirectory(prefix="jamak-engine-") as name:
+        folder = Path(name)
+        for case in cases_of(folder, quick=arguments.quick, requests=requests):
+            if case.name not in (arguments.only or [case.name]):
                 continue
             if case.name == "second_caption":
-                found[case.name] = second_caption(case, rounds, ROWS)
+                second_caption(case, rounds, kept)
+            elif case.name == "start":
+                if not arguments.quick:
+                    start(case, rounds, kept)
             else:
-                found[case.name] = compare(case, rounds, ROWS)
-    show(found)
-    main_case = found.get("4_frames", {})
-    result = {**main_case, "vllm": main_case.get("vllm"), "cases": found}
+                compare(case, rounds, kept, peer, folder)
+    result = result_of(kept, peer)
+    show(result["cases"])
     if arguments.json:
         print(json.dumps(result))
+
+
+def result_of(kept: Kept, peer: "Peer") -> dict[str, Any]:
+    absent = {"vllm": peer.why}
+    cases = {
+        name: seconds(rounds) if name == "second_caption" else summary(rounds, absent)
+        for name, rounds in kept.found["cases"].items()
+    }
+    main_case = cases.get("4_frames", {})
+    figures = {
+        system: {
+            name: round(statistics.median(one[name] for one in starts), 1) for name in starts[0]
+        }
+        for system, starts in kept.start.items()
+    }
+    return {**main_case, "cases": cases, "start": figures, **kept.found["sizes"]}
 
 
 def show(cases: Mapping[str, dict[str, Any]]) -> None:
@@ -227,10 +233,8 @@ def show(cases: Mapping[str, dict[str, Any]]) -> None:
         "case", "system", "captions / CPU s", "tokens / CPU s", "useful rows", "equal", "×"
     )
     for case, systems in cases.items():
-        if case == "second_caption":
-            continue
         for name, one in systems.items():
-            if name in ("ratios", "rounds"):
+            if case == "second_caption" or name in ("ratios", "rounds") or "reason" in one:
                 continue
             ratio = (systems["ratios"].get(name.partition("_")[0]) or {}).get("median", "")
             grid.add_row(

@@ -6,7 +6,6 @@ has a number of new tokens that is reached exactly: the end token is never the l
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from infra.demo.clips import Clip, render
 from infra.demo.evaluation import jobs_of
 from workers.model.loading import LoadedModel
 from workers.model.prompt import BASE_PROMPT, prompt_ids
-from workers.video.convert import Frames
+from workers.video.shape import Frames
 
 DEMO = Path(__file__).parent.parent / "infra" / "demo" / "models" / "llama"
 TEXT_TOKENS = 36
@@ -139,10 +138,3 @@ def films(loaded: LoadedModel, count: int) -> list[Work]:
         expanded = loaded.layout.expand(ids, videos=[frames])
         made.append(Work(pictures[at], tuple(expanded), 96))
     return made
-
-
-def share_of(work: Sequence[Work], number: int, parts: int) -> list[int]:
-    """Indices of every `parts`-th pair, or of one if there are fewer."""
-    pairs = len(work) // 2
-    chosen = range(number, pairs, parts) or [number % pairs]
-    return [index for pair in chosen for index in (2 * pair, 2 * pair + 1)]

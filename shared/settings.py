@@ -136,6 +136,12 @@ class Settings(BrokerSettings):
     device: Literal["cuda", "cpu"] | None = Field(
         None, description="`cpu` runs any card class's budget on the CPU; records say `emulated`."
     )
+    engine: Literal["fast", "same", "plain"] = Field(
+        "fast",
+        description="How captions are computed on a GPU: `fast` with CUDA graphs; `same` always "
+        "for all rows, so that a caption is the same bytes alone and in company; `plain` without "
+        "graphs, to look for a fault. On a CPU company never changes a byte.",
+    )
     concurrency: int | None = Field(
         None,
         ge=1,

@@ -12,8 +12,8 @@ from workers.delivery.leases import Lease, Leases
 from workers.jobs.caption import CaptionWork
 from workers.model.adapter_files import Adapter
 from workers.progress import Progress
-from workers.video.convert import Frames
 from workers.video.pool import DecoderPool
+from workers.video.shape import Frames
 
 
 class Silent:

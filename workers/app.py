@@ -108,6 +108,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             rows=plan.rows.value,
             positions=plan.positions.value,
             chunk=plan.chunk.value,
+            mode=settings.engine,
             meter=meter,
         )
         slots = settings.concurrency or plan.at_once

@@ -15,9 +15,9 @@ from workers.jobs.addresses import source_at
 from workers.jobs.decoders import decoders_of
 from workers.progress import Progress
 from workers.video.contact_sheet import contact_sheet
-from workers.video.convert import Shape
 from workers.video.process import VideoInfo
 from workers.video.sampling import Request, Sample
+from workers.video.shape import Shape
 
 THUMBNAIL = Shape(180, None)
 EXAMPLE = "video.mp4, s3://bucket/key or https://host/video.mp4"

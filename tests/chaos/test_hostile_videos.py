@@ -18,9 +18,9 @@ from tests.hostile.corpus import make_corpus
 from tests.hostile.mutated import mutated
 from tests.videos import write_clip
 from workers.progress import Progress
-from workers.video.convert import Shape
 from workers.video.pool import DecoderPool
 from workers.video.sampling import Limits, Request
+from workers.video.shape import Shape
 from workers.video.source import Source, file_source
 
 DEADLINE_S, MEMORY = 4.0, 1 << 30

@@ -32,8 +32,8 @@ from workers.jobs.parts import Parts
 from workers.progress import Progress
 from workers.video import pool as pool_module
 from workers.video import process
-from workers.video.convert import Frames
 from workers.video.pool import DecoderPool, OpenVideo
+from workers.video.shape import Frames
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 

@@ -29,10 +29,10 @@ from tests.videos import write_clip
 from tests.waiting import wait_until
 from workers.progress import Progress
 from workers.video import process as process_module
-from workers.video.convert import Shape
 from workers.video.decoder import AFTER_ALL_S
 from workers.video.pool import DecoderPool, connections_each
 from workers.video.sampling import Limits, Request, sample_frames
+from workers.video.shape import Shape
 from workers.video.source import Source, file_source
 from workers.video.spool import Spool
 

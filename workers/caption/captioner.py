@@ -15,6 +15,7 @@ from shared import telemetry
 from shared.cards import CardClass
 from shared.messages import AdapterUsed, Decoding
 from workers.caption.budget import ADAPTERS, VISION_FRAMES, Plan, plan_frames
+from workers.caption.engine.buckets import Mode
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
@@ -24,7 +25,7 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
-from workers.video.convert import Frames, Shape
+from workers.video.shape import Frames, Shape
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class EngineCaptioner:
         rows: captions at once.
         positions: of the longest of them: visual, prompt and new tokens.
         chunk: tokens of prompts in a step.
+        mode: how the engine computes (workers/caption/engine/buckets.py).
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class EngineCaptioner:
         rows: int = 8,
         positions: int | None = None,
         chunk: int = 512,
+        mode: Mode = "fast",
         meter: Meter | None = None,
     ) -> None:
         self._loaded, self._card = loaded, card
@@ -97,7 +100,7 @@ class EngineCaptioner:
         size = Size(rows, self._positions, chunk, patches, ADAPTERS)
         telemetry.ENGINE_ROWS_MOST.set(rows)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
-        self.engine = Engine(loaded, size, lock, self._turned)
+        self.engine = Engine(loaded, size, lock, self._turned, mode=mode)
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return plan_frames(

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from shared.errors import ConfigError
-from workers.video.convert import Frames, Shape
+from workers.video.shape import Frames, Shape
 
 CONFIG_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 

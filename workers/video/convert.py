@@ -5,36 +5,20 @@ Knows nothing of which frames are wanted.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
-Frames = NDArray[np.uint8]
-"""(frames, height, width, 3), RGB."""
+from workers.video.shape import Frames, Shape
+
 ALMOST = 0.01
 """An angle of half a degree is none."""
 UNSPECIFIED = 2
 """Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a model looks at: the shorter edge scaled, then the square in the middle. Pixels."""
-
-    shortest_edge: int
-    crop: int | None
-    """None: all of it."""
-
-    def scaled(self, width: int, height: int) -> tuple[int, int]:
-        """The longer edge is cut to whole pixels, not rounded, as transformers' CLIP does."""
-        longer = int(self.shortest_edge * max(height, width) / min(height, width))
-        return (self.shortest_edge, longer) if width <= height else (longer, self.shortest_edge)
 
 
 def turned(picture: Frames, matrix: Sequence[int]) -> Frames:

@@ -22,8 +22,8 @@ import av
 from shared.errors import JamakError, NotAVideo, TooLarge
 from workers.video.byte_plan import Range
 from workers.video.container import VideoFile
-from workers.video.convert import Shape
 from workers.video.sampling import Deadline, Limits, Request, Sample, Sampler
+from workers.video.shape import Shape
 from workers.video.spool import BLOCK_BYTES, scratch
 
 TICK_S = 0.2

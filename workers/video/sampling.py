@@ -20,11 +20,12 @@ from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
 from workers.video.container import VideoFile
-from workers.video.convert import Converter, Frames, Shape
+from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
 from workers.video.limits import Limits
 from workers.video.scenes import AFTER_S, look
+from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index, from_packets
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]

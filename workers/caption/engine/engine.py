@@ -19,7 +19,8 @@ import torch
 from shared import telemetry
 from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
-from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.adapters import AdapterSlots, Ready
+from workers.caption.engine.buckets import Mode
 from workers.caption.engine.decoder import Part
 from workers.caption.engine.requests import Ended, Prompt, Request, Row, Said, Ticket
 from workers.caption.engine.runner import Runner, Step
@@ -63,6 +64,7 @@ class Engine:
         on_turn: called at each turn of the loop, with its decoding rows and tokens of prompts.
         ahead: begin a step before the tokens of the last one are read. Without, the same loop does
             one thing after the other.
+        mode: how passes are made; `fast` is the same as `plain` on a CPU.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         on_turn: Callable[[int, int], None] = lambda rows, tokens: None,
         *,
         ahead: bool = True,
+        mode: Mode = "fast",
     ) -> None:
         if size.adapters < 2:
             raise ValueError("an adapter could never take the place of the one in use")
@@ -81,7 +84,7 @@ class Engine:
         self._eos, self._decode = loaded.tokenizer.eos_token_id, loaded.tokenizer.decode
         with torch.inference_mode():
             self._adapters = AdapterSlots(loaded.model, size.adapters)
-            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions)
+            self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions, mode)
         self._waiting: deque[Ticket] = deque()
         self._prompts: deque[Prompt] = deque()
         self._rows: list[Row] = []
@@ -123,7 +126,9 @@ class Engine:
         Args:
             adapter: None: the base model, or one that is in memory.
         """
-        self._call(lambda: self._use(used, adapter))
+        # In the caller's thread: who decodes does not wait for it.
+        ready = None if adapter is None else self._adapters.ready(adapter)
+        self._call(lambda: self._use(used, ready))
 
     def audit(self) -> None:
         """Waits until it has nothing to do. Raises AssertionError: something is left behind."""
@@ -255,15 +260,15 @@ class Engine:
             with self._wake:
                 self._calls.popleft()
 
-    def _use(self, used: AdapterUsed | None, adapter: Adapter | None) -> bool:
+    def _use(self, used: AdapterUsed | None, ready: Ready | None) -> bool:
         """False: no slot is free yet."""
         if used is not None and self._adapters.find(used.version) is None:
             number = self._adapters.free(self._current.version if self._current else None)
             if number is None:
                 return False
-            if adapter is None:
+            if ready is None:
                 raise ValueError(f"adapter {used.version} is not in memory")
-            self._adapters.load(number, used.version, adapter)
+            self._adapters.load(number, used.version, ready)
         self._current = used
         return True
 

@@ -8,7 +8,10 @@ import torch
 
 
 class KV:
-    """Per layer (rows, kv heads, positions, head size)."""
+    """Per layer (rows, kv heads, positions + 1, head size).
+
+    One position more than a row is seen to have: there writes who is over, and who never was.
+    """
 
     def __init__(
         self,
@@ -21,10 +24,12 @@ class KV:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (rows, heads, positions, size)
+        shape = (rows, heads, positions + 1, size)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.rows, self.positions = rows, positions
+        self.nowhere = positions
+        """Nobody looks there."""
 
     @property
     def bytes(self) -> int:

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 
 from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.buckets import Mode, passes_of
 from workers.caption.engine.decoder import Batch, Decoder, Part
 from workers.caption.engine.kv import KV
+from workers.caption.engine.lock import Lock
 from workers.caption.engine.requests import Prompt, Row
 from workers.caption.engine.sampling import Draws, choose, finite, penalise
+from workers.caption.engine.transfer import Down, up
 from workers.caption.engine.vision import VisionTower
 from workers.caption.language_lock import LanguageLock
 from workers.model.loading import LoadedModel
@@ -25,7 +28,7 @@ class Step:
     """Begun, and not read yet."""
 
     rows: list[Row]
-    _said: torch.Tensor
+    _said: Down
     """(rows, 3) float64: token, whether its logits were finite, log-probability."""
 
     def read(self) -> list[tuple[int, bool, float]]:
@@ -37,6 +40,7 @@ class Runner:
     """Args:
     rows: candidates at once.
     positions: of a row: visual, prompt and new tokens.
+    mode: how passes are made (buckets.py).
     """
 
     def __init__(
@@ -46,38 +50,35 @@ class Runner:
         lock: LanguageLock | None,
         rows: int,
         positions: int,
+        mode: Mode,
     ) -> None:
         self._device, self._dtype = loaded.device, loaded.dtype
         self._visual_id = loaded.layout.video_token_id
         self._adapters = adapters
         # A row that is over may be begun once more before that is known.
-        positions += 1
-        self._decoder = Decoder(loaded.model, adapters, positions)
+        decoder = Decoder(loaded.model, adapters, positions + 1)
         self._vision = VisionTower(loaded.model.model)
         self.patches = self._vision.patches
         self.kv = KV(
-            layers=self._decoder.layers,
+            layers=decoder.layers,
             rows=rows,
-            heads=self._decoder.heads,
+            heads=decoder.heads,
             positions=positions,
-            size=self._decoder.size,
+            size=decoder.size,
             dtype=self._dtype,
             device=self._device,
         )
-        self._tokens, self._lengths, self._states = (
-            torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(3)
+        self._decoder = passes_of(decoder, adapters, self.kv, mode)
+        self._tokens, self._lengths, self._states, self._slots = (
+            torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(4)
         )
-        vocabulary = self._decoder.vocabulary
+        vocabulary = decoder.vocabulary
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
-        self._free = 0
-        """State of rows without a lock."""
-        if lock is not None:
-            self._masks, self._free = lock.masks.to(self._device), lock.free
-            self._following = lock.following.to(self._device)
+        self._lock = None if lock is None else Lock(lock, self._dtype, self._device)
 
     def see(self, frames: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
-        return self._vision(frames.to(self._device, self._dtype))
+        return self._vision(up(frames, self._device).to(self._dtype))
 
     def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
         """Embedded tokens (tokens, hidden), the visual ones replaced by projected features.
@@ -89,10 +90,10 @@ class Runner:
         count = 0 if features is None else len(features)
         if len(where) != count:
             raise ValueError(f"{len(where)} visual tokens, and {count} features")
-        inputs = self._decoder.embed(numbers.to(self._device))
+        inputs = self._decoder.embed(up(numbers, self._device))
         if features is None:
             return inputs
-        where = where.to(self._device)
+        where = up(where, self._device)
         projected = self._adapters.project(features, slot)
         return inputs.index_copy(0, where, projected.to(inputs.dtype))
 
@@ -107,7 +108,7 @@ class Runner:
             tokens=self._tokens[:count],
             lengths=self._lengths[:count],
             longest=max((row.length for row in rows), default=0),
-            slots=[row.slot for row in rows],
+            slots=self._slots[:count] if any(row.slot for row in rows) else None,
             parts=parts,
         )
         logits = self._decoder(batch, self.kv)
@@ -125,14 +126,14 @@ class Runner:
         return self._choose(logits, rows)
 
     def _on(self, values: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(values).to(self._device, non_blocking=True)
+        return up(torch.tensor(values), self._device)
 
     def _row(self, prompt: Prompt, candidate: int, index: int) -> Row:
         request = prompt.ticket.request
         if candidate:
             self.kv.copy(prompt.place, index, prompt.done)
-        self._lengths[index] = prompt.done
-        self._states[index] = 0 if request.samplings[candidate].locked else self._free
+        self._lengths[index], self._slots[index] = prompt.done, prompt.slot
+        self._states[index] = 0
         row = Row(
             prompt.ticket,
             candidate,
@@ -150,30 +151,32 @@ class Runner:
         settings = [row.sampling for row in rows]
         count = len(rows)
         fine = finite(logits)
-        plain = logits
+        chances = None
+        if any(row.ticket.request.logprobs for row in rows):
+            chances = logits.float().log_softmax(-1)
         penalised = any(one.repetition_penalty != 1 for one in settings)
         if penalised:
             logits = penalise(logits, self._seen[:count], settings)
-        locked = any(one.locked for one in settings)
-        if locked:
-            logits = logits.masked_fill(self._masks[self._states[:count]], float("-inf"))
+        locked = [one.locked for one in settings]
+        lock = self._lock if any(locked) else None
+        if lock is not None:
+            lock.hold(logits, self._states[:count], locked)
         draws = [row.draws.next() if row.sampling.temperature else 0.0 for row in rows]
         tokens = choose(logits, settings, draws)
         if penalised:
             self._seen[:count].scatter_(1, tokens[:, None], True)
-        if locked:
-            self._states[:count] = self._following[self._states[:count], tokens].long()
+        if lock is not None:
+            self._states[:count] = lock.follow(self._states[:count], tokens)
         self._tokens[:count] = tokens
         said = torch.zeros(count, 3, dtype=torch.float64, device=self._device)
         said[:, 0], said[:, 1] = tokens, fine
-        if any(row.ticket.request.logprobs for row in rows):
-            chances = plain.float().log_softmax(-1)
+        if chances is not None:
             said[:, 2] = chances.gather(-1, tokens[:, None])[:, 0]
-        return Step(rows, said)
+        return Step(rows, Down(said))
 
     def move(self, source: int, target: int, length: int) -> None:
         """A row to another place."""
         self.kv.copy(source, target, length)
         state: Any
-        for state in (self._tokens, self._lengths, self._states, self._seen):
+        for state in (self._tokens, self._lengths, self._states, self._slots, self._seen):
             state[target] = state[source]

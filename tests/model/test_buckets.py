@@ -1,0 +1,262 @@
+"""Decoding in buckets: padding changes nothing, and with one bucket company changes no bit.
+
+On a CPU the same passes run, without graphs; what only a GPU can show is left out where none is.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.messages import AdapterUsed
+from tests.adapters import make_adapter
+from tests.model.test_engine import SIZE, asked, film, films, plain
+from tests.played_graphs import play_graphs
+from tests.tiny_model import make_checkpoint
+from workers.caption.engine import deltas, linear, runner
+from workers.caption.engine.buckets import Bucketed, Graphs, Key, buckets
+from workers.caption.engine.engine import Engine, Size
+from workers.caption.engine.requests import Request, Said
+from workers.caption.engine.sampling import Sampling
+from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.loading import LoadedModel, load_model
+
+pytestmark = pytest.mark.model
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+Make = Callable[..., Engine]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> LoadedModel:
+    return load_model(checkpoint, model_id="tests/tiny")
+
+
+@pytest.fixture(scope="module")
+def known(
+    checkpoint: Path, loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> list[Adapter]:
+    """The second one is of a higher rank."""
+    shape = AdapterShape.of(loaded.model)
+    folders = [
+        make_adapter(checkpoint, tmp_path_factory.mktemp("adapter"), seed, rank)
+        for seed, rank in ((1, 4), (2, 8))
+    ]
+    return [read_adapter("v", folder, shape) for folder in folders]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Engine] = []
+
+    def engine(loaded: LoadedModel, size: Size = SIZE, **options: Any) -> Engine:
+        made.append(Engine(loaded, size, **options))
+        return made[-1]
+
+    yield engine
+    for one in made:
+        one.audit()
+        one.close()
+
+
+def test_there_are_few_sizes_and_the_last_one_is_all_rows() -> None:
+    assert buckets(1) == [1]
+    assert buckets(3) == [1, 2, 3]
+    assert buckets(20) == [1, 2, 4, 8, 16, 20]
+    assert buckets(64) == [1, 2, 4, *range(8, 65, 8)]
+
+
+def in_buckets(patch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, without graphs."""
+
+    def made(decoder: Any, slots: Any, kv: Any, mode: Any) -> Bucketed:
+        return Bucketed(decoder, slots, kv, buckets(kv.rows), None)
+
+    patch.setattr(runner, "passes_of", made)
+
+
+def test_rows_of_padding_change_no_token(
+    make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows come and go, prompts in several parts and up to the last position beside them."""
+    in_buckets(monkeypatch)
+    requests = [film(loaded, seed, seed % 5, samplings=(Sampling(9 + seed),)) for seed in range(9)]
+    requests.append(film(loaded, 2, 2, samplings=(Sampling(50),)))
+    positions = max(one.longest for one in requests)
+    engine = make(loaded, Size(7, positions, 16))
+    engine._eos = None
+    said = asked(engine, *requests)
+    for one, request in zip(said, requests, strict=True):
+        assert one.tokens == plain(loaded, request, eos_token_id=-1)
+
+
+def test_not_a_number_in_a_row_of_padding_spoils_nobody(
+    make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_buckets(monkeypatch)
+    engine = make(loaded, Size(8, 256, 16))
+    wanted = asked(engine, *films(loaded, logprobs=True))
+    with torch.inference_mode():
+        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
+            memory.fill_(float("nan"))
+    assert asked(engine, *films(loaded, logprobs=True)) == wanted
+
+
+def alone_and_in_company(engine: Engine, requests: list[Request]) -> tuple[list[Said], list[Said]]:
+    alone = [asked(engine, one)[0] for one in requests]
+    return alone, asked(engine, *requests[::-1])[::-1]
+
+
+def every_kind(loaded: LoadedModel) -> list[Request]:
+    kinds = (
+        Sampling(12),
+        Sampling(15, temperature=0.9, top_p=0.8, seed=4),
+        Sampling(9, repetition_penalty=1.3),
+    )
+    requests = films(loaded, logprobs=True)
+    return [replace(one, samplings=(kinds[number % 3],)) for number, one in enumerate(requests)]
+
+
+def test_with_one_bucket_company_changes_no_bit(
+    make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of products whose rounding depends on the number of rows, as a GPU's does."""
+    for module in (linear, deltas):
+        monkeypatch.setattr(module, "can_pack", lambda dtype, device: False)
+
+    def rough(self: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.linear(x, self._weight, self._bias)
+        return y * (1 + 1e-5 * len(x))
+
+    monkeypatch.setattr(linear.Joined, "__call__", rough)
+    model = load_model(Path(loaded.model.name_or_path), model_id="tests/tiny")
+    alone, together = alone_and_in_company(make(model, mode="same"), every_kind(loaded))
+    assert alone == together
+    alone, together = alone_and_in_company(make(model, mode="plain"), every_kind(loaded))
+    assert alone != together
+
+
+def with_graphs(patch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, with graphs that are played, of matrices that lie where they always lay."""
+    play_graphs(patch)
+    for module in (linear, deltas):
+        patch.setattr(module, "can_pack", lambda dtype, device: False)
+
+    def made(decoder: Any, slots: Any, kv: Any, mode: Any) -> Bucketed:
+        return Bucketed(decoder, slots, kv, buckets(kv.rows), Graphs(decoder.device))
+
+    patch.setattr(runner, "passes_of", made)
+
+
+def caught_of(engine: Engine) -> dict[Key, Any]:
+    passes = engine._runner._decoder
+    assert isinstance(passes, Bucketed)
+    assert passes._graphs is not None
+    assert not passes._graphs._fails
+    return dict(passes._graphs._caught)
+
+
+def test_what_is_replayed_looks_at_what_is_there_now(
+    make: Make, checkpoint: Path, known: list[Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens, lengths and adapters of each step; also when adapters have moved."""
+    loaded = load_model(checkpoint, model_id="tests/tiny")
+    plainly = make(loaded, mode="plain")
+    with_graphs(monkeypatch)
+    played = make(load_model(checkpoint, model_id="tests/tiny"))
+    for number, adapter in enumerate([None, *known, known[0]]):
+        used = AdapterUsed(version=f"v{number}", generation=number) if adapter else None
+        said = []
+        for engine in (plainly, played):
+            engine.use(used, adapter)
+            said.append([one.tokens for one in asked(engine, *films(loaded))])
+        assert said[0] == said[1]
+    caught = caught_of(played)
+    assert {(one.rows, one.rank) for one in caught} == {(n, r) for n in (1, 2, 3) for r in (0, 8)}
+    assert all(one.replays > 1 for one in caught.values())
+
+
+def test_what_cannot_be_caught_is_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_graphs(monkeypatch)
+    graphs, seen = Graphs(torch.device("cpu")), torch.zeros(1)
+
+    def compute() -> None:
+        seen.fill_(seen.item() + 1)  # no capture allows that
+
+    for _ in range(2):
+        graphs.run(Key(1, 0), compute)
+    assert graphs._fails
+    assert seen.item() >= 2
+
+
+# --- only on a GPU -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def on_gpu(checkpoint: Path) -> LoadedModel:
+    return load_model(checkpoint, model_id="tests/tiny", device="cuda")
+
+
+def generated_there(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
+    ids = torch.tensor([request.ids], device="cuda")
+    pixels = request.pixels
+    output = loaded.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        **({} if pixels is None else {"pixel_values_videos": pixels[None].cuda()}),
+        max_new_tokens=request.samplings[0].max_new_tokens,
+        do_sample=False,
+        pad_token_id=loaded.tokenizer.pad_token_id,
+    )
+    return tuple(output[0, ids.shape[1] :].tolist())
+
+
+@on_a_gpu
+def test_graphs_say_what_single_operations_say(
+    make: Make, loaded: LoadedModel, on_gpu: LoadedModel, known: list[Adapter]
+) -> None:
+    wanted = [generated_there(on_gpu, one) for one in films(loaded)]
+    said = []
+    for mode in ("fast", "same", "plain"):
+        engine = make(on_gpu, mode=mode)
+        assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+        for number, adapter in enumerate(known):  # the second one moves all addresses
+            engine.use(AdapterUsed(version=f"v{number}", generation=number), adapter)
+        said.append([one.tokens for one in asked(engine, *films(loaded))])
+        if mode != "plain":
+            assert {one.rank for one in caught_of(engine)} == {0, 8}
+    assert said[0] == said[1] == said[2] != wanted
+
+
+@on_a_gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_a_gpu_too_company_changes_no_bit_with_one_bucket(
+    dtype: str, make: Make, loaded: LoadedModel, checkpoint: Path
+) -> None:
+    model = load_model(checkpoint, model_id="tests/tiny", device="cuda", dtype=dtype)
+    alone, together = alone_and_in_company(
+        make(model, replace(SIZE, rows=7), mode="same"), every_kind(loaded)
+    )
+    assert alone == together
+
+
+@on_a_gpu
+def test_a_capture_that_fails_leaves_the_stream_as_it_was() -> None:
+    graphs, seen = Graphs(torch.device("cuda")), torch.zeros(1, device="cuda")
+
+    def compute() -> None:
+        seen.fill_(float(seen.cpu()) + 1)
+
+    for _ in range(2):
+        graphs.run(Key(1, 0), compute)
+    assert graphs._fails
+    assert float(seen) >= 2
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
