@@ -25,6 +25,7 @@ PROGRAMS = {
     "enqueue": Program("How fast do many keys become jobs?", 6, 600),
     "engine": Program("What does a caption cost beside generate, static batches, vLLM?", 10, 3600),
     "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
+    "gpu": Program("What does the engine do on one card, and what could the card do?", 10, 480),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),

@@ -6,7 +6,10 @@ A random model captions without a pause while adapters are swapped, and bad ones
 swap loads one under a new name, the numbers of one of two that disagree on nearly all videos. Then
 every caption is made again by `generate` and peft with the adapter that its label names. A caption
 with a wrong label is put among them, and must be found. `stall_steps_max` is what the longest load
-took of the engine's thread, in steps of a usual length (CPU time). `--json` ends with one object.
+took of the engine's thread, in steps of a usual length (CPU time). `memory_growth_mib` is of this
+process, from when as many swaps have been made unseen: oneDNN keeps up to 1,024 kernels, one for
+each operation and number of rows, and makes them when they are needed first. `--json` ends with one
+object.
 """
 
 import ctypes
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +43,11 @@ if TYPE_CHECKING:
 SWAPS, QUICK_SWAPS = 50, 6
 VIDEOS, QUICK_VIDEOS = 40, 6
 ROWS, RANK, NEW_TOKENS = 8, 8, (6, 24)
-SETTLED = 3
-"""Swaps after which memory is looked at first."""
 NAMES = ("left", "right")
+
+
+Caption = tuple[int, str, list[int]]
+"""Video, adapter, tokens."""
 
 
 @dataclass
@@ -51,35 +57,61 @@ class Load:
     engine: "Engine"
     requests: "list[tuple[int, Any]]"
     """Of each video: its number, and a request."""
-    made: "list[tuple[int, Ticket]]" = field(default_factory=list)
+    said: list[Caption] = field(default_factory=list)
+    lost: int = 0
     over: threading.Event = field(default_factory=threading.Event)
+    _waiting: "deque[tuple[int, Ticket]]" = field(default_factory=deque)
 
     def run(self) -> None:
-        waiting: list[Ticket] = []
         for number, request in itertools.cycle(self.requests):
             if self.over.is_set():
-                return
-            ticket = self.engine.submit(request)
-            self.made.append((number, ticket))
-            waiting.append(ticket)
-            if len(waiting) > ROWS + 2:
-                waiting.pop(0).result()
+                break
+            self._waiting.append((number, self.engine.submit(request)))
+            if len(self._waiting) > ROWS + 2:
+                self._take()
+        while self._waiting:
+            self._take()
+
+    def _take(self) -> None:
+        number, ticket = self._waiting.popleft()
+        try:
+            [one] = ticket.result(60)
+        except Exception:
+            self.lost += 1
+        else:
+            version = one.adapter.version if one.adapter else ""
+            self.said.append((number, version.partition("-")[0], list(one.tokens)))
+
+    def wait_for_more(self) -> None:
+        done = len(self.said)
+        while len(self.said) < done + ROWS:
+            time.sleep(0.002)
 
 
-@dataclass
-class Turns:
-    """CPU seconds of the engine's thread for each turn, and which of them loaded an adapter."""
+class Timed:
+    """CPU seconds of the engine's thread: of each turn of its loop, and of each load in between."""
 
-    spent: list[float] = field(default_factory=list)
-    loading: list[float] = field(default_factory=list)
-    _last: float | None = None
-    swapping: bool = False
+    def __init__(self) -> None:
+        self.turns: list[float] = []
+        self.loads: list[float] = []
+        self._last: float | None = None
 
-    def __call__(self, rows: int, tokens: int) -> None:
+    def turn(self, rows: int, tokens: int) -> None:
         now = time.thread_time()
         if self._last is not None and rows:
-            (self.loading if self.swapping else self.spent).append(now - self._last)
+            self.turns.append(now - self._last)
         self._last = now
+
+    def watch(self, engine: "Engine") -> None:
+        slots = engine._adapters
+        load = slots.load
+
+        def timed(*args: Any) -> None:
+            began = time.thread_time()
+            load(*args)
+            self.loads.append(time.thread_time() - began)
+
+        slots.load = timed  # type: ignore[method-assign]
 
 
 def adapters(loaded: "LoadedModel", folder: Path) -> "dict[str, Adapter]":
@@ -166,9 +198,10 @@ def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
     shape = AdapterShape.of(loaded.model)
     work = random_work(loaded, videos, 4, NEW_TOKENS)
     both = adapters(loaded, folder)
-    turns = Turns()
+    timed = Timed()
     positions = max(len(one.ids) + one.new_tokens for one in work)
-    engine = Engine(loaded, Size(rows=ROWS, positions=positions), on_turn=turns)
+    engine = Engine(loaded, Size(rows=ROWS, positions=positions), on_turn=timed.turn)
+    timed.watch(engine)
     requests = [
         (
             number,
@@ -179,67 +212,62 @@ def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
     load = Load(engine, requests)
     thread = threading.Thread(target=load.run)
     bad = bad_ones(folder / NAMES[0], folder)
-    swap_ms, before, refused = [], 0, 0
+    swap_ms, refused = [], 0
 
     def swap(number: int) -> None:
         name = NAMES[number % 2]
-        turns.swapping = True
         began = time.monotonic()
         engine.use(AdapterUsed(version=f"{name}-{number}", generation=number), both[name])
         swap_ms.append(1000 * (time.monotonic() - began))
-        turns.swapping = False
 
-    swap(0)
-    thread.start()
-    for number in range(1, swaps + 1):
-        done = len(load.made)
-        while len(load.made) < done + ROWS:  # some under each
-            time.sleep(0.002)
-        swap(number)
+    def refuse() -> int:
         try:
             read_adapter("bad", next(bad), shape)
         except BadAdapter:
-            refused += 1
-        if number == SETTLED:
-            before = resident_mib()
+            return 1
+        return 0
+
+    swap(0)
+    thread.start()
+    start = resident_mib()
+    for number in range(1, 2 * swaps + 1):
+        if number == swaps + 1:
+            swap_ms.clear()
+            timed.loads.clear()
+            before, refused = resident_mib(), 0
+        load.wait_for_more()  # some under each
+        swap(number)
+        refused += refuse()
     growth = resident_mib() - before
     load.over.set()
     thread.join()
-    said = []
-    lost = 0
-    for number, ticket in load.made:
-        try:
-            [one] = ticket.result(60)
-            said.append((number, one.adapter.version if one.adapter else "", list(one.tokens)))
-        except Exception:
-            lost += 1
     engine.close()
     right = again(loaded, work, both)
-    names = [(number, version.partition("-")[0], tokens) for number, version, tokens in said]
     number, name, tokens = next(
-        one for one in names if right[one[0], NAMES[0]] != right[one[0], NAMES[1]]
+        one for one in load.said if right[one[0], NAMES[0]] != right[one[0], NAMES[1]]
     )
     lie = (number, NAMES[1 - NAMES.index(name)], tokens)
     return {
         "swaps": swaps,
         "refused": refused,
-        "captions": len(said),
+        "captions": len(load.said),
         "disagree": statistics.fmean(
             right[number, NAMES[0]] != right[number, NAMES[1]] for number in range(videos)
         ),
         "swap_ms_p50": round(statistics.median(swap_ms), 2),
-        "stall_steps_max": round(max(turns.loading) / statistics.median(turns.spent), 2),
-        "lost": lost,
-        "mislabelled": mislabelled(names, right),
-        "lie_found": mislabelled([*names, lie], right) == mislabelled(names, right) + 1,
+        "stall_steps_max": round(max(timed.loads) / statistics.median(timed.turns), 3),
+        "lost": load.lost,
+        "mislabelled": mislabelled(load.said, right),
+        "lie_found": mislabelled([*load.said, lie], right) == mislabelled(load.said, right) + 1,
         "memory_growth_mib": round(growth, 1),
+        "warm_up_mib": round(before - start, 1),
     }
 
 
 Right = dict[tuple[int, str], list[int]]
 
 
-def mislabelled(said: list[tuple[int, str, list[int]]], right: Right) -> int:
+def mislabelled(said: list[Caption], right: Right) -> int:
     return sum(right[number, name] != tokens for number, name, tokens in said)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import mutants
+from benchmarks.gpu.__main__ import Clock
 from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
@@ -25,8 +26,8 @@ MOST_QUICK_S = 12
 """On a quiet machine; on a busy one nobody can tell."""
 
 
-def run(name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"]
+def run(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", *options]
     done = run_warm(command, os.environ, ROOT, 600)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"{name}: {how_long(name, quick=True)}")
@@ -75,6 +76,29 @@ def test_frames() -> None:
     assert all(row["identical"] and row["cpu_s"] > 0 for row in rows)
 
 
+def test_gpu(tmp_path: Path) -> None:
+    """The same program as on a card, on tiny models."""
+    found = run("gpu", "--into", str(tmp_path))
+    assert json.loads((tmp_path / "results.json").read_text()) == found
+    assert "no measurement of a GPU" in (tmp_path / "plot.svg").read_text()
+    for name in ("vicuna-7b", "qwen3-8b"):
+        assert [found["equality"][name][mode] for mode in ("fast", "same", "plain")] == [1.0] * 3
+        (told,) = found["classes"][name].values()
+        assert min(told[who]["captions_per_s"] for who in ("jamak", "generate", "static_2")) > 0
+        assert told["share_of_roofline"] > 0
+    assert found["graphs"][0]["with_ms"] > 0
+    assert found["prefill"]["mfu"] > 0
+    assert found["swap"]["swap_ms_p50"] > 0
+    assert found["nf4"]["t4"]["jamak"]["captions_per_s"] > 0
+
+
+def test_on_a_card_what_does_not_fit_in_the_time_is_left_out_with_a_word() -> None:
+    clock = Clock(60)
+    assert clock.run("a short one", 1, lambda: 5) == 5
+    assert "about 90 s are needed" in clock.run("a long one", 90, lambda: 5)["skipped"]
+    assert clock.run("one that fails", 1, lambda: [][0])["skipped"].startswith("IndexError")
+
+
 def test_ingest() -> None:
     found = run("ingest")
     assert found["records"] == found["videos"]
@@ -87,6 +111,7 @@ def test_reload() -> None:
     assert (found["lost"], found["mislabelled"], found["lie_found"]) == (0, 0, True)
     assert found["disagree"] >= 0.95
     assert found["refused"] == found["swaps"] > 0
+    assert found["stall_steps_max"] <= 2
 
 
 def test_s3_dialect() -> None:
@@ -152,15 +177,13 @@ def test_mutants() -> None:
 
 def test_every_program_is_listed_with_its_times() -> None:
     """What has a main and a parser is one; what it runs as a process of its own is none."""
-    programs = {
-        path.stem
-        for path in (ROOT / "benchmarks").glob("*.py")
-        if "parser_of(" in path.read_text() and path.stem != "programs"
-    }
-    assert programs == set(PROGRAMS)
+    files = {path.stem: path for path in (ROOT / "benchmarks").glob("*.py")}
+    files |= {path.parent.stem: path for path in (ROOT / "benchmarks").glob("*/__main__.py")}
+    texts = {name: file.read_text() for name, file in files.items() if name != "programs"}
+    assert {name for name, text in texts.items() if "parser_of(" in text} == set(PROGRAMS)
     for name, one in PROGRAMS.items():
         assert one.quick_s <= MOST_QUICK_S
-        text = (ROOT / "benchmarks" / f"{name}.py").read_text()
+        text = texts[name]
         assert f'parser_of("{name}"' in text
         assert "begin(parser)" in text
     assert [duration(seconds) for seconds in (8, 90, 600, 5400)] == [

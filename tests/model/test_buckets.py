@@ -14,13 +14,14 @@ import torch
 from shared.messages import AdapterUsed
 from tests.adapters import make_adapter
 from tests.model.test_engine import SIZE, asked, film, films, plain
+from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
-from workers.caption.engine import adapters, linear, runner
+from workers.caption.engine import deltas, linear, runner
 from workers.caption.engine.buckets import Bucketed, Graphs, Key, buckets
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling
-from workers.model.adapter_files import AdapterShape, read_adapter
+from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, load_model
 
 pytestmark = pytest.mark.model
@@ -37,6 +38,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(checkpoint: Path) -> LoadedModel:
     return load_model(checkpoint, model_id="tests/tiny")
+
+
+@pytest.fixture(scope="module")
+def known(
+    checkpoint: Path, loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> list[Adapter]:
+    """The second one is of a higher rank."""
+    shape = AdapterShape.of(loaded.model)
+    folders = [
+        make_adapter(checkpoint, tmp_path_factory.mktemp("adapter"), seed, rank)
+        for seed, rank in ((1, 4), (2, 8))
+    ]
+    return [read_adapter("v", folder, shape) for folder in folders]
 
 
 @pytest.fixture
@@ -115,8 +129,8 @@ def test_with_one_bucket_company_changes_no_bit(
     make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of products whose rounding depends on the number of rows, as a GPU's does."""
-    for module in (linear, adapters):
-        monkeypatch.setattr(module, "can_pack", lambda weight: False)
+    for module in (linear, deltas):
+        monkeypatch.setattr(module, "can_pack", lambda dtype, device: False)
 
     def rough(self: Any, x: torch.Tensor) -> torch.Tensor:
         y = torch.nn.functional.linear(x, self._weight, self._bias)
@@ -130,6 +144,59 @@ def test_with_one_bucket_company_changes_no_bit(
     assert alone != together
 
 
+def with_graphs(patch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, with graphs that are played, of matrices that lie where they always lay."""
+    play_graphs(patch)
+    for module in (linear, deltas):
+        patch.setattr(module, "can_pack", lambda dtype, device: False)
+
+    def made(decoder: Any, slots: Any, kv: Any, mode: Any) -> Bucketed:
+        return Bucketed(decoder, slots, kv, buckets(kv.rows), Graphs(decoder.device))
+
+    patch.setattr(runner, "passes_of", made)
+
+
+def caught_of(engine: Engine) -> dict[Key, Any]:
+    passes = engine._runner._decoder
+    assert isinstance(passes, Bucketed)
+    assert passes._graphs is not None
+    assert not passes._graphs._fails
+    return dict(passes._graphs._caught)
+
+
+def test_what_is_replayed_looks_at_what_is_there_now(
+    make: Make, checkpoint: Path, known: list[Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens, lengths and adapters of each step; also when adapters have moved."""
+    loaded = load_model(checkpoint, model_id="tests/tiny")
+    plainly = make(loaded, mode="plain")
+    with_graphs(monkeypatch)
+    played = make(load_model(checkpoint, model_id="tests/tiny"))
+    for number, adapter in enumerate([None, *known, known[0]]):
+        used = AdapterUsed(version=f"v{number}", generation=number) if adapter else None
+        said = []
+        for engine in (plainly, played):
+            engine.use(used, adapter)
+            said.append([one.tokens for one in asked(engine, *films(loaded))])
+        assert said[0] == said[1]
+    caught = caught_of(played)
+    assert {(one.rows, one.rank) for one in caught} == {(n, r) for n in (1, 2, 3) for r in (0, 8)}
+    assert all(one.replays > 1 for one in caught.values())
+
+
+def test_what_cannot_be_caught_is_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_graphs(monkeypatch)
+    graphs, seen = Graphs(torch.device("cpu")), torch.zeros(1)
+
+    def compute() -> None:
+        seen.fill_(seen.item() + 1)  # no capture allows that
+
+    for _ in range(2):
+        graphs.run(Key(1, 0), compute)
+    assert graphs._fails
+    assert seen.item() >= 2
+
+
 # --- only on a GPU -------------------------------------------------------------------------------
 
 
@@ -138,29 +205,34 @@ def on_gpu(checkpoint: Path) -> LoadedModel:
     return load_model(checkpoint, model_id="tests/tiny", device="cuda")
 
 
-def with_adapters(engine: Engine, checkpoint: Path, folder: Path, shape: AdapterShape) -> None:
-    for seed, rank in ((1, 4), (2, 8)):  # the second one moves all addresses
-        adapter = read_adapter("v", make_adapter(checkpoint, folder, seed, rank), shape)
-        engine.use(AdapterUsed(version=f"v{seed}", generation=seed), adapter)
+def generated_there(loaded: LoadedModel, request: Request) -> tuple[int, ...]:
+    ids = torch.tensor([request.ids], device="cuda")
+    pixels = request.pixels
+    output = loaded.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        **({} if pixels is None else {"pixel_values_videos": pixels[None].cuda()}),
+        max_new_tokens=request.samplings[0].max_new_tokens,
+        do_sample=False,
+        pad_token_id=loaded.tokenizer.pad_token_id,
+    )
+    return tuple(output[0, ids.shape[1] :].tolist())
 
 
 @on_a_gpu
 def test_graphs_say_what_single_operations_say(
-    make: Make, loaded: LoadedModel, on_gpu: LoadedModel, checkpoint: Path, tmp_path: Path
+    make: Make, loaded: LoadedModel, on_gpu: LoadedModel, known: list[Adapter]
 ) -> None:
-    wanted = [plain(loaded, one) for one in films(loaded)]
-    shape, said = AdapterShape.of(loaded.model), []
+    wanted = [generated_there(on_gpu, one) for one in films(loaded)]
+    said = []
     for mode in ("fast", "same", "plain"):
         engine = make(on_gpu, mode=mode)
         assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
-        with_adapters(engine, checkpoint, tmp_path, shape)
+        for number, adapter in enumerate(known):  # the second one moves all addresses
+            engine.use(AdapterUsed(version=f"v{number}", generation=number), adapter)
         said.append([one.tokens for one in asked(engine, *films(loaded))])
-        passes = engine._runner._decoder
-        assert isinstance(passes, Bucketed) == (mode != "plain")
-        if isinstance(passes, Bucketed):
-            assert passes._graphs is not None
-            assert not passes._graphs._fails
-            assert {one.rank for one in passes._graphs._caught} == {0, 8}
+        if mode != "plain":
+            assert {one.rank for one in caught_of(engine)} == {0, 8}
     assert said[0] == said[1] == said[2] != wanted
 
 
@@ -177,11 +249,11 @@ def test_on_a_gpu_too_company_changes_no_bit_with_one_bucket(
 
 
 @on_a_gpu
-def test_what_cannot_be_caught_is_computed_all_the_same() -> None:
+def test_a_capture_that_fails_leaves_the_stream_as_it_was() -> None:
     graphs, seen = Graphs(torch.device("cuda")), torch.zeros(1, device="cuda")
 
     def compute() -> None:
-        seen.fill_(float(seen.cpu()) + 1)  # no capture allows that
+        seen.fill_(float(seen.cpu()) + 1)
 
     for _ in range(2):
         graphs.run(Key(1, 0), compute)

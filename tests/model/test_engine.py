@@ -16,6 +16,7 @@ from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
 from tests.adapters import make_adapter
 from tests.tiny_model import make_checkpoint
+from workers.caption.engine import deltas
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
 from workers.caption.engine.sampling import Sampling, choose
@@ -372,10 +373,10 @@ def small_card(engine: Engine, patch: pytest.MonkeyPatch, *, tokens: int, frames
         __call__ = staticmethod(step)
         embed = staticmethod(decoder.embed)
 
-    def see(some: torch.Tensor) -> torch.Tensor:
+    def see(some: torch.Tensor, pool_stride: int | None) -> torch.Tensor:
         if len(some) > frames:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return vision(some)
+        return vision(some, pool_stride)
 
     patch.setattr(engine._runner, "_decoder", Decoder())
     patch.setattr(engine._runner, "_vision", see)
@@ -393,7 +394,7 @@ def test_when_memory_runs_out_the_work_is_repeated_with_less(
     wanted = [plain(loaded, one, eos_token_id=-1) for one in requests]
     assert [one.tokens for one in asked(engine, *requests)] == wanted
     learned = engine.size
-    assert (learned.rows, learned.chunk, learned.patches) == (1, 1, 2 * FRAME)
+    assert (learned.rows, learned.chunk, learned.patches) == (1, 3, 2 * FRAME)
     with pytest.raises(DoesNotFit, match="4 candidates, and 1 rows"):
         engine.submit(replace(requests[0], samplings=long * 4))
     assert [one.tokens for one in asked(engine, *requests)] == wanted
@@ -466,7 +467,7 @@ def in_one_batch(engine: Engine, request: Request, adapters: list[Known | None])
         turn = next(turns)
         if turn % 4 == 1 and turn // 4 < len(adapters):
             one = adapters[turn // 4]
-            assert engine._use(one and one.used, one and one.adapter)
+            assert engine._use(one and one.used, one and engine._adapters.ready(one.adapter))
             tickets.append(engine.submit(request))
         if len(tickets) == len(adapters):
             full.set()
@@ -495,6 +496,23 @@ def test_rows_of_several_adapters_are_as_each_alone(
     assert len({one.tokens for one in together}) == 3
 
 
+def test_an_adapter_is_made_ready_by_who_brings_it(
+    make: Make, loaded: LoadedModel, adapters: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that decode do not wait for that."""
+    engine, threads = make(), []
+
+    class Packed(deltas.Packed):
+        def __init__(self, *args: Any) -> None:
+            threads.append(threading.current_thread())
+            super().__init__(*args)
+
+    monkeypatch.setattr(deltas, "Packed", Packed)
+    engine.use(adapters[0].used, adapters[0].adapter)
+    assert set(threads) == {threading.current_thread()}
+    assert asked(engine, film(loaded, 1, 1))[0].adapter == adapters[0].used
+
+
 def test_an_adapter_that_goes_bad_spoils_its_own_rows_alone(
     make: Make, loaded: LoadedModel, adapters: list[Known]
 ) -> None:
@@ -506,10 +524,9 @@ def test_an_adapter_that_goes_bad_spoils_its_own_rows_alone(
     good = asked(engine, request)
     bad = engine._adapters.find(adapters[0].used.version)
     assert bad is not None
-    with torch.inference_mode():
-        for delta in engine._adapters._deltas:
-            delta._down.view(-1, 3, delta._rank, delta._down.shape[-1])[:, bad - 1] = float("nan")
-            delta._pack()
+    spoilt = {name: one * float("nan") for name, one in adapters[0].adapter.tensors.items()}
+    for delta in engine._adapters._deltas:
+        delta.put(bad, delta.ready(replace(adapters[0].adapter, tensors=spoilt)))
     failing, beside = in_one_batch(engine, request, [adapters[0], adapters[1]])
     with pytest.raises(NotFinite):
         failing.result(WAIT_S)
@@ -592,3 +609,5 @@ def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedMod
     texts = [tokenizer.decode(one.tokens, skip_special_tokens=True) for one in (free, held)]
     assert ["中" in one for one in texts] == [True, False]
     assert ["가" in one for one in texts] == [True, True]
+    [again] = asked(engine, film(loaded, 1, 1, samplings=(replace(long, locked=True),)))
+    assert "中" not in tokenizer.decode(again.tokens)

@@ -1,84 +1,29 @@
 """Which tokens would begin a letter of a foreign script, after what a row has said.
 
-Latin letters, Hangul, digits, punctuation and symbols stay; Han, kana, Cyrillic and all other
-letters are out. A token is judged by its bytes, after those of an unfinished character before it:
-it is out when no continuation of it could be allowed. So the first byte of what can only be Han is
-out, and after one that may begin Hangul or kana only the bytes of Hangul are left.
+A token is judged by its bytes, after those of an unfinished character before it: it is out when no
+continuation of it could be allowed (scripts.py). So the first byte of what can only be Han is out,
+and after one that may begin Hangul or kana only the bytes of Hangul are left.
 
-Built once from the tokenizer; knows nothing of models and devices.
+What a row has said matters only to the few tokens that begin inside a character: there is a table
+of those, and one verdict for each of all others. Built once from the tokenizer; knows nothing of
+models and devices.
 """
 
 import re
-import unicodedata
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
-OURS = ("LATIN ", "HANGUL ")
-UNITS = frozenset("\u00b5\u2126")
-"""Micro and ohm; inside of other signs they are the Greek letters that they come from."""
-GREEK = frozenset("\u03bc\u03a9")
-MARKS = ("COMBINING ", "VARIATION SELECTOR", "HANGUL ")
-FOREIGN = ("CJK ", "IDEOGRAPHIC NUMBER", "HANGZHOU ", "KATAKANA", "HIRAGANA", "CYRILLIC")
-"""In names of what is no letter by its category, and reads as one."""
-SHARED = frozenset("\u3000、。〈〉《》「」『』【】〔〕〜")
-"""Of blocks that are foreign otherwise."""
-NOTHING, OTHER, ALLOWED, OUT = range(4)
-"""No character; neither here nor there, as digits and signs; a letter of ours; one of others."""
+from workers.caption.scripts import ALLOWED, OTHER, OUT, allowed, verdicts
+
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def allowed(character: str) -> bool:
-    return _verdicts()[ord(character)] in (OTHER, ALLOWED)
-
-
-@cache
-def _verdicts() -> bytes:
-    """Of each code point. What is all of one kind is not looked at one by one."""
-    told = bytearray(0x110000)  # unassigned ones, surrogates, private use
-    for low, high, verdict in (
-        (0x3400, 0x4DC0, OUT),  # Han, as all of planes 2 and 3
-        (0x4E00, 0xA000, OUT),
-        (0xAC00, 0xD7A4, ALLOWED),  # Hangul syllables
-        (0xF900, 0xFB00, OUT),
-        (0x17000, 0x18D80, OUT),  # Tangut, Khitan
-        (0x20000, 0x40000, OUT),
-    ):
-        told[low:high] = bytes([verdict]) * (high - low)
-    for low, high in ((0, 0xD800), (0xFB00, 0x1FC00), (0xE0000, 0xE0200)):
-        for number in range(low, high):
-            if told[number] == NOTHING:
-                told[number] = _verdict(chr(number))
-    return bytes(told)
-
-
-def _verdict(character: str) -> int:
-    category = unicodedata.category(character)
-    if category in ("Cn", "Co", "Cs"):
-        return NOTHING
-    if character in UNITS or character in SHARED:
-        return ALLOWED
-    if character < "\x80":
-        return ALLOWED if category[0] == "L" else OTHER
-    name = unicodedata.name(character, "")
-    if name.startswith(OURS):
-        return ALLOWED
-    # A circled or squared letter is that letter.
-    plain = unicodedata.normalize("NFKD", character)
-    if category[0] == "S":
-        plain = "".join(one for one in plain if one not in GREEK)
-    letters = [one for one in plain if unicodedata.category(one)[0] == "L"]
-    if letters:
-        ours = all(unicodedata.name(one, "").startswith(OURS) for one in letters)
-        return ALLOWED if ours else OUT
-    if category[0] == "M" and not name.startswith(MARKS):
-        return OUT
-    return OUT if any(one in name for one in FOREIGN) else OTHER
+Walk = tuple[bool, bytes]
+"""Whether all of a text is, or may become, allowed; and the unfinished character at its end, if it
+matters how that goes on."""
 
 
 @cache
@@ -89,9 +34,9 @@ def _completions(start: bytes) -> frozenset[bool]:
     `start`: a part of one character, from its first byte."""
     missing = _length(start[0]) - len(start)
     low = _value(start) << 6 * missing
-    verdicts = _verdicts()[low : low + (1 << 6 * missing)]
-    may = ALLOWED in verdicts or (OTHER in verdicts and OUT not in verdicts)
-    return frozenset([may, may and OUT not in verdicts])
+    all_of = verdicts()[low : low + (1 << 6 * missing)]
+    may = ALLOWED in all_of or (OTHER in all_of and OUT not in all_of)
+    return frozenset([may, may and OUT not in all_of])
 
 
 def _length(lead: int) -> int:
@@ -114,16 +59,15 @@ def _value(start: bytes) -> int:
     return value
 
 
-def _walk(text: bytes) -> tuple[bool, bytes]:
-    """Whether all of it is, or may become, allowed; and the unfinished character at its end, if it
-    matters how that goes on."""
+def _walk(text: bytes) -> Walk:
     at = len(text) if text.isascii() else 0
     while at < len(text):
         length = _length(text[at])
         piece = text[at : at + length]
         if length > 1 and len(piece) < length and all(map(_goes_on, piece[1:])):
             ends = _completions(piece)
-            return True in ends, piece if False in ends else b""
+            may = True in ends
+            return may, piece if may and False in ends else b""
         try:
             character = piece.decode()
         except UnicodeDecodeError:
@@ -135,42 +79,87 @@ def _walk(text: bytes) -> tuple[bool, bytes]:
     return True, b""
 
 
+def _walk_all(texts: Sequence[bytes]) -> list[Walk]:
+    """As `_walk`, of many that are mostly whole characters."""
+    whole: dict[int, str] = {}
+    walks: list[Walk] = [(True, b"")] * len(texts)
+    for number, text in enumerate(texts):
+        if not text.isascii():
+            try:
+                whole[number] = text.decode()
+            except UnicodeDecodeError:
+                walks[number] = _walk(text)
+    foreign = {one for one in set("".join(whole.values())) if not allowed(one)}
+    for number, characters in whole.items():
+        if not foreign.isdisjoint(characters):
+            walks[number] = False, b""
+    return walks
+
+
+def _cut(text: bytes, missing: int) -> tuple[bytes, Walk | None]:
+    """What of it goes on with a character that lacks so many bytes, and a walk along what follows;
+    None: nothing does."""
+    inside = next((at for at, byte in enumerate(text) if not _goes_on(byte)), len(text))
+    if inside < missing:  # it goes on, or makes it no character at all
+        return (text, None) if inside == len(text) else (b"", _walk(text[inside:]))
+    return text[:missing], _walk(text[missing:]) if len(text) > missing else None
+
+
+def _walk_from(start: bytes, cuts: Sequence[tuple[bytes, Walk | None]]) -> list[Walk]:
+    firsts = {first: _walk(start + first) if first else (True, b"") for first, _ in cuts}
+    return [firsts[first] if rest is None or not firsts[first][0] else rest for first, rest in cuts]
+
+
 class LanguageLock:
-    """A row has a state, 0 at first: `masks[state]` is what it may not say next, and
-    `following[state, token]` the state afterwards.
+    """A row has a state, 0 at first, and then `after[state, column[token]]`. What it may not say is
+    `out`, and of those that are `inside` a character what is `inside_out[state]`.
 
     Attributes:
-        masks: (states, vocabulary) bool, True = out.
-        following: (states, vocabulary) int16.
-        free: the state of who may say anything, which has no end.
+        out: (vocabulary,) bool.
+        inside: (some,) tokens.
+        inside_out: (states, some) bool.
+        column: (vocabulary,) int64.
+        after: (states, columns) int64.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         texts = token_bytes(tokenizer, vocabulary)
-        silent = [number for number, text in enumerate(texts) if not text]
         inside = [number for number, text in enumerate(texts) if text and _goes_on(text[0])]
+        walks = _walk_all(texts)
         states = {b"": 0}
-        masks, following = [bytearray(vocabulary)], [array("h", bytes(2 * vocabulary))]
-        for start in states_as_they_come(states):
-            state = states[start]
-            if state:
-                # Whatever does not go on with the unfinished character leaves it as it is.
-                masks.append(masks[0][:])
-                following.append(following[0][:])
-            for number in inside if state else range(len(texts)):
-                fine, end = _walk(start + texts[number])
-                masks[state][number] = not fine
-                following[state][number] = states.setdefault(end, len(states)) if fine else 0
-            for number in silent:  # bytes before and after it meet
-                following[state][number] = state
-        self.free = len(masks)
-        masks.append(bytearray(vocabulary))
-        following.append(array("h", [self.free]) * vocabulary)
-        self.masks = torch.tensor(np.array(masks, dtype=np.bool_))
-        self.following = torch.tensor(np.array(following))
+        for _, end in walks:
+            states.setdefault(end, len(states))
+        cuts: dict[int, list[tuple[bytes, Walk | None]]] = {}
+        told: list[list[Walk]] = []
+        for start in _as_they_come(states):
+            missing = _length(start[0]) - len(start) if start else 0
+            if missing not in cuts:
+                cuts[missing] = [_cut(texts[number], missing) for number in inside]
+            told.append(_walk_from(start, cuts[missing]))
+            for _, end in told[-1]:
+                states.setdefault(end, len(states))
+        # Columns: into each of the states whatever the state; staying; each token inside.
+        number_of, ends = len(states), [states[end] for _, end in walks]
+        column = np.array(ends)
+        column[[not text for text in texts]] = number_of
+        column[inside] = number_of + 1 + np.arange(len(inside))
+        every = np.arange(number_of)
+        after = np.concatenate(
+            [
+                np.broadcast_to(every, (number_of, number_of)),
+                every[:, None],
+                np.array([[states[end] for _, end in one] for one in told]).reshape(number_of, -1),
+            ],
+            axis=1,
+        )
+        out = np.array([not fine for fine, _ in walks])
+        out[inside] = False
+        self.out, self.inside = torch.from_numpy(out), torch.tensor(inside, dtype=torch.long)
+        self.inside_out = torch.tensor([[not fine for fine, _ in one] for one in told])
+        self.column, self.after = torch.from_numpy(column), torch.from_numpy(after)
 
 
-def states_as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
+def _as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
     """Those that are added meanwhile, too."""
     for number in count():
         if number == len(states):
@@ -180,23 +169,40 @@ def states_as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
 
 def token_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:
     """What each token adds to the text; special ones, and numbers without a token, add nothing."""
-    special = set(tokenizer.all_special_ids)
-    added = tokenizer.added_tokens_decoder
     names = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
-    byte_level = any("Ġ" in (name or "") for name in names)
-    told = []
-    for number, name in enumerate(names):
-        if name is None or number in special or (number in added and added[number].special):
-            told.append(b"")
-        elif number in added:
-            told.append(added[number].content.encode())
-        elif found := _BYTE.fullmatch(name):
-            told.append(bytes([int(found[1], 16)]))
-        elif byte_level and all(one in _BYTES_OF for one in name):
-            told.append(bytes(_BYTES_OF[one] for one in name))
-        else:
-            told.append(name.replace("▁", " ").encode())
+    names = ["" if name is None else name for name in names]
+    told = _of_bytes(names) if "Ġ" in "".join(names) else [_of_piece(name) for name in names]
+    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
+    for number in {*added, *special}:
+        if number < len(told):
+            silent = number in special or added[number].special
+            told[number] = b"" if silent else added[number].content.encode()
     return told + [b""] * (vocabulary - len(told))
+
+
+def _of_piece(name: str) -> bytes:
+    if name.startswith("<0x") and (found := _BYTE.fullmatch(name)):
+        return bytes([int(found[1], 16)])
+    return name.replace("▁", " ").encode()
+
+
+def _of_bytes(names: Sequence[str]) -> list[bytes]:
+    """Of a byte-level tokenizer, all at once: there are many."""
+    table = np.full(MOST + 1, -1)
+    for character, byte in _byte_alphabet().items():
+        table[ord(character)] = byte
+    codes = np.frombuffer("".join(names).encode("utf-32-le"), np.uint32)
+    found = table[np.minimum(codes, MOST)]
+    ends = np.cumsum([len(name) for name in names])
+    text, marks = found.astype(np.uint8).tobytes(), [0, *ends.tolist()]
+    told = [text[start:end] for start, end in pairwise(marks)]
+    for number in set(np.searchsorted(ends, (found < 0).nonzero()[0], side="right").tolist()):
+        told[number] = _of_piece(names[number])
+    return told
+
+
+MOST = 0x144
+"""One more than the last character of the alphabet."""
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -206,6 +212,3 @@ def _byte_alphabet() -> dict[str, int]:
     rest = [one for one in range(256) if one not in set(printable)]
     table.update({chr(256 + number): one for number, one in enumerate(rest)})
     return table
-
-
-_BYTES_OF = _byte_alphabet()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shared.errors import ConfigError
 from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.deltas import Whose
 from workers.caption.engine.kv import KV
 from workers.caption.engine.linear import linear
 from workers.caption.engine.transfer import up
@@ -63,6 +64,8 @@ class Decoder:
     """
 
     def __init__(self, model: Any, adapters: AdapterSlots, positions: int) -> None:
+        # cuDNN plans each shape anew, for half a second, and decoding has many.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         language = model.model.language_model
         config = language.config
         _check(config)
@@ -94,12 +97,11 @@ class Decoder:
         x = torch.cat([self.embed(batch.tokens), *(part.inputs for part in parts)])
         places = torch.cat([batch.lengths, *(self._range(part.start, part.end) for part in parts)])
         rope = self._cos[places][:, None], self._sin[places][:, None]
-        others = self._others(batch)
+        whose = self._whose(batch)
         seeing = _Seeing(kv, batch, self.device)
         for layer in self._layers[:-1]:
-            x = layer(x, rope, others, seeing)
-        wanted = self._wanted(batch)
-        x = self._layers[-1](x, rope, others, seeing, wanted)
+            x = layer(x, rope, whose, seeing)
+        x = self._layers[-1](x, rope, whose, seeing, self._wanted(batch))
         if not len(x):
             return x.new_empty(0, self.vocabulary)
         result: torch.Tensor = self._head(self._norm(x))
@@ -108,12 +110,12 @@ class Decoder:
     def _range(self, start: int, end: int) -> torch.Tensor:
         return torch.arange(start, end, device=self.device)
 
-    def _others(self, batch: Batch) -> torch.Tensor | None:
+    def _whose(self, batch: Batch) -> Whose | None:
         if batch.slots is None and not any(part.slot for part in batch.parts):
             return None
         slots = batch.tokens.new_zeros(batch.rows) if batch.slots is None else batch.slots
         parts = [slots.new_full((len(part.inputs),), part.slot) for part in batch.parts]
-        return self._adapters.others(torch.cat([slots, *parts]))
+        return self._adapters.whose(torch.cat([slots, *parts]))
 
     def _wanted(self, batch: Batch) -> torch.Tensor | None:
         """Which tokens' output is of use; None: all. In the last layer all others end as keys and
@@ -174,7 +176,7 @@ class _Seeing:
         hidden = places > batch.lengths[:, None]
         self._mask = torch.zeros(hidden.shape, dtype=kv.keys[0].dtype, device=device)
         self._mask = self._mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-        self._masks = [_causal(part, device) for part in batch.parts]
+        self._masks = [_causal(part, self._mask) for part in batch.parts]
 
     def write(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
         """(tokens, kv heads, size) each."""
@@ -221,6 +223,10 @@ class _Seeing:
     ) -> torch.Tensor:
         keys = self._kv.keys[layer][part.row : part.row + 1, :, : part.end]
         values = self._kv.values[layer][part.row : part.row + 1, :, : part.end]
+        shared = q.shape[1] // keys.shape[1]
+        if mask is not None and shared > 1:
+            # Of a GPU's kernels none takes a mask and shared keys, but the one that is slow.
+            keys, values = (one.repeat_interleave(shared, dim=1) for one in (keys, values))
         seen = F.scaled_dot_product_attention(
             q.transpose(0, 1)[None],
             keys,
@@ -233,12 +239,14 @@ class _Seeing:
         return seen[0].transpose(0, 1).flatten(1)
 
 
-def _causal(part: Part, device: torch.device) -> torch.Tensor | None:
-    """None: it begins at 0, which needs no mask of its own."""
+def _causal(part: Part, like: torch.Tensor) -> torch.Tensor | None:
+    """To be added. None: it begins at 0, which needs no mask of its own."""
     if part.start == 0 or len(part.inputs) == 1:
         return None
-    count = len(part.inputs)
-    return torch.ones(count, part.end, dtype=torch.bool, device=device).tril(part.start)
+    # A GPU's kernels copy a mask whose lines do not begin at a multiple of 16.
+    wide = -(-part.end // 16) * 16
+    mask = like.new_full((len(part.inputs), wide), float("-inf")).triu(part.start + 1)
+    return mask[:, : part.end]
 
 
 Rope = tuple[torch.Tensor, torch.Tensor]
@@ -272,27 +280,27 @@ class _Layer:
         self,
         x: torch.Tensor,
         rope: Rope,
-        others: torch.Tensor | None,
+        whose: Whose | None,
         seeing: _Seeing,
         wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(tokens, hidden) -> the same, or only those that are `wanted`."""
-        q, k, v = self._heads_of(self._qkv(self._norm1(x), others))
+        q, k, v = self._heads_of(self._qkv(self._norm1(x), whose))
         if self._q_norm is not None and self._k_norm is not None:
             q, k = self._q_norm(q), self._k_norm(k)
         k = _turned(k, *rope)
         seeing.write(self._number, k, v)
-        if wanted is not None and not len(wanted):
-            return x[:0]
         if wanted is None:
             seen = seeing.look(self._number, _turned(q, *rope), self._scale)
+        elif not len(wanted):
+            return x[:0]
         else:
             x, q, cos, sin = x[wanted], q[wanted], rope[0][wanted], rope[1][wanted]
-            others = None if others is None else others[wanted]
+            whose = None if whose is None else whose.of(wanted)
             seen = seeing.last(self._number, _turned(q, cos, sin), self._scale)
-        x = x + self._out(seen, others)
-        gate, up = self._gate_up(self._norm2(x), others).chunk(2, dim=-1)
-        return x + self._down(self._act(gate) * up, others)
+        x = x + self._out(seen, whose)
+        gate, up = self._gate_up(self._norm2(x), whose).chunk(2, dim=-1)
+        return x + self._down(self._act(gate) * up, whose)
 
     def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads = qkv.view(len(qkv), -1, self._size)
@@ -307,10 +315,10 @@ class _Adapted:
         self._base = linear(*layers)
         self._delta = adapters.delta(names, layers)
 
-    def __call__(self, x: torch.Tensor, others: torch.Tensor | None) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, whose: Whose | None) -> torch.Tensor:
         y = self._base(x)
-        if others is not None:
-            self._delta.add(y, x, others)
+        if whose is not None:
+            self._delta.add(y, x, whose)
         return y
 
 

@@ -30,16 +30,14 @@ def linear(*layers: nn.Linear) -> Linear:
     with torch.no_grad():
         weight = torch.cat([layer.weight for layer in layers])
         bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-    if can_pack(weight):
+    if can_pack(weight.dtype, weight.device):
         return Packed(weight, bias)
     return Joined(layers, weight, bias)
 
 
-def can_pack(weight: torch.Tensor) -> bool:
+def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 
 

@@ -6,14 +6,16 @@ been begun.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from workers.caption.engine.adapters import AdapterSlots
-from workers.caption.engine.buckets import Mode, passes_of
+from workers.caption.engine.buckets import Bucketed, Mode, passes_of
 from workers.caption.engine.decoder import Batch, Decoder, Part
 from workers.caption.engine.kv import KV
+from workers.caption.engine.lock import Lock
 from workers.caption.engine.requests import Prompt, Row
 from workers.caption.engine.sampling import Draws, choose, finite, penalise
 from workers.caption.engine.transfer import Down, up
@@ -67,21 +69,18 @@ class Runner:
             dtype=self._dtype,
             device=self._device,
         )
-        self._decoder = passes_of(decoder, adapters, self.kv, mode)
+        self._passes = partial(passes_of, decoder, adapters, self.kv, mode)
+        self._decoder = self._passes()
         self._tokens, self._lengths, self._states, self._slots = (
             torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(4)
         )
         vocabulary = decoder.vocabulary
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
-        self._free = 0
-        """State of rows without a lock."""
-        if lock is not None:
-            self._masks, self._free = up(lock.masks, self._device), lock.free
-            self._following = up(lock.following, self._device)
+        self._lock = None if lock is None else Lock(lock, self._dtype, self._device)
 
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
+    def see(self, frames: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
-        return self._vision(up(frames, self._device).to(self._dtype))
+        return self._vision(up(frames, self._device).to(self._dtype), pool_stride)
 
     def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
         """Embedded tokens (tokens, hidden), the visual ones replaced by projected features.
@@ -97,7 +96,7 @@ class Runner:
         if features is None:
             return inputs
         where = up(where, self._device)
-        projected = self._adapters.project(features, slot)
+        projected = self._adapters.project(up(features, self._device), slot)
         return inputs.index_copy(0, where, projected.to(inputs.dtype))
 
     def begin(self, rows: list[Row], parts: Sequence[Part], ended: Sequence[Prompt]) -> Step:
@@ -136,7 +135,7 @@ class Runner:
         if candidate:
             self.kv.copy(prompt.place, index, prompt.done)
         self._lengths[index], self._slots[index] = prompt.done, prompt.slot
-        self._states[index] = 0 if request.samplings[candidate].locked else self._free
+        self._states[index] = 0
         row = Row(
             prompt.ticket,
             candidate,
@@ -154,24 +153,26 @@ class Runner:
         settings = [row.sampling for row in rows]
         count = len(rows)
         fine = finite(logits)
-        plain = logits
+        chances = None
+        if any(row.ticket.request.logprobs for row in rows):
+            chances = logits.float().log_softmax(-1)
         penalised = any(one.repetition_penalty != 1 for one in settings)
         if penalised:
             logits = penalise(logits, self._seen[:count], settings)
-        locked = any(one.locked for one in settings)
-        if locked:
-            logits = logits.masked_fill(self._masks[self._states[:count]], float("-inf"))
+        locked = [one.locked for one in settings]
+        lock = self._lock if any(locked) else None
+        if lock is not None:
+            lock.hold(logits, self._states[:count], locked)
         draws = [row.draws.next() if row.sampling.temperature else 0.0 for row in rows]
         tokens = choose(logits, settings, draws)
         if penalised:
             self._seen[:count].scatter_(1, tokens[:, None], True)
-        if locked:
-            self._states[:count] = self._following[self._states[:count], tokens].long()
+        if lock is not None:
+            self._states[:count] = lock.follow(self._states[:count], tokens)
         self._tokens[:count] = tokens
         said = torch.zeros(count, 3, dtype=torch.float64, device=self._device)
         said[:, 0], said[:, 1] = tokens, fine
-        if any(row.ticket.request.logprobs for row in rows):
-            chances = plain.float().log_softmax(-1)
+        if chances is not None:
             said[:, 2] = chances.gather(-1, tokens[:, None])[:, 0]
         return Step(rows, Down(said))
 
@@ -181,3 +182,17 @@ class Runner:
         state: Any
         for state in (self._tokens, self._lengths, self._states, self._slots, self._seen):
             state[target] = state[source]
+
+    def free(self, first: int, end: int) -> None:
+        """These places are nobody's."""
+        self._lengths[first:end] = 0
+
+    def lengths(self) -> list[int]:
+        """Of all places. Waits for the device."""
+        return [int(length) for [length] in Down(self._lengths[:, None]).tolist()]
+
+    def shrink(self, rows: int) -> None:
+        """Memory for so many rows, instead of more. Nobody may be at work."""
+        self.kv.shrink(rows)
+        if isinstance(self._decoder, Bucketed):  # sized and caught for what there was
+            self._decoder = self._passes()

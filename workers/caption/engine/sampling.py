@@ -55,7 +55,7 @@ def choose(
     logits: torch.Tensor, settings: Sequence[Sampling], draws: Sequence[float]
 ) -> torch.Tensor:
     """(rows, vocabulary) -> (rows,) token numbers."""
-    best = logits.argmax(-1)
+    best = logits.max(-1).indices  # as argmax, which takes three times as long on a CPU
     drawn = [number for number, one in enumerate(settings) if one.temperature > 0]
     if not drawn:
         return best

@@ -7,11 +7,14 @@ memory it goes up when its turn comes; what comes down is asked for at once, and
 import torch
 
 
+def locked(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the host, in memory from which a copy to the device keeps nobody waiting."""
+    return values.pin_memory() if device.type == "cuda" else values
+
+
 def up(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """What lies on the host, on the device."""
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    return locked(values, device).to(device, non_blocking=True)
 
 
 class Down:

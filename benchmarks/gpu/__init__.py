@@ -1,0 +1,1 @@
+"""The engine on one card: exact, how near to what the card can do, and beside `generate`."""

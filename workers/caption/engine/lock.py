@@ -1,0 +1,36 @@
+"""The language lock at work on the rows' logits. Without waiting for the device: it alone knows
+what the rows have said last."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from workers.caption.engine.transfer import up
+from workers.caption.language_lock import LanguageLock
+
+
+class Lock:
+    def __init__(self, lock: LanguageLock, dtype: torch.dtype, device: torch.device) -> None:
+        def lifted(out: torch.Tensor) -> torch.Tensor:
+            return up(torch.zeros(out.shape, dtype=dtype).masked_fill(out, -math.inf), device)
+
+        self._out, self._inside_out = lifted(lock.out), lifted(lock.inside_out)
+        self._inside = up(lock.inside, device)
+        self._column, self._after = up(lock.column, device), up(lock.after, device)
+
+    def hold(self, logits: torch.Tensor, states: torch.Tensor, locked: Sequence[bool]) -> None:
+        """(rows, vocabulary), in place: of rows that are locked, what they may not say is out."""
+        if all(locked):
+            logits += self._out
+            logits[:, self._inside] += self._inside_out[states]
+            return
+        rows = [number for number, one in enumerate(locked) if one]
+        at = up(torch.tensor(rows), logits.device)
+        some = logits[at]
+        self.hold(some, states[at], [True] * len(rows))
+        logits[at] = some
+
+    def follow(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """(rows,) the states after these tokens."""
+        return self._after[states, self._column[tokens]]
