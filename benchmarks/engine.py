@@ -107,7 +107,7 @@ def second_caption(case: Case, rounds: int, kept: Kept) -> None:
     # As long as the first one on average, and greedy, too: nothing differs but the prefill.
     mean = round(statistics.fmean(one.new_tokens for one in work))
     jamak.make(work[:1])
-    for number in range(rounds):
+    for number in range(len(kept.rounds(case.name)), len(kept.rounds(case.name)) + rounds):
         first = jamak.make(work)
         seen = [one for one in jamak.features if one is not None]
         both = jamak.make(work, [Sampling(mean)])
@@ -215,8 +215,11 @@ def main() -> None:
 def result_of(kept: Kept, peer: "Peer") -> dict[str, Any]:
     absent = {"vllm": peer.why}
     cases = {
-        name: seconds(rounds) if name == "second_caption" else summary(rounds, absent)
-        for name, rounds in kept.found["cases"].items()
+        name: {
+            **(seconds(rounds) if name == "second_caption" else summary(rounds, absent)),
+            "sizes": kept.sizes(name),
+        }
+        for name, rounds in kept.cases.items()
     }
     main_case = cases.get("4_frames", {})
     figures = {
@@ -225,7 +228,7 @@ def result_of(kept: Kept, peer: "Peer") -> dict[str, Any]:
         }
         for system, starts in kept.start.items()
     }
-    return {**main_case, "cases": cases, "start": figures, **kept.found["sizes"]}
+    return {**main_case, "cases": cases, "start": figures}
 
 
 def show(cases: Mapping[str, dict[str, Any]]) -> None:
@@ -234,7 +237,7 @@ def show(cases: Mapping[str, dict[str, Any]]) -> None:
     )
     for case, systems in cases.items():
         for name, one in systems.items():
-            if case == "second_caption" or name in ("ratios", "rounds") or "reason" in one:
+            if case == "second_caption" or "equal" not in (one if isinstance(one, dict) else ()):
                 continue
             ratio = (systems["ratios"].get(name.partition("_")[0]) or {}).get("median", "")
             grid.add_row(
