@@ -20,8 +20,8 @@ from shared import telemetry
 from shared.errors import DoesNotFit, NotFinite
 from shared.messages import AdapterUsed
 from workers.caption.engine.adapters import AdapterSlots, Ready
+from workers.caption.engine.batch import Part
 from workers.caption.engine.buckets import Mode
-from workers.caption.engine.decoder import Part
 from workers.caption.engine.requests import Ended, Prompt, Request, Row, Said, Ticket
 from workers.caption.engine.runner import Runner, Step
 from workers.caption.language_lock import LanguageLock
