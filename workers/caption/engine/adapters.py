@@ -104,8 +104,9 @@ class AdapterSlots:
         self._slots[number].users -= 1
 
     @property
-    def users(self) -> int:
-        return sum(slot.users for slot in self._slots)
+    def users(self) -> list[int]:
+        """Of each slot."""
+        return [slot.users for slot in self._slots]
 
     def project(self, features: torch.Tensor, number: int) -> torch.Tensor:
         """(visual tokens, vision hidden) -> (visual tokens, hidden)."""

@@ -4,6 +4,7 @@ Only the layers that are used: LLaVA takes the second last one's output, so the 
 computed. What comes out depends on pixels and vision weights alone: no adapter changes it.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -26,17 +27,28 @@ class VisionTower:
         # hidden_states[i] is what layer i gets; the last one is what comes out of all.
         used = chosen if chosen >= 0 else len(layers) + 1 + chosen
         self._layers = [_Layer(layer) for layer in layers[:used]]
-        self._pool = model.vision_resampler
+        self._pool, self._config = model.vision_resampler, config
         self.patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         """Of a frame."""
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(frames, 3, side, side) -> (frames * tokens per frame, vision hidden size)."""
+    def __call__(self, pixels: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
+        """(frames, 3, side, side) -> (frames * tokens per frame, vision hidden size).
+
+        Args:
+            pool_stride: instead of the checkpoint's, if that is an average or a maximum.
+        """
         x = self._norm(self._embeddings(pixels))
         for layer in self._layers:
             x = layer(x)
-        pooled: torch.Tensor = self._pool(x[:, 1:])
+        pooled: torch.Tensor = self._pool_of(pool_stride)(x[:, 1:])
         return pooled.flatten(0, 1)
+
+    def _pool_of(self, stride: int | None) -> Any:
+        if stride in (None, self._config.spatial_pool_stride):
+            return self._pool
+        config = copy.copy(self._config)
+        config.spatial_pool_stride = stride
+        return type(self._pool)(config)
 
 
 class _Embeddings:
