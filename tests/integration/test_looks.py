@@ -20,6 +20,7 @@ from producer.jobs.send import send
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
+from shared.bucket.keys import failure_key, record_key
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, CardChoice
 from shared.errors import HandedUp, LacksMemory, LeaseLost, Overwritten
@@ -364,21 +365,12 @@ def test_a_job_for_a_larger_card_is_in_its_queue_alone(
     work._send = lambda job, queue: send(world.queues, queue, [job])
     leases = Leases(world.queues, 1, dict)
     leases.start()
-    app = Celery(set_as_current=False)
-    register_caption(app, lambda: leases, lambda: work)
     video = world.upload(write_clip(tmp_path / "a.mp4", 12), "looks/up.mp4")
     line = BacklogLine(name="all", line=3)
     job = world.job(video, generation=9).model_copy(update={"backlog": line})
     world.send(job)
     before = world.queues.counts()
-    delivery = leases.receive(["caption.t4"], 5)
-    assert delivery is not None
-    task = app.tasks[CAPTION_TASK]
-    task.push_request(properties={"delivery_tag": delivery.lease})
-    task.run(job.model_dump(mode="json"))
-    task.pop_request()
-    leases.finished(delivery.lease)
-    assert leases.flush(5)
+    run_task(leases, work, job)
     assert noted == []
     assert world.queues.counts() == before
     assert world.waiting("caption.t4") == 0
@@ -482,3 +474,52 @@ def test_who_has_a_decoder_does_not_wait_for_one_who_wants_it(
         patch.setattr(looks, "LONGEST_S", 3600.0)
         worker.caption(job)
     stuck.leave()
+
+
+def run_task(leases: Leases, work: CaptionWork, job: CaptionJob) -> None:
+    """As Celery does, with the next message."""
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, lambda: work)
+    delivery = leases.receive(["caption.t4"], 5)
+    assert delivery is not None
+    task = app.tasks[CAPTION_TASK]
+    task.push_request(properties={"delivery_tag": delivery.lease})
+    task.run(job.model_dump(mode="json"))
+    task.pop_request()
+    leases.finished(delivery.lease)
+    assert leases.flush(5)
+
+
+def test_a_fatal_error_of_the_device_ends_the_worker_and_writes_nothing(
+    world: World,
+    loaded: LoadedModel,
+    decoders: Counting,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """After an error of CUDA nothing is computed in a process any more."""
+    worker, ended = Worker(world, loaded, decoders), []
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "looks/fatal.mp4"))
+    world.send(job)
+    leases = Leases(world.queues, 1, dict)
+    leases.start()
+
+    def failing(*args: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    for name in ("begin", "free", "lengths"):
+        monkeypatch.setattr(worker.captioner.engine._runner, name, failing)
+    leases.machine.check("device", failing, ended.append)
+    leases.machine.check("engine", worker.captioner.prove, ended.append)
+    run_task(leases, worker.work, job)
+    assert ended[0].startswith("device: CUDA error")
+    for key in (record_key(world.prefix, job), failure_key(world.prefix, job)):
+        assert not world.store.exists(world.output, key)
+    # As this end was played, the message was handed back; else its lease would end.
+    back = world.queues.take(world.queues.new_lease(), ["caption.t4"])
+    assert back is not None
+    assert back.history == History()
+    # Whoever asks is told, and does not wait.
+    with pytest.raises(RuntimeError):
+        worker.captioner.answer("USER: ASSISTANT:", Decoding(max_new_tokens=4), Progress())
+    leases.leave()
