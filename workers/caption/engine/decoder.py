@@ -81,7 +81,10 @@ class Decoder:
         places = torch.arange(positions, device=self.device)[None]
         like = torch.empty(1, device=self.device, dtype=self.dtype)
         cos, sin = language.rotary_emb(like, places)
-        self._cos, self._sin = cos[0], sin[0]
+        self._cos = cos[0]
+        half = sin.shape[2] // 2
+        self._sin = torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)
+        """What turns a first half is subtracted."""
         self.heads = config.num_key_value_heads
         self.size = self._cos.shape[1]
         self.layers = len(self._layers)
@@ -154,8 +157,11 @@ def _check(config: Any) -> None:
 
 
 class _Norm:
-    def __init__(self, module: Any) -> None:
-        self._weight, self._epsilon = module.weight, module.variance_epsilon
+    """Over the last dimension."""
+
+    def __init__(self, module: Any, weight: torch.Tensor | None = None) -> None:
+        self._weight = module.weight if weight is None else weight
+        self._epsilon = module.variance_epsilon
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         wide = x.float()
@@ -262,8 +268,7 @@ class _Layer:
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._size = attention.head_dim
         self._scale = attention.scaling
-        self._q_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
-        self._k_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+        self._qk_norm = self._norm_of_heads(attention) if hasattr(attention, "q_norm") else None
 
         def both(inside: str, *shorts: str) -> "_Adapted":
             module = getattr(layer, inside)
@@ -285,27 +290,29 @@ class _Layer:
         wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(tokens, hidden) -> the same, or only those that are `wanted`."""
-        q, k, v = self._heads_of(self._qkv(self._norm1(x), whose))
-        if self._q_norm is not None and self._k_norm is not None:
-            q, k = self._q_norm(q), self._k_norm(k)
-        k = _turned(k, *rope)
+        heads = self._qkv(self._norm1(x), whose).view(len(x), -1, self._size)
+        qk, v = heads.split_with_sizes([self._heads + self._kv_heads, self._kv_heads], dim=1)
+        if self._qk_norm is not None:
+            qk = self._qk_norm(qk)
+        q, k = _turned(qk, *rope).split_with_sizes([self._heads, self._kv_heads], dim=1)
         seeing.write(self._number, k, v)
         if wanted is None:
-            seen = seeing.look(self._number, _turned(q, *rope), self._scale)
+            seen = seeing.look(self._number, q, self._scale)
         elif not len(wanted):
             return x[:0]
         else:
-            x, q, cos, sin = x[wanted], q[wanted], rope[0][wanted], rope[1][wanted]
+            x, q = x[wanted], q[wanted]
             whose = None if whose is None else whose.of(wanted)
-            seen = seeing.last(self._number, _turned(q, cos, sin), self._scale)
-        x = x + self._out(seen, whose)
+            seen = seeing.last(self._number, q, self._scale)
+        x = self._out(seen, whose).add_(x)
         gate, up = self._gate_up(self._norm2(x), whose).chunk(2, dim=-1)
-        return x + self._down(self._act(gate) * up, whose)
+        return self._down(self._act(gate).mul_(up), whose).add_(x)
 
-    def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        heads = qkv.view(len(qkv), -1, self._size)
-        q, k, v = heads.split_with_sizes([self._heads, self._kv_heads, self._kv_heads], dim=1)
-        return q, k, v
+    def _norm_of_heads(self, attention: Any) -> "_Norm":
+        """Of q and k in one."""
+        each = ((attention.q_norm, self._heads), (attention.k_norm, self._kv_heads))
+        weights = [norm.weight.detach().expand(heads, -1) for norm, heads in each]
+        return _Norm(attention.q_norm, torch.cat(weights))
 
 
 class _Adapted:
@@ -324,6 +331,4 @@ class _Adapted:
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary positions: (tokens, heads, size) with (tokens, 1, size) each."""
-    half = x.shape[-1] // 2
-    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + rotated * sin
+    return (x * cos).add_(x.roll(x.shape[-1] // 2, -1).mul_(sin))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workers.caption.engine.linear import linear
+from workers.caption.engine.linear import linear, two
 
 
 class VisionTower:
@@ -77,12 +77,11 @@ class _Embeddings:
 
 class _Layer:
     def __init__(self, layer: Any) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         self._norm1, self._norm2 = layer.layer_norm1, layer.layer_norm2
         self._qkv = linear(attention.q_proj, attention.k_proj, attention.v_proj)
         self._out = linear(attention.out_proj)
-        self._fc1, self._fc2 = linear(mlp.fc1), linear(mlp.fc2)
-        self._act = mlp.activation_fn
+        self._mlp = two(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)
         self._heads, self._scale = attention.num_heads, attention.scale
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -93,6 +92,6 @@ class _Layer:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(q, k, v, scale=self._scale)
         seen = seen.transpose(1, 2).reshape(frames * patches, hidden)
-        x = x + self._out(seen).view_as(x)
+        x = self._out(seen).view_as(x).add_(x)
         rows = self._norm2(x).view(frames * patches, hidden)
-        return x + self._fc2(self._act(self._fc1(rows))).view_as(x)
+        return self._mlp(rows).view_as(x).add_(x)
