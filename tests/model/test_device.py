@@ -105,7 +105,8 @@ def known(
 
 
 def every_kind(loaded: LoadedModel) -> list[Request]:
-    """Several candidates, lock, draws, a penalty and log-probabilities; prompts of some chunks."""
+    """Several candidates, lock, draws, a penalty and log-probabilities; prompts of some chunks;
+    frames, their features, and none."""
     kinds = (
         Sampling(9),
         Sampling(6, locked=True),
@@ -118,6 +119,8 @@ def every_kind(loaded: LoadedModel) -> list[Request]:
         film(loaded, 2, 4, samplings=kinds[2:4]),
         film(loaded, 3, 0, samplings=kinds[4:]),
         film(loaded, 4, 4, samplings=kinds[1:4], logprobs=True),
+        # Of a video that was seen before.
+        replace(film(loaded, 6, 4), pixels=None, features=torch.randn(4 * 9, 64)),
     ]
 
 

@@ -11,7 +11,7 @@ import torch
 
 from shared.messages import AdapterUsed
 from workers.caption.engine.adapters import AdapterSlots
-from workers.caption.engine.decoder import Part
+from workers.caption.engine.batch import Part
 from workers.caption.engine.requests import Prompt, Ticket
 from workers.caption.engine.runner import Runner
 from workers.caption.engine.size import NO_MEMORY

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.batch import Batch, Part
 from workers.caption.engine.buckets import Bucketed, Mode, passes_of
-from workers.caption.engine.decoder import Batch, Decoder, Part
+from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.kv import KV
 from workers.caption.engine.lock import Lock
 from workers.caption.engine.requests import Prompt, Row
