@@ -4,6 +4,7 @@ vision, and is the same as without. With the real model's code, a real store and
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from producer.jobs.send import send
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
+from shared.bucket.keys import failure_key, record_key
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, CardChoice
-from shared.errors import HandedUp, LacksMemory, Overwritten
+from shared.errors import HandedUp, LacksMemory, LeaseLost, Overwritten
 from shared.messages import AdapterUsed, BacklogLine, Caption, CaptionJob, Decoding, Sampling, Video
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
@@ -32,10 +34,15 @@ from tests.world import World
 from workers.caption.captioner import Answer, EngineCaptioner
 from workers.caption.features import Kept
 from workers.delivery.leases import Leases
+from workers.jobs import looks
 from workers.jobs.caption import CaptionWork
+from workers.jobs.looks import Film, Look
+from workers.jobs.turns import Turn, Turns
 from workers.model.loading import LoadedModel, load_model
+from workers.progress import Progress
 from workers.tasks import register_caption
 from workers.video.pool import DecoderPool, OpenVideo
+from workers.video.sampling import Request
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -358,13 +365,121 @@ def test_a_job_for_a_larger_card_is_in_its_queue_alone(
     work._send = lambda job, queue: send(world.queues, queue, [job])
     leases = Leases(world.queues, 1, dict)
     leases.start()
-    app = Celery(set_as_current=False)
-    register_caption(app, lambda: leases, lambda: work)
     video = world.upload(write_clip(tmp_path / "a.mp4", 12), "looks/up.mp4")
     line = BacklogLine(name="all", line=3)
     job = world.job(video, generation=9).model_copy(update={"backlog": line})
     world.send(job)
-    before = world.queues.counts()["in_flight"]
+    before = world.queues.counts()
+    run_task(leases, work, job)
+    assert noted == []
+    assert world.queues.counts() == before
+    assert world.waiting("caption.t4") == 0
+    assert world.waiting(larger) == 1
+    moved = world.queues.take(world.queues.new_lease(), [larger])
+    assert moved is not None
+    assert moved.history == History()
+    leases.leave()
+
+
+# --- jobs of one video that come together --------------------------------------------------------
+
+
+def together(world: World, worker: Worker, jobs: list[CaptionJob]) -> list[Caption]:
+    leases = [taken(world, job) for job in jobs]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        list(pool.map(worker.work.run, jobs, leases))
+    return [world.caption(job) for job in jobs]
+
+
+def test_of_a_pair_that_comes_at_once_one_looks(
+    world: World, worker: Worker, tmp_path: Path
+) -> None:
+    video = world.upload(write_clip(tmp_path / "a.mp4", 40), "looks/pair.mp4")
+    jobs = [world.job(video, generation=number) for number in range(4)]
+    worker._decoders.opened = 0
+    worker.asked.clear()
+    captions = together(world, worker, jobs)
+    assert worker._decoders.opened == 1
+    assert worker.asked["frames"] == captions[0].frames.decoded
+    assert [one.frames.fetched_bytes > 0 for one in captions].count(True) == 1
+    assert len({str(told(one)) for one in captions}) == 1
+    # Of a long video the second one follows the first, and may overtake it.
+    parts = Sampling(segments="2")
+    jobs = [world.job(video, sampling=parts, generation=number) for number in range(3)]
+    assert len({str(told(one)) for one in together(world, worker, jobs)}) == 1
+    assert worker.work._turns._taken == {}
+
+
+def test_if_it_fails_the_next_one_looks(
+    world: World, worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    video = world.upload(write_clip(tmp_path / "a.mp4", 40), "looks/fails.mp4")
+    jobs = [world.job(video, generation=number) for number in range(3)]
+    leases = [taken(world, job) for job in jobs]
+    see, calls = worker.captioner.engine._runner.see, iter(range(10))
+
+    def failing(*args: Any) -> torch.Tensor:
+        if next(calls) == 0:
+            raise KeyError("its own fault")
+        return see(*args)
+
+    monkeypatch.setattr(worker.captioner.engine._runner, "see", failing)
+    with ThreadPoolExecutor(3) as pool:
+        done = [
+            pool.submit(worker.work.run, job, lease)
+            for job, lease in zip(jobs, leases, strict=True)
+        ]
+    assert sorted(type(one.exception()) for one in done if one.exception()) == [KeyError]
+    assert worker.asked["frames"] == 4
+
+
+def test_nobody_waits_for_long_nor_with_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, first, second = Turns(), Progress(), Progress()
+    with turns.of(first) as one, turns.of(second) as other:
+        one.take("a")
+        other.take("a", 0.0)
+        assert turns._taken["a"] is one
+        before = second.pulse
+        other.take("a", 0.3)
+        first.tick("frames")
+        assert second.pulse > before
+        assert turns._taken["a"] is one
+        other.take("b")
+        one.take("b", 0.0)  # so that it has none: it gave up its own
+        assert turns._taken == {"b": other}
+        second.stop(LeaseLost("lost"))
+        one.take("a")
+        with pytest.raises(LeaseLost):
+            other.take("a")
+    assert turns._taken == {}
+
+
+def test_who_has_a_decoder_does_not_wait_for_one_who_wants_it(
+    world: World, worker: Worker, tmp_path: Path
+) -> None:
+    """With one decoder for all, and a turn that nobody gives up."""
+    video = world.upload(write_clip(tmp_path / "a.mp4", 40), "looks/turn.mp4")
+    job = world.job(video, sampling=Sampling(segments="2"))
+    turns, look = worker.work._turns, Film.look
+    stuck = Turn(turns._changed, turns._taken, Progress())
+
+    def taken_before(film: Film, request: Request, sight: str) -> Look:
+        if request.window_s and request.window_s[0]:
+            film._turn.leave()
+            stuck.take((*film._content, request, sight))
+        return look(film, request, sight)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Film, "look", taken_before)
+        patch.setattr(looks, "LONGEST_S", 3600.0)
+        worker.caption(job)
+    stuck.leave()
+
+
+def run_task(leases: Leases, work: CaptionWork, job: CaptionJob) -> None:
+    """As Celery does, with the next message."""
+    app = Celery(set_as_current=False)
+    register_caption(app, lambda: leases, lambda: work)
     delivery = leases.receive(["caption.t4"], 5)
     assert delivery is not None
     task = app.tasks[CAPTION_TASK]
@@ -373,11 +488,38 @@ def test_a_job_for_a_larger_card_is_in_its_queue_alone(
     task.pop_request()
     leases.finished(delivery.lease)
     assert leases.flush(5)
-    assert noted == []
-    assert world.queues.counts()["in_flight"] == before
-    assert world.waiting("caption.t4") == 0
-    assert world.waiting(larger) == 1
-    moved = world.queues.take(world.queues.new_lease(), [larger])
-    assert moved is not None
-    assert moved.history == History()
+
+
+def test_a_fatal_error_of_the_device_ends_the_worker_and_writes_nothing(
+    world: World,
+    loaded: LoadedModel,
+    decoders: Counting,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """After an error of CUDA nothing is computed in a process any more."""
+    worker, ended = Worker(world, loaded, decoders), []
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "looks/fatal.mp4"))
+    world.send(job)
+    leases = Leases(world.queues, 1, dict)
+    leases.start()
+
+    def failing(*args: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    for name in ("begin", "free", "lengths"):
+        monkeypatch.setattr(worker.captioner.engine._runner, name, failing)
+    leases.machine.check("device", failing, ended.append)
+    leases.machine.check("engine", worker.captioner.prove, ended.append)
+    run_task(leases, worker.work, job)
+    assert ended[0].startswith("device: CUDA error")
+    for key in (record_key(world.prefix, job), failure_key(world.prefix, job)):
+        assert not world.store.exists(world.output, key)
+    # As this end was played, the message was handed back; else its lease would end.
+    back = world.queues.take(world.queues.new_lease(), ["caption.t4"])
+    assert back is not None
+    assert back.history == History()
+    # Whoever asks is told, and does not wait.
+    with pytest.raises(RuntimeError):
+        worker.captioner.answer("USER: ASSISTANT:", Decoding(max_new_tokens=4), Progress())
     leases.leave()

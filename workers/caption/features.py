@@ -41,7 +41,7 @@ class Kept:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -62,8 +62,8 @@ class Kept:
         size += BESIDES
         with self._lock:
             self._forget(key)
-            if size <= self._most_bytes:
-                while self._bytes + size > self._most_bytes:
+            if size <= self.most_bytes:
+                while self._bytes + size > self.most_bytes:
                     self._forget(next(iter(self._entries)))
                 self._entries[key] = what, size
                 self._bytes += size

@@ -43,6 +43,7 @@ from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.looks import Film, Look
 from workers.jobs.parts import Parts
+from workers.jobs.turns import Turn, Turns
 from workers.video.pool import DecoderPool
 from workers.video.source import Source
 
@@ -77,7 +78,7 @@ class CaptionWork:
         self._model, self._card = model, card
         self._places = Places(store, Addresses(settings.addresses))
         self._decoders, self._send, self._draining = decoders, send, draining
-        self._served = served
+        self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records = Records(store, settings)
 
@@ -183,7 +184,8 @@ class CaptionWork:
         wanted = max(1, plan.frames // 2) if kills else plan.frames
         reduced = kills or plan.reduced
         describer = Describer(self._captioner, recipe, wanted, self._settings.sparse_s, progress)
-        info, told = self._describe(job, lease, describer)
+        with self._turns.of(progress) as turn:
+            info, told = self._describe(job, lease, describer, turn)
         return Caption(
             status=told.status,
             flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
@@ -206,11 +208,11 @@ class CaptionWork:
         )
 
     def _describe(
-        self, job: CaptionJob, lease: Lease, describer: Describer
+        self, job: CaptionJob, lease: Lease, describer: Describer, turn: Turn
     ) -> tuple[ObjectInfo, Described]:
         def film(source: Source, frames: int = 8) -> Film:
             opening = partial(self._decoders.open, source, lease.progress, frames)
-            return Film(job.video, self._kept, opening)
+            return Film(job.video, self._kept, turn, opening)
 
         def at_once(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Look]:
             with film(source, describer.frames) as video:

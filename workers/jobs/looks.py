@@ -5,15 +5,17 @@ or the next adapter needs neither a byte of it nor a decoder. That it is still t
 asked each time before this (workers/jobs/fetch.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from shared import telemetry
 from shared.messages import FramesUsed, Video
 from workers.caption.features import Features, Kept
+from workers.jobs.turns import LONGEST_S, Turn
 from workers.video.pool import OpenVideo
 from workers.video.sampling import Request, Sample
 from workers.video.shape import Frames
@@ -41,6 +43,7 @@ class Film:
 
     Args:
         kept: of all videos of this worker.
+        turn: of this job.
         open_video: fetches and decodes; as OpenVideo is used, so it is closed.
     """
 
@@ -48,11 +51,12 @@ class Film:
         self,
         video: Video,
         kept: Kept,
+        turn: Turn,
         open_video: Callable[[], AbstractContextManager[OpenVideo]],
     ) -> None:
         # A version id only pins the read.
         self._content = (video.bucket, video.key, video.etag, video.size_bytes)
-        self._kept, self._open_video = kept, open_video
+        self._kept, self._turn, self._open_video = kept, turn, open_video
         self._stack = ExitStack()
         self._opened: OpenVideo | None = None
         self._counted_bytes = 0
@@ -69,15 +73,16 @@ class Film:
         self._stack.__exit__(kind, error, trace)
 
     def prepare(self, request: Request, sight: str) -> None:
-        """Open it, if that look is not kept. Raises what is wrong with the whole video."""
-        if self._found(request, sight) is None:
+        """Open it, if that look is not kept, and nobody else is about to keep it. Raises what is
+        wrong with the whole video."""
+        if self._find((*self._content, request, sight)) is None:
             self._open()
 
     def look(self, request: Request, sight: str) -> Look:
         """Args:
         sight: what it will be seen with.
         """
-        found = self._found(request, sight)
+        found: Look | None = self._find((*self._content, request, sight))
         telemetry.FEATURES.labels("miss" if found is None else "hit").inc()
         if found is not None:
             return found
@@ -86,8 +91,13 @@ class Film:
         look = Look(sample.frames, sample.distinct, sample.duration_s, used)
         return replace(look, keep=partial(self._keep, request, look))
 
-    def _found(self, request: Request, sight: str) -> Look | None:
-        found: Look | None = self._kept.find((*self._content, request, sight))
+    def _find(self, key: Hashable) -> Any:
+        """None: it is this job's turn to look; or others took too long."""
+        if self._kept.find(key) is None and self._kept.most_bytes:
+            self._turn.take(key, LONGEST_S if self._opened is None else 0.0)
+        found = self._kept.find(key)
+        if found is not None:
+            self._turn.leave()
         return found
 
     def _keep(self, request: Request, look: Look, features: Features) -> None:
@@ -96,15 +106,17 @@ class Film:
         kept = replace(look, frames=features, used=used)
         key = (*self._content, request, features.sight)
         self._kept.keep(key, kept, features.tensor.nbytes)
+        self._turn.leave()
 
     def changes(self) -> tuple[float, list[float], str]:
         """How long it is, where its scenes change, and how that was found."""
         key = (*self._content, "changes")
-        found: tuple[float, list[float], str] | None = self._kept.find(key)
+        found: tuple[float, list[float], str] | None = self._find(key)
         if found is None:
             video = self._open()
             found = video.info.duration_s, *video.changes()
             self._kept.keep(key, found, CHANGE_BYTES * len(found[1]))
+            self._turn.leave()
         return found
 
     def _open(self) -> OpenVideo:
