@@ -8,7 +8,7 @@ from shared.cards import CLASSES
 from shared.errors import DoesNotFit
 from tests.tiny_model import make_checkpoint
 from workers.caption.budget import plan_card
-from workers.caption.card_plan import Asked, CardPlan
+from workers.caption.card_plan import VISION_FRAMES, Asked, CardPlan
 from workers.caption.engine.engine import Engine
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.machines import GIB, RESERVE, machine_of
@@ -61,6 +61,8 @@ def test_the_largest_prompt_is_computed_before_memory_is_looked_at(
 
     def noticed(engine: Engine, request: Request) -> Ticket:
         asked.append(request)
+        patches = loaded.layout.patches_per_side**2
+        assert engine.size.patches == VISION_FRAMES * patches
         return submit(engine, request)
 
     monkeypatch.setattr(Engine, "submit", noticed)
