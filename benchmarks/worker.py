@@ -8,9 +8,9 @@ lets one caption at a time through `generate`. In each round both get videos tha
 seen; the second one a quarter of them, of the same mean length. Cases: a model of random weights
 (46 M parameters) with 4 frames and 20 to 200 new tokens; and the demo model. `speedup` is the ratio
 of CPU seconds a caption within a round, of the worker and its decoders. `frame_wait_share` is the
-part of the engine's time in which jobs were in hand and none had frames yet. `equal` is the share
-of captions that both tell alike. With --into, rounds are kept in a file, and those that it holds
-count. `--json` ends with one object.
+part of the engine's time in which jobs were in hand and none had frames yet. `again` are the same
+videos under another recipe. `equal` is the share of captions that both tell alike. With --into,
+rounds are kept in a file, and those that it holds count. `--json` ends with one object.
 """
 
 import json
@@ -39,7 +39,7 @@ from shared.messages import CaptionJob, Decoding, Recipe, Sampling, Video
 from shared.prompts import BASE_PROMPT
 
 FRAMES, QUICK_VIDEOS, SHARES = 4, 4, 4
-WARM, QUICK_WARM = 16, 2
+WARM, QUICK_WARM = 8, 2
 """Videos before the first round: until all decoders have been started, too."""
 OLD_THREADS = "4"
 """Jobs in hand of a worker without an engine: one is decoded while another one runs."""
@@ -78,9 +78,18 @@ def compare(case: Case, stack: LocalStack, rounds: int, videos: int, warm: int, 
                     chosen = share_of(videos, number, SHARES)
                     mine = {name: jobs[name] for name in map(str, chosen)}
                 one[side.name] = asdict(side.make(mine))
-                said = f"{side.name}: {one[side.name]['cpu_s']:.3f} CPU s a caption"
+            again = {name: with_generation(job, 1) for name, job in jobs.items()}
+            one["again"] = asdict(sides[0].make(again))
+            for name, made in one.items():
+                said = f"{name}: {made['cpu_s']:.3f} CPU s a caption"
                 err.print(f"{case.name} {number + 1} {said}", highlight=False)
             kept.add(case.name, one)
+
+
+def with_generation(job: CaptionJob, generation: int) -> CaptionJob:
+    """The same, but another record."""
+    recipe = job.recipe.model_copy(update={"generation": generation})
+    return job.model_copy(update={"recipe": recipe})
 
 
 def mixed(count: int, new_tokens: tuple[int, int]) -> list[int]:
@@ -126,7 +135,9 @@ def uploaded(
 
 
 def summary(rounds: Sequence[Round]) -> dict[str, Any]:
-    ours, old = ([one[name] for one in rounds] for name in ("jamak", "one_at_a_time"))
+    ours, old, again = (
+        [one[name] for one in rounds] for name in ("jamak", "one_at_a_time", "again")
+    )
     pairs = [
         one["jamak"]["texts"][number] == text
         for one in rounds
@@ -147,6 +158,12 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
         "wall_speedup": ratio("wall_s"),
         "frame_wait_share": round(statistics.median(share), 4),
         **{name: median(name) for name in ("rows_mean", "first_token_s", "tokens_per_s")},
+        "again": {
+            "of_first": spread(
+                [more["cpu_s"] / one["cpu_s"] for one, more in zip(ours, again, strict=True)]
+            ),
+            "hit_share": round(statistics.median(one["hit_share"] for one in again), 4),
+        },
         "captions": sum(len(one["texts"]) for one in ours),
         "equal": round(statistics.fmean(pairs), 4),
         "compared": len(pairs),

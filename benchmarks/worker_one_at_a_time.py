@@ -46,6 +46,9 @@ class OneAtATime:
             context=self._loaded.context,
         )
 
+    def sight(self, frames: int) -> str:
+        return ""
+
     def caption(
         self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
     ) -> Answer:
@@ -89,6 +92,12 @@ class OneAtATime:
         )
         said: list[int] = output[0, len(ids) :].tolist()
         return said
+
+    def facts(self) -> dict[str, int | None]:
+        return {}
+
+    def prove(self) -> None:
+        pass
 
     def check_adapter(self, version: str, directory: Path) -> Adapter:
         raise NotImplementedError("no adapters in this benchmark")

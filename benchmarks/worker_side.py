@@ -47,6 +47,8 @@ class Done:
     rows_mean: float
     """Captions that it worked on at once, while it worked at all."""
     first_token_s: float
+    hit_share: float
+    """Of the looks at frames, those that needed no decoding and no vision."""
     texts: dict[str, str]
     """Number of the video -> its caption."""
 
@@ -155,6 +157,7 @@ def done(before: Counts, after: Counts, captions: Mapping[str, Caption]) -> Done
     engine = grew("jamak_engine_seconds_total")
     whole = sum(engine.values()) or 1.0
     stages = grew("jamak_caption_stage_seconds_sum")
+    looks = grew("jamak_features_total")
     first = sum(grew("jamak_engine_first_token_seconds_sum").values())
     tokens = sum(one.tokens.generated for one in captions.values())
     return Done(
@@ -166,6 +169,7 @@ def done(before: Counts, after: Counts, captions: Mapping[str, Caption]) -> Done
         engine_s={state: seconds / whole for state, seconds in engine.items()},
         rows_mean=stages["generate"] / (engine.get("busy") or 1.0),
         first_token_s=first / count,
+        hit_share=looks.get("hit", 0.0) / (sum(looks.values()) or 1.0),
         texts={number: one.text for number, one in captions.items()},
     )
 

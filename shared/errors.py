@@ -20,7 +20,8 @@
     │   └── NotForMe             the work is for another worker: hand it on
     │       ├── NewerMessage       written by a newer Jamak
     │       ├── NewerObject        so is something in the bucket, which is left alone
-    │       └── WrongModel         asks for another base model
+    │       ├── WrongModel         asks for another base model
+    │       └── HandedUp           it waits for a larger class of card now
     ├── Conflict               a conditional write lost: somebody else wrote first
     ├── Unwritable             neither record nor failure can be written: the job is set aside
     ├── Unfinished             a command did a part of its work
@@ -31,7 +32,7 @@
         ├── EmptyFile  NotAVideo  NoVideoStream      what is in it
         │   Truncated  TooLarge  TooSlow
         ├── DamagedObject                            what Jamak wrote, and cannot read any more
-        ├── DoesNotFit                               the request against card or model
+        ├── DoesNotFit  LacksMemory                  the request against card or model
         ├── EmptyCaption  NotFinite                  the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
         ├── BadMessage  BadData  BadAdapter          malformed input of other kinds
@@ -199,6 +200,10 @@ class WrongModel(NotForMe):
     cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
 
 
+class HandedUp(NotForMe):
+    """It has another message now, in the queue of a larger class."""
+
+
 class Conflict(JamakError):
     reason = "conflict"
 
@@ -320,6 +325,17 @@ class TooSlow(Reject):
 class DoesNotFit(Reject):
     reason = "does_not_fit"
     cure = "Ask for fewer frames, or name a larger card class with --card."
+
+
+class LacksMemory(DoesNotFit):
+    """`again`: whoever plans the next time gets less, which may fit."""
+
+    reason = "lacks_memory"
+    cure = "Start a worker on a larger card, then `jamak failures redrive --reason lacks_memory`."
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class EmptyCaption(Reject):

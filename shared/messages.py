@@ -165,7 +165,7 @@ Flag = Literal[
     "wrong_language",
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
-    "reduced",  # half the frames, because workers died with all of them
+    "reduced",  # fewer frames, because workers died with all of them, or memory ran out
     "emulated",  # a GPU class's budget on a CPU
 ]
 
@@ -202,6 +202,7 @@ class FramesUsed(Message):
     damage: str = ""
     """What is wrong with the file."""
     fetched_bytes: Count = 0
+    """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
 

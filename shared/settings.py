@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
-from shared import redis_url
 from shared.allowed import Allowed
 from shared.broker_settings import PREFIX, BrokerSettings
 from shared.errors import ConfigError
 from shared.language import spoken
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prompts import BASE_PROMPT, check_prompt
+from shared.settings_errors import wrong_variables
 from shared.shown import visible
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
@@ -147,6 +147,13 @@ class Settings(BrokerSettings):
         ge=1,
         description="Jobs in hand of a captioner. Without it as many as keep all rows of its "
         "engine full, and some more, whose videos are fetched meanwhile (docs/cards.md).",
+    )
+    features_mib: int = Field(
+        1024,
+        ge=0,
+        description="Host memory for what the vision tower made of frames: another caption of the "
+        "same video needs no download, no decoding and no vision then (docs/engine.md). 0 = "
+        "nothing is kept.",
     )
     max_video_bytes: int = Field(
         4 * 2**30,
@@ -304,18 +311,6 @@ def _address(value: str) -> str:
     return value
 
 
-FORMS = {
-    "redis_url": redis_url.FORM,
-    "redis_ca_file": "the path of a PEM file",
-    "outputs": "s3://bucket/prefix/=s3://other/,… or a JSON object",
-    "sources": "s3://bucket/prefix,… or a JSON list",
-    "video_suffixes": ".mp4,.mov,… or a JSON list",
-    "addresses": "https://,https://host/folder/,file:///folder/,… or a JSON list",
-    "segments": "auto, a number such as 8, or a length such as 30s",
-}
-"""How a variable is written, where its error does not say so."""
-
-
 def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
     """Read the environment.
 
@@ -340,33 +335,6 @@ def load_settings(on_unknown: Callable[[str], None] | None = None) -> Settings:
             cure="See docs/configuration.md.",
             variables=wrong,
         ) from error
-
-
-def wrong_variables(error: ValidationError) -> dict[str, str]:
-    """Variable -> what is wrong with it, and how it is written."""
-    wrong = {}
-    for item in error.errors():
-        field = str(item["loc"][0])
-        form = FORMS.get(field)
-        wanted = _WANTED.get(item["type"])
-        if wanted:
-            message = f"{item['input']!r} is not {wanted.format(**item.get('ctx', {}))}"
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-        wrong[f"{PREFIX}{field.upper()}"] = f"{message}; write {form}" if form else message
-    return wrong
-
-
-_WANTED = {
-    "int_parsing": "a whole number",
-    "float_parsing": "a number",
-    "literal_error": "one of {expected}",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge:g} or more",
-    "less_than_equal": "{le:g} or less",
-    "string_pattern_mismatch": "understood",
-}
-"""pydantic's kinds of errors in plain words."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:

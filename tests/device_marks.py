@@ -66,9 +66,11 @@ class Marks(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__self__", None) is torch.Tensor.device:
-            real = func(*args)
-            return DEVICE if real.type == "cpu" and self.is_there(args[0]) else real
+        of = getattr(func, "__self__", None)  # of a property
+        if of is torch.Tensor.device and args[0].device.type == "cpu":
+            return DEVICE if self.is_there(args[0]) else HOST
+        if of is torch.Tensor.is_cuda:
+            return self.is_there(args[0])
         name = (resolve_name(func) or getattr(func, "__name__", "")).rpartition(".")[2]
         if name == "to":
             return self._to(func, args, kwargs)
@@ -114,9 +116,10 @@ class Marks(TorchFunctionMode):
             raise Mixed(f"{name} of what lies there with {shapes} from here, at {_place()}")
 
     def _read(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
-        if name != "tolist":
+        if name == "tolist":
+            self.reads.append(_place())
+        elif name != "is_pinned":
             raise Mixed(f"{name} of what has not arrived, at {_place()}")
-        self.reads.append(_place())
         return func(*args, **kwargs)
 
     def _to(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
@@ -124,6 +127,8 @@ class Marks(TorchFunctionMode):
         given = [kwargs.get("device"), *others]
         devices = [torch.device(one) for one in given if isinstance(one, (str, torch.device))]
         out, was_there = func(*args, **kwargs), self.is_there(tensor)
+        if was_there and _place().startswith("transfer.py") and devices == [DEVICE]:
+            raise Mixed(f"memory of the device cannot be locked, at {_place()}")
         if not devices or (devices[0] == DEVICE) == was_there:
             return self._mark(out) if was_there else out
         out = out.clone() if out is tensor else out

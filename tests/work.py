@@ -21,6 +21,9 @@ class Silent:
 
     shape = None
 
+    def sight(self, frames: int) -> str:
+        return ""
+
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return Plan(frames=2, visual_tokens=2, reason="")
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import celery.apps.worker
@@ -76,6 +77,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
         from workers.caption.captioner import EngineCaptioner
+        from workers.caption.engine.size import Limits
+        from workers.caption.features import Kept
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
@@ -110,7 +113,9 @@ class CaptionRuntime(bootsteps.StartStopStep):
             chunk=plan.chunk.value,
             mode=settings.engine,
             meter=meter,
+            limits=Limits(limits_file(), card_and_model(choice, loaded)),
         )
+        health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
         life = Lifecycle(
@@ -138,6 +143,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         life.leases.machine.check("decoders", decoders.prove)
         life.leases.machine.check("device", partial(check_device, loaded.device), life.die)
+        life.leases.machine.check("engine", captioner.prove, life.die)
         _runtime["captions"] = CaptionWork(
             settings,
             store,
@@ -148,6 +154,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
             send_caption,
             lambda: not life.leases.taking,
             meter,
+            Kept(settings.features_mib << 20),
+            queues_of(captions).serving,
         )
         _runtime["leases"] = life.leases
         seconds = round(time.monotonic() - started, 3)
@@ -202,6 +210,19 @@ def planned(choice: CardChoice, geometry: Geometry) -> CardPlan:
     )
     with config_error():
         return plan_card(choice.card, machine, geometry, asked)
+
+
+def limits_file() -> Path | None:
+    """Where workers of this machine keep what was too much for its cards; None: nowhere. In a
+    folder that everybody may write to, anybody could."""
+    return settings.scratch_dir and settings.scratch_dir / "limits.json"
+
+
+def card_and_model(choice: CardChoice, loaded: Any) -> str:
+    """On which memory depends how much of it there is."""
+    card, weights = choice.card.name, loaded.identity.weights_sha256[:12]
+    stride = loaded.layout.pool_stride
+    return f"{card} {choice.device} {choice.memory_bytes} {loaded.dtype} {weights} {stride}"
 
 
 @contextmanager

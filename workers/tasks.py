@@ -21,6 +21,7 @@ from shared.errors import (
     BadMessage,
     BrokerRefuses,
     Draining,
+    HandedUp,
     Hangs,
     InternalError,
     JamakError,
@@ -128,6 +129,10 @@ def _register(
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
             leases().release(lease, HAND_ON_S, tried=False)
+        except HandedUp as error:
+            telemetry.HANDED_ON.labels(name, error.reason).inc()
+            log.warning("left to a larger card", task=name, message=str(error))
+            # Its new message lies in a queue: this one is over, and its line of a backlog is not.
         except (NotForMe, *NOT_LET_IN) as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("left to another worker", task=name, message=str(error), cure=error.cure)

@@ -12,7 +12,8 @@ from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
-from shared.settings import Settings, unknown_variables, wrong_variables
+from shared.settings import Settings, unknown_variables
+from shared.settings_errors import wrong_variables
 from shared.shown import for_people
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}

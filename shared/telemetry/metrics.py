@@ -263,6 +263,25 @@ ENGINE_FIRST_TOKEN = _histogram(
     of=CAPTIONER,
     buckets=STAGES_S,
 )
+ENGINE_SHRUNK = _counter(
+    "jamak_engine_shrunk_total",
+    "Times that memory ran out in a step: it was done again, with less at once from then on.",
+    of=CAPTIONER,
+)
+ENGINE_FAULTS = _counter(
+    "jamak_engine_faults_total",
+    "What an idle engine found left behind by captions that were over; more than 0 is a bug.",
+    of=CAPTIONER,
+)
+FEATURES = _counter(
+    "jamak_features_total",
+    "Looks at frames of a video: `hit`, what the vision tower made of them was kept; or `miss`.",
+    "outcome",
+    of=CAPTIONER,
+)
+FEATURES_BYTES = _gauge(
+    "jamak_features_bytes", "Memory of what is kept of frames (JAMAK_FEATURES_MIB).", of=CAPTIONER
+)
 MODEL_LOAD = _gauge(
     "jamak_model_load_seconds",
     "From the start of the worker to its loaded and checked model.",

@@ -19,7 +19,8 @@ Each process of the [Procfile](../Procfile) answers over HTTP on `JAMAK_METRICS_
 
 The two probes answer with one JSON object, such as
 `{"ok": false, "reason": "Redis has not answered for 61 s"}`. In that of a worker, `decoders` says
-what its decoder processes are kept from ([video.md](video.md)). What the two mean:
+what its decoder processes are kept from ([video.md](video.md)), and `engine` how much a captioner
+has room for, beside what was planned ([engine.md](engine.md)). What the two mean:
 
 | process | `/livez` is 503 when | `/readyz` is 200 when |
 |---|---|---|

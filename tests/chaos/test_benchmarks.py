@@ -151,6 +151,7 @@ def test_worker() -> None:
     assert found["speedup"]["median"] > 0
     assert 0 <= found["frame_wait_share"] <= 1
     assert 0 < found["rows_mean"] <= 8
+    assert found["again"]["hit_share"] == 1.0
     for name in ("jamak", "one_at_a_time"):
         assert {"frames", "generate"} <= set(found["stages"][name])
         assert 0 < found["cpu_s"][name]["decoders"] < found["cpu_s"][name]["all"]

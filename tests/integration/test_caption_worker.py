@@ -98,6 +98,7 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     }
     assert min(spent.values()) > 0
     told = json.loads(ask(captioner.port, "/readyz")[1])
+    assert told["engine"]["rows"] == told["engine"]["rows_planned"] == 8
     for what in FORBIDDEN:
         assert told["decoders"][what] == "refused"
         assert captioner.metric("jamak_decoder_refused", what=what) == 1
@@ -236,6 +237,10 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     (job,) = send(world, video, generation=2)
     again = world.caption(job)
     assert (again.text, again.adapter) == (base.text, None)
+    # What was seen in its frames was kept.
+    assert captioner.metric("jamak_features_total", outcome="hit") >= 2
+    assert captioner.metric("jamak_features_bytes") > 0
+    assert adapted.frames == again.frames == base.frames.model_copy(update={"fetched_bytes": 0})
 
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))

@@ -16,9 +16,11 @@ from tests.adapters import make_adapter
 from tests.model.test_engine import SIZE, asked, film, films, plain
 from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
-from workers.caption.engine import deltas, linear, runner
+from workers.caption.engine import attention, deltas, linear, runner
 from workers.caption.engine.buckets import Bucketed, Graphs, Key, buckets
+from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.engine import Engine, Size
+from workers.caption.engine.kv import KV
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
@@ -144,6 +146,58 @@ def test_with_one_bucket_company_changes_no_bit(
     assert alone != together
 
 
+def played_flash(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    begins_q: torch.Tensor,
+    begins_k: torch.Tensor,
+    *others: Any,
+    scale: float,
+    seqused_k: torch.Tensor,
+) -> torch.Tensor:
+    """What PyTorch's kernel does, one sequence after the other."""
+    assert {one.dtype for one in (begins_q, begins_k, seqused_k)} == {torch.int32}
+    assert others == (1, others[1], 0.0, False, False)
+    assert all(one.stride(-1) == 1 for one in (q, k, v))
+    out = torch.empty_like(q)
+    for number, used in enumerate(seqused_k.tolist()):
+        asks = slice(int(begins_q[number]), int(begins_q[number + 1]))
+        begin = int(begins_k[number])
+        assert 1 <= used <= int(begins_k[number + 1]) - begin == others[1]
+        keys, values = (one[begin : begin + used].transpose(0, 1) for one in (k, v))
+        seen = torch.nn.functional.scaled_dot_product_attention(
+            q[asks].transpose(0, 1), keys, values, scale=scale, enable_gqa=True
+        )
+        out[asks] = seen.transpose(0, 1)
+    return out
+
+
+@pytest.mark.parametrize(("key_heads", "bucketed"), [(4, True), (2, False), (1, True)])
+def test_a_kernel_that_knows_each_rows_length_sees_the_same(
+    key_heads: int, bucketed: bool, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of rows that are padding, and where keys are shared."""
+    shape = {"num_attention_heads": 4, "num_key_value_heads": key_heads}
+    loaded = load_model(make_checkpoint(tmp_path, **shape), model_id="tests/tiny")
+    monkeypatch.setattr(attention, "flash", played_flash)
+    monkeypatch.setattr(Decoder, "rows_see", attention.Flash)
+    if bucketed:
+        in_buckets(monkeypatch)
+    engine = make(loaded, Size(6, 256, 16))
+    with torch.inference_mode():
+        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
+            memory.fill_(float("nan"))
+    assert [one.tokens for one in asked(engine, *films(loaded))] == [
+        plain(loaded, one) for one in films(loaded)
+    ]
+
+
+def test_without_such_a_kernel_ends_are_masked() -> None:
+    kv = KV(layers=1, rows=2, heads=1, positions=64, size=16, **ON_THE_CPU)
+    assert attention.fastest(kv, 2) is attention.Masked
+
+
 def with_graphs(patch: pytest.MonkeyPatch) -> None:
     """As on a GPU, with graphs that are played, of matrices that lie where they always lay."""
     play_graphs(patch)
@@ -197,6 +251,9 @@ def test_what_cannot_be_caught_is_computed_all_the_same(monkeypatch: pytest.Monk
     assert seen.item() >= 2
 
 
+ON_THE_CPU: dict[str, Any] = {"dtype": torch.bfloat16, "device": torch.device("cpu")}
+
+
 # --- only on a GPU -------------------------------------------------------------------------------
 
 
@@ -246,6 +303,26 @@ def test_on_a_gpu_too_company_changes_no_bit_with_one_bucket(
         make(model, replace(SIZE, rows=7), mode="same"), every_kind(loaded)
     )
     assert alone == together
+
+
+@on_a_gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("key_heads", [1, 2, 8])
+def test_the_kernel_that_knows_lengths_agrees_with_masks(
+    dtype: torch.dtype, key_heads: int
+) -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this card has no such kernel")
+    device = torch.device("cuda")
+    kv = KV(layers=1, rows=6, heads=key_heads, positions=256, size=128, dtype=dtype, device=device)
+    for memory in (*kv.keys, *kv.values):
+        memory.normal_()
+    lengths = torch.tensor([0, 1, 63, 64, 255, 256], device=device)
+    q = 4 * torch.randn(6, 8, 128, dtype=dtype, device=device)
+    right, also = (way(kv, lengths, 255)(0, q, 0.1) for way in (attention.Masked, attention.Flash))
+    torch.testing.assert_close(also[:5], right[:5], rtol=0.02, atol=0.02)
+    assert attention.fastest(kv, 8) in (attention.Masked, attention.Flash)
+    assert not kv.keys[0].any()
 
 
 @on_a_gpu

@@ -34,7 +34,7 @@ class Played(Engine):
     """On the device; counts the steps that were begun, and those of them before each read."""
 
     def __init__(self, marks: Marks, *args: Any, **options: Any) -> None:
-        self.marks, self.begun = marks, 0
+        self.marks, self.begun, self.looked = marks, 0, 0
         self.begun_before_read: list[int] = []
         with marks:
             super().__init__(*args, **options)
@@ -50,6 +50,10 @@ class Played(Engine):
     def _run(self) -> None:
         with self.marks:
             super()._run()
+
+    def _faults(self) -> list[str]:
+        self.looked += 1  # the device is read for it, when there is nothing to do
+        return super()._faults()
 
     def _read(self, step: Any) -> None:
         self.begun_before_read.append(self.begun)
@@ -101,7 +105,8 @@ def known(
 
 
 def every_kind(loaded: LoadedModel) -> list[Request]:
-    """Several candidates, lock, draws, a penalty and log-probabilities; prompts of some chunks."""
+    """Several candidates, lock, draws, a penalty and log-probabilities; prompts of some chunks;
+    frames, their features, and none."""
     kinds = (
         Sampling(9),
         Sampling(6, locked=True),
@@ -114,6 +119,8 @@ def every_kind(loaded: LoadedModel) -> list[Request]:
         film(loaded, 2, 4, samplings=kinds[2:4]),
         film(loaded, 3, 0, samplings=kinds[4:]),
         film(loaded, 4, 4, samplings=kinds[1:4], logprobs=True),
+        # Of a video that was seen before.
+        replace(film(loaded, 6, 4), pixels=None, features=torch.randn(4 * 9, 64)),
     ]
 
 
@@ -129,8 +136,9 @@ def test_the_host_waits_once_a_step_and_nothing_is_mixed(
     for ticket in tickets:
         ticket.result(WAIT_S)
     engine.audit()
+    engine.close()  # it does not look itself over any more
     assert engine.marks.waits == []
-    assert len(engine.marks.reads) == engine.begun > 30
+    assert len(engine.marks.reads) - engine.looked == engine.begun > 30
     # Each was read when the next one had been begun, unless there was none.
     ahead = [count - number for number, count in enumerate(engine.begun_before_read, start=1)]
     assert set(ahead) == {0, 1}
@@ -239,3 +247,33 @@ def test_the_played_device_finds_what_a_real_one_would_not_do(
         assert bool(marks.waits) == (fault == "wait")
         if not fault and isinstance(out, torch.Tensor):
             assert marks.is_there(out)
+
+
+@pytest.mark.parametrize("mode", ["plain", "same"])
+def test_what_was_seen_comes_down_and_goes_up_without_waiting(
+    mode: Mode, play: Callable[..., Played], loaded: LoadedModel
+) -> None:
+    engine = play(mode)
+    request = film(loaded, 5, 4)
+    first = engine.submit(request)
+    told = first.result(WAIT_S)
+    assert first.features is not None
+    again = replace(request, pixels=None, features=first.features.clone())
+    assert engine.submit(again).result(WAIT_S) == told
+    engine.audit()
+    assert engine.marks.waits == []
+
+
+@pytest.mark.parametrize("mode", ["plain", "same"])
+def test_fewer_rows_are_there_on_the_device_too(
+    mode: Mode, play: Callable[..., Played], loaded: LoadedModel
+) -> None:
+    engine = play(mode)
+    requests = [film(loaded, seed, 2) for seed in range(4)]
+    wanted = [one.result(WAIT_S) for one in map(engine.submit, requests)]
+    engine.size = replace(engine.size, rows=2)
+    engine.audit()  # now it is idle
+    assert [one.result(WAIT_S) for one in map(engine.submit, requests)] == wanted
+    assert engine._runner.kv.rows == 2
+    engine.audit()
+    assert engine.marks.waits == []

@@ -373,10 +373,10 @@ def small_card(engine: Engine, patch: pytest.MonkeyPatch, *, tokens: int, frames
         __call__ = staticmethod(step)
         embed = staticmethod(decoder.embed)
 
-    def see(some: torch.Tensor) -> torch.Tensor:
+    def see(some: torch.Tensor, pool_stride: int | None) -> torch.Tensor:
         if len(some) > frames:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return vision(some)
+        return vision(some, pool_stride)
 
     patch.setattr(engine._runner, "_decoder", Decoder())
     patch.setattr(engine._runner, "_vision", see)
@@ -394,7 +394,7 @@ def test_when_memory_runs_out_the_work_is_repeated_with_less(
     wanted = [plain(loaded, one, eos_token_id=-1) for one in requests]
     assert [one.tokens for one in asked(engine, *requests)] == wanted
     learned = engine.size
-    assert (learned.rows, learned.chunk, learned.patches) == (1, 1, 2 * FRAME)
+    assert (learned.rows, learned.chunk, learned.patches) == (1, 3, 2 * FRAME)
     with pytest.raises(DoesNotFit, match="4 candidates, and 1 rows"):
         engine.submit(replace(requests[0], samplings=long * 4))
     assert [one.tokens for one in asked(engine, *requests)] == wanted

@@ -64,6 +64,8 @@ class Plan:
     visual_tokens: int
     """At most: a short video has fewer frames."""
     reason: str
+    reduced: bool = False
+    """Fewer frames than planned: memory ran out."""
 
 
 @dataclass(frozen=True)

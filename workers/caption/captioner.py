@@ -5,27 +5,35 @@
 
 import zlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from shared import telemetry
 from shared.cards import CardClass
+from shared.errors import LacksMemory
 from shared.messages import AdapterUsed, Decoding
 from workers.caption.budget import ADAPTERS, VISION_FRAMES, Plan, plan_frames
 from workers.caption.engine.buckets import Mode
 from workers.caption.engine.engine import Engine, Size
-from workers.caption.engine.requests import Request
+from workers.caption.engine.requests import Request, Ticket
 from workers.caption.engine.sampling import Sampling
+from workers.caption.engine.size import Limits
+from workers.caption.features import Features
 from workers.caption.language_lock import LanguageLock
 from workers.caption.meter import Meter
+from workers.caption.room import Room
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
 from workers.video.shape import Frames, Shape
+
+log = telemetry.get_logger("jamak.captioner")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Answer:
     generated_tokens: int
     adapter: AdapterUsed | None
     """None = the base model."""
+    features: Features | None = None
+    """Of the frames, where it was frames that were shown."""
 
 
 class Captioner(Protocol):
@@ -48,12 +58,16 @@ class Captioner(Protocol):
         """Of the frames that it likes best; None: their own."""
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
-        """Raises DoesNotFit."""
+        """Raises DoesNotFit; LacksMemory: it did, until memory ran out."""
+
+    def sight(self, frames: int) -> str:
+        """What so many frames would be seen with now. What was made of frames stands for them as
+        long as this is the same."""
 
     def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+        self, frames: Frames | Features, prompt: str, decoding: Decoding, progress: Progress
     ) -> Answer:
-        """Describe the frames of one video."""
+        """Describe the frames of one video, or what was made of them. Raises LacksMemory."""
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         """Whether the model takes a prompt without frames, and has room for the answer."""
@@ -68,6 +82,24 @@ class Captioner(Protocol):
         """From the next caption on; the one that runs ends as it began."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """To the model, beside a prompt."""
+
+    frames: int
+    layout: VisualLayout
+    sight: str = ""
+    seed: int = 0
+    """Of the pixels."""
+    pixels: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+    """Instead of pixels."""
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.layout.tokens_per_frame
+
+
 class EngineCaptioner:
     """Many captions at once, by the engine.
 
@@ -76,6 +108,7 @@ class EngineCaptioner:
         positions: of the longest of them: visual, prompt and new tokens.
         chunk: tokens of prompts in a step.
         mode: how the engine computes (workers/caption/engine/buckets.py).
+        limits: what was too much for this card before.
     """
 
     def __init__(
@@ -88,8 +121,13 @@ class EngineCaptioner:
         chunk: int = 512,
         mode: Mode = "fast",
         meter: Meter | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._loaded, self._card = loaded, card
+        layout, config = loaded.layout, loaded.model.config
+        can_pool = config.spatial_pool_mode != "conv"  # that has weights of its own
+        self._pooled = replace(layout, pool_stride=max(3 if can_pool else 0, layout.pool_stride))
+        self._room = Room()
         self.shape = loaded.preprocessor.shape
         self._adapter_shape = AdapterShape.of(loaded.model)
         self._positions = min(positions or loaded.context, loaded.context)
@@ -98,12 +136,13 @@ class EngineCaptioner:
         self._meter = meter or Meter(lambda *_: None)
         patches = VISION_FRAMES * loaded.layout.patches_per_side**2
         size = Size(rows, self._positions, chunk, patches, ADAPTERS)
-        telemetry.ENGINE_ROWS_MOST.set(rows)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
-        self.engine = Engine(loaded, size, lock, self._turned, mode=mode)
+        self.engine = Engine(loaded, size, lock, self._turned, mode=mode, limits=limits)
+        self._planned = size
+        telemetry.ENGINE_ROWS_MOST.set(self.engine.size.rows)
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
-        return plan_frames(
+        plan = plan_frames(
             self._card,
             requested=frames,
             tokens_per_frame=self._loaded.layout.tokens_per_frame,
@@ -112,16 +151,57 @@ class EngineCaptioner:
             context=self._loaded.context,
             positions=self._positions,
         )
+        most = self._room.most
+        if most is None or plan.visual_tokens <= most:
+            return plan
+        each = self._pooled.tokens_per_frame
+        fitting = min(plan.frames, most // each)
+        reason = f"memory ran out with more than {most} visual tokens"
+        if frames is not None and fitting < frames:
+            raise LacksMemory(f"{frames} frames: {reason}")
+        return Plan(fitting, fitting * each, reason, reduced=fitting < plan.frames)
+
+    def sight(self, frames: int) -> str:
+        return self._sight(self._layout(frames))
+
+    def _sight(self, layout: VisualLayout) -> str:
+        loaded, stride = self._loaded, layout.pool_stride
+        return f"{loaded.identity.weights_sha256} {loaded.dtype} {stride}x{stride}"
+
+    def _shown(self, frames: Frames | Features) -> Shown:
+        if isinstance(frames, Features):
+            layout = replace(self._loaded.layout, pool_stride=frames.pool_stride)
+            return Shown(frames.frames, layout, seed=frames.seed, features=frames.tensor)
+        layout = self._layout(len(frames))
+        pixels = self._loaded.preprocessor(frames)
+        seed = zlib.crc32(np.ascontiguousarray(frames).data)
+        return Shown(len(frames), layout, self._sight(layout), seed, pixels)
+
+    def _layout(self, frames: int) -> VisualLayout:
+        own, most = self._loaded.layout, self._room.most
+        return own if most is None or frames * own.tokens_per_frame <= most else self._pooled
 
     def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+        self, frames: Frames | Features, prompt: str, decoding: Decoding, progress: Progress
     ) -> Answer:
         progress.tick("preprocess")
-        loaded = self._loaded
-        text_ids = prompt_ids(loaded.tokenizer, prompt)
-        ids = loaded.layout.expand(text_ids, videos=[len(frames)])
-        visual = len(frames) * loaded.layout.tokens_per_frame
-        return self._ask(ids, visual, loaded.preprocessor(frames), decoding, progress)
+        shown = self._shown(frames)
+        text_ids = prompt_ids(self._loaded.tokenizer, prompt)
+        ids = shown.layout.expand(text_ids, videos=[shown.frames])
+        try:
+            return self._ask(ids, decoding, progress, shown)
+        except LacksMemory as error:
+            raise LacksMemory(str(error), again=self._can_be_less(shown)) from error
+
+    def _can_be_less(self, shown: Shown) -> bool:
+        """Than this: 3x3 pooling first, then fewer frames. If so, it is planned from now on."""
+        is_pooled = shown.layout.pool_stride >= self._pooled.pool_stride
+        most = shown.tokens // 2 if is_pooled else shown.tokens - 1
+        if most < self._pooled.tokens_per_frame:
+            return False
+        self._room.learn(most)
+        log.warning("memory ran out for a caption alone", visual_tokens_most=most)
+        return True
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         prompt_tokens = len(self._loaded.tokenizer(prompt).input_ids)
@@ -129,18 +209,9 @@ class EngineCaptioner:
 
     def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
         ids = list(self._loaded.tokenizer(prompt).input_ids)
-        return self._ask(ids, 0, None, decoding, progress)
+        return self._ask(ids, decoding, progress, Shown(0, self._loaded.layout))
 
-    def _ask(
-        self,
-        ids: list[int],
-        visual: int,
-        pixels: torch.Tensor | None,
-        decoding: Decoding,
-        progress: Progress,
-    ) -> Answer:
-        """`visual` of the ids stand for pictures."""
-
+    def _ask(self, ids: list[int], decoding: Decoding, progress: Progress, shown: Shown) -> Answer:
         def tick(runs: bool) -> None:
             if runs:
                 progress.tick("generate")
@@ -151,11 +222,18 @@ class EngineCaptioner:
         sampling = Sampling(
             decoding.max_new_tokens,
             decoding.temperature,
-            seed=_seed(ids, pixels) if decoding.temperature else 0,
+            seed=_seed(ids, shown) if decoding.temperature else 0,
             locked=decoding.language == "ko",
         )
         with self._meter.asked():
-            request = Request(tuple(ids), pixels, samplings=(sampling,), tick=tick)
+            request = Request(
+                tuple(ids),
+                shown.pixels,
+                shown.features,
+                shown.layout.pool_stride,
+                samplings=(sampling,),
+                tick=tick,
+            )
             ticket = self.engine.submit(request)
             [said] = ticket.result()
         telemetry.ENGINE_FIRST_TOKEN.observe(ticket.first_s or 0.0)
@@ -164,10 +242,11 @@ class EngineCaptioner:
         return Answer(
             text=text_of(self._loaded.tokenizer, list(said.tokens)),
             finished=said.ended == "eos",
-            visual_tokens=visual,
-            prompt_tokens=len(ids) - visual,
+            visual_tokens=shown.tokens,
+            prompt_tokens=len(ids) - shown.tokens,
             generated_tokens=len(said.tokens),
             adapter=said.adapter,
+            features=_features(ticket, shown),
         )
 
     def _turned(self, rows: int, tokens: int) -> None:
@@ -183,8 +262,32 @@ class EngineCaptioner:
     def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         self.engine.use(used, adapter)
 
+    def prove(self) -> None:
+        """Raises RuntimeError: the engine has ended, and captions nothing any more."""
+        if not self.engine.lives:
+            raise RuntimeError("the engine has ended")
 
-def _seed(ids: list[int], pixels: torch.Tensor | None) -> int:
+    def facts(self) -> dict[str, int | None]:
+        """What it has room for, and what was planned."""
+        size, planned = self.engine.size, self._planned
+        return {
+            "rows": size.rows,
+            "rows_planned": planned.rows,
+            "chunk": size.chunk,
+            "chunk_planned": planned.chunk,
+            "visual_tokens": self._room.most,
+        }
+
+
+def _seed(ids: list[int], shown: Shown) -> int:
     """Of what is asked: asked again it is answered alike, and two videos have nothing in common."""
-    seed = zlib.crc32(array("q", ids).tobytes())
-    return seed if pixels is None else zlib.crc32(pixels.numpy().tobytes(), seed)
+    return zlib.crc32(array("q", ids).tobytes(), shown.seed)
+
+
+def _features(ticket: Ticket, shown: Shown) -> Features | None:
+    """To be kept, if there were frames."""
+    if shown.pixels is None or ticket.features is None:
+        return None
+    # A copy: on a GPU's machine this memory is the device's, and dear.
+    tensor, stride = ticket.features.clone(), shown.layout.pool_stride
+    return Features(tensor, shown.frames, stride, shown.sight, shown.seed)

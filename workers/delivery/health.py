@@ -4,6 +4,7 @@ First it starts (imports, the model, Redis), then it takes work, then it drains.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from workers.delivery.leases import Leases
@@ -19,6 +20,8 @@ class WorkerHealth:
         self._leases: Leases | None = None
         self.decoders: dict[str, str] = {}
         """What they are kept from, once it is known."""
+        self.engine: Callable[[], dict[str, Any]] | None = None
+        """What it has room for."""
 
     def takes_work(self, leases: Leases) -> None:
         """From now on."""
@@ -53,4 +56,7 @@ class WorkerHealth:
         return None
 
     def facts(self) -> dict[str, Any]:
-        return {"decoders": self.decoders} if self.decoders else {}
+        facts: dict[str, Any] = {"decoders": self.decoders} if self.decoders else {}
+        if self.engine is not None:
+            facts["engine"] = self.engine()
+        return facts

@@ -12,8 +12,8 @@ from functools import partial
 from shared import telemetry
 from workers.delivery.asking import Asking
 
-ASKED_AT_ONCE = 6
-"""Each reason by itself: limits, scratch, decoders, device, source, output."""
+ASKED_AT_ONCE = 7
+"""Each reason by itself: limits, scratch, decoders, device, engine, source, output."""
 
 log = telemetry.get_logger("jamak.pauses")
 

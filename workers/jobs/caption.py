@@ -5,20 +5,22 @@ Knows the bucket and the captioner; knows nothing of Celery.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, NoReturn
 
 from shared import __version__, telemetry
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
-from shared.cards import CardChoice
+from shared.cards import CLASSES, GPU_CLASSES, CardChoice
 from shared.errors import (
     DamagedObject,
     Draining,
     EmptyCaption,
+    HandedUp,
     JamakError,
+    LacksMemory,
     NewerObject,
     WrongModel,
 )
@@ -28,20 +30,21 @@ from shared.messages import (
     CardUsed,
     Failure,
     Flag,
-    FramesUsed,
     ModelIdentity,
 )
 from shared.settings import Settings
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
+from workers.caption.features import Kept
 from workers.caption.meter import Meter
 from workers.delivery.leases import Lease
 from workers.jobs.agreement import check_address
-from workers.jobs.describe import Described, Describer, frames_used
+from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
+from workers.jobs.looks import Film, Look
 from workers.jobs.parts import Parts
+from workers.jobs.turns import Turn, Turns
 from workers.video.pool import DecoderPool
-from workers.video.sampling import Sample
 from workers.video.source import Source
 
 Outcome = Literal["ok", "partial", "failed", "duplicate"]
@@ -50,7 +53,12 @@ log = telemetry.get_logger("jamak.caption")
 
 
 class CaptionWork:
-    """Everything a caption needs, handed in by the composition root. Thread-safe."""
+    """Everything a caption needs, handed in by the composition root. Thread-safe.
+
+    Args:
+        kept: of videos that were captioned.
+        served: the queues that a live worker takes from.
+    """
 
     def __init__(
         self,
@@ -63,12 +71,15 @@ class CaptionWork:
         send: Callable[[CaptionJob, str], None],
         draining: Callable[[], bool],
         meter: Meter | None = None,
+        kept: Kept | None = None,
+        served: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
         self._places = Places(store, Addresses(settings.addresses))
         self._decoders, self._send, self._draining = decoders, send, draining
-        self._meter = meter or Meter()
+        self._served, self._turns = served, Turns()
+        self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records = Records(store, settings)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
@@ -77,6 +88,7 @@ class CaptionWork:
         Raises:
             LeaseLost: somebody else does it now; nothing was written.
             Retry: the work is fine, try again.
+            HandedUp: it has another message, for a larger card.
             BadMessage: it says of its video what is not so; nothing is written under its name.
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
@@ -137,19 +149,43 @@ class CaptionWork:
         return True
 
     def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
-        recipe, progress = job.recipe, lease.progress
+        recipe = job.recipe
         if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
             raise WrongModel(
                 f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
                 f"{self._model.id}@{self._model.revision}"
             )
+        while True:
+            try:
+                return self._made(job, lease)
+            except LacksMemory as error:
+                if not error.again:
+                    self._hand_up(job, lease, error)
+
+    def _hand_up(self, job: CaptionJob, lease: Lease, error: LacksMemory) -> NoReturn:
+        """To a larger class of card, if one takes work now. Its message is another one, and sent
+        first: whoever dies in between leaves two, and the record is written once."""
+        card, served = self._card.card.name, self._served()
+        bulk = ".bulk" if lease.delivery.queue.endswith(".bulk") else ""
+        for name in GPU_CLASSES[GPU_CLASSES.index("t4" if card == "cpu" else card) + 1 :]:
+            queue = CLASSES[name].queue + bulk
+            if queue in served:
+                lease.check()
+                self._send(job.model_copy(update={"card": name}), queue)
+                raise HandedUp(f"{job.video.uri} goes to class {name}: {error}") from error
+        raise error
+
+    def _made(self, job: CaptionJob, lease: Lease) -> Caption:
+        recipe, progress = job.recipe, lease.progress
         plan = self._captioner.plan(
             recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
         )
-        reduced = lease.delivery.history.deaths_alone > 0
-        wanted = max(1, plan.frames // 2) if reduced else plan.frames
+        kills = lease.delivery.history.deaths_alone > 0
+        wanted = max(1, plan.frames // 2) if kills else plan.frames
+        reduced = kills or plan.reduced
         describer = Describer(self._captioner, recipe, wanted, self._settings.sparse_s, progress)
-        info, told = self._describe(job, lease, describer)
+        with self._turns.of(progress) as turn:
+            info, told = self._describe(job, lease, describer, turn)
         return Caption(
             status=told.status,
             flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
@@ -172,17 +208,20 @@ class CaptionWork:
         )
 
     def _describe(
-        self, job: CaptionJob, lease: Lease, describer: Describer
+        self, job: CaptionJob, lease: Lease, describer: Describer, turn: Turn
     ) -> tuple[ObjectInfo, Described]:
-        def at_once(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Sample, FramesUsed]:
-            with self._decoders.open(source, lease.progress, describer.frames) as video:
-                sample = describer.sample(video)
-                return info, sample, frames_used(sample, video)
+        def film(source: Source, frames: int = 8) -> Film:
+            opening = partial(self._decoders.open, source, lease.progress, frames)
+            return Film(job.video, self._kept, turn, opening)
+
+        def at_once(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Look]:
+            with film(source, describer.frames) as video:
+                return info, describer.look(video)
 
         def in_parts(source: Source, info: ObjectInfo) -> tuple[ObjectInfo, Described]:
             parts = Parts(self._store, self._settings, job)
             try:
-                with self._decoders.open(source, lease.progress) as video:
+                with film(source) as video:
                     told = describer.describe_parts(
                         video,
                         parts,
@@ -198,8 +237,8 @@ class CaptionWork:
 
         if job.recipe.sampling.segments is not None:
             return read_video(self._places, job, lease.progress, send, in_parts)
-        info, sample, used = read_video(self._places, job, lease.progress, send, at_once)
-        return info, describer.describe(sample, used)
+        info, look = read_video(self._places, job, lease.progress, send, at_once)
+        return info, describer.describe(look)
 
     def _before_part(self, job: CaptionJob, lease: Lease, number: int, count: int) -> None:
         """What holds for a whole short video holds for each segment of a long one."""

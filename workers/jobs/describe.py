@@ -1,4 +1,4 @@
-"""An opened video becomes text: at once, or segment by segment.
+"""A video becomes text: at once, or segment by segment.
 
 Knows nothing of records, queues and leases; what is to happen between segments is handed in.
 """
@@ -28,10 +28,10 @@ from shared.messages import (
 from workers.caption.captioner import Captioner
 from workers.caption.checks import check_text
 from workers.caption.summary import summarise
+from workers.jobs.looks import Film, Look
 from workers.jobs.parts import Parts
 from workers.progress import Progress
-from workers.video.pool import OpenVideo
-from workers.video.sampling import Request, Sample
+from workers.video.sampling import Request
 from workers.video.segments import part
 
 COSTLY = 3
@@ -71,24 +71,32 @@ class Describer:
     ) -> None:
         self._captioner, self._recipe, self._progress = captioner, recipe, progress
         self.frames, self._sparse_s = frames, sparse_s
-        self._costly = self._counted_bytes = 0
+        self._costly = 0
 
-    def sample(self, video: OpenVideo, window_s: Window | None = None) -> Sample:
+    def look(self, film: Film) -> Look:
+        """Raises what `DecoderPool.open` and `OpenVideo.sample` raise."""
+        return film.look(*self._wanted(None))
+
+    def _wanted(self, window_s: Window | None) -> tuple[Request, str]:
+        """What to look at, and what with."""
         strategy = self._recipe.sampling.strategy
-        return video.sample(Request(self.frames, window_s, self._captioner.shape, strategy))
+        request = Request(self.frames, window_s, self._captioner.shape, strategy)
+        return request, self._captioner.sight(self.frames)
 
-    def describe(self, sample: Sample, used: FramesUsed) -> Described:
+    def describe(self, look: Look) -> Described:
         """Raises EmptyCaption."""
-        recipe = self._recipe
+        recipe, used = self._recipe, look.used
         answer = self._captioner.caption(
-            sample.frames, recipe.prompt, recipe.decoding, self._progress
+            look.frames, recipe.prompt, recipe.decoding, self._progress
         )
+        if answer.features is not None:
+            look.keep(answer.features)
         self._progress.tick("check")
         status, flags = check_text(
             answer.text,
             finished=answer.finished,
             frames_found=used.decoded,
-            frames_expected=sample.distinct,
+            frames_expected=look.distinct,
             sparse=used.seconds_per_frame > self._sparse_s,
             damaged=bool(used.damage),
         )
@@ -97,12 +105,12 @@ class Describer:
             prompt=answer.prompt_tokens,
             generated=answer.generated_tokens,
         )
-        duration_s = round(sample.duration_s, 6)
+        duration_s = round(look.duration_s, 6)
         return Described(status, flags, answer.text, duration_s, used, tokens, answer.adapter)
 
     def describe_parts(
         self,
-        video: OpenVideo,
+        film: Film,
         parts: Parts,
         *,
         before_each: Callable[[int, int], None],
@@ -118,30 +126,31 @@ class Describer:
             NotAVideo, EmptyCaption: nothing could be seen in any of them, or said.
             TooSlow, TooLarge, DecoderDied: several of them were.
         """
-        cuts = parts.cuts(lambda: self._cut(video))
+        cuts = parts.cuts(lambda: self._cut(film))
         segments = []
         for number, window_s in enumerate(cuts.segments_s):
 
             def make(number: int = number, window_s: Window = window_s) -> Segment:
                 before_each(number, len(cuts.segments_s))
-                made = self._segment(video, window_s)
+                made = self._segment(film, window_s)
                 before_write()
                 return made
 
             segments.append(parts.segment(number, make))
         return self._joined(tuple(segments), cuts)
 
-    def _cut(self, video: OpenVideo) -> Cuts:
-        changes, reason = video.changes()
+    def _cut(self, film: Film) -> Cuts:
+        duration_s, changes, reason = film.changes()
         wanted = self._recipe.sampling.segments or "auto"
-        windows = part(video.info.duration_s, wanted, changes)
+        windows = part(duration_s, wanted, changes)
         return Cuts(segments_s=tuple(windows), reason=reason)
 
-    def _segment(self, video: OpenVideo, window_s: Window) -> Segment:
+    def _segment(self, film: Film, window_s: Window) -> Segment:
         """One that cannot be described does not keep the others from it."""
+        wanted = self._wanted(window_s)
+        film.prepare(*wanted)  # what is wrong with all of it is no matter of this segment
         try:
-            sample = self.sample(video, window_s)
-            told = self.describe(sample, self._frames_used(sample, video))
+            told = self.describe(film.look(*wanted))
         except (NotAVideo, EmptyCaption) as error:
             told = self._nothing(error)
         except (TooSlow, TooLarge, DecoderDied) as error:
@@ -159,13 +168,6 @@ class Describer:
             tokens=told.tokens,
             adapter=told.adapter,
         )
-
-    def _frames_used(self, sample: Sample, video: OpenVideo) -> FramesUsed:
-        """The first segment bears what was read to find the segments."""
-        used = frames_used(sample, video)
-        own_bytes = video.fetched_bytes - self._counted_bytes
-        self._counted_bytes = video.fetched_bytes
-        return used.model_copy(update={"fetched_bytes": own_bytes})
 
     def _nothing(self, error: JamakError) -> Described:
         flag: Flag = "empty" if isinstance(error, EmptyCaption) else "damaged"
@@ -223,21 +225,3 @@ class Describer:
             text = ""
         # A model that cannot sum up has still said what is in each.
         return text or " ".join(texts)
-
-
-def frames_used(sample: Sample, video: OpenVideo) -> FramesUsed:
-    decoded = len(sample.frames)
-    return FramesUsed(
-        requested=sample.requested,
-        decoded=decoded,
-        timestamps_s=sample.timestamps_s,
-        decode_errors=sample.decode_errors,
-        targets_s=sample.targets_s,
-        inexact=sample.exact.count(False),
-        seconds_per_frame=round(sample.duration_s / decoded, 3),
-        strategy=sample.strategy,
-        reason=sample.reason,
-        damage=sample.damaged,
-        fetched_bytes=video.fetched_bytes,
-        fetched="whole" if video.whole else "ranges",
-    )

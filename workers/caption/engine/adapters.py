@@ -91,7 +91,12 @@ class AdapterSlots:
         if number == BASE or slot.users:
             raise ValueError(f"slot {number} is in use")
         slot.version = None  # until all of it is there
-        self.rank = max(self.rank, ready.rank)
+        if ready.rank > self.rank:
+            # First for all layers: if memory ends, nothing has moved.
+            rooms = [one.room(ready.rank) for one in self._deltas]
+            for one, room in zip(self._deltas, rooms, strict=True):
+                one.move(room)
+            self.rank = ready.rank
         for one, matrices in zip(self._deltas, ready.matrices, strict=True):
             one.put(number, matrices)
         slot.projector = {name: up(one, self._device) for name, one in ready.projector.items()}
@@ -104,8 +109,9 @@ class AdapterSlots:
         self._slots[number].users -= 1
 
     @property
-    def users(self) -> int:
-        return sum(slot.users for slot in self._slots)
+    def users(self) -> list[int]:
+        """Of each slot."""
+        return [slot.users for slot in self._slots]
 
     def project(self, features: torch.Tensor, number: int) -> torch.Tensor:
         """(visual tokens, vision hidden) -> (visual tokens, hidden)."""

@@ -17,7 +17,9 @@ import torch
 
 from shared import telemetry
 from workers.caption.engine.adapters import AdapterSlots
-from workers.caption.engine.decoder import Batch, Decoder
+from workers.caption.engine.attention import fastest
+from workers.caption.engine.batch import Batch
+from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.kv import KV
 
 Mode = Literal["fast", "same", "plain"]
@@ -47,6 +49,8 @@ def passes_of(decoder: Decoder, adapters: AdapterSlots, kv: KV, mode: Mode) -> P
     sizes = [kv.rows] if mode == "same" else buckets(kv.rows) if cuda and mode == "fast" else []
     if not sizes:
         return decoder
+    if mode == "fast":
+        decoder.rows_see = fastest(kv, decoder.query_heads)
     return Bucketed(decoder, adapters, kv, sizes, Graphs(decoder.device) if cuda else None)
 
 

@@ -1,61 +1,22 @@
 """A pass through the language model: a token each of the rows that decode, parts of prompts beside.
 
-Both kinds of tokens go through every weight together. Attention is apart: a decoding row sees its
-own keys up to its length, a part of a prompt sees what came before it and itself.
+Both kinds of tokens go through every weight together; attention (attention.py) is apart.
 Llama, Mistral and Qwen3 are one family here: RMSNorm, rotary positions, grouped keys, SwiGLU.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from shared.errors import ConfigError
 from workers.caption.engine.adapters import AdapterSlots
+from workers.caption.engine.attention import Masked, Rows, Seeing
+from workers.caption.engine.batch import Batch
 from workers.caption.engine.deltas import Whose
 from workers.caption.engine.kv import KV
 from workers.caption.engine.linear import linear
 from workers.caption.engine.transfer import up
 from workers.model.geometry import UNFIXED, context_of
-
-BLOCK = 64
-"""Decoding looks at whole blocks of positions: sums over a length that is not a multiple of what a
-vector register holds are added up in another order."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Of one prompt."""
-
-    row: int
-    start: int
-    """Position of its first token."""
-    inputs: torch.Tensor
-    """(tokens, hidden)"""
-    slot: int
-    last: bool
-    """Its last token's logits are wanted."""
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.inputs)
-
-
-@dataclass(frozen=True)
-class Batch:
-    rows: int
-    """0 .. rows - 1 decode."""
-    tokens: torch.Tensor
-    """(rows,) the token each says last; on the device, as all of these."""
-    lengths: torch.Tensor
-    """(rows,) positions before it."""
-    longest: int
-    """The greatest of `lengths`, which the host knows by itself."""
-    slots: torch.Tensor | None
-    """(rows,) the adapter of each; None: the base model for all."""
-    parts: Sequence[Part]
 
 
 class Decoder:
@@ -63,9 +24,9 @@ class Decoder:
     model: a LlavaNextVideoForConditionalGeneration in eval mode.
     """
 
+    rows_see: type[Rows] = Masked
+
     def __init__(self, model: Any, adapters: AdapterSlots, positions: int) -> None:
-        # cuDNN plans each shape anew, for half a second, and decoding has many.
-        torch.backends.cuda.enable_cudnn_sdp(False)
         language = model.model.language_model
         config = language.config
         _check(config)
@@ -81,8 +42,11 @@ class Decoder:
         places = torch.arange(positions, device=self.device)[None]
         like = torch.empty(1, device=self.device, dtype=self.dtype)
         cos, sin = language.rotary_emb(like, places)
-        self._cos, self._sin = cos[0], sin[0]
-        self.heads = config.num_key_value_heads
+        self._cos = cos[0]
+        half = sin.shape[2] // 2
+        self._sin = torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)
+        """What turns a first half is subtracted."""
+        self.heads, self.query_heads = config.num_key_value_heads, config.num_attention_heads
         self.size = self._cos.shape[1]
         self.layers = len(self._layers)
         self.vocabulary = model.lm_head.out_features
@@ -98,7 +62,7 @@ class Decoder:
         places = torch.cat([batch.lengths, *(self._range(part.start, part.end) for part in parts)])
         rope = self._cos[places][:, None], self._sin[places][:, None]
         whose = self._whose(batch)
-        seeing = _Seeing(kv, batch, self.device)
+        seeing = Seeing(kv, batch, self.rows_see)
         for layer in self._layers[:-1]:
             x = layer(x, rope, whose, seeing)
         x = self._layers[-1](x, rope, whose, seeing, self._wanted(batch))
@@ -154,99 +118,17 @@ def _check(config: Any) -> None:
 
 
 class _Norm:
-    def __init__(self, module: Any) -> None:
-        self._weight, self._epsilon = module.weight, module.variance_epsilon
+    """Over the last dimension."""
+
+    def __init__(self, module: Any, weight: torch.Tensor | None = None) -> None:
+        self._weight = module.weight if weight is None else weight
+        self._epsilon = module.variance_epsilon
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
         result: torch.Tensor = self._weight * wide.to(x.dtype)
         return result
-
-
-class _Seeing:
-    """Where the tokens of a batch write their keys and values, and what they see."""
-
-    def __init__(self, kv: KV, batch: Batch, device: torch.device) -> None:
-        self._kv, self._parts, self._rows = kv, batch.parts, batch.rows
-        self._lengths = batch.lengths
-        self._numbers = torch.arange(batch.rows, device=device)
-        self._reach = min(-(-(batch.longest + 1) // BLOCK) * BLOCK, kv.positions)
-        places = torch.arange(self._reach, device=device)
-        hidden = places > batch.lengths[:, None]
-        self._mask = torch.zeros(hidden.shape, dtype=kv.keys[0].dtype, device=device)
-        self._mask = self._mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-        self._masks = [_causal(part, self._mask) for part in batch.parts]
-
-    def write(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
-        """(tokens, kv heads, size) each."""
-        for memory, new in ((self._kv.keys[layer], k), (self._kv.values[layer], v)):
-            if self._rows:
-                memory[self._numbers, :, self._lengths] = new[: self._rows]
-            at = self._rows
-            for part in self._parts:
-                count = len(part.inputs)
-                memory[part.row, :, part.start : part.end] = new[at : at + count].transpose(0, 1)
-                at += count
-
-    def look(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
-        """(tokens, heads, size) -> (tokens, heads * size)."""
-        out = [self._decoding(layer, q[: self._rows], scale)] if self._rows else []
-        at = self._rows
-        for part, mask in zip(self._parts, self._masks, strict=True):
-            count = len(part.inputs)
-            out.append(self._prompt(layer, q[at : at + count], part, mask, scale))
-            at += count
-        return torch.cat(out) if len(out) != 1 else out[0]
-
-    def last(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
-        """As `look`, of the decoding rows and of one token for each part with `last`."""
-        out = [self._decoding(layer, q[: self._rows], scale)] if self._rows else []
-        at = self._rows
-        for part in self._parts:
-            if part.last:
-                out.append(self._prompt(layer, q[at : at + 1], part, None, scale))
-                at += 1
-        return torch.cat(out) if len(out) != 1 else out[0]
-
-    def _decoding(self, layer: int, q: torch.Tensor, scale: float) -> torch.Tensor:
-        keys = self._kv.keys[layer][: self._rows, :, : self._reach]
-        values = self._kv.values[layer][: self._rows, :, : self._reach]
-        rows, heads, size = q.shape
-        # Heads that share a key stand in the query's length: no key is read twice.
-        q = q.view(rows, keys.shape[1], -1, size)
-        seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=self._mask, scale=scale)
-        return seen.reshape(rows, heads * size)
-
-    def _prompt(
-        self, layer: int, q: torch.Tensor, part: Part, mask: torch.Tensor | None, scale: float
-    ) -> torch.Tensor:
-        keys = self._kv.keys[layer][part.row : part.row + 1, :, : part.end]
-        values = self._kv.values[layer][part.row : part.row + 1, :, : part.end]
-        shared = q.shape[1] // keys.shape[1]
-        if mask is not None and shared > 1:
-            # Of a GPU's kernels none takes a mask and shared keys, but the one that is slow.
-            keys, values = (one.repeat_interleave(shared, dim=1) for one in (keys, values))
-        seen = F.scaled_dot_product_attention(
-            q.transpose(0, 1)[None],
-            keys,
-            values,
-            attn_mask=mask,
-            is_causal=mask is None and len(q) > 1,
-            scale=scale,
-            enable_gqa=q.shape[1] != keys.shape[1],
-        )
-        return seen[0].transpose(0, 1).flatten(1)
-
-
-def _causal(part: Part, like: torch.Tensor) -> torch.Tensor | None:
-    """To be added. None: it begins at 0, which needs no mask of its own."""
-    if part.start == 0 or len(part.inputs) == 1:
-        return None
-    # A GPU's kernels copy a mask whose lines do not begin at a multiple of 16.
-    wide = -(-part.end // 16) * 16
-    mask = like.new_full((len(part.inputs), wide), float("-inf")).triu(part.start + 1)
-    return mask[:, : part.end]
 
 
 Rope = tuple[torch.Tensor, torch.Tensor]
@@ -262,8 +144,7 @@ class _Layer:
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._size = attention.head_dim
         self._scale = attention.scaling
-        self._q_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
-        self._k_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+        self._qk_norm = self._norm_of_heads(attention) if hasattr(attention, "q_norm") else None
 
         def both(inside: str, *shorts: str) -> "_Adapted":
             module = getattr(layer, inside)
@@ -281,31 +162,33 @@ class _Layer:
         x: torch.Tensor,
         rope: Rope,
         whose: Whose | None,
-        seeing: _Seeing,
+        seeing: Seeing,
         wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(tokens, hidden) -> the same, or only those that are `wanted`."""
-        q, k, v = self._heads_of(self._qkv(self._norm1(x), whose))
-        if self._q_norm is not None and self._k_norm is not None:
-            q, k = self._q_norm(q), self._k_norm(k)
-        k = _turned(k, *rope)
+        heads = self._qkv(self._norm1(x), whose).view(len(x), -1, self._size)
+        qk, v = heads.split_with_sizes([self._heads + self._kv_heads, self._kv_heads], dim=1)
+        if self._qk_norm is not None:
+            qk = self._qk_norm(qk)
+        q, k = _turned(qk, *rope).split_with_sizes([self._heads, self._kv_heads], dim=1)
         seeing.write(self._number, k, v)
         if wanted is None:
-            seen = seeing.look(self._number, _turned(q, *rope), self._scale)
+            seen = seeing.look(self._number, q, self._scale)
         elif not len(wanted):
             return x[:0]
         else:
-            x, q, cos, sin = x[wanted], q[wanted], rope[0][wanted], rope[1][wanted]
+            x, q = x[wanted], q[wanted]
             whose = None if whose is None else whose.of(wanted)
-            seen = seeing.last(self._number, _turned(q, cos, sin), self._scale)
-        x = x + self._out(seen, whose)
+            seen = seeing.last(self._number, q, self._scale)
+        x = self._out(seen, whose).add_(x)
         gate, up = self._gate_up(self._norm2(x), whose).chunk(2, dim=-1)
-        return x + self._down(self._act(gate) * up, whose)
+        return self._down(self._act(gate).mul_(up), whose).add_(x)
 
-    def _heads_of(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        heads = qkv.view(len(qkv), -1, self._size)
-        q, k, v = heads.split_with_sizes([self._heads, self._kv_heads, self._kv_heads], dim=1)
-        return q, k, v
+    def _norm_of_heads(self, attention: Any) -> "_Norm":
+        """Of q and k in one."""
+        each = ((attention.q_norm, self._heads), (attention.k_norm, self._kv_heads))
+        weights = [norm.weight.detach().expand(heads, -1) for norm, heads in each]
+        return _Norm(attention.q_norm, torch.cat(weights))
 
 
 class _Adapted:
@@ -324,6 +207,4 @@ class _Adapted:
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary positions: (tokens, heads, size) with (tokens, 1, size) each."""
-    half = x.shape[-1] // 2
-    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + rotated * sin
+    return (x * cos).add_(x.roll(x.shape[-1] // 2, -1).mul_(sin))

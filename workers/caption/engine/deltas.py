@@ -58,8 +58,14 @@ class Delta(Protocol):
     def ready(self, adapter: Adapter) -> list[Any]:
         """Its matrices for these layers, in the form that they are used in."""
 
+    def room(self, rank: int) -> Any:
+        """For adapters of a higher rank than there were, with those that are there in it."""
+
+    def move(self, room: Any) -> None:
+        """Into it."""
+
     def put(self, slot: int, ready: list[Any]) -> None:
-        """`slot` from 1, which no token uses."""
+        """`slot` from 1, which no token uses; there is room."""
 
     def add(self, y: torch.Tensor, x: torch.Tensor, whose: Whose) -> None:
         """To y (tokens, sum of out), in place."""
@@ -88,6 +94,12 @@ class PackedDelta:
     def ready(self, adapter: Adapter) -> list[Packed]:
         down, *ups = _matrices(self._names, adapter)
         return [Packed(one.float()) for one in (down.flatten(0, 1), *ups)]
+
+    def room(self, rank: int) -> None:
+        """Each adapter brings its own."""
+
+    def move(self, room: None) -> None:
+        pass
 
     def put(self, slot: int, ready: list[Packed]) -> None:
         self._slots[slot - 1] = ready
@@ -132,15 +144,12 @@ class JoinedDelta:
 
     def put(self, slot: int, ready: list[torch.Tensor]) -> None:
         rank = ready[0].shape[1]
-        if rank > self._rank:
-            self._grow(rank)
         for all_of, new in zip((self._down, *self._ups), ready, strict=True):
             mine = all_of[:, slot - 1]
             mine[:, :rank].copy_(new, non_blocking=True)
             mine[:, rank:] = 0
 
-    def _grow(self, rank: int) -> None:
-        """Those that are there stay."""
+    def room(self, rank: int) -> list[torch.Tensor]:
         count, slots = len(self._outs), self._slots
 
         def room(*shape: int) -> torch.Tensor:
@@ -152,7 +161,11 @@ class JoinedDelta:
             down[:, :, : self._rank] = self._down
             for new, old in zip(ups, self._ups, strict=True):
                 new[:, :, : self._rank] = old
-        self._rank, self._down, self._ups = rank, down, ups
+        return [down, *ups]
+
+    def move(self, room: list[torch.Tensor]) -> None:
+        self._down, *self._ups = room
+        self._rank = self._down.shape[2]
 
     def add(self, y: torch.Tensor, x: torch.Tensor, whose: Whose) -> None:
         low = F.linear(x, self._down.flatten(0, 2)).view(len(x), *self._down.shape[:3])

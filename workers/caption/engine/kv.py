@@ -44,3 +44,10 @@ class KV:
     def clear(self, row: int) -> None:
         for one in (*self.keys, *self.values):
             one[row].zero_()
+
+    def shrink(self, rows: int) -> None:
+        """Forget all, and give back the memory of those beyond. Nobody may be at work."""
+        for tensors in (self.keys, self.values):
+            for layer, one in enumerate(tensors):
+                tensors[layer] = torch.zeros_like(one[:rows])
+        self.rows = rows

@@ -12,7 +12,10 @@ from typing import Protocol
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.activations import QuickGELUActivation
 
+QUICK = 1.702
+"""Of CLIP's activation."""
 ROWS = 16
 """For which the weights are packed; any other number works, too."""
 
@@ -33,6 +36,19 @@ def linear(*layers: nn.Linear) -> Linear:
     if can_pack(weight.dtype, weight.device):
         return Packed(weight, bias)
     return Joined(layers, weight, bias)
+
+
+def two(first: nn.Linear, act: nn.Module, second: nn.Linear) -> Linear:
+    """One after the other, with a function of each number in between."""
+    weight = first.weight
+    if isinstance(act, QuickGELUActivation) and can_pack(weight.dtype, weight.device):
+        # x sigmoid(1.702 x) is silu(1.702 x) / 1.702: one operation instead of three on the many
+        # numbers between the two, which is half of the time of all.
+        into = Packed(weight * QUICK, first.bias * QUICK)
+        out = Packed(second.weight / QUICK, second.bias)
+        return lambda x: out(F.silu(into(x), inplace=True))
+    before, after = linear(first), linear(second)
+    return lambda x: after(act(before(x)))
 
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:

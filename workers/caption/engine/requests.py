@@ -35,7 +35,9 @@ class Request:
     pixels: torch.Tensor | None = None
     """(frames, 3, side, side) as the vision tower wants them, on the CPU."""
     features: torch.Tensor | None = None
-    """Or what the vision tower made of them, (visual tokens, vision hidden), on the device."""
+    """Or what the vision tower made of them, (visual tokens, vision hidden), on the CPU."""
+    pool_stride: int | None = None
+    """Of the frames: 3 = 3x3 pooling. None: the checkpoint's."""
     samplings: tuple[Sampling, ...] = (Sampling(),)
     """One for each candidate; they share the prompt's keys and values."""
     logprobs: bool = False
@@ -64,7 +66,7 @@ class Ticket:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.features: torch.Tensor | None = None
-        """Of the vision tower, once they are there."""
+        """Of the vision tower, on the CPU; to be read once the ticket is over."""
         self.cancelled = False
         self.first_s: float | None = None
         """From when it was asked to its first token."""
@@ -149,3 +151,18 @@ class Row:
     @property
     def sampling(self) -> Sampling:
         return self.ticket.request.samplings[self.candidate]
+
+    def ended(self, end: int | None, decode: Callable[..., str]) -> Ended | None:
+        """With its last token, as far as is known.
+
+        Args:
+            end: the token that ends a caption.
+            decode: tokens to text.
+        """
+        if self.tokens[-1] == end:
+            return "eos"
+        if self.sampling.stop:
+            text = decode(self.tokens, skip_special_tokens=True)
+            if any(one in text for one in self.sampling.stop):
+                return "stop"
+        return "length" if len(self.tokens) == self.sampling.max_new_tokens else None

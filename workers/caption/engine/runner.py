@@ -6,13 +6,15 @@ been begun.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from workers.caption.engine.adapters import AdapterSlots
-from workers.caption.engine.buckets import Mode, passes_of
-from workers.caption.engine.decoder import Batch, Decoder, Part
+from workers.caption.engine.batch import Batch, Part
+from workers.caption.engine.buckets import Bucketed, Mode, passes_of
+from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.kv import KV
 from workers.caption.engine.lock import Lock
 from workers.caption.engine.requests import Prompt, Row
@@ -68,7 +70,8 @@ class Runner:
             dtype=self._dtype,
             device=self._device,
         )
-        self._decoder = passes_of(decoder, adapters, self.kv, mode)
+        self._passes = partial(passes_of, decoder, adapters, self.kv, mode)
+        self._decoder = self._passes()
         self._tokens, self._lengths, self._states, self._slots = (
             torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(4)
         )
@@ -76,9 +79,9 @@ class Runner:
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
         self._lock = None if lock is None else Lock(lock, self._dtype, self._device)
 
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
+    def see(self, frames: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
-        return self._vision(up(frames, self._device).to(self._dtype))
+        return self._vision(up(frames, self._device).to(self._dtype), pool_stride)
 
     def inputs(self, ids: Sequence[int], features: torch.Tensor | None, slot: int) -> torch.Tensor:
         """Embedded tokens (tokens, hidden), the visual ones replaced by projected features.
@@ -94,7 +97,7 @@ class Runner:
         if features is None:
             return inputs
         where = up(where, self._device)
-        projected = self._adapters.project(features, slot)
+        projected = self._adapters.project(up(features, self._device), slot)
         return inputs.index_copy(0, where, projected.to(inputs.dtype))
 
     def begin(self, rows: list[Row], parts: Sequence[Part], ended: Sequence[Prompt]) -> Step:
@@ -180,3 +183,17 @@ class Runner:
         state: Any
         for state in (self._tokens, self._lengths, self._states, self._slots, self._seen):
             state[target] = state[source]
+
+    def free(self, first: int, end: int) -> None:
+        """These places are nobody's."""
+        self._lengths[first:end] = 0
+
+    def lengths(self) -> list[int]:
+        """Of all places. Waits for the device."""
+        return [int(length) for [length] in Down(self._lengths[:, None]).tolist()]
+
+    def shrink(self, rows: int) -> None:
+        """Memory for so many rows, instead of more. Nobody may be at work."""
+        self.kv.shrink(rows)
+        if isinstance(self._decoder, Bucketed):  # sized and caught for what there was
+            self._decoder = self._passes()

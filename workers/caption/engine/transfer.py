@@ -13,8 +13,8 @@ def locked(values: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def up(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """What lies on the host, on the device."""
-    return locked(values, device).to(device, non_blocking=True)
+    """On the device, where it may lie already."""
+    return values if values.is_cuda else locked(values, device).to(device, non_blocking=True)
 
 
 class Down:
@@ -23,7 +23,7 @@ class Down:
     def __init__(self, tensor: torch.Tensor) -> None:
         self._here = tensor.to("cpu", non_blocking=True)
         self._arrived = None
-        if tensor.is_cuda:
+        if self._here.is_pinned():  # so it came from a GPU
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record()
 

@@ -4,13 +4,14 @@ Only the layers that are used: LLaVA takes the second last one's output, so the 
 computed. What comes out depends on pixels and vision weights alone: no adapter changes it.
 """
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workers.caption.engine.linear import linear
+from workers.caption.engine.linear import linear, two
 
 
 class VisionTower:
@@ -26,17 +27,28 @@ class VisionTower:
         # hidden_states[i] is what layer i gets; the last one is what comes out of all.
         used = chosen if chosen >= 0 else len(layers) + 1 + chosen
         self._layers = [_Layer(layer) for layer in layers[:used]]
-        self._pool = model.vision_resampler
+        self._pool, self._config = model.vision_resampler, config
         self.patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         """Of a frame."""
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(frames, 3, side, side) -> (frames * tokens per frame, vision hidden size)."""
+    def __call__(self, pixels: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
+        """(frames, 3, side, side) -> (frames * tokens per frame, vision hidden size).
+
+        Args:
+            pool_stride: instead of the checkpoint's, if that is an average or a maximum.
+        """
         x = self._norm(self._embeddings(pixels))
         for layer in self._layers:
             x = layer(x)
-        pooled: torch.Tensor = self._pool(x[:, 1:])
+        pooled: torch.Tensor = self._pool_of(pool_stride)(x[:, 1:])
         return pooled.flatten(0, 1)
+
+    def _pool_of(self, stride: int | None) -> Any:
+        if stride in (None, self._config.spatial_pool_stride):
+            return self._pool
+        config = copy.copy(self._config)
+        config.spatial_pool_stride = stride
+        return type(self._pool)(config)
 
 
 class _Embeddings:
@@ -65,12 +77,11 @@ class _Embeddings:
 
 class _Layer:
     def __init__(self, layer: Any) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         self._norm1, self._norm2 = layer.layer_norm1, layer.layer_norm2
         self._qkv = linear(attention.q_proj, attention.k_proj, attention.v_proj)
         self._out = linear(attention.out_proj)
-        self._fc1, self._fc2 = linear(mlp.fc1), linear(mlp.fc2)
-        self._act = mlp.activation_fn
+        self._mlp = two(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)
         self._heads, self._scale = attention.num_heads, attention.scale
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -81,6 +92,6 @@ class _Layer:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(q, k, v, scale=self._scale)
         seen = seen.transpose(1, 2).reshape(frames * patches, hidden)
-        x = x + self._out(seen).view_as(x)
+        x = self._out(seen).view_as(x).add_(x)
         rows = self._norm2(x).view(frames * patches, hidden)
-        return x + self._fc2(self._act(self._fc1(rows))).view_as(x)
+        return self._mlp(rows).view_as(x).add_(x)
