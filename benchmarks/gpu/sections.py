@@ -51,16 +51,32 @@ FULL = Scale((20, 200), 64, 3, 2, 8, 64, 12, 4, 10, 16)
 QUICK = Scale((3, 5), 8, 1, 1, 2, 3, 3, 2, 3, 4)
 
 
-class Memory(Cuda):
+class Capped(Cuda):
     """Of a card that has no more than this."""
 
-    def __init__(self, device: torch.device, most: int) -> None:
+    def __init__(self, device: torch.device, all_of_it: int) -> None:
         super().__init__(device)
-        self._card, self._most = device, most
+        self._card, self._all = device, all_of_it
 
     def free(self) -> tuple[int, int]:
         torch.cuda.empty_cache()
-        return self._most - torch.cuda.memory_reserved(self._card), self._most
+        return self._all - torch.cuda.memory_reserved(self._card), self._all
+
+
+class Played:
+    """On a CPU: of a card of which nothing is taken."""
+
+    def __init__(self, all_of_it: int) -> None:
+        self._all = all_of_it
+
+    def begin(self) -> None:
+        pass
+
+    def most(self) -> int:
+        return 0
+
+    def free(self) -> tuple[int, int]:
+        return self._all, self._all
 
 
 @contextmanager
@@ -117,9 +133,10 @@ def capped(
     dtype = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
     machine = replace(machine, dtype=dtype[loaded.dtype])
     plan = plan_card(CLASSES[card], machine, geometry, Asked(new_tokens=scale.new_tokens[1]))
-    if loaded.device.type == "cuda":
-        assert machine.memory is not None
-        plan = plan.within(free_after_warmup(loaded, plan, Memory(loaded.device, machine.memory)))
+    all_of_it = machine.memory or 0
+    cuda = loaded.device.type == "cuda"
+    memory = Capped(loaded.device, all_of_it) if cuda else Played(all_of_it)
+    plan = plan.within(free_after_warmup(loaded, plan, memory))
     rows = min(plan.rows.value, scale.most_rows)
     return replace(plan, rows=replace(plan.rows, value=rows))
 

@@ -7,7 +7,15 @@ import pytest
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit
 from tests.tiny_model import make_checkpoint
-from workers.caption.budget import GIB, RESERVE, Asked, CardPlan, machine_of, plan_card
+from workers.caption.budget import (
+    GIB,
+    RESERVE,
+    VISION_FRAMES,
+    Asked,
+    CardPlan,
+    machine_of,
+    plan_card,
+)
 from workers.caption.engine.engine import Engine
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.warmup import free_after_warmup
@@ -59,6 +67,8 @@ def test_the_largest_prompt_is_computed_before_memory_is_looked_at(
 
     def noticed(engine: Engine, request: Request) -> Ticket:
         asked.append(request)
+        patches = loaded.layout.patches_per_side**2
+        assert engine.size.patches == VISION_FRAMES * patches
         return submit(engine, request)
 
     monkeypatch.setattr(Engine, "submit", noticed)

@@ -49,7 +49,8 @@ class Cuda:
 
 def free_after_warmup(loaded: LoadedModel, plan: CardPlan, memory: Memory) -> int:
     """Bytes for keys and values, after a step's own."""
-    size = Size(1, plan.positions.value, plan.chunk.value, VISION_FRAMES)
+    patches = VISION_FRAMES * loaded.layout.patches_per_side**2
+    size = Size(1, plan.positions.value, plan.chunk.value, patches)
     engine = Engine(loaded, size)
     try:
         memory.begin()
