@@ -611,3 +611,25 @@ def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedMod
     assert ["가" in one for one in texts] == [True, True]
     [again] = asked(engine, film(loaded, 1, 1, samplings=(replace(long, locked=True),)))
     assert "中" not in tokenizer.decode(again.tokens)
+
+
+def test_a_row_begins_as_if_nothing_was_said_there(make: Make, loaded: LoadedModel) -> None:
+    """One ended inside a character; after that byte the next one's would be foreign."""
+    tokenizer = loaded.tokenizer
+    first, _, last = tokenizer("가", add_special_tokens=False).input_ids
+    lock = LanguageLock(tokenizer, loaded.model.lm_head.out_features)
+    engine = make(replace(SIZE, rows=1), lock=lock)
+    head, wished = engine._runner._decoder._head, [first]
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, wished] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    one = film(loaded, 1, 1, samplings=(Sampling(1, locked=True),))
+    assert asked(engine, one)[0].tokens == (first,)
+    wished[0] = last
+    assert asked(engine, one)[0].tokens == (last,)
+    # In its own row it would have been out.
+    assert lock.inside_out[lock.after[0, lock.column[first]]][lock.inside == last].all()
