@@ -41,6 +41,8 @@ NEW_TOKENS, QUICK_NEW_TOKENS = (20, 200), (3, 9)
 FILMS, QUICK_FILMS = 100, 2
 SECOND_OF = 4
 """Videos of which a second candidate is asked."""
+START = "4_frames"
+"""The case with which starts and memory are compared."""
 SHARES = 5
 """Of the work, one of so many is enough for `generate` in a round."""
 
@@ -89,7 +91,7 @@ def compare(case: Case, rounds: int, kept: Kept, peer: "Peer", folder: Path) -> 
                 one[name] = measured(indices, made.tokens, made.cpu_s, made.useful_rows)
                 say(case, number, f"{name}: {one[name]['cpu_s']:.3f} CPU s a caption")
             kept.add(case.name, one)
-        if vllm is not None:
+        if vllm is not None and case.name == START:
             kept.add_start("vllm", vllm.taken)
 
 
