@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.programs import begin, parser_of
-from workers.caption.budget import AHEAD
+from workers.caption.card_plan import AHEAD
 from workers.video.byte_plan import read_index
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader

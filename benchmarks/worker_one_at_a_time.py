@@ -17,8 +17,8 @@ from shared.cards import CardClass
 from shared.messages import AdapterUsed, Decoding
 from workers.app import captions
 from workers.caption import captioner
-from workers.caption.budget import Plan, plan_frames
 from workers.caption.captioner import Answer
+from workers.caption.frames import Plan, plan_frames
 from workers.model.adapter_files import Adapter
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of

@@ -209,7 +209,8 @@ class Settings(BrokerSettings):
     scratch_dir: Path | None = Field(
         None,
         description="For downloads and adapters, made if it is not there; without it the system's "
-        "temporary directory. Each worker has a folder of its own in it.",
+        "temporary directory. Each worker has a folder of its own in it. If it is set, workers "
+        "keep there what was too much for the memory of their cards (docs/engine.md).",
     )
     metrics_port: int = Field(
         0,

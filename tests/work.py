@@ -6,8 +6,8 @@ from pathlib import Path
 from shared.cards import CLASSES, CardChoice
 from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
 from tests.world import World
-from workers.caption.budget import Plan
 from workers.caption.captioner import Answer
+from workers.caption.frames import Plan
 from workers.delivery.leases import Lease, Leases
 from workers.jobs.caption import CaptionWork
 from workers.model.adapter_files import Adapter

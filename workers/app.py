@@ -35,7 +35,9 @@ from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
 from shared.training import TrainJob
 from shared.waiting import wait_for
-from workers.caption.budget import MOST_AT_ONCE, Asked, CardPlan, machine_of, plan_card
+from workers.caption.budget import plan_card
+from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
+from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth

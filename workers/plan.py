@@ -11,7 +11,9 @@ from shared.console import AsJson, Grid, out, print_json
 from shared.errors import DoesNotFit, UsageError
 from shared.language import spoken
 from shared.settings import CardName, Settings, load_settings
-from workers.caption.budget import Asked, CardPlan, machine_of, plan_card
+from workers.caption.budget import plan_card
+from workers.caption.card_plan import Asked, CardPlan
+from workers.caption.machines import machine_of
 from workers.model.geometry import HUB, KNOWN, Geometry
 
 GIB = 2**30

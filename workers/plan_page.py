@@ -1,8 +1,9 @@
 """docs/cards.md, from the planner: `python -m workers.plan_page > docs/cards.md`."""
 
 from shared.errors import DoesNotFit
-from workers.caption import budget
-from workers.caption.budget import GIB, Asked
+from workers.caption import card_plan as plan
+from workers.caption.card_plan import Asked
+from workers.caption.machines import BANDWIDTH, DEVICE_BYTES, GIB, PEAK, RESERVE
 from workers.model.geometry import KNOWN, Geometry
 from workers.plan import cells, plans_of
 
@@ -59,19 +60,19 @@ prompt, measures what memory is free then, and takes the rows that fit, but not 
   tokens, and what the model's positions leave beside {Asked().prompt_tokens} tokens of a prompt and
   {Asked().new_tokens} new ones.
 - *a caption's KV*: the keys and values of one caption at its longest.
-- *rows*: captions at once. Of the card's memory {100 * budget.RESERVE:.0f} % and
-  {budget.DEVICE_BYTES / GIB:.1f} GiB are left to the allocator and the device. Then come weights,
-  what a step computes with, and {budget.ADAPTERS} adapters of rank {budget.RANK}. The rest is
-  divided by what a row takes: a caption at its longest and {budget.ROOM} positions more. On a GPU
-  there are {budget.MOST_ROWS} at most, on a CPU {budget.CPU_ROWS}, and no more than
-  {budget.CPU_KV / GIB:.0f} GiB hold.
-- *chunk*: tokens of prompts in a step. Rows that decode wait about {budget.STALL_S:g} s for it at
-  most, as far as {budget.CHUNKS[0]} tokens allow that.
-- *s/caption*: when all rows are in use, with {budget.TYPICAL_TOKENS} new tokens. Frames and prompt
-  are operations, at {100 * budget.PEAK:.0f} % of the card's peak; a new token is bytes of weights,
-  keys and values, at {100 * budget.BANDWIDTH:.0f} % of its bandwidth, shared by the rows.
+- *rows*: captions at once. Of the card's memory {100 * RESERVE:.0f} % and
+  {DEVICE_BYTES / GIB:.1f} GiB are left to the allocator and the device. Then come weights,
+  what a step computes with, and {plan.ADAPTERS} adapters of rank {plan.RANK}. The rest is
+  divided by what a row takes: a caption at its longest and {plan.ROOM} positions more. On a GPU
+  there are {plan.MOST_ROWS} at most, on a CPU {plan.CPU_ROWS}, and no more than
+  {plan.CPU_KV / GIB:.0f} GiB hold.
+- *chunk*: tokens of prompts in a step. Rows that decode wait about {plan.STALL_S:g} s for it at
+  most, as far as {plan.CHUNKS[0]} tokens allow that.
+- *s/caption*: when all rows are in use, with {plan.TYPICAL_TOKENS} new tokens. Frames and prompt
+  are operations, at {100 * PEAK:.0f} % of the card's peak; a new token is bytes of weights,
+  keys and values, at {100 * BANDWIDTH:.0f} % of its bandwidth, shared by the rows.
 
-A worker has as many jobs in hand as it has rows, and {budget.AHEAD[0]} to {budget.AHEAD[1]} more,
+A worker has as many jobs in hand as it has rows, and {plan.AHEAD[0]} to {plan.AHEAD[1]} more,
 whose videos are fetched and decoded meanwhile; `JAMAK_CONCURRENCY` sets another number. Where 2x2
 pooling leaves no row, 3x3 is taken. A model that does not fit is refused at the start, and the
 message names the nearest plan that can hold.

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from workers.caption.budget import Machine
+from workers.caption.machines import Machine
 from workers.model.geometry import Geometry
 
 FORMULA = (

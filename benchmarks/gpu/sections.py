@@ -16,10 +16,12 @@ from benchmarks.gpu.systems import Turns, generated, rate_of_engine, rate_of_gen
 from shared.cards import CLASSES
 from shared.messages import AdapterUsed
 from shared.settings import CardName
-from workers.caption.budget import GIB, Asked, CardPlan, machine_of, plan_card
+from workers.caption.budget import plan_card
+from workers.caption.card_plan import Asked, CardPlan
 from workers.caption.engine.buckets import Bucketed, Mode
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
+from workers.caption.machines import GIB, machine_of
 from workers.caption.warmup import Cuda, free_after_warmup
 from workers.model.adapter_files import Adapter, AdapterShape
 from workers.model.geometry import Geometry

@@ -16,7 +16,9 @@ from infra.demo.lesson import new_takes
 from infra.demo.scenes import sample_scenes
 from shared.cards import CLASSES, GPU_CLASSES
 from tests.warm import run_warm
-from workers.caption.budget import Asked, machine_of, plan_card
+from workers.caption.budget import plan_card
+from workers.caption.card_plan import Asked
+from workers.caption.machines import machine_of
 from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model

@@ -7,17 +7,11 @@ import pytest
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit
 from tests.tiny_model import make_checkpoint
-from workers.caption.budget import (
-    GIB,
-    RESERVE,
-    VISION_FRAMES,
-    Asked,
-    CardPlan,
-    machine_of,
-    plan_card,
-)
+from workers.caption.budget import plan_card
+from workers.caption.card_plan import VISION_FRAMES, Asked, CardPlan
 from workers.caption.engine.engine import Engine
 from workers.caption.engine.requests import Request, Ticket
+from workers.caption.machines import GIB, RESERVE, machine_of
 from workers.caption.warmup import free_after_warmup
 from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel, load_model

@@ -8,8 +8,8 @@ from shared.bucket.formats import cue_time, to_srt, to_vtt
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit, EmptyCaption
 from tests.records import caption
-from workers.caption.budget import plan_frames
 from workers.caption.checks import check_text, is_repetitive
+from workers.caption.frames import plan_frames
 
 
 def plan(card: str, requested: int | None = None, **changes: int) -> tuple[int, str]:

@@ -13,18 +13,9 @@ from shared.cards import CLASSES, GPU_CLASSES, CardClass
 from shared.errors import ConfigError, DoesNotFit
 from shared.settings import CardName
 from tests.terminal import jamak_here
-from workers.caption.budget import (
-    BLOCK,
-    GIB,
-    MOST_ROWS,
-    Asked,
-    CardPlan,
-    Figure,
-    Machine,
-    machine_of,
-    nearest,
-    plan_card,
-)
+from workers.caption.budget import nearest, plan_card
+from workers.caption.card_plan import BLOCK, MOST_ROWS, Asked, CardPlan, Figure
+from workers.caption.machines import GIB, Machine, machine_of
 from workers.model.geometry import KNOWN, Geometry, context_of
 from workers.plan_page import cards_markdown
 

@@ -16,13 +16,14 @@ from shared import telemetry
 from shared.cards import CardClass
 from shared.errors import LacksMemory
 from shared.messages import AdapterUsed, Decoding
-from workers.caption.budget import ADAPTERS, VISION_FRAMES, Plan, plan_frames
+from workers.caption.card_plan import ADAPTERS, VISION_FRAMES
 from workers.caption.engine.buckets import Mode
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.engine.sampling import Sampling
 from workers.caption.engine.size import Limits
 from workers.caption.features import Features
+from workers.caption.frames import Plan, plan_frames
 from workers.caption.language_lock import LanguageLock
 from workers.caption.meter import Meter
 from workers.caption.room import Room

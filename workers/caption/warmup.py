@@ -1,6 +1,6 @@
 """How much memory a GPU really has for keys and values: compute the largest prompt once, and look.
 
-The formula of workers/caption/budget.py knows neither the allocator nor the kernels; this does.
+The formula of workers/caption/sums.py knows neither the allocator nor the kernels; this does.
 """
 
 import gc
@@ -8,10 +8,11 @@ from typing import Protocol
 
 import torch
 
-from workers.caption.budget import MOST_ROWS, RESERVE, VISION_FRAMES, CardPlan
+from workers.caption.card_plan import MOST_ROWS, VISION_FRAMES, CardPlan
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
+from workers.caption.machines import RESERVE
 from workers.model.loading import LoadedModel
 
 
