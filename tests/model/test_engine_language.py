@@ -1,0 +1,96 @@
+"""The language lock in the engine."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.model.test_engine import SIZE, Make, asked, film
+from tests.tiny_model import make_checkpoint
+from workers.caption.engine.engine import Engine, Size
+from workers.caption.engine.sampling import Sampling
+from workers.caption.language_lock import LanguageLock
+from workers.model.loading import LoadedModel, load_model
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> LoadedModel:
+    return load_model(checkpoint, model_id="tests/tiny")
+
+
+@pytest.fixture
+def make(loaded: LoadedModel) -> Iterator[Make]:
+    """Engines; each one audits itself at the end, and is closed."""
+    made: list[Engine] = []
+
+    def engine(size: Size = SIZE, model: LoadedModel = loaded, **options: Any) -> Engine:
+        made.append(Engine(model, size, **options))
+        return made[-1]
+
+    yield engine
+    for one in made:
+        if not one._closing:
+            one.audit()
+            one.close()
+
+
+def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedModel) -> None:
+    """Its head is bent towards the bytes of 中 and of 가, one after the other."""
+    tokenizer = loaded.tokenizer
+    wished = tokenizer("中가", add_special_tokens=False).input_ids
+    engine = make(lock=LanguageLock(tokenizer, loaded.model.lm_head.out_features))
+    engine._eos = None
+    head = engine._runner._decoder._head
+    steps = itertools.count()
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, wished] += 1000
+        logits[:, wished[next(steps) % len(wished)]] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    long = Sampling(60)
+    free, held = asked(
+        engine,
+        film(loaded, 1, 1, samplings=(long,)),
+        film(loaded, 1, 1, samplings=(replace(long, locked=True),)),
+    )
+    texts = [tokenizer.decode(one.tokens, skip_special_tokens=True) for one in (free, held)]
+    assert ["中" in one for one in texts] == [True, False]
+    assert ["가" in one for one in texts] == [True, True]
+    [again] = asked(engine, film(loaded, 1, 1, samplings=(replace(long, locked=True),)))
+    assert "中" not in tokenizer.decode(again.tokens)
+
+
+def test_a_row_begins_as_if_nothing_was_said_there(make: Make, loaded: LoadedModel) -> None:
+    """One ended inside a character; after that byte the next one's would be foreign."""
+    tokenizer = loaded.tokenizer
+    first, _, last = tokenizer("가", add_special_tokens=False).input_ids
+    lock = LanguageLock(tokenizer, loaded.model.lm_head.out_features)
+    engine = make(replace(SIZE, rows=1), lock=lock)
+    head, wished = engine._runner._decoder._head, [first]
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, wished] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    one = film(loaded, 1, 1, samplings=(Sampling(1, locked=True),))
+    assert asked(engine, one)[0].tokens == (first,)
+    wished[0] = last
+    assert asked(engine, one)[0].tokens == (last,)
+    # In its own row it would have been out.
+    assert lock.inside_out[lock.after[0, lock.column[first]]][lock.inside == last].all()
