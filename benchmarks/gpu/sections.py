@@ -18,7 +18,7 @@ from shared.messages import AdapterUsed
 from shared.settings import CardName
 from workers.caption.budget import plan_card
 from workers.caption.card_plan import Asked, CardPlan
-from workers.caption.engine.buckets import Mode
+from workers.caption.engine.buckets import Bucketed, Mode
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.machines import GIB, machine_of
@@ -252,11 +252,22 @@ def graphs(loaded: LoadedModel, scale: Scale) -> list[dict[str, Any]]:
                 tickets = [engine.submit(one) for one in requests]
                 said.append([one.result()[0].tokens for one in tickets])
                 row[name] = round(1000 * turns.step_s(rows), 3)
+                if mode == "fast":
+                    row |= how(engine)
         row["times"] = round(row["without_ms"] / row["with_ms"], 2)
         # In 16 bits two ways of rounding part in time: no promise, but worth a look.
         row["same_captions"] = sum(a == b for a, b in zip(*said, strict=True))
         told.append(row)
     return told
+
+
+def how(engine: Engine) -> dict[str, Any]:
+    """What of a fast card's ways was really gone."""
+    passes = engine._runner._decoder
+    if not isinstance(passes, Bucketed):
+        return {"caught": 0, "attention": "masked"}
+    caught = 0 if passes._graphs is None else len(passes._graphs._caught)
+    return {"caught": caught, "attention": passes._decoder.rows_see.__name__.lower()}
 
 
 def swaps(loaded: LoadedModel, scale: Scale) -> dict[str, Any]:

@@ -145,6 +145,32 @@ def test_the_host_waits_once_a_step_and_nothing_is_mixed(
     assert ahead.count(1) > 5 * ahead.count(0)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("mode", ["fast", "same", "plain"])
+def test_a_real_device_is_waited_for_nowhere_else(
+    mode: Mode, checkpoint: Path, known: list[Adapter]
+) -> None:
+    loaded = load_model(checkpoint, model_id="tests/tiny", device="cuda")
+    lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
+    engine = Engine(loaded, SIZE, lock, mode=mode)
+    engine._eos = None
+
+    def work() -> None:
+        for ticket in [engine.submit(one) for one in every_kind(loaded)]:
+            ticket.result(WAIT_S)
+
+    for number, adapter in enumerate(known):
+        engine.use(AdapterUsed(version=f"v{number}", generation=number), adapter)
+        work()
+    engine.audit()
+    torch.cuda.set_sync_debug_mode("error")  # of what waits without being asked to
+    try:
+        work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        engine.close()
+
+
 def fails_in(engine: Played, loaded: LoadedModel) -> str:
     """What is wrong with it: said by a step that failed, or where it waited."""
     tickets = [engine.submit(one) for one in every_kind(loaded)]
