@@ -41,6 +41,8 @@ NEW_TOKENS, QUICK_NEW_TOKENS = (20, 200), (3, 9)
 FILMS, QUICK_FILMS = 100, 2
 SECOND_OF = 4
 """Videos of which a second candidate is asked."""
+START = "4_frames"
+"""The case with which starts and memory are compared."""
 SHARES = 5
 """Of the work, one of so many is enough for `generate` in a round."""
 
@@ -89,7 +91,7 @@ def compare(case: Case, rounds: int, kept: Kept, peer: "Peer", folder: Path) -> 
                 one[name] = measured(indices, made.tokens, made.cpu_s, made.useful_rows)
                 say(case, number, f"{name}: {one[name]['cpu_s']:.3f} CPU s a caption")
             kept.add(case.name, one)
-        if vllm is not None:
+        if vllm is not None and case.name == START:
             kept.add_start("vllm", vllm.taken)
 
 
@@ -107,7 +109,7 @@ def second_caption(case: Case, rounds: int, kept: Kept) -> None:
     # As long as the first one on average, and greedy, too: nothing differs but the prefill.
     mean = round(statistics.fmean(one.new_tokens for one in work))
     jamak.make(work[:1])
-    for number in range(rounds):
+    for number in range(len(kept.rounds(case.name)), len(kept.rounds(case.name)) + rounds):
         first = jamak.make(work)
         seen = [one for one in jamak.features if one is not None]
         both = jamak.make(work, [Sampling(mean)])
@@ -215,8 +217,11 @@ def main() -> None:
 def result_of(kept: Kept, peer: "Peer") -> dict[str, Any]:
     absent = {"vllm": peer.why}
     cases = {
-        name: seconds(rounds) if name == "second_caption" else summary(rounds, absent)
-        for name, rounds in kept.found["cases"].items()
+        name: {
+            **(seconds(rounds) if name == "second_caption" else summary(rounds, absent)),
+            "sizes": kept.sizes(name),
+        }
+        for name, rounds in kept.cases.items()
     }
     main_case = cases.get("4_frames", {})
     figures = {
@@ -225,7 +230,7 @@ def result_of(kept: Kept, peer: "Peer") -> dict[str, Any]:
         }
         for system, starts in kept.start.items()
     }
-    return {**main_case, "cases": cases, "start": figures, **kept.found["sizes"]}
+    return {**main_case, "cases": cases, "start": figures}
 
 
 def show(cases: Mapping[str, dict[str, Any]]) -> None:
@@ -234,7 +239,7 @@ def show(cases: Mapping[str, dict[str, Any]]) -> None:
     )
     for case, systems in cases.items():
         for name, one in systems.items():
-            if case == "second_caption" or name in ("ratios", "rounds") or "reason" in one:
+            if case == "second_caption" or "equal" not in (one if isinstance(one, dict) else ()):
                 continue
             ratio = (systems["ratios"].get(name.partition("_")[0]) or {}).get("median", "")
             grid.add_row(

@@ -9,7 +9,7 @@ import json
 import statistics
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,34 +39,44 @@ class Kept:
 
     Args:
         file: what it holds counts, too; None: nothing is kept.
-        sizes: of the work; rounds of other work are not mixed with these.
-
-    Raises:
-        ValueError: the file holds rounds of other work.
+        sizes: of the work; rounds of a case with other work are not mixed with these.
     """
 
     def __init__(self, file: Path | None, sizes: Mapping[str, Any]) -> None:
         self._file, self._sizes = file, dict(sizes)
-        self.found: dict[str, Any] = {"sizes": self._sizes, "cases": {}, "start": {}}
+        self.found: dict[str, Any] = {"cases": {}, "start": {}}
         if file and file.exists():
             self.found = json.loads(file.read_text())
-            if self.found["sizes"] != self._sizes:
-                raise ValueError(f"{file} holds rounds of {self.found['sizes']}")
+
+    @property
+    def cases(self) -> dict[str, list[Round]]:
+        return {name: case["rounds"] for name, case in self.found["cases"].items()}
+
+    def sizes(self, case: str) -> dict[str, Any]:
+        return dict(self.found["cases"][case]["sizes"])
 
     def rounds(self, case: str) -> list[Round]:
-        return list(self.found["cases"].get(case, []))
+        """Raises ValueError: they were of other work."""
+        known = self.found["cases"].get(case, {"sizes": self._sizes, "rounds": []})
+        if known["sizes"] != self._sizes:
+            raise ValueError(f"{self._file} holds rounds of {case} with {known['sizes']}")
+        return list(known["rounds"])
 
     @property
     def start(self) -> dict[str, Any]:
         return dict(self.found["start"])
 
     def add(self, case: str, one: Round) -> None:
-        self._change(lambda found: found["cases"].setdefault(case, []).append(one))
+        def change(found: dict[str, Any]) -> None:
+            new = {"sizes": self._sizes, "rounds": []}
+            found["cases"].setdefault(case, new)["rounds"].append(one)
+
+        self._change(change)
 
     def add_start(self, system: str, one: Mapping[str, float]) -> None:
         self._change(lambda found: found["start"].setdefault(system, []).append(dict(one)))
 
-    def _change(self, change: Any) -> None:
+    def _change(self, change: Callable[[dict[str, Any]], object]) -> None:
         if self._file is None:
             change(self.found)
             return

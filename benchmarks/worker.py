@@ -219,12 +219,12 @@ def main() -> None:
             if case.name in (arguments.only or [case.name]):
                 with LocalStack(processes=()) as stack:
                     compare(case, stack, rounds, videos, warm, kept)
-    cases = {name: summary(each) for name, each in kept.found["cases"].items()}
+    cases = {name: {**summary(each), **kept.sizes(name)} for name, each in kept.cases.items()}
     show(cases)
     first = next(iter(cases.values()), {})
     top = {name: first.get(name) for name in ("speedup", "frame_wait_share", "rows_mean")}
     if arguments.json:
-        print(json.dumps({**top, "cases": cases, **kept.found["sizes"]}))
+        print(json.dumps({**top, "cases": cases}))
 
 
 def show(cases: Mapping[str, dict[str, Any]]) -> None:

@@ -40,8 +40,11 @@ def test_rounds_of_several_runs_make_one_result_but_not_with_those_of_other_work
     assert again.rounds("demo") == [{"n": 1}, {"n": 3}]
     assert again.rounds("decode") == [{"n": 2}]
     assert again.start == {"vllm": [{"cpu_s": 1.0}]}
+    assert (again.sizes("demo"), again.cases["demo"]) == ({"requests": 4}, again.rounds("demo"))
+    more = Kept(file, {"requests": 8})
     with pytest.raises(ValueError, match="'requests': 4"):
-        Kept(file, {"requests": 8})
+        more.rounds("demo")
+    assert more.rounds("8_frames") == []
 
 
 def test_shares_take_turns_and_are_whole_pairs() -> None:
