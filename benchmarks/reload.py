@@ -205,7 +205,9 @@ def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
     requests = [
         (
             number,
-            Request(one.ids, loaded.preprocessor(one.frames), None, (Sampling(one.new_tokens),)),
+            Request(
+                one.ids, loaded.preprocessor(one.frames), samplings=(Sampling(one.new_tokens),)
+            ),
         )
         for number, one in enumerate(work)
     ]
