@@ -24,6 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from workers.model.adapter_files import Adapter
     from workers.model.loading import LoadedModel
 
-SWAPS, QUICK_SWAPS = 50, 6
-VIDEOS, QUICK_VIDEOS = 40, 6
+SWAPS, QUICK_SWAPS = 50, 4
+VIDEOS, QUICK_VIDEOS = 40, 4
 ROWS, RANK, NEW_TOKENS = 8, 8, (6, 24)
 NAMES = ("left", "right")
 
@@ -82,9 +83,12 @@ class Load:
             version = one.adapter.version if one.adapter else ""
             self.said.append((number, version.partition("-")[0], list(one.tokens)))
 
-    def wait_for_more(self) -> None:
+    def wait_for_more(self, work: "Future[None]") -> None:
+        """Raises what `run` raised, if it has ended."""
         done = len(self.said)
         while len(self.said) < done + ROWS:
+            if work.done():
+                raise RuntimeError("no captions are asked for any more") from work.exception()
             time.sleep(0.002)
 
 
@@ -212,7 +216,7 @@ def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
         for number, one in enumerate(work)
     ]
     load = Load(engine, requests)
-    thread = threading.Thread(target=load.run)
+    pool = ThreadPoolExecutor(1)
     bad = bad_ones(folder / NAMES[0], folder)
     swap_ms, refused = [], 0
 
@@ -230,19 +234,19 @@ def measure(folder: Path, swaps: int, videos: int) -> dict[str, Any]:
         return 0
 
     swap(0)
-    thread.start()
+    running = pool.submit(load.run)
     start = resident_mib()
     for number in range(1, 2 * swaps + 1):
         if number == swaps + 1:
             swap_ms.clear()
             timed.loads.clear()
             before, refused = resident_mib(), 0
-        load.wait_for_more()  # some under each
+        load.wait_for_more(running)  # some under each
         swap(number)
         refused += refuse()
     growth = resident_mib() - before
     load.over.set()
-    thread.join()
+    running.result()
     engine.close()
     right = again(loaded, work, both)
     number, name, tokens = next(
