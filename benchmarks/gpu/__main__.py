@@ -28,6 +28,7 @@ class Clock:
 
     def __init__(self, limit_s: float) -> None:
         self._began, self._limit_s = time.monotonic(), limit_s
+        self.failed: list[str] = []
 
     @property
     def passed_s(self) -> float:
@@ -38,7 +39,7 @@ class Clock:
         return self._limit_s - self.passed_s
 
     def run(self, what: str, needs_s: float, section: Callable[[], Any]) -> Any:
-        """Its figures, or {"skipped": why}.
+        """Its figures; {"skipped": why}; or {"failed": why}, and it is among the `failed`.
 
         Args:
             needs_s: about, on a fast card.
@@ -50,8 +51,10 @@ class Clock:
         try:
             return section()
         except Exception as error:  # one figure less, and the others all the same
-            say(f"       {type(error).__name__}: {error}")
-            return {"skipped": f"{type(error).__name__}: {error}"}
+            said = f"{type(error).__name__}: {error}"
+            say(f"       {said}")
+            self.failed.append(what)
+            return {"failed": said}
 
 
 class Measuring:
@@ -182,6 +185,8 @@ def main() -> None:
         draw(results, arguments.into / "plot.svg")
         say(f"{file}, plot.svg")
     print(json.dumps(results) if arguments.json else json.dumps(results, indent=1))
+    if clock.failed:
+        raise SystemExit("failed: " + ", ".join(clock.failed))
 
 
 if __name__ == "__main__":

@@ -92,11 +92,13 @@ def test_gpu(tmp_path: Path) -> None:
     assert found["nf4"]["t4"]["jamak"]["captions_per_s"] > 0
 
 
-def test_on_a_card_what_does_not_fit_in_the_time_is_left_out_with_a_word() -> None:
+def test_on_a_card_what_does_not_fit_in_the_time_is_left_out_and_what_fails_is_told() -> None:
     clock = Clock(60)
     assert clock.run("a short one", 1, lambda: 5) == 5
     assert "about 90 s are needed" in clock.run("a long one", 90, lambda: 5)["skipped"]
-    assert clock.run("one that fails", 1, lambda: [][0])["skipped"].startswith("IndexError")
+    assert clock.failed == []
+    assert clock.run("one that fails", 1, lambda: [][0])["failed"].startswith("IndexError")
+    assert clock.failed == ["one that fails"]
 
 
 def test_ingest() -> None:
