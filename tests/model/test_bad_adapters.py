@@ -17,7 +17,6 @@ from shared.errors import BadAdapter
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
-from tests.tiny_model import make_checkpoint
 from workers.caption.captioner import EngineCaptioner
 from workers.model.loading import load_model
 from workers.progress import Progress
@@ -27,11 +26,6 @@ pytestmark = pytest.mark.model
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 SHORT = Decoding(max_new_tokens=12)
 PREFIX = "base_model.model.model."
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from shared.messages import AdapterUsed
-from tests.adapters import make_adapter
-from tests.model.test_engine import SIZE, asked, film, films, plain
+from tests.engines import SIZE, asked, film, films, plain
 from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine import attention, deltas, linear, runner
@@ -23,36 +22,13 @@ from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.kv import KV
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling
-from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.adapter_files import Adapter
 from workers.model.loading import LoadedModel, load_model
 
 pytestmark = pytest.mark.model
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 Make = Callable[..., Engine]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
-
-
-@pytest.fixture(scope="module")
-def known(
-    checkpoint: Path, loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory
-) -> list[Adapter]:
-    """The second one is of a higher rank."""
-    shape = AdapterShape.of(loaded.model)
-    folders = [
-        make_adapter(checkpoint, tmp_path_factory.mktemp("adapter"), seed, rank)
-        for seed, rank in ((1, 4), (2, 8))
-    ]
-    return [read_adapter("v", folder, shape) for folder in folders]
 
 
 @pytest.fixture

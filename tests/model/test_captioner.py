@@ -18,7 +18,6 @@ from shared.errors import ConfigError, DoesNotFit
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
-from tests.tiny_model import make_checkpoint
 from workers.caption.captioner import EngineCaptioner
 from workers.model.loading import LoadedModel, load_model
 from workers.model.prompt import completion_ids, prompt_ids, text_of
@@ -30,11 +29,6 @@ pytestmark = pytest.mark.model
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 SHORT = Decoding(max_new_tokens=12)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 def load(folder: Path, **options: Any) -> LoadedModel:

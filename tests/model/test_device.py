@@ -12,17 +12,15 @@ import pytest
 import torch
 
 from shared.messages import AdapterUsed
-from tests.adapters import make_adapter
 from tests.device_marks import DEVICE, Marks, Mixed
-from tests.model.test_engine import WAIT_S, film
-from tests.tiny_model import make_checkpoint
+from tests.engines import WAIT_S, film
 from workers.caption.engine import deltas, linear, runner, sampling
 from workers.caption.engine.buckets import Mode
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
 from workers.caption.language_lock import LanguageLock
-from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.adapter_files import Adapter
 from workers.model.loading import LoadedModel, load_model
 
 pytestmark = pytest.mark.model
@@ -62,11 +60,6 @@ class Played(Engine):
         super()._read(step)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
 @pytest.fixture
 def play(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Played]]:
     """An engine on the device, with matrices that are joined and not packed, as on a GPU."""
@@ -86,24 +79,6 @@ def play(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     yield engine
     for one in made:
         one.close()
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
-
-
-@pytest.fixture(scope="module")
-def known(
-    checkpoint: Path, loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory
-) -> list[Adapter]:
-    """The second one is of a higher rank."""
-    shape = AdapterShape.of(loaded.model)
-    folders = [
-        make_adapter(checkpoint, tmp_path_factory.mktemp("adapter"), seed, rank)
-        for seed, rank in ((1, 4), (2, 8))
-    ]
-    return [read_adapter("v", folder, shape) for folder in folders]
 
 
 def every_kind(loaded: LoadedModel) -> list[Request]:

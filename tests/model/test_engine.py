@@ -1,7 +1,7 @@
 """The engine on tiny models: exact beside `generate`, alone and in company, whatever goes wrong."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DoesNotFit, NotFinite
+from tests.engines import FRAME, NEW, SIZE, WAIT_S, Make, asked, film, films, plain
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
@@ -22,79 +23,6 @@ from workers.model.loading import LoadedModel, load_model
 pytestmark = pytest.mark.model
 
 DEMO = Path(__file__).parents[2] / "infra/demo/models"
-NEW = 12
-FRAME = 36
-"""Patches."""
-SIZE = Size(rows=3, positions=256, chunk=32, patches=2 * FRAME)
-WAIT_S = 120
-Make = Callable[..., Engine]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
-
-
-@pytest.fixture
-def make(loaded: LoadedModel) -> Iterator[Make]:
-    """Engines; each one audits itself at the end, and is closed."""
-    made: list[Engine] = []
-
-    def engine(size: Size = SIZE, model: LoadedModel = loaded, **options: Any) -> Engine:
-        made.append(Engine(model, size, **options))
-        return made[-1]
-
-    yield engine
-    for one in made:
-        if not one._closing:
-            one.audit()
-            one.close()
-
-
-def film(loaded: LoadedModel, seed: int, frames: int, **fields: Any) -> Request:
-    """A prompt of random letters, and random pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    side = loaded.preprocessor.crop
-    letters = torch.randint(97, 123, (3 + 7 * seed % 40,), generator=generator).tolist()
-    text = f"USER: {'<video>' if frames else ''}{''.join(map(chr, letters))} ASSISTANT:"
-    ids = list(loaded.tokenizer(text).input_ids)
-    if not frames:
-        return Request(tuple(ids), **{"samplings": (Sampling(NEW),), **fields})
-    ids = loaded.layout.expand(ids, videos=[frames])
-    pixels = torch.randn(frames, 3, side, side, generator=generator)
-    return Request(tuple(ids), pixels, **{"samplings": (Sampling(NEW),), **fields})
-
-
-def films(loaded: LoadedModel, **fields: Any) -> list[Request]:
-    return [film(loaded, seed, seed % 5, **fields) for seed in range(7)]
-
-
-def plain(loaded: LoadedModel, request: Request, **options: Any) -> tuple[int, ...]:
-    """What `generate` says."""
-    ids = torch.tensor([request.ids])
-    pixels = {} if request.pixels is None else {"pixel_values_videos": request.pixels[None]}
-    output = loaded.model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        **pixels,
-        max_new_tokens=request.samplings[0].max_new_tokens,
-        do_sample=False,
-        pad_token_id=loaded.tokenizer.pad_token_id,
-        **options,
-    )
-    return tuple(output[0, ids.shape[1] :].tolist())
-
-
-def asked(engine: Engine, *requests: Request) -> list[Said]:
-    """The first candidates, of requests that are sent all at once."""
-    tickets = [engine.submit(one) for one in requests]
-    return [one.result(WAIT_S)[0] for one in tickets]
-
 
 # --- exact ---------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Adapters in the engine: several in one batch, swapped while rows decode, each row's its own."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,42 +10,15 @@ import pytest
 from shared.errors import NotFinite
 from shared.messages import AdapterUsed
 from tests.adapters import make_adapter
-from tests.model.test_engine import SIZE, WAIT_S, Make, asked, film
-from tests.tiny_model import make_checkpoint
+from tests.engines import SIZE, WAIT_S, Make, asked, film
 from workers.caption.engine import deltas
-from workers.caption.engine.engine import Engine, Size
+from workers.caption.engine.engine import Engine
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.engine.sampling import Sampling
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
-from workers.model.loading import LoadedModel, load_model
+from workers.model.loading import LoadedModel
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
-
-
-@pytest.fixture
-def make(loaded: LoadedModel) -> Iterator[Make]:
-    """Engines; each one audits itself at the end, and is closed."""
-    made: list[Engine] = []
-
-    def engine(size: Size = SIZE, model: LoadedModel = loaded, **options: Any) -> Engine:
-        made.append(Engine(model, size, **options))
-        return made[-1]
-
-    yield engine
-    for one in made:
-        if not one._closing:
-            one.audit()
-            one.close()
 
 
 @dataclass

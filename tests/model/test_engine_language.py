@@ -1,48 +1,17 @@
 """The language lock in the engine."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.model.test_engine import SIZE, Make, asked, film
-from tests.tiny_model import make_checkpoint
-from workers.caption.engine.engine import Engine, Size
+from tests.engines import SIZE, Make, asked, film
 from workers.caption.engine.sampling import Sampling
 from workers.caption.language_lock import LanguageLock
-from workers.model.loading import LoadedModel, load_model
+from workers.model.loading import LoadedModel
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
-
-
-@pytest.fixture
-def make(loaded: LoadedModel) -> Iterator[Make]:
-    """Engines; each one audits itself at the end, and is closed."""
-    made: list[Engine] = []
-
-    def engine(size: Size = SIZE, model: LoadedModel = loaded, **options: Any) -> Engine:
-        made.append(Engine(model, size, **options))
-        return made[-1]
-
-    yield engine
-    for one in made:
-        if not one._closing:
-            one.audit()
-            one.close()
 
 
 def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedModel) -> None:

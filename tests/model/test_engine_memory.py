@@ -13,7 +13,6 @@ from shared.errors import LacksMemory, OutOfResources
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
-from tests.tiny_model import make_checkpoint
 from tests.waiting import wait_until
 from workers.caption.captioner import EngineCaptioner
 from workers.caption.engine import deltas, linear
@@ -24,7 +23,7 @@ from workers.caption.engine.size import Limits
 from workers.delivery.machine import Machine
 from workers.delivery.pauses import Pauses
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
-from workers.model.loading import LoadedModel, load_model
+from workers.model.loading import LoadedModel
 from workers.progress import Progress
 
 pytestmark = pytest.mark.model
@@ -33,16 +32,6 @@ SIZE = Size(rows=4, positions=128, chunk=64)
 WAIT_S = 120
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2 GiB"
 Make = Callable[..., Engine]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
-from tests.model.test_engine import SIZE, asked, film, films, plain
+from tests.engines import SIZE, asked, film, films, plain
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine.engine import Engine
 from workers.model.loading import load_model

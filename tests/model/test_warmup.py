@@ -6,7 +6,6 @@ import pytest
 
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit
-from tests.tiny_model import make_checkpoint
 from workers.caption.budget import plan_card
 from workers.caption.card_plan import VISION_FRAMES, Asked, CardPlan
 from workers.caption.engine.engine import Engine
@@ -14,7 +13,7 @@ from workers.caption.engine.requests import Request, Ticket
 from workers.caption.machines import GIB, RESERVE, machine_of
 from workers.caption.warmup import free_after_warmup
 from workers.model.geometry import Geometry
-from workers.model.loading import LoadedModel, load_model
+from workers.model.loading import LoadedModel
 
 pytestmark = pytest.mark.model
 
@@ -36,16 +35,6 @@ class Played:
     def free(self) -> tuple[int, int]:
         self.said.append("free")
         return self._free, 16 * GIB
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> LoadedModel:
-    return load_model(checkpoint, model_id="tests/tiny")
 
 
 @pytest.fixture(scope="module")
