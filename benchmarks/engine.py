@@ -239,13 +239,15 @@ def show(cases: Mapping[str, dict[str, Any]]) -> None:
     )
     for case, systems in cases.items():
         for name, one in systems.items():
-            if case == "second_caption" or "equal" not in (one if isinstance(one, dict) else ()):
+            if case == "second_caption" or "captions_per_cpu_s" not in (
+                one if isinstance(one, dict) else ()
+            ):
                 continue
             ratio = (systems["ratios"].get(name.partition("_")[0]) or {}).get("median", "")
             grid.add_row(
                 *(case, name, f"{one['captions_per_cpu_s']:.3g}"),
                 *(f"{one['tokens_per_cpu_s']:.4g}", f"{one['useful_rows']:.2f}"),
-                *(f"{one['equal']:.2%}", f"{ratio}"),
+                *(f"{one['equal']:.2%}" if "equal" in one else "", f"{ratio}"),
             )
     Console(file=sys.stdout).print(grid)
     if second := cases.get("second_caption"):

@@ -100,6 +100,7 @@ def summary(rounds: Sequence[Round], absent: Mapping[str, str]) -> dict[str, Any
     figures: dict[str, Any] = {
         name: figures_of([one[name] for one in rounds if name in one], right) for name in systems
     }
+    del figures["generate"]["equal"], figures["generate"]["compared"]  # with itself
     missing = {name: {"reason": why} for name, why in absent.items() if name not in figures}
     return {**figures, **missing, "ratios": ratios(rounds), "rounds": len(rounds)}
 

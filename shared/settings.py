@@ -139,8 +139,9 @@ class Settings(BrokerSettings):
     engine: Literal["fast", "same", "plain"] = Field(
         "fast",
         description="How captions are computed on a GPU: `fast` with CUDA graphs; `same` always "
-        "for all rows, so that a caption is the same bytes alone and in company; `plain` without "
-        "graphs, to look for a fault. On a CPU company never changes a byte.",
+        "for all rows, built so that a caption is the same bytes alone and in company (not "
+        "measured yet); `plain` without graphs, to look for a fault. On a CPU company never "
+        "changes a byte.",
     )
     concurrency: int | None = Field(
         None,

@@ -49,8 +49,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     graphs = results.get("graphs")
     for one in graphs if isinstance(graphs, list) else ():
         said = (
-            f"{one['rows']} rows: a step takes {one['with_ms']:.3g} ms with CUDA graphs, "
-            f"{one['without_ms']:.3g} ms without"
+            f"{one['rows']} rows: a step takes {one['fast_ms']:.3g} ms with `fast`, "
+            f"{one['plain_ms']:.3g} ms with `plain`"
         )
         lines.append(f"<text x='10' y='{y + 12}' {STYLE}>{said}</text>")
         y += BAR

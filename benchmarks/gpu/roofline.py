@@ -20,12 +20,13 @@ FORMULA = (
 )
 MAKERS = {
     "H200": (4.8e12, 989e12),
-    "H100": (3.35e12, 989e12),
-    "A100": (1.555e12, 312e12),
+    "H100 80GB HBM3": (3.35e12, 989e12),
+    "A100-SXM4-40GB": (1.555e12, 312e12),
+    "A100-PCIE-40GB": (1.555e12, 312e12),
     "L4": (300e9, 121e12),
     "T4": (320e9, 65e12),
 }
-"""In a device's name -> bytes and dense 16-bit operations a second (NVIDIA's data sheets)."""
+"""The end of a device's name -> bytes and dense 16-bit operations a second, by the maker."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def ceiling_of(device: torch.device) -> Ceiling:
     """The maker's rates; of a device that is not in the table what copies and products reach."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     for known, (bandwidth, flops) in MAKERS.items():
-        if known in name:
+        if name.endswith(known):
             return Ceiling(bandwidth, flops, f"the maker's, of the {known}")
     cuda = device.type == "cuda"
     side, size = (8192, 2**30) if cuda else (512, 2**24)
