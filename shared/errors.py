@@ -21,6 +21,7 @@
     │       ├── NewerMessage       written by a newer Jamak
     │       ├── NewerObject        so is something in the bucket, which is left alone
     │       ├── WrongModel         asks for another base model
+    │       ├── NoRoom             this card has no memory for it for now
     │       └── HandedUp           it waits for a larger class of card now
     ├── Conflict               a conditional write lost: somebody else wrote first
     ├── Unwritable             neither record nor failure can be written: the job is set aside
@@ -200,8 +201,17 @@ class WrongModel(NotForMe):
     cure = "Give producer and workers the same JAMAK_MODEL and JAMAK_MODEL_REVISION."
 
 
+class NoRoom(NotForMe):
+    """Known from others, so it was not tried: there is less memory than usual."""
+
+    reason = "no_room"
+    cure = "Look at what else uses the card's memory; it is tried again before long."
+
+
 class HandedUp(NotForMe):
     """It has another message now, in the queue of a larger class."""
+
+    reason = "handed_up"
 
 
 class Conflict(JamakError):

@@ -26,6 +26,7 @@ from shared.errors import (
     InternalError,
     JamakError,
     KillsWorkers,
+    LacksMemory,
     LeaseLost,
     NotForMe,
     Outage,
@@ -201,6 +202,11 @@ def _do(
     except Retry as error:
         if history.attempt < MAX_ATTEMPTS or lease.advanced:
             raise
+        return failed(error)
+    except LacksMemory as error:
+        # The card had enough for such a job when the worker started, and may have it again.
+        if history.attempt < MAX_ATTEMPTS:
+            raise Retry(str(error), cure=error.cure) from error
         return failed(error)
     except JamakError as error:
         return failed(error)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from shared.broker.leased_queues import History
 from shared.bucket.keys import failure_key, record_key
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, CardChoice
-from shared.errors import HandedUp, LacksMemory, LeaseLost, Overwritten
+from shared.errors import HandedUp, LacksMemory, LeaseLost, NoRoom, Overwritten
 from shared.messages import AdapterUsed, BacklogLine, Caption, CaptionJob, Decoding, Sampling, Video
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
@@ -342,6 +343,18 @@ def test_what_does_not_fit_at_all_goes_to_a_larger_card(
         worker.close()
     [(moved, queue)] = worker.sent
     assert (moved.card, queue, moved.id) == ("a100", "caption.a100", job.id)
+    # One that was not tried has no reason to go; nor has one that workers died with.
+    worker = Worker(world, loaded, decoders, served=("caption.a100",))
+    with monkeypatch.context() as patch:
+        small_card(worker, patch, 0)
+        lease = taken(world, job)
+        lease.delivery = replace(lease.delivery, history=History(hangs=1, workers=("a",)))
+        with pytest.raises(LacksMemory):
+            worker.work.run(job, lease)
+        with pytest.raises(NoRoom):
+            worker.work.run(job, taken(world, job))
+    worker.close()
+    assert worker.sent == []
     failure = world.failure(job)
     assert failure.reason == "lacks_memory"
     assert "larger card" in failure.cure

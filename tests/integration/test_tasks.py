@@ -16,6 +16,8 @@ from shared.errors import (
     BrokerRefuses,
     Forbidden,
     JamakError,
+    LacksMemory,
+    NoRoom,
     NotAVideo,
     StoreUnavailable,
     WrongModel,
@@ -97,7 +99,10 @@ def test_the_inputs_fault_is_recorded_at_once(leases: Leases) -> None:
     assert [error.reason for error in work.failures] == ["not_a_video"]
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("x"), ZeroDivisionError("a fault of ours")])
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnavailable("x"), LacksMemory("x"), ZeroDivisionError("a fault of ours")],
+)
 def test_the_worlds_fault_is_tried_again_later(leases: Leases, error: Exception) -> None:
     work = Work(error)
     assert run(leases, work, history=History(attempt=2, deaths=1)) == LATER
@@ -107,7 +112,11 @@ def test_the_worlds_fault_is_tried_again_later(leases: Leases, error: Exception)
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(StoreUnavailable("x"), "store_unavailable"), (ZeroDivisionError("x"), "internal_error")],
+    [
+        (StoreUnavailable("x"), "store_unavailable"),
+        (LacksMemory("x"), "lacks_memory"),
+        (ZeroDivisionError("x"), "internal_error"),
+    ],
 )
 def test_the_last_try_ends_on_the_record(leases: Leases, error: Exception, reason: str) -> None:
     work = Work(error)
@@ -137,6 +146,7 @@ def test_a_job_whose_end_cannot_be_written_is_set_aside_after_many_tries(leases:
     [
         (None, {**PAYLOAD, "v": 99}),
         (WrongModel("another one"), PAYLOAD),
+        (NoRoom("on this card, for now"), PAYLOAD),
         (BadCredentials("this machine has none"), PAYLOAD),
         (WrongRegion("of this machine"), PAYLOAD),
         (BrokerRefuses("this machine"), PAYLOAD),

@@ -227,6 +227,41 @@ def test_what_cannot_be_caught_is_computed_all_the_same(monkeypatch: pytest.Monk
     assert seen.item() >= 2
 
 
+def test_memory_that_ends_while_one_is_caught_is_no_reason_to_go_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play_graphs(monkeypatch)
+    graphs = Graphs(torch.device("cpu"))
+
+    def compute() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.run(Key(1, 0), compute)
+    assert not graphs._fails
+
+
+def test_no_graph_looks_at_memory_that_was_given_back(
+    make: Make, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if there is none for what takes its place."""
+    loaded = load_model(checkpoint, model_id="tests/tiny")
+    wanted = [one.tokens for one in asked(make(loaded, mode="plain"), *films(loaded))]
+    with_graphs(monkeypatch)
+    engine = make(loaded)
+    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+
+    def lacking(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine._runner._passes = lacking
+    with torch.inference_mode(), pytest.raises(torch.OutOfMemoryError):
+        engine._runner.shrink(1)
+    engine.size = replace(engine.size, rows=1)
+    assert not isinstance(engine._runner._decoder, Bucketed)
+    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+
+
 ON_THE_CPU: dict[str, Any] = {"dtype": torch.bfloat16, "device": torch.device("cpu")}
 
 

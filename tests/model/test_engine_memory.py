@@ -9,7 +9,7 @@ import torch
 
 from shared import telemetry
 from shared.cards import CLASSES
-from shared.errors import LacksMemory, OutOfResources
+from shared.errors import LacksMemory, NoRoom, OutOfResources
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
@@ -193,7 +193,7 @@ def test_a_caption_alone_that_lacks_memory_gets_less_the_next_time(
             plans.append(captioner.plan(BASE_PROMPT, None, 8))
     assert [(one.frames, one.visual_tokens) for one in plans] == [(4, 36), (4, 16), (2, 8), (1, 4)]
     assert [one.reduced for one in plans] == [False, False, True, True]
-    with pytest.raises(LacksMemory, match="2 frames: memory ran out with more than 4"):
+    with pytest.raises(NoRoom, match="2 frames: memory ran out with more than 4"):
         captioner.plan(BASE_PROMPT, 2, 8)
     assert captioner.facts()["visual_tokens"] == 4
     answer = caption(2)  # it looks at what there is with as much pooling as it has to

@@ -67,6 +67,7 @@ def test_a_caption_gets_less_for_a_while() -> None:
         ((0, 128), {"rows": 8}),
         ((0, 0), {"rows": 8}),
         ((16, 0), {"rows": 8}),
+        ((40, 0), {"rows": 8}),  # of an adapter with room for fewer: never more than before
     ],
 )
 def test_parts_of_prompts_become_shorter_and_then_rows_fewer(

@@ -14,7 +14,7 @@ import torch
 
 from shared import telemetry
 from shared.cards import CardClass
-from shared.errors import LacksMemory
+from shared.errors import LacksMemory, NoRoom
 from shared.messages import AdapterUsed, Decoding
 from workers.caption.card_plan import ADAPTERS, VISION_FRAMES
 from workers.caption.engine.buckets import Mode
@@ -59,7 +59,7 @@ class Captioner(Protocol):
         """Of the frames that it likes best; None: their own."""
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
-        """Raises DoesNotFit; LacksMemory: it did, until memory ran out."""
+        """Raises DoesNotFit; NoRoom: it did, until memory ran out."""
 
     def sight(self, frames: int) -> str:
         """What so many frames would be seen with now. What was made of frames stands for them as
@@ -159,7 +159,7 @@ class EngineCaptioner:
         fitting = min(plan.frames, most // each)
         reason = f"memory ran out with more than {most} visual tokens"
         if frames is not None and fitting < frames:
-            raise LacksMemory(f"{frames} frames: {reason}")
+            raise NoRoom(f"{frames} frames: {reason}")
         return Plan(fitting, fitting * each, reason, reduced=fitting < plan.frames)
 
     def sight(self, frames: int) -> str:

@@ -22,6 +22,7 @@ from shared.errors import (
     JamakError,
     LacksMemory,
     NewerObject,
+    NoRoom,
     WrongModel,
 )
 from shared.messages import (
@@ -155,22 +156,31 @@ class CaptionWork:
                 f"the job asks for {recipe.model}@{recipe.revision}, this worker has "
                 f"{self._model.id}@{self._model.revision}"
             )
+        tried: LacksMemory | None = None
         while True:
             try:
                 return self._made(job, lease)
+            except NoRoom:
+                if tried is None:
+                    raise
+                self._hand_up(job, lease, tried)
             except LacksMemory as error:
                 if not error.again:
                     self._hand_up(job, lease, error)
+                tried = error
 
     def _hand_up(self, job: CaptionJob, lease: Lease, error: LacksMemory) -> NoReturn:
         """To a larger class of card, if one takes work now. Its message is another one, and sent
-        first: whoever dies in between leaves two, and the record is written once."""
+        first: whoever dies in between leaves two, and the record is written once. What workers
+        died with stays here, where that is known."""
+        if lease.delivery.history.workers:
+            raise error
+        lease.check()  # it waits for Redis, if that is away
         card, served = self._card.card.name, self._served()
         bulk = ".bulk" if lease.delivery.queue.endswith(".bulk") else ""
         for name in GPU_CLASSES[GPU_CLASSES.index("t4" if card == "cpu" else card) + 1 :]:
             queue = CLASSES[name].queue + bulk
             if queue in served:
-                lease.check()
                 self._send(job.model_copy(update={"card": name}), queue)
                 raise HandedUp(f"{job.video.uri} goes to class {name}: {error}") from error
         raise error

@@ -152,6 +152,8 @@ class Graphs:
         self._caught = {k: graph for k, graph in self._caught.items() if k.rank in (0, key.rank)}
         try:
             graph = self._catch(compute)
+        except torch.OutOfMemoryError:
+            raise  # with less at once, or without what others take, it may be caught
         except RuntimeError as error:
             self._fails, self._caught = True, {}
             log.warning("no CUDA graphs from here on", message=f"{type(error).__name__}: {error}")

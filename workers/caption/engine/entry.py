@@ -113,12 +113,14 @@ class Entry:
     def _parts(self, prompt: Prompt, place: int, chunk: int, budget: int) -> list[Part]:
         """Whole chunks: where a prompt is cut depends on itself alone."""
         assert prompt.inputs is not None
+        total, parts = len(prompt.inputs), []
         if not prompt.done:
+            if min(chunk, total) > budget:
+                return []
             self._runner.kv.clear(place)
         elif prompt.place != place:  # a row before it has ended
             self._runner.kv.copy(prompt.place, place, prompt.done)
         prompt.place = place
-        total, parts = len(prompt.inputs), []
         while prompt.done < total:
             length = min(chunk, total - prompt.done)
             if length > budget:

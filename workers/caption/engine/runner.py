@@ -71,7 +71,7 @@ class Runner:
             device=self._device,
         )
         self._passes = partial(passes_of, decoder, adapters, self.kv, mode)
-        self._decoder = self._passes()
+        self._plain, self._decoder = decoder, self._passes()
         self._tokens, self._lengths, self._states, self._slots = (
             torch.zeros(rows, dtype=torch.long, device=self._device) for _ in range(4)
         )
@@ -196,4 +196,5 @@ class Runner:
         """Memory for so many rows, instead of more. Nobody may be at work."""
         self.kv.shrink(rows)
         if isinstance(self._decoder, Bucketed):  # sized and caught for what there was
+            self._decoder = self._plain  # also if there is no memory for others
             self._decoder = self._passes()

@@ -50,7 +50,7 @@ class Size:
         if tokens > max(rows, LEAST_CHUNK):
             return replace(self, chunk=tokens // 2)
         if self.rows > 1:
-            return replace(self, rows=(rows if rows > 1 else self.rows) // 2)
+            return replace(self, rows=min(self.rows, rows if rows > 1 else self.rows) // 2)
         return replace(self, chunk=tokens // 2) if tokens > 1 else None
 
     def within(self, learned: "Learned") -> "Size":
