@@ -1,0 +1,69 @@
+"""What infra/terraform says that each role may do, rendered by the real terraform.
+
+Its modules of policies and of Redis users need no plugin, so that this takes a second.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.iam import ACCOUNT, REGION
+from tests.terraform import Terraform
+
+VIDEOS, OUTPUT, DATA, EXPORTS = "jamak-films", "jamak-captions", "jamak-sets", "jamak-exports"
+"""Buckets."""
+EVENTS, DEAD = "jamak-events", "jamak-events-dead"
+"""Queues."""
+
+
+def render(folder: Path, output_prefix: str, **more: Any) -> dict[str, Any]:
+    terraform = Terraform.copied(folder)
+    arguments: dict[str, Any] = {
+        "region": REGION,
+        "account_id": ACCOUNT,
+        "videos": {"bucket": VIDEOS, "prefix": "in/"},
+        "output": {"bucket": OUTPUT, "prefix": output_prefix},
+        "events_queue": EVENTS,
+        "dead_letters": DEAD,
+        "training_data": [f"s3://{DATA}/"],
+        "operator_writes": [f"s3://{EXPORTS}/"],
+        "operators": [f"arn:aws:iam::{ACCOUNT}:role/people"],
+        "pods": {"how": "pod-identity", "cluster": "films", "namespace": "jamak"},
+        **more,
+    }
+    names = ("policies", "trust", "redis_users", "service_accounts")
+    root = {
+        "module": {
+            "policies": {"source": "../terraform/modules/policies", **arguments},
+            "acl": {"source": "../terraform/modules/acl"},
+        },
+        "output": {
+            **{name: {"value": f"${{module.policies.{name}}}"} for name in names},
+            "users": {"value": "${module.acl.users}"},
+        },
+    }
+    terraform.folder = folder / "infra/rendered"
+    terraform.folder.mkdir()
+    (terraform.folder / "main.tf.json").write_text(json.dumps(root))
+    terraform("init", "-backend=false")
+    terraform("apply", "-auto-approve")
+    return terraform.outputs()
+
+
+Statement = dict[str, Any]
+
+
+def statements(rendered: dict[str, Any], role: str) -> list[Statement]:
+    policy = json.loads(rendered["policies"].get(role, '{"Statement": []}'))
+    found: list[Statement] = policy["Statement"]
+    return found
+
+
+def rights(rendered: dict[str, Any], role: str) -> set[tuple[str, str]]:
+    """Action and resource."""
+    return {
+        (action, resource)
+        for statement in statements(rendered, role)
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
