@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from infra.local.ports import LOOPBACK, on_free_port
 from infra.local.processes import Process, stop
@@ -20,6 +21,15 @@ from infra.local.procfile import ROOT
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 """moto's."""
+
+
+EVERYTHING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+)
+"""The policy of an administrator."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Account:
         folder.mkdir(parents=True, exist_ok=True)
         self.process = on_free_port(start)
         self.roles: dict[str, dict[str, str]] = {}
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
     @property
     def endpoint(self) -> str:
@@ -64,18 +75,32 @@ class Account:
         """Args:
         role: who asks; None: the administrator, until policies are in force.
         """
-        env = self.roles[role] if role else self.admin
+        if (service, role) not in self._clients:
+            self._clients[service, role] = self._made(
+                service, self.roles[role] if role else self.admin
+            )
+        return self._clients[service, role]
+
+    def _made(self, service: Any, env: Mapping[str, str]) -> Any:
         return boto3.Session(
             env["AWS_ACCESS_KEY_ID"],
             env["AWS_SECRET_ACCESS_KEY"],
             env.get("AWS_SESSION_TOKEN"),
             region_name=REGION,
-        ).client(service, endpoint_url=self.endpoint)
+        ).client(
+            service,
+            endpoint_url=self.endpoint,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
 
-    def make_role(self, name: str, policy: str) -> None:
+    def make_role(self, name: str, policy: str | None) -> None:
+        """Args:
+        policy: without one it may do nothing.
+        """
         iam = self.client("iam")
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy)
+        if policy:
+            iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy)
 
     def assume(self, name: str, role: str) -> None:
         """From now on somebody has the credentials of this role.

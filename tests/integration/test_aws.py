@@ -24,7 +24,7 @@ from infra.local.procfile import ROOT, read_procfile
 from infra.local.redis import start_redis
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.videos import video_of
-from tests.iam import ACCOUNT, REGION, Account, acting_as
+from tests.iam import ACCOUNT, EVERYTHING, REGION, Account, acting_as
 from tests.rights import ROLES, Names, is_refused, rows
 from tests.terraform import Terraform, plugins
 from tests.training import make_videos, sft_rows
@@ -113,8 +113,7 @@ def test_a_video_gets_its_caption_and_everybody_does_only_his_part(
     fill_training_set(account, tmp_path)
     for role in ROLES:
         account.assume(f"jamak-{role}", role)
-    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    account.make_role("admin", json.dumps({"Statement": [everything]}))
+    account.make_role("admin", EVERYTHING)
     account.enforce()
 
     users = made["redis_users"]

@@ -255,7 +255,7 @@ run "all_of_it" {
     error_message = "A captioner connects to Redis as the worker's user."
   }
   assert {
-    condition = output.env.listener == tomap({
+    condition = output.env.listener == {
       AWS_DEFAULT_REGION      = "ap-northeast-2"
       JAMAK_EVENTS_QUEUE_URL  = "https://sqs.ap-northeast-2.amazonaws.com/123456789012/pretended"
       JAMAK_OUTPUT            = "s3://captions/"
@@ -263,7 +263,7 @@ run "all_of_it" {
       JAMAK_REDIS_URL         = "rediss://films-producer@master.films.abc.apn2.cache.amazonaws.com:6379/0"
       JAMAK_SLO_S             = "900"
       JAMAK_SOURCES           = "s3://films/"
-    })
+    }
     error_message = "What the processes read."
   }
   assert {
