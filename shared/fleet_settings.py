@@ -1,4 +1,4 @@
-"""The settings of the fleet as a whole: whose work it does.
+"""The settings of the fleet as a whole: whose work it does, and what its machines cost.
 
 Knows how they are written, and nothing of queues, workers and costs.
 """
@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 
 from shared.broker_settings import BrokerSettings
 from shared.errors import ConfigError
-from shared.lists import parse_pairs
+from shared.lists import parse_numbers, parse_pairs
 from shared.tenants import Tenants
 
 
@@ -23,6 +23,20 @@ class FleetSettings(BrokerSettings):
         "weight `=name:3`; several with commas between them, or a JSON object. The longest prefix "
         "counts; what is in none is the tenant `other`. The same for every process.",
     )
+
+    usd_per_hour: Annotated[
+        dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], NoDecode
+    ] = Field(
+        {},
+        description="What one GPU of a class costs, instead of the dated list prices "
+        "(docs/costs.md): `l4=0.35,h100=4.2`, or a JSON object. Each worker tells its own: give "
+        "those of a spot pool what the spot market asks.",
+    )
+
+    @field_validator("usd_per_hour", mode="before")
+    @classmethod
+    def _prices_are_numbers(cls, value: Any) -> Any:
+        return parse_numbers(value, "l4=0.35") if isinstance(value, str) else value
 
     @field_validator("tenants", mode="before")
     @classmethod

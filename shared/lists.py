@@ -33,13 +33,10 @@ def parse_pairs(text: str, form: str, start: str = "") -> dict[str, str]:
         ValueError: it is none of both.
     """
     if text.lstrip().startswith("{"):
-        try:
-            told = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"it begins like a JSON object and is none ({error})") from error
+        told = _json_object(text)
         if not all(isinstance(to, str) for to in told.values()):
             raise ValueError("its JSON object holds what is no text")
-        return dict(told)
+        return told
     pairs = {}
     for one in parse_list(text):
         # A prefix may hold an equals sign: s3://bucket/day=1/
@@ -48,6 +45,19 @@ def parse_pairs(text: str, form: str, start: str = "") -> dict[str, str]:
             raise ValueError(f"{one!r} is no pair such as {form}")
         pairs[source] = f"{start}{to}"
     return pairs
+
+
+def parse_numbers(text: str, form: str) -> dict[str, Any]:
+    """`a=1.5,…` or a JSON object; whether these are numbers is for the setting to say. Raises as
+    `parse_pairs`."""
+    return _json_object(text) if text.lstrip().startswith("{") else parse_pairs(text, form)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it begins like a JSON object and is none ({error})") from error
 
 
 def as_typed(value: Any) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import NoDecode
@@ -242,6 +242,13 @@ class Settings(FleetSettings):
             if not one.startswith("."):
                 raise ValueError(f"{one!r} is no ending such as .mp4")
         return tuple(one.lower() for one in value)
+
+    @field_validator("usd_per_hour")
+    @classmethod
+    def _prices_are_of_classes(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value.keys() - get_args(CardName):
+            raise ValueError(f"{name!r} is no card class")
+        return value
 
     @field_validator("output")
     @classmethod
