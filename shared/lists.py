@@ -22,8 +22,16 @@ def parse_list(text: str) -> tuple[str, ...]:
     return tuple(told)
 
 
-def parse_pairs(text: str) -> dict[str, str]:
-    """`s3://a/=s3://b/,…` or a JSON object. Raises ValueError."""
+def parse_pairs(text: str, form: str, start: str = "") -> dict[str, str]:
+    """`a=b,…` or a JSON object.
+
+    Args:
+        form: how a pair is written, such as `s3://bucket/prefix/=s3://other/`.
+        start: what the second half of a pair begins with.
+
+    Raises:
+        ValueError: it is none of both.
+    """
     if text.lstrip().startswith("{"):
         try:
             told = json.loads(text)
@@ -35,10 +43,10 @@ def parse_pairs(text: str) -> dict[str, str]:
     pairs = {}
     for one in parse_list(text):
         # A prefix may hold an equals sign: s3://bucket/day=1/
-        source, equals, to = one.rpartition("=s3://")
+        source, equals, to = one.rpartition(f"={start}")
         if not equals:
-            raise ValueError(f"{one!r} is no s3://bucket/prefix/=s3://other/")
-        pairs[source] = f"s3://{to}"
+            raise ValueError(f"{one!r} is no pair such as {form}")
+        pairs[source] = f"{start}{to}"
     return pairs
 
 
