@@ -36,7 +36,7 @@ def make() -> Iterator[Make]:
     made: list[Engine] = []
 
     def engine(loaded: LoadedModel, size: Size = SIZE, **options: Any) -> Engine:
-        made.append(Engine(loaded, size, **options))
+        made.append(Engine(loaded, size, **{"ahead": True, **options}))
         return made[-1]
 
     yield engine

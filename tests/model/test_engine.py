@@ -42,6 +42,18 @@ def test_it_says_what_generate_says(kind: str, make: Make, tmp_path: Path) -> No
         assert [one.tokens for one in asked(engine, *requests)] == wanted
 
 
+def test_no_row_is_begun_for_a_caption_that_is_over_where_nothing_is_gained(
+    make: Make, loaded: LoadedModel
+) -> None:
+    begun = {}
+    for ahead in (None, True):
+        rows: list[int] = []
+        engine = make(ahead=ahead, on_turn=lambda count, _, rows=rows: rows.append(count))
+        tokens = asked(engine, film(loaded, 3, 0))[0].tokens
+        begun[ahead] = sum(rows) - (len(tokens) - 1)  # the first one is the prompt's
+    assert begun == {None: 0, True: 1}
+
+
 def test_four_bits_are_exact_too(make: Make, checkpoint: Path) -> None:
     loaded = load_model(checkpoint, model_id="tests/tiny", quantized=True)
     requests = films(loaded)[:4]
