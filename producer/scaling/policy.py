@@ -120,13 +120,14 @@ def _sum(demand: Demand, slo_s: float) -> Iterator[Line]:
         SPARE * demand.arrival_per_s / demand.rate,
         f"{spare} × {arrival} units/s that arrive ÷ {rate} units/s of a replica",
     )
-    left_s = _time_left(slo_s, demand.cold_start_s, demand.oldest_s)
+    # Not both: while a replica started the oldest waited, and what started it counted with that.
+    left_s = _time_left(slo_s, max(demand.cold_start_s, demand.oldest_s))
     slo, cold, oldest = figure(slo_s), figure(demand.cold_start_s), figure(demand.oldest_s)
     yield Line(
         "seconds that are left",
         left_s,
-        f"{slo} s that a job may take, less {cold} s of a cold start and {oldest} s that the "
-        f"oldest has waited; never less than {figure(SOONEST_S)}",
+        f"{slo} s that a job may take, less {cold} s of a cold start or {oldest} s that the oldest "
+        f"has waited, whichever is more; never less than {figure(SOONEST_S)}",
     )
     waiting, in_flight, left = figure(demand.waiting), figure(demand.in_flight), figure(left_s)
     yield Line(
@@ -144,8 +145,8 @@ def _sum(demand: Demand, slo_s: float) -> Iterator[Line]:
         )
 
 
-def _time_left(seconds: float, *gone: float) -> float:
-    return max(SOONEST_S, seconds - sum(gone))
+def _time_left(seconds: float, gone: float) -> float:
+    return max(SOONEST_S, seconds - gone)
 
 
 def _over(units: float, rate: float, seconds: float) -> float:
