@@ -15,6 +15,9 @@ SPARE = 1.1
 SOONEST_S = 60.0
 """What is late is not to be done in no time: that would want endlessly many."""
 
+KEEP_S = 60.0
+"""Who has work for so long is not ended, whatever is wanted."""
+
 
 @dataclass(frozen=True)
 class Due:
@@ -68,6 +71,14 @@ class Demand:
     def is_nothing(self) -> bool:
         there = (self.waiting, self.in_flight, self.arrival_per_s)
         return not any(there) and not any(one.units for one in self.due)
+
+
+def kept(demand: Demand) -> int:
+    """How many of those that run have work for another minute, of what waits already.
+
+    To end them saves nothing: the same work would take another one as long, and later.
+    """
+    return min(demand.running, math.floor(demand.waiting / demand.rate / KEEP_S))
 
 
 class Line(NamedTuple):

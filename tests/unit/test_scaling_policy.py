@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.scaling.policy import Demand, Due, figure, wanted
+from producer.scaling.policy import Demand, Due, figure, kept, wanted
 from shared.language import in_korean
 
 AMOUNTS = st.floats(0, 1e9) | st.just(0.0)
@@ -136,6 +136,21 @@ def test_every_reason_has_its_korean(demand: Demand, slo_s: float, most: int) ->
     answer = wanted(demand, slo_s=slo_s, most=most)
     for text in (answer.reason, *(how for _, _, how in answer.sums)):
         assert in_korean(text), text
+
+
+@given(DEMANDS)
+def test_who_has_work_for_another_minute_is_kept_and_nobody_is_made(demand: Demand) -> None:
+    assert 0 <= kept(demand) <= demand.running
+    assert kept(replace(demand, waiting=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "stay"), [(0, 9, 0), (179, 9, 0), (180, 9, 1), (900, 9, 5), (9e9, 9, 9)]
+)
+def test_what_waits_keeps_as_many_as_it_takes_a_minute(
+    waiting: float, running: int, stay: int
+) -> None:
+    assert kept(replace(IDLE, waiting=waiting, running=running)) == stay
 
 
 def test_figures_are_read_at_a_glance() -> None:

@@ -79,5 +79,5 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     try:
         pages = mmap(-1, prod(shape) * dtype.itemsize, MAP_PRIVATE | MAP_ANONYMOUS)
     except (OSError, OverflowError) as error:
-        raise MemoryError(f"keys and values of {shape}: {error}") from error
+        raise MemoryError(str(error)) from error
     return torch.frombuffer(pages, dtype=dtype).view(shape)
