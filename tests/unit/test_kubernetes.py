@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from infra.local.procfile import ROOT, read_procfile
+from producer.scaling.answers import TRAIN, Answer
+from producer.scaling.policy import Wanted
+from producer.scaling.serve import PATH
 from shared.broker.apps import CAPTION_QUEUES
 from shared.cards import CLASSES, GPU_CLASSES, served_queues
 from shared.settings import Settings
@@ -67,7 +70,7 @@ def setting(name: str, template: Manifest, variable: str) -> Any:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_line_of_the_procfile_has_its_pods(name: str) -> None:
     running = {line_of_procfile(template) for _, template in pods(overlay(name))}
-    assert set(read_procfile().values()) <= running
+    assert set(read_procfile().values()) == running
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -171,11 +174,20 @@ def test_a_class_is_scaled_by_its_own_figure() -> None:
         target = named(overlay("eks"), "Deployment", one["spec"]["scaleTargetRef"]["name"])
         assert target["spec"]["template"]["metadata"]["labels"][LABEL] == card
         asked, scraped = (trigger["metadata"] for trigger in one["spec"]["triggers"])
-        assert (asked["url"], asked["valueLocation"]) == (f"{place}/v1/scale/{card}", "wanted")
+        assert (asked["url"], asked["valueLocation"]) == (f"{place}{PATH}{card}", "wanted")
         assert scraped["query"] == f'max(jamak_scale_wanted{{class="{card}"}})'
         # What is served is replicas: at any other target KEDA would ask for more or fewer.
         assert asked["targetValue"] == scraped["threshold"] == "1"
         assert {trigger["metricType"] for trigger in one["spec"]["triggers"]} == {"AverageValue"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_scaler_scales_the_classes_that_there_are(name: str) -> None:
+    scaler = named(overlay(name), "Deployment", "scaler")["spec"]["template"]
+    assert set(setting(name, scaler, "JAMAK_SCALE_CLASSES")) == captioners(name).keys()
+    for template in captioners(name).values():
+        (pod,) = (one for one in container(template)["env"] if one["name"] == "JAMAK_POD")
+        assert pod["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
 
 
 def test_nodes_of_a_class_are_those_that_its_pods_ask_for() -> None:
@@ -241,6 +253,9 @@ def test_a_training_is_not_ended_for_a_better_price() -> None:
     assert job["spec"]["rollout"]["strategy"] == "gradual"
     assert job["spec"]["scalingStrategy"]["strategy"] == "accurate"
     assert setting("eks", template, "JAMAK_TRAIN_ONCE_S") > 0
+    # "accurate" takes the number for those that nobody has taken yet.
+    assert [one["metadata"]["valueLocation"] for one in job["spec"]["triggers"]] == ["waiting"]
+    assert Answer(TRAIN, Wanted(3, "", ()), 1, jobs=(2, 1)).dump()["waiting"] == 2
 
 
 def test_scaling_is_quick_upwards_and_slow_downwards() -> None:
@@ -256,6 +271,7 @@ def test_scaling_is_quick_upwards_and_slow_downwards() -> None:
         assert down["stabilizationWindowSeconds"] >= COLD_START_S
         assert [(one["type"], one["value"]) for one in down["policies"]] == [("Percent", 20)]
         assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+        assert spec["fallback"]["replicas"] >= 1
 
 
 def test_a_pod_is_asked_whether_it_lives_and_whether_it_works() -> None:
