@@ -1,6 +1,7 @@
 """Ours: the sum of producer/scaling/policy.py, imported, and what it is fed with."""
 
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.autoscaling.cluster import DRAIN_S, Replica
@@ -9,11 +10,9 @@ from benchmarks.autoscaling.scaler import OnKeda
 from benchmarks.autoscaling.scenarios import COLD_P90_S, MOST
 from producer.jobs.high_water_marks import AHEAD_S, LEAST
 from producer.jobs.high_water_marks import MOST as MOST_AHEAD
-from producer.scaling.arrivals import Arrivals
+from producer.scaling.answers import LOOK_S
+from producer.scaling.arrivals import MINUTE_S, MINUTES, lasting
 from producer.scaling.policy import Demand, Due, kept, wanted
-
-LOOK_S = 5.0
-"""How often all is looked at: producer/scaling/answers.py."""
 
 
 class Jamak(OnKeda):
@@ -29,7 +28,8 @@ class Jamak(OnKeda):
         self.spec = ScaledObject(
             target=1, most=MOST, polling_s=15, cooldown_s=900, up=self.UP, down=self.DOWN
         )
-        self._arrivals = Arrivals()
+        self._minutes: deque[float] = deque([0.0], maxlen=MINUTES + 1)
+        """What had arrived at the end of each."""
         self._entered: deque[tuple[float, float]] = deque()
         self._costs: dict[int, float] = {}
         self._wanted = 0
@@ -37,6 +37,7 @@ class Jamak(OnKeda):
     def start(self) -> None:
         super().start()
         self.every(LOOK_S, self._look)
+        self.every(MINUTE_S, self._count)
 
     def metric(self) -> float:
         return self._wanted
@@ -59,7 +60,7 @@ class Jamak(OnKeda):
         return Demand(
             waiting=max(0.0, self.queue.units),
             in_flight=self.cluster.in_flight(name),
-            arrival_per_s=self._arrivals.per_s(),
+            arrival_per_s=lasting([(b - a) / MINUTE_S for a, b in pairwise(self._minutes)]),
             oldest_s=self._oldest_s(),
             rate=rate,
             cold_start_s=COLD_P90_S,
@@ -84,8 +85,10 @@ class Jamak(OnKeda):
         entered = next((at for at, upto in self._entered if upto > self.queue.taken), self.now)
         return self.now - max(entered, self.queue.new[0].put_at)
 
+    def _count(self) -> None:
+        self._minutes.append(self.cluster.arrived[self.card.name])
+
     def _look(self) -> None:
-        self._arrivals.see(self.now, self.cluster.arrived[self.card.name])
         self._entered.append((self.now, self.queue.taken + self._mark()))
         while self._entered[0][1] <= self.queue.taken:
             self._entered.popleft()

@@ -103,8 +103,6 @@ def test_each_message_is_done_once_whatever_happens(policy: type[Scaler]) -> Non
     assert cluster.queues["l4"].units == pytest.approx(0, abs=1e-6)
 
 
-
-
 # --- who decides ---------------------------------------------------------------------------------
 def test_a_taut_string_bends_only_at_the_curves() -> None:
     assert taut([0, 0, 0, 3], [0, 3, 3, 3]) == [1, 1, 1]
