@@ -155,12 +155,13 @@ def slos(scale: float, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 def which_pods(scale: float, scale_ins: int) -> list[dict[str, Any]]:
     """With pod-deletion-cost and without: how many are ended before they are done."""
-    from benchmarks.autoscaling.jamak import AnyPod, Jamak
+    from benchmarks.autoscaling.jamak import AnyPod, Held, Jamak
     from benchmarks.autoscaling.run import run
     from benchmarks.autoscaling.scenarios import churn
 
     rows = []
-    for name, policy in (("pod_deletion_cost", Jamak), ("newest_first", AnyPod)):
+    policies = {"least_in_hand": Jamak, "newest": AnyPod, "least_and_held": Held}
+    for name, policy in policies.items():
         ended = killed = seed = 0
         while ended < scale_ins:
             outcome = run(churn(seed, scale), policy, seed)

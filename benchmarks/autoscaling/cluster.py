@@ -9,7 +9,7 @@ rest of it; the network, the store and the broker never fail; rates do not vary.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,8 @@ class Replica:
     work: Work | None = None
     began_at: float = 0.0
     ending: bool = False
+    held: bool = False
+    """It takes nothing: it is to go."""
     wake: Any = None
     process: Any = None
 
@@ -175,11 +177,19 @@ class Cluster:
     def _put(self, work: Work, *, front: bool = False) -> None:
         self.queues[work.card].put(work, front=front)
         for card in self._served_by[work.card]:
-            if self._idle[card]:
-                self._idle[card].popleft().wake.succeed()
+            if self._wake_one(card):
                 return
 
+    def _wake_one(self, card: str) -> bool:
+        free = next((one for one in self._idle[card] if not one.held), None)
+        if free is not None:
+            self._idle[card].remove(free)
+            free.wake.succeed()
+        return free is not None
+
     def _take(self, replica: Replica) -> Work | None:
+        if replica.held:
+            return None
         for card in self._serves[replica.card.name]:
             if work := self.queues[card].take():
                 return work
@@ -208,6 +218,14 @@ class Cluster:
         if one.reclaimed_at < float("inf"):
             self.env.process(self._reclaim(one))
         return one
+
+    def hold(self, card: str, chosen: Collection[Replica]) -> None:
+        """These take nothing more, and all others of the class do again."""
+        for one in self.there(card):
+            was, one.held = one.held, one in chosen
+            if was and not one.held and one in self._idle[card]:
+                self._idle[card].remove(one)
+                one.wake.succeed()
 
     def end(self, one: Replica) -> None:
         """A scale-in: it takes nothing more, finishes what fits, hands back the rest."""
@@ -269,18 +287,13 @@ class Cluster:
             if one in self._idle[one.card.name]:
                 self._idle[one.card.name].remove(one)
             elif one.wake is not None and one.work is None and one.wake.triggered:
-                self._wake_another(one)
+                self._wake_one(one.card.name)  # it was woken, and has taken nothing
             if one.work is not None and interrupt.cause == "scale-in":
                 yield from self._drain(one)
             elif one.work is not None:
                 self.env.process(self._come_back(one.work, one.left(self.env.now), one.card))
         self.replicas[one.card.name].remove(one)
         self.usd += self._price(one)
-
-    def _wake_another(self, one: Replica) -> None:
-        """It was woken and ends before it took anything."""
-        if self._idle[one.card.name]:
-            self._idle[one.card.name].popleft().wake.succeed()
 
     def _drain(self, one: Replica) -> Generator[Any, Any, None]:
         work, left = one.work, one.left(self.env.now)

@@ -106,6 +106,20 @@ class AnyPod(Jamak):
         return OnKeda.first_to_go(self, one)
 
 
+class Held(Jamak):
+    """The same, and the pods that shall go take nothing more from when that is known."""
+
+    def _look(self) -> None:
+        super()._look()
+        there = self.cluster.there(self.card.name)
+        ready = [one for one in there if one.is_ready(self.now)]
+        ready.sort(key=lambda one: (not one.held, self._costs.get(id(one), 0.0)))
+        self.cluster.hold(self.card.name, ready[: max(0, len(there) - self._wanted)])
+
+    def first_to_go(self, one: Replica) -> Any:
+        return (one.is_ready(self.now), not one.held, self._costs.get(id(one), 0.0))
+
+
 class Slowly(Jamak):
     """The same, going down as is often advised for GPUs: a fifth in two minutes, after ten."""
 

@@ -57,6 +57,12 @@ def test_a_policy_counts_over_its_own_period() -> None:
     assert grown(scaler, 50, start=1, syncs=6) == [1, 7, 7, 7, 7, 13, 13]
 
 
+def test_a_part_of_a_replica_is_rounded_up_going_up_and_left_out_going_down() -> None:
+    rules = Rules((Policy("Percent", 50, 60),), window_s=0)
+    assert Autoscaler(ScaledObject(target=1, up=rules)).sync(0, 7, 50) == 11
+    assert Autoscaler(ScaledObject(target=1, down=rules)).sync(0, 7, 1) == 3
+
+
 def test_going_down_ten_percent_or_four_pods_a_minute() -> None:
     """kubernetes.io, "Scaling policies": 80 to 10 replicas goes 80, 72, 64 (7.2 makes 8), and
     from 40 on four at a time."""

@@ -8,13 +8,22 @@ import pytest
 import simpy
 
 from benchmarks.autoscaling.cluster import Card, Cluster, Work
-from benchmarks.autoscaling.jamak import AnyPod, Jamak
+from benchmarks.autoscaling.jamak import AnyPod, Held, Jamak
 from benchmarks.autoscaling.oracle import plan, taut
 from benchmarks.autoscaling.planned import Fixed, Oracle
 from benchmarks.autoscaling.rivals import KedaLlen, SkyPilot
 from benchmarks.autoscaling.run import quantile, run, run_oracle, simulated
 from benchmarks.autoscaling.scaler import Scaler
-from benchmarks.autoscaling.scenarios import BEGIN_S, HOUR, MOST, SLO_S, Scenario, burst, cards
+from benchmarks.autoscaling.scenarios import (
+    BEGIN_S,
+    HOUR,
+    MOST,
+    SLO_S,
+    Scenario,
+    burst,
+    cards,
+    churn,
+)
 
 CARD = Card("l4", 1.0, 8, 3600.0)
 """A unit a second, a dollar a second."""
@@ -89,7 +98,7 @@ def test_a_scale_in_ends_what_fits_the_drain_and_hands_back_the_rest(
     assert cluster.bill() == pytest.approx(ends[0])
 
 
-@pytest.mark.parametrize("policy", [Jamak, AnyPod, KedaLlen, SkyPilot, Fixed, Oracle])
+@pytest.mark.parametrize("policy", [Jamak, Held, KedaLlen, SkyPilot, Fixed, Oracle])
 def test_each_message_is_done_once_whatever_happens(policy: type[Scaler]) -> None:
     draw = np.random.default_rng(3)
     arrivals = tuple(
@@ -148,6 +157,41 @@ def test_a_burst_asks_for_all_at_once_and_what_lasts_is_not_ended() -> None:
     assert one.p95_s <= SLO_S
     assert one.busy_killed == 0
     assert one.scale_ins < MOST
+
+
+def test_those_go_first_that_are_named_first() -> None:
+    for busy_first, killed in ((False, 0), (True, 1)):
+        cluster = cluster_of(2)
+        cluster.env.process(cluster.feed(works(200)))
+        cluster.env.run(10)
+        cluster.scale("l4", 1, lambda one, busy=busy_first: one.is_busy != busy)
+        cluster.env.run(300)
+        assert (cluster.scale_ins, cluster.busy_killed) == (1, killed)
+
+
+def test_who_is_held_takes_nothing_until_it_is_let_go() -> None:
+    cluster = cluster_of(2)
+    cluster.env.run(1)
+    cluster.hold("l4", cluster.there("l4")[:1])
+    cluster.env.process(cluster.feed(works(4, 4)))
+    cluster.env.run(20)
+    assert [one.at for one in cluster.done] == [5, 9]
+    cluster.hold("l4", cluster.there("l4")[1:])
+    cluster.env.process(cluster.feed(works(4, 4, at=20)))
+    cluster.env.run(40)
+    assert [one.at for one in cluster.done[2:]] == [24, 28]
+    cluster.env.process(cluster.feed(works(4, 4, at=40)))
+    cluster.env.run(41)
+    cluster.hold("l4", [])
+    cluster.env.run(60)
+    assert [one.at for one in cluster.done[4:]] == [44, 45]
+
+
+def test_who_is_held_before_it_goes_is_never_ended_before_it_is_done() -> None:
+    scenario = churn(0, 1.0)
+    held, not_held = (run(scenario, policy, 0) for policy in (Held, AnyPod))
+    assert held.scale_ins > 50
+    assert held.busy_killed == 0 < not_held.busy_killed
 
 
 def test_a_quantile_is_of_messages_and_not_of_pieces() -> None:
