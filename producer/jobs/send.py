@@ -4,11 +4,13 @@ Knows nothing of the bucket: whether a job is still wanted is decided before.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.sharing import Share, list_of
 from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, Recipe
@@ -52,29 +54,47 @@ def messages(jobs: Iterable[CaptionJob]) -> list[str]:
     return made
 
 
+def grouped(
+    queues: LeasedQueues, queue: str, jobs: Sequence[CaptionJob]
+) -> Mapping[Share, Sequence[str]]:
+    """Their messages, by whose they are. Raises redis.RedisError."""
+    return queues.sharing.groups(queue, (job.video.uri for job in jobs), messages(jobs))
+
+
 def send(queues: LeasedQueues, queue: str, jobs: Sequence[CaptionJob]) -> None:
-    """At the end of a queue.
+    """At the end of a queue, each in its tenant's list.
 
     Raises:
         BrokerUnavailable: some of them may have been sent.
     """
     with reaching_redis():
         for start in range(0, len(jobs), AT_ONCE):
-            queues.put(queue, messages(jobs[start : start + AT_ONCE]))
+            queues.put(queue, grouped(queues, queue, jobs[start : start + AT_ONCE]))
     telemetry.JOBS_ENQUEUED.labels(queue).inc(len(jobs))
 
 
 def send_as_room_allows(
     queues: LeasedQueues, queue: str, jobs: Iterable[CaptionJob], room: Callable[[str], int]
 ) -> int:
-    """Wait for room where there is none; how many were sent."""
-    waiting = list(jobs)
+    """Wait for room where there is none, which holds up no other tenant; how many were sent.
+
+    Args:
+        room: of the queue, or of a tenant's list in it.
+    """
+    waiting: dict[str, deque[CaptionJob]] = {}
+    with reaching_redis():
+        for job in jobs:
+            name = list_of(queue, queues.sharing.tenant_of(queue, job.video.uri))
+            waiting.setdefault(name, deque()).append(job)
     sent = 0
-    while sent < len(waiting):
-        free = min(room(queue), AT_ONCE)
-        if not free:
+    while waiting:
+        before = sent
+        for name, some in list(waiting.items()):
+            fitting = range(min(room(name), AT_ONCE, len(some)))
+            send(queues, queue, [some.popleft() for _ in fitting])
+            sent += len(fitting)
+            if not some:
+                del waiting[name]
+        if sent == before:
             time.sleep(FULL_S)
-            continue
-        send(queues, queue, waiting[sent : sent + free])
-        sent += free
-    return len(waiting)
+    return sent

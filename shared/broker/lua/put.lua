@@ -1,7 +1,3 @@
--- Put messages at the end of a queue. ARGV: queue, message...
-local queue = ARGV[1]
-for i = 2, #ARGV do
-  redis.call('LPUSH', prefix .. queue, now .. '\n\n' .. ARGV[i])
-end
-wake(queue)
-return redis.call('LLEN', prefix .. queue)
+-- Put messages at the end of a queue. ARGV: queue, and as put_new.
+put_new(ARGV[1], 2)
+return redis.call('LLEN', prefix .. ARGV[1])

@@ -3,7 +3,9 @@
 also_when_full()
 local held = end_lease(ARGV[1])
 if held then
-  put_first(held[1], held[4])
+  local queue, _, where, item = unpack(held)
+  give_place_back(queue, tenant_in(where))
+  put_first(queue, item, tenant_in(where))
   return 1
 end
 redis.call('SET', prefix .. 'void:' .. ARGV[1], '1', 'EX', 3600)
