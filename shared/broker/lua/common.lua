@@ -22,6 +22,10 @@
 --   void:<lease>      string  its take was given up before it came
 --   taken             hash    queue -> how many messages were taken from it, ever; also
 --                             <queue>@<tenant>, since tenants share it
+--   put:<queue>:<n>   string  minute (n is it modulo 16), how many messages were put there in it; no
+--                             backlog's
+--   learned           hash    "rate:<card>": units a second of a worker that had its hands full,
+--                             "starts:<card>": what the last workers took to start, in s
 --   backlog:<name>:…          see shared/broker/backlog_progress.py
 --
 -- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
@@ -154,8 +158,9 @@ local function put_last(queue, item, tenant)
 end
 
 -- New messages at the end. ARGV from `at` on, for each tenant: its name, its weight or nothing, how
--- many messages, message...
+-- many messages, message... Returns how many there were.
 local function put_new(queue, at)
+  local put = 0
   while ARGV[at] do
     local tenant, weight, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
     local list = list_of(queue, tenant)
@@ -169,9 +174,21 @@ local function put_new(queue, at)
     if tenant ~= OTHER and last > at + 2 then
       line_up(queue, tenant)
     end
-    at = last + 1
+    put, at = put + last - at - 2, last + 1
   end
   wake(queue)
+  return put
+end
+
+-- For whoever scales.
+local MINUTES = 16
+
+local function count_put(queue, messages)
+  local minute = math.floor(now / 60000)
+  local key = prefix .. 'put:' .. queue .. ':' .. minute % MINUTES
+  local last, count = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
+  local before = tonumber(last) == minute and tonumber(count) or 0
+  redis.call('SET', key, string.format('%d %d', minute, before + messages), 'EX', 3600)
 end
 
 -- See note.lua.
