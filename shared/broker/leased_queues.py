@@ -30,6 +30,7 @@ SCRIPTS = (
     "put",
     "take",
     "untake",
+    "charge",
     "begin",
     "beat",
     "renew",
@@ -234,6 +235,14 @@ class LeasedQueues:
     def ack(self, leases: Sequence[str]) -> int:
         """Done; how many were still held. What was lost is with somebody else."""
         return int(self.run("ack", *leases))
+
+    def charge(self, lease: str, more: float) -> bool:
+        """So many units of work is a message more than one: its tenant's turns count by them.
+
+        Returns:
+            Whether the lease is held, and its turn was a tenant's.
+        """
+        return bool(self.run("charge", lease, f"{more:.6g}"))
 
     def release(
         self, lease: str, history: History | None, delay_s: float = 0.0, why: str = ""

@@ -37,9 +37,18 @@ log = telemetry.get_logger("jamak.leases")
 
 
 class Lease:
-    """One message in hand."""
+    """One message in hand.
 
-    def __init__(self, delivery: Delivery, queues: LeasedQueues) -> None:
+    Args:
+        tell: what Redis has to be told, when it answers.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        queues: LeasedQueues,
+        tell: Callable[[Callable[[], object]], None],
+    ) -> None:
         self.delivery = delivery
         self.progress = Progress()
         self.held = True
@@ -49,8 +58,14 @@ class Lease:
         self.advanced = False
         """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()
-        self._queues = queues
+        self._queues, self._tell = queues, tell
         self._seen = self._kept = self.progress.pulse
+
+    def weigh(self, units: float) -> None:
+        """It is so much work: its tenant's turns count by it."""
+        more, self.units = units - self.units, units
+        if self.delivery.tenant is not None and more:
+            self._tell(lambda: self._queues.charge(self.delivery.lease, more))
 
     def moved(self) -> Pulse | None:
         """Its pulse, if that has changed since the lease was last kept."""
@@ -197,7 +212,7 @@ class Leases:
         with self._changed:
             if not self._in_hand:
                 self._busy_since = self.received_at
-            self._in_hand[delivery.lease] = Lease(delivery, self.queues)
+            self._in_hand[delivery.lease] = Lease(delivery, self.queues, self._outbox.tell)
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -293,10 +308,13 @@ class Leases:
         """Give the message back; `tried`: this was one of its attempts, and met the error `why`."""
         name = lease.delivery.lease
         history = lease.delivery.history.tried() if tried else None
-        self._settle(
-            lease,
-            lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why)),
-        )
+
+        def give_back() -> None:
+            if not tried:
+                lease.weigh(1.0)  # as its turn counted it, which is given back, too
+            self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why))
+
+        self._settle(lease, give_back)
 
     def _end(self, name: str, how: Callable[[], object]) -> None:
         """The task is over: the outbox is told how the message ended, and then its slot is free."""

@@ -95,7 +95,7 @@ class CaptionWork:
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
         check_address(job)
-        lease.units = self._units.of(Effort.of(job.recipe), self._card.card.name)
+        lease.weigh(self._units.of(Effort.of(job.recipe), self._card.card.name))
         started = time.monotonic()
         if self._is_done(job):
             telemetry.CAPTION_DUPLICATES.inc()

@@ -125,15 +125,13 @@ local function tenant_in(where)
   return string.match(where, '@([^@]*)$')
 end
 
--- Its turn was no use to a tenant: it gets its place back, or that of whoever is first by now.
-local function give_place_back(queue, tenant)
+-- A tenant has had so many units of work, or of that many it had none (below 0): nobody comes before
+-- who is first.
+local function move_back(queue, tenant, units)
   local shares = shares_of(queue)
-  local place = tenant and redis.call('ZSCORE', shares, tenant)
-  if place then
-    local first = redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')
-    local before = tonumber(place) - 1 / weight_of(tenant)
-    redis.call('ZADD', shares, math.max(before, tonumber(first[2])), tenant)
-  end
+  local first = tonumber(redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')[2]) or 0
+  local place = tonumber(redis.call('ZSCORE', shares, tenant) or first)
+  redis.call('ZADD', shares, math.max(place + units / weight_of(tenant), first), tenant)
 end
 
 local function put_back(push, queue, item, tenant)

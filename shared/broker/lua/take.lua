@@ -82,8 +82,8 @@ local function queue_of(class, tenant, fresh, bulk)
   return fresh and class or bulk and twin or nil
 end
 
--- Whose turn it is in a class that tenants share, and where its message is; or nil. Each turn moves a
--- tenant back by 1 / weight, and the first one in line is next (start-time fair queueing).
+-- Whose turn it is in a class that tenants share, and where its message is; or nil. Each unit of work
+-- moves a tenant back by 1 / weight, and the first one in line is next (start-time fair queueing).
 local function turn_in(class)
   local shares, at = shares_of(class), 0
   if redis.call('LLEN', prefix .. class) + redis.call('LLEN', prefix .. class .. BULK) > 0 then
@@ -117,14 +117,6 @@ local function next_in(queue)
   return turn_in((string.gsub(queue, '%.bulk$', '')))
 end
 
-local function had_its_turn(queue, tenant)
-  local shares = shares_of(queue)
-  local place = tonumber(redis.call('ZSCORE', shares, tenant))
-  redis.call('ZADD', shares, place + 1 / weight_of(tenant), tenant)
-  redis.call('HINCRBY', prefix .. 'taken', queue .. '@' .. tenant, 1)
-  return redis.call('ZCARD', shares) > 1
-end
-
 local function take(queue, alone, tenant)
   local list = list_of(queue, tenant or OTHER)
   local item = redis.call('RPOP', alone and prefix .. queue .. ':alone' or list)
@@ -136,8 +128,13 @@ local function take(queue, alone, tenant)
   redis.call('HSET', prefix .. 'unacked', lease, held)
   redis.call('ZADD', prefix .. 'leases', now + timeout_ms, lease)
   redis.call('HINCRBY', prefix .. 'taken', queue, 1)
-  local more = tenant and had_its_turn(queue, tenant)
-  if more or redis.call('LLEN', list) > 0 then
+  local others = false
+  if tenant then
+    move_back(queue, tenant, 1)
+    redis.call('HINCRBY', prefix .. 'taken', queue .. '@' .. tenant, 1)
+    others = redis.call('ZCARD', shares_of(queue)) > 1
+  end
+  if others or redis.call('LLEN', list) > 0 then
     wake(queue)
   end
   return { queue, where, item }
