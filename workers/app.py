@@ -40,6 +40,7 @@ from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
 from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
@@ -69,12 +70,14 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        first_caption.ended("process")
         health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
+        first_caption.ended("servers")
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -88,6 +91,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.selfcheck import check_device, check_model
 
+        first_caption.ended("imports")
         checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
         plan = planned(choice, Geometry.read(checkpoint))
         with enough_memory():
@@ -100,6 +104,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 quantized=choice.quantized,
                 pool_stride=plan.pool_stride,
             )
+            first_caption.ended("weights")
             check_model(loaded)
         if choice.device == "cuda":
             with config_error(), enough_memory():
@@ -118,6 +123,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 meter=meter,
                 limits=Limits(limits_file(), card_and_model(choice, loaded)),
             )
+        first_caption.ended("warmup")
         health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)

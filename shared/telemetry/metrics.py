@@ -287,6 +287,12 @@ MODEL_LOAD = _gauge(
     "From the start of the worker to its loaded and checked model.",
     of=CAPTIONER,
 )
+FIRST_CAPTION = _gauge(
+    "jamak_first_caption_seconds",
+    "From the start of the process to its first record, by stage; up to `ready`: its cold start.",
+    "stage",
+    of=CAPTIONER,
+)
 ADAPTER_INFO = _gauge(
     "jamak_adapter_info",
     "1, for the adapter in use; an empty version: the base model.",

@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.rate import BusyRate
@@ -87,6 +88,7 @@ class Lifecycle:
         def ready(**_: Any) -> None:
             watchdog.start()
             self._health.takes_work(self.leases)
+            first_caption.ended("ready")
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
     def die(self, why: str) -> NoReturn:
@@ -104,6 +106,7 @@ class Lifecycle:
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
+            "cold_start_s": first_caption.cold_start_s,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
         }
 

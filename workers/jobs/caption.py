@@ -38,6 +38,7 @@ from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.caption.features import Kept
 from workers.caption.meter import Meter
+from workers.delivery.first_caption import first_caption
 from workers.delivery.leases import Lease
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer
@@ -94,6 +95,7 @@ class CaptionWork:
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
         check_address(job)
+        first_caption.ended("waits")
         started = time.monotonic()
         if self._is_done(job):
             telemetry.CAPTION_DUPLICATES.inc()
@@ -117,6 +119,7 @@ class CaptionWork:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
             for stage, spent in progress.timings_s().items():
                 telemetry.CAPTION_STAGE.labels(stage).observe(spent)
+        first_caption.ended("record")
         self._count(caption)
         log.info(
             "captioned",
