@@ -30,6 +30,7 @@ from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
+from shared.telemetry import tracing
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
@@ -51,9 +52,15 @@ log = telemetry.get_logger("jamak.worker")
 
 
 def send_caption(job: CaptionJob, queue: str) -> None:
-    captions.send_task(
-        CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue, task_id=job.id
-    )
+    payload = job.model_dump(mode="json")
+    with tracing.sending(queue, [(job.id, job.video.uri)]) as headers:
+        captions.send_task(
+            CAPTION_TASK,
+            args=(payload,),
+            queue=queue,
+            task_id=job.id,
+            headers=dict(headers[0]) if headers else None,
+        )
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -259,6 +266,7 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
 
 def answering(role: Role) -> WorkerHealth:
     """Probes are answered from here on, long before the model is loaded."""
+    tracing.start(role)
     health = WorkerHealth()
     serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
     return health

@@ -119,6 +119,12 @@ SCRAPE_ERROR = _gauge(
     "source",
     of=PRODUCERS,
 )
+SPANS = _counter(
+    "jamak_spans_total",
+    "Spans of traces: `exported`, or `failed`, for the collector did not take them.",
+    "outcome",
+    of=ALL,
+)
 
 # Of the whole fleet, read by the feeder.
 

@@ -8,7 +8,7 @@ acknowledged here any more.
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -17,13 +17,17 @@ from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
 from shared.broker.refusals import passes
-from shared.errors import LeaseLost
+from shared.errors import Draining, LeaseLost
 from shared.messages import BacklogLine
+from shared.telemetry.tracing import Value
 from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox, unheard
 from workers.delivery.pauses import Pauses
 from workers.progress import Progress, Pulse
+
+if TYPE_CHECKING:
+    from shared.telemetry.spans import Attempt
 
 BEATS_PER_TIMEOUT = 4
 LOOK_AGAIN_S = 0.2
@@ -46,6 +50,10 @@ class Lease:
         self.advanced = False
         """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()
+        self.attempt: Attempt | None = None
+        """At the message, in its trace; None: nobody wants one."""
+        self.facts: dict[str, Value] = {}
+        """What that says of it."""
         self._queues = queues
         self._seen = self._kept = self.progress.pulse
 
@@ -59,6 +67,11 @@ class Lease:
     def keep(self, pulse: Pulse) -> None:
         """Redis has heard that it moved so far."""
         self._kept = pulse
+
+    def tell(self, outcome: str, *, failed: bool = False) -> None:
+        """To its trace, once: the try ends now, and so."""
+        if self.attempt is not None:
+            self.attempt.end(outcome, self.facts, self.progress.stages(), failed=failed)
 
     def lose(self) -> None:
         """The next tick of its job raises LeaseLost."""
@@ -329,6 +342,7 @@ class Leases:
         held = [lease for lease in self.in_hand() if lease.held]
         for lease in held:
             self.release(lease, tried=False)
+            lease.tell(Draining.reason)
             lease.lose()
         return len(held)
 

@@ -13,6 +13,7 @@ from shared.broker.apps import queues_of
 from shared.broker.proofs import prove_trainer
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.telemetry import tracing
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
@@ -112,3 +113,4 @@ class Lifecycle:
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        tracing.stop()

@@ -40,6 +40,7 @@ from workers.caption.features import Kept
 from workers.caption.meter import Meter
 from workers.delivery.first_caption import first_caption
 from workers.delivery.leases import Lease
+from workers.jobs import facts
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
@@ -96,6 +97,7 @@ class CaptionWork:
         """
         check_address(job)
         first_caption.ended("waits")
+        lease.facts.update(facts.of_job(job, self._card.card.name))
         started = time.monotonic()
         if self._is_done(job):
             telemetry.CAPTION_DUPLICATES.inc()
@@ -106,7 +108,9 @@ class CaptionWork:
         try:
             with self._meter.job():
                 caption = self._caption(job, lease)
+            lease.facts.update(facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
+            progress.ends_at = None  # the text is there
             lease.check()
             if not self._records.write(job, caption):
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
@@ -114,6 +118,7 @@ class CaptionWork:
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
+            progress.tick("views")
             self._records.render(caption)
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
