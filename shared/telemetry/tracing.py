@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from shared.telemetry.logs import get_logger
+from shared.telemetry.repeated import Repeated
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -35,6 +36,7 @@ class _State:
 
 
 _state, _lock = _State(), threading.Lock()
+_fails = Repeated(log, "traces are told again")
 
 
 def wanted(environ: Mapping[str, str]) -> bool:
@@ -89,6 +91,15 @@ def stop(within_s: float = FLUSH_S) -> None:
     flush = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
     flush.start()
     flush.join(within_s)
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Around what a worker tells: whatever is wrong with it, the job goes on."""
+    try:
+        yield
+    except Exception as error:
+        _fails.failed("a trace is lost", about=type(error).__name__, message=repr(error))
 
 
 @contextmanager

@@ -9,30 +9,44 @@ from contextlib import contextmanager
 
 from structlog.contextvars import bound_contextvars
 
-from shared.errors import BadMessage, InternalError, JamakError, LeaseLost, Retry, Unwritable
+from shared.errors import (
+    BadCredentials,
+    BrokerRefuses,
+    Draining,
+    InternalError,
+    JamakError,
+    LeaseLost,
+    NotForMe,
+    Outage,
+    SickMachine,
+    WrongRegion,
+)
 from shared.telemetry import tracing
 from workers.delivery.leases import Lease
 
 FAILED = "failed:"
+FOR_OTHERS = (Draining, NotForMe, SickMachine, Outage, BadCredentials, WrongRegion, BrokerRefuses)
+"""The message goes to another worker, or waits: nothing is wrong with the try."""
 
 
 @contextmanager
 def traced(lease: Lease, worker: str) -> Iterator[None]:
     """Around all that is done with a message and said in the log about it."""
-    spans = tracing.spans()
-    if spans is None:
+    spans, delivery = tracing.spans(), lease.delivery
+    if spans is not None:
+        with tracing.harmless():
+            lease.attempt = spans.attempt(
+                queue=delivery.queue,
+                lease=delivery.lease,
+                message=delivery.message,
+                number=delivery.history.attempt,
+                worker=worker,
+                dead=delivery.history.workers[-1] if delivery.history.workers else "",
+            )
+    if lease.attempt is None:
         yield
         return
-    delivery = lease.delivery
-    lease.attempt = attempt = spans.attempt(
-        queue=delivery.queue,
-        lease=delivery.lease,
-        message=delivery.message,
-        number=delivery.history.attempt,
-        worker=worker,
-        dead=delivery.history.workers[-1] if delivery.history.workers else "",
-    )
-    with attempt.current(), bound_contextvars(trace_id=attempt.trace_id):
+    with lease.attempt.current(), bound_contextvars(trace_id=lease.attempt.trace_id):
         yield
 
 
@@ -46,7 +60,7 @@ def telling(lease: Lease) -> Iterator[Callable[[str], None]]:
     except LeaseLost:
         raise
     except JamakError as error:
-        lease.tell(error.reason, failed=isinstance(error, Retry | BadMessage | Unwritable))
+        lease.tell(error.reason, failed=not isinstance(error, FOR_OTHERS))
         raise
     except Exception:
         lease.tell(InternalError.reason, failed=True)

@@ -19,6 +19,7 @@ from shared.broker.queue_order import QueueOrder
 from shared.broker.refusals import passes
 from shared.errors import Draining, LeaseLost
 from shared.messages import BacklogLine
+from shared.telemetry import tracing
 from shared.telemetry.tracing import Value
 from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
@@ -71,7 +72,8 @@ class Lease:
     def tell(self, outcome: str, *, failed: bool = False) -> None:
         """To its trace, once: the try ends now, and so."""
         if self.attempt is not None:
-            self.attempt.end(outcome, self.facts, self.progress.stages(), failed=failed)
+            with tracing.harmless():
+                self.attempt.end(outcome, self.facts, self.progress.stages(), failed=failed)
 
     def lose(self) -> None:
         """The next tick of its job raises LeaseLost."""
