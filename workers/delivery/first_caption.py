@@ -5,14 +5,13 @@ work. Then it waits for a first job, which is none of its own time, and makes a 
 nothing of what is done in a stage.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, get_args
 
 from shared import telemetry
+from workers.delivery.started import seconds_since_start
 
 Stage = Literal[
     "process",  # the interpreter, Celery and our own modules
@@ -63,16 +62,5 @@ class FirstCaption:
             self._since, self._next = now, number + 1
 
 
-def process_age_s() -> float:
-    """proc(5), `/proc/[pid]/stat`, field 22: when it started, in ticks since the system did. 0
-    where there is no such file: then the time before our modules is not seen."""
-    try:
-        told = Path("/proc/self/stat").read_text()
-        ticks = int(told.rpartition(")")[2].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, AttributeError):
-        return 0.0
-
-
-first_caption = FirstCaption(process_age_s)
+first_caption = FirstCaption(seconds_since_start)
 """Of this process, as its metrics are."""

@@ -67,6 +67,8 @@ class Lifecycle:
             "pid": os.getpid(),
             "queues": queues,
             "since": round(time.time()),
+            "pod": settings.pod,
+            "drain_s": settings.drain_s,
             "jamak": __version__,
             **about,
         }
@@ -82,6 +84,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
+        first_caption.ended("ready")
         self.leases.start()
         watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
@@ -89,7 +92,6 @@ class Lifecycle:
         def ready(**_: Any) -> None:
             watchdog.start()
             self._health.takes_work(self.leases)
-            first_caption.ended("ready")
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
     def die(self, why: str) -> NoReturn:
@@ -104,11 +106,13 @@ class Lifecycle:
             **self._about,
             "slots": self.leases.at_once,
             "in_hand": len(self.leases.in_hand()),
+            "in_hand_of": self.leases.in_hand_of(),
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
             "cold_start_s": first_caption.cold_start_s,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
+            "units_per_full_s": self.leases.full.look(),
         }
 
     def _clean_up(self) -> None:
