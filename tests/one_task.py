@@ -26,9 +26,9 @@ def run_caption_task(
 
 
 def run_next(leases: Leases, work: object, queue: str) -> None:
-    """The same with what waits there, as it was sent."""
-    delivery = leases.receive([queue], 5)
-    assert delivery is not None
+    """The same with what waits there, or comes back, as it was sent."""
+    tries = (leases.receive([queue], 1) for _ in range(30))
+    delivery = next(one for one in tries if one is not None)
     args, _, _ = json.loads(checked(delivery)["body"])
     _run(leases, work, delivery, *args)
 

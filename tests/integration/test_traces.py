@@ -12,17 +12,16 @@ from producer.jobs.send import send
 from shared.broker.leased_queues import Delivery, LeasedQueues
 from shared.errors import StoreUnavailable
 from shared.messages import CaptionJob, Recipe, Video
+from shared.telemetry.spans import LOST
 from shared.telemetry.trace_headers import Attempt, attempt_id, carried_by
 from tests.one_task import run_next
 from tests.traces import Told, ids, links_of, parent_of, tracing_here
-from tests.waiting import wait_until
 from workers import tasks
 from workers.delivery.leases import Lease, Leases
 
 pytestmark = pytest.mark.integration
 
 QUEUE = "caption.t4"
-TIMEOUT_S = 0.3
 JOB = CaptionJob(
     video=Video(bucket="b", key="k.mp4", etag="e", size_bytes=1),
     recipe=Recipe(prompt="p", model="m", revision="r"),
@@ -31,7 +30,7 @@ JOB = CaptionJob(
 
 @pytest.fixture
 def queues(redis_url: str) -> Iterator[LeasedQueues]:
-    made = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", TIMEOUT_S)
+    made = LeasedQueues(redis_url, f"test-{uuid.uuid4().hex[:8]}:", 30.0)
     yield made
     for key in made.redis.scan_iter(f"{made.prefix}*"):
         made.redis.delete(key)
@@ -75,23 +74,25 @@ def test_redis_keeps_who_had_a_message_whatever_becomes_of_it(
     assert last is not None
     assert (last.span_id, last.lost, last.before) == (attempt_id(two), False, attempt_id(one))
     assert queues.untake(three)  # nobody heard of that take
-    four, delivery = taken()
+    _, delivery = taken()
     last = last_of(delivery)
     assert last is not None
     assert (last.span_id, last.lost) == (attempt_id(two), False)
 
-    def swept() -> bool:  # once a second; nobody keeps the lease
-        return queues.take(five, [QUEUE]) is not None
 
-    five = queues.new_lease()
-    wait_until(swept, 30, "the end of a lease")
-    held = queues.redis.hget(f"{queues.prefix}unacked", five)
-    assert held is not None
-    carried = carried_by(held)
-    assert carried is not None
-    assert carried.last is not None
-    assert (carried.last.span_id, carried.last.before) == (attempt_id(five), attempt_id(four))
-    assert queues.ack([five]) == 1
+def test_a_lost_lease_is_told_by_who_has_the_message_next(queues: LeasedQueues, told: Told) -> None:
+    send(queues, QUEUE, [JOB])
+    short = LeasedQueues(queues.url, queues.prefix, 0.2)
+    killed = short.new_lease()
+    assert short.take(killed, [QUEUE]) is not None  # and nothing more is heard of it
+    short.redis.close()
+    run_next(Leases(queues, 1, dict), Work(), QUEUE)
+    lost, done = told.named(f"process {QUEUE}")
+    assert ids(lost)[1] == attempt_id(killed)
+    assert (lost.attributes or {})["jamak.outcome"] == LOST
+    assert (lost.attributes or {})["jamak.worker"] == short.worker
+    assert links_of(done) == [ids(lost)]
+    assert parent_of(lost) == parent_of(done) == ids(told.only(f"send {QUEUE}"))[1]
 
 
 def test_what_is_not_traced_is_taken_as_ever(queues: LeasedQueues) -> None:
@@ -109,7 +110,7 @@ def test_what_is_not_traced_is_taken_as_ever(queues: LeasedQueues) -> None:
 
 
 class Work:
-    """Fails as it is told to."""
+    """Fails as it is told to, and says a little for the trace."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)

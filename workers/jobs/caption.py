@@ -112,7 +112,6 @@ class CaptionWork:
                 caption = self._caption(job, lease)
             lease.facts.update(facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
-            progress.ends_at = None  # the text is there
             lease.check()
             if not self._records.write(job, caption):
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
@@ -120,6 +119,7 @@ class CaptionWork:
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
+            progress.ends_at = None  # what is recorded is in time
             progress.tick("views")
             self._records.render(caption)
         finally:
