@@ -32,7 +32,7 @@ from shared.telemetry import tracing
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from workers.delivery.health import WorkerHealth
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption
 

@@ -41,7 +41,8 @@ from shared.training import TrainJob
 from workers.delivery.attempts import telling, traced
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
-    from workers.delivery.leases import Lease, Leases
+    from workers.delivery.lease import Lease
+    from workers.delivery.leases import Leases
     from workers.jobs.caption import CaptionWork
     from workers.jobs.training import TrainWork
 

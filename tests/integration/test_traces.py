@@ -17,7 +17,8 @@ from shared.telemetry.trace_headers import Attempt, attempt_id, carried_by
 from tests.one_task import run_next
 from tests.traces import Told, ids, links_of, parent_of, tracing_here
 from workers import tasks
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from shared.errors import (
     WrongRegion,
 )
 from shared.telemetry import tracing
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 
 FAILED = "failed:"
 FOR_OTHERS = (Draining, NotForMe, SickMachine, Outage, BadCredentials, WrongRegion, BrokerRefuses)

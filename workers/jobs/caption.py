@@ -40,7 +40,7 @@ from workers.caption.captioner import Captioner
 from workers.caption.features import Kept
 from workers.caption.meter import Meter
 from workers.delivery.first_caption import first_caption
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 from workers.jobs import facts
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer

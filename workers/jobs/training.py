@@ -12,7 +12,7 @@ from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, Conflict, JamakError
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job
 
