@@ -44,10 +44,10 @@ class S3Event:
     etag: str | None = None
     size_bytes: int | None = None
     version_id: str | None = None
-    at_s: float | None = None
-    """When it happened, since 1970; None: it does not say."""
     sequencer: str = ""
     """Orders the events of one key: compare with `is_older`. Empty: there is no order to trust."""
+    at_s: float | None = None
+    """When it happened, since 1970; None: it does not say."""
 
     @property
     def key(self) -> str:
@@ -202,8 +202,8 @@ def _event(
         etag.strip('"') if etag else None,
         size,
         version_id or None,
-        _seconds(at),
         sequencer if _SEQUENCER.fullmatch(sequencer) else "",
+        _seconds(at),
     )
 
 

@@ -27,12 +27,12 @@ EXPORTERS = "opentelemetry.exporter.otlp"
 log = get_logger("jamak.tracing")
 
 
-class Unusable(Exception):
+class NoExporter(Exception):
     """Traces cannot be exported as the variables want it."""
 
 
 def provider_of(role: str, environ: Mapping[str, str]) -> TracerProvider:
-    """Raises Unusable."""
+    """Raises NoExporter."""
     return with_exporter(role, _exporter(environ), environ)
 
 
@@ -101,7 +101,7 @@ class _LastWords(logging.Handler):
 
 
 def _exporter(environ: Mapping[str, str]) -> SpanExporter:
-    """Raises Unusable."""
+    """Raises NoExporter."""
     protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "http/protobuf")
     try:
         if protocol == "http/protobuf":
@@ -114,5 +114,5 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter:
             exporter: SpanExporter = grpc.OTLPSpanExporter()
             return exporter
     except Exception as error:  # a variable that its library cannot read
-        raise Unusable(f"OTLP over {protocol}: {error}") from error
-    raise Unusable(f"OTLP over {protocol!r}: http/protobuf and grpc are known")
+        raise NoExporter(f"OTLP over {protocol}: {error}") from error
+    raise NoExporter(f"OTLP over {protocol!r}: http/protobuf and grpc are known")

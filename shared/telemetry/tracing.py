@@ -59,14 +59,14 @@ def start(role: str) -> None:
         if not wanted(os.environ):
             return
         try:
-            from shared.telemetry.trace_export import Unusable, provider_of, spans_of
+            from shared.telemetry.trace_export import NoExporter, provider_of, spans_of
         except ImportError as error:
             cure = "pip install 'jamak[tracing]', or unset OTEL_EXPORTER_OTLP_ENDPOINT."
             log.warning("no traces", message=str(error), cure=cure)
             return
         try:
             provider = provider_of(role, os.environ)
-        except Unusable as error:
+        except NoExporter as error:
             log.warning("no traces", message=str(error), cure="See docs/tracing.md.")
             return
         _state.provider, _state.spans = provider, spans_of(provider)
