@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from shared import __version__
+from shared.errors import ConfigError
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import SPANS
 from shared.telemetry.repeated import Repeated
@@ -23,16 +24,13 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 QUEUE = 16384
 """Spans that wait to be exported, about 1 kB each: a feeder sends thousands of jobs in a moment."""
 EXPORTERS = "opentelemetry.exporter.otlp"
+CURE = "See docs/tracing.md."
 
 log = get_logger("jamak.tracing")
 
 
-class NoExporter(Exception):
-    """Traces cannot be exported as the variables want it."""
-
-
 def provider_of(role: str, environ: Mapping[str, str]) -> TracerProvider:
-    """Raises NoExporter."""
+    """Raises ConfigError: the variables want what is not there."""
     return with_exporter(role, _exporter(environ), environ)
 
 
@@ -101,7 +99,7 @@ class _LastWords(logging.Handler):
 
 
 def _exporter(environ: Mapping[str, str]) -> SpanExporter:
-    """Raises NoExporter."""
+    """Raises ConfigError."""
     protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "http/protobuf")
     try:
         if protocol == "http/protobuf":
@@ -114,5 +112,9 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter:
             exporter: SpanExporter = grpc.OTLPSpanExporter()
             return exporter
     except Exception as error:  # a variable that its library cannot read
-        raise NoExporter(f"OTLP over {protocol}: {error}") from error
-    raise NoExporter(f"OTLP over {protocol!r}: http/protobuf and grpc are known")
+        raise ConfigError(
+            f"traces cannot be exported over {protocol}: {error}", cure=CURE
+        ) from error
+    raise ConfigError(
+        f"traces cannot be exported over {protocol}: http/protobuf and grpc are known", cure=CURE
+    )

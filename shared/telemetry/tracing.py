@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from shared.errors import ConfigError
 from shared.telemetry.logs import get_logger
 from shared.telemetry.repeated import Repeated
 
@@ -59,15 +60,15 @@ def start(role: str) -> None:
         if not wanted(os.environ):
             return
         try:
-            from shared.telemetry.trace_export import NoExporter, provider_of, spans_of
+            from shared.telemetry.trace_export import provider_of, spans_of
         except ImportError as error:
             cure = "pip install 'jamak[tracing]', or unset OTEL_EXPORTER_OTLP_ENDPOINT."
             log.warning("no traces", message=str(error), cure=cure)
             return
         try:
             provider = provider_of(role, os.environ)
-        except NoExporter as error:
-            log.warning("no traces", message=str(error), cure="See docs/tracing.md.")
+        except ConfigError as error:
+            log.warning("no traces", message=str(error), cure=error.cure)
             return
         _state.provider, _state.spans = provider, spans_of(provider)
         atexit.register(stop)
