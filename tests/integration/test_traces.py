@@ -118,7 +118,7 @@ class Work:
 
     def run(self, job: CaptionJob, lease: Lease) -> None:
         lease.progress.tick("download")
-        lease.facts["jamak.adapter"] = "abc"
+        lease.say(lambda: {"jamak.adapter": "abc"})
         if self.errors:
             raise self.errors.pop(0)
 

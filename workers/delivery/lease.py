@@ -12,7 +12,7 @@ import redis
 from shared.broker.leased_queues import Delivery, LeasedQueues
 from shared.errors import LeaseLost
 from shared.telemetry import tracing
-from shared.telemetry.tracing import Value
+from shared.telemetry.tracing import Facts, Value
 from workers.progress import Progress, Pulse
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class Lease:
         self.moved_at = time.monotonic()
         self.attempt: Attempt | None = None
         """At the message, in its trace; None: nobody wants one."""
-        self.facts: dict[str, Value] = {}
-        """What that says of it."""
+        self._facts: dict[str, Value] = {}
         self._queues = queues
         self._seen = self._kept = self.progress.pulse
 
@@ -53,11 +52,16 @@ class Lease:
         """Redis has heard that it moved so far."""
         self._kept = pulse
 
+    def say(self, facts: Callable[[], Facts]) -> None:
+        """Of the job, in its trace."""
+        if self.attempt is not None:
+            self._facts.update(facts())
+
     def tell(self, outcome: str, *, failed: bool = False) -> None:
         """To its trace, once: the try ends now, and so."""
         if self.attempt is not None:
             with tracing.harmless():
-                self.attempt.end(outcome, self.facts, self.progress.stages(), failed=failed)
+                self.attempt.end(outcome, self._facts, self.progress.stages(), failed=failed)
 
     def lose(self) -> None:
         """The next tick of its job raises LeaseLost."""

@@ -98,7 +98,7 @@ class CaptionWork:
         """
         check_address(job)
         first_caption.ended("waits")
-        lease.facts.update(facts.of_job(job, self._card.card.name))
+        lease.say(lambda: facts.of_job(job, self._card.card.name))
         lease.units = self._units.of(Effort.of(job.recipe), self._card.card.name)
         started = time.monotonic()
         if self._is_done(job):
@@ -110,7 +110,7 @@ class CaptionWork:
         try:
             with self._meter.job():
                 caption = self._caption(job, lease)
-            lease.facts.update(facts.of_caption(caption, self._records.place_of(caption)))
+            lease.say(lambda: facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
