@@ -107,7 +107,7 @@ class Training:
             raise
 
     def _send(self, job: TrainJob) -> None:
-        with reaching_redis(), tracing.sending(TRAIN_QUEUE, [(job.id, job.data)]) as headers:
+        with reaching_redis(), tracing.sending(TRAIN_QUEUE, [(job.id, "")]) as headers:
             self._app.send_task(
                 TRAIN_TASK,
                 args=(job.model_dump(mode="json"),),

@@ -35,6 +35,7 @@ class TrainWork:
             Cancelled: the job is not wanted any more; nothing was published.
             Retry: the job is fine, the world is not.
         """
+        lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
         if self._records.outcome(job.id) is not None:
             log.info("it has ended already", job=job.id)
             return
@@ -55,6 +56,7 @@ class TrainWork:
                 seen,
                 on_event,
             )
+        lease.say(lambda: {"jamak.adapter": manifest.version})
         self._write(
             job,
             lease,
