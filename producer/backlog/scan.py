@@ -111,7 +111,7 @@ def scan(
             ) from error
         on_shard(manifest)
     if (spans := tracing.spans()) is not None:
-        facts = {"jamak.source": manifest.source, "jamak.videos": manifest.lines}
+        facts: tracing.Facts = {"jamak.source": manifest.source, "jamak.videos": manifest.lines}
         spans.scanned(manifest.name, manifest.created_at, facts)
     return manifest
 
