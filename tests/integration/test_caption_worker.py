@@ -141,8 +141,10 @@ def test_a_trace_says_where_the_time_of_a_caption_went(
     assert ids(upload)[1] == parent_of(sent)
     wanted = ["download", "frames", "preprocess", "engine_wait", "prefill", "generate"]
     wanted += ["check", "write", "views"]
-    assert [one.name for one in stages if one.name != "wait"] == wanted
-    assert len(stages) + 3 <= 12
+    names = [one.name for one in stages if one.name != "wait"]
+    assert names == [one for one in wanted if one in names]
+    assert set(wanted) - set(names) <= {"preprocess", "check"}  # the shortest, if it had to wait
+    assert len(stages) + 3 == 12
     for one in stages:
         assert one.parent_id == attempt.span_id
         assert attempt.began_s <= one.began_s <= one.ended_s <= attempt.ended_s
