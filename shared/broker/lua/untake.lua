@@ -8,7 +8,7 @@ if held then
   if tenant then
     move_back(queue, tenant, -1) -- it was of no use
   end
-  put_first(queue, item, tenant)
+  put_first(queue, traced(item, was_not_had), tenant)
   return 1
 end
 redis.call('SET', prefix .. 'void:' .. ARGV[1], '1', 'EX', 3600)
