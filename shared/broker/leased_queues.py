@@ -217,7 +217,8 @@ class LeasedQueues:
     def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
         """Say that this worker lives, and so do these leases; which of them it still holds."""
         told = json.dumps(about)
-        learned = [about.get(what) or "" for what in ("card", "units_per_full_s", "cold_start_s")]
+        words = ("card", "units_per_full_s", "cold_start_s")
+        learned = [str(about.get(what) or "") for what in words]
         held = self.run("beat", self.worker, told, self._timeout_ms, *learned, *leases)
         return [bool(one) for one in held]
 
@@ -272,11 +273,11 @@ class LeasedQueues:
 
     def waiting_by_tenant(self, queue: str) -> dict[str, int]:
         """`other` is always among them."""
-        with self.redis.pipeline(transaction=False) as pipe:
-            pipe.llen(f"{self.prefix}{queue}")
-            pipe.zrange(f"{self.prefix}{shares_of(queue)}", 0, -1)
-            others, names = pipe.execute()
+        others = self.waiting_in(queue)
+        names: Any = self.redis.zrange(f"{self.prefix}{shares_of(queue)}", 0, -1)
         tenants = [one for name in names if (one := name.decode()) != OTHER]
+        if not tenants:
+            return {OTHER: others}
         with self.redis.pipeline(transaction=False) as pipe:
             for tenant in tenants:
                 pipe.llen(f"{self.prefix}{list_of(queue, tenant)}")
