@@ -30,6 +30,7 @@ from tests.captioner import Captioner
 from tests.telemetry import check_log, check_scrape
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
+from tests.watched import check_prometheus
 from tests.world import World
 from workers.video.isolation import FORBIDDEN
 
@@ -102,6 +103,12 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     for what in FORBIDDEN:
         assert told["decoders"][what] == "refused"
         assert captioner.metric("jamak_decoder_refused", what=what) == 1
+
+
+def test_a_real_prometheus_reads_it_and_evaluates_every_rule(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    check_prometheus(world, captioner.port, tmp_path)
 
 
 def test_a_backlog_counts_how_its_videos_end(

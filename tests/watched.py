@@ -1,0 +1,73 @@
+"""A real Prometheus beside a real worker: it reads both, and evaluates every rule."""
+
+from pathlib import Path
+
+from infra.local.ports import LOOPBACK, free_port
+from infra.local.prometheus import Prometheus, start_prometheus
+from producer.jobs.fleet import fleet_reading
+from shared.broker.apps import leased_queues
+from shared.telemetry.health import LoopHealth
+from shared.telemetry.metrics import KNOWN, registry_of
+from shared.telemetry.probes import serve
+from tests.programs import need
+from tests.promql import selected
+from tests.rules import ALERTS, EVERYWHERE, RECORDED
+from tests.waiting import wait_until
+from tests.world import World
+
+
+def check_prometheus(world: World, captioner: int, folder: Path) -> None:
+    """Args:
+    captioner: where one answers that has captioned something.
+    """
+    need("prometheus")
+    jobs = {"jamak": [captioner, _feeder(world)]}
+    prometheus = start_prometheus(folder, jobs, every="1s")
+    try:
+        wait_until(lambda: _pending(prometheus) >= {"JamakPoison", "JamakNobodyServes"}, 30, "both")
+        assert _found(prometheus, "jamak:class_waiting == 1")[0]["class"] == "l4"
+        ended = _found(prometheus, "jamak:captions:rate5m")
+        assert ("cpu", "ok") in [(one["class"], one["outcome"]) for one in ended]
+        _check_rules(prometheus)
+        _check_names(prometheus)
+    finally:
+        prometheus.stop()
+
+
+def _feeder(world: World) -> int:
+    """A feeder's metrics, of queues in which something waits and something was set aside."""
+    queues = leased_queues(world.settings, f"{world.redis_prefix}-watched:")
+    queues.put("caption.l4", ["odd", "waits"])
+    taken = queues.take(queues.new_lease(), ["caption.l4"])
+    assert taken is not None
+    queues.poison(taken.lease, "nobody can read it")
+    port = free_port()
+    registry = registry_of("feeder", fleet_reading(queues, queues, dict))
+    serve(LoopHealth(), registry, LOOPBACK, port)
+    return port
+
+
+def _check_rules(prometheus: Prometheus) -> None:
+    groups = prometheus.ask("rules")["groups"]
+    rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert rules.keys() == ALERTS.keys() | RECORDED.keys()
+    assert {name: one for name, one in rules.items() if one["health"] != "ok"} == {}
+
+
+def _check_names(prometheus: Prometheus) -> None:
+    """What rules and panels ask of a captioner or a feeder came from there."""
+    scraped = {one["metric"] for one in prometheus.ask("targets/metadata")}
+    for name in {one.name for expr in EVERYWHERE for one in selected(expr)}:
+        known = KNOWN.get(name) or KNOWN.get(name.rpartition("_")[0])
+        if known and {"captioner", "feeder"} & set(known.of):
+            # As OpenMetrics a counter's family is without its ending.
+            assert {known.name, known.name.removesuffix("_total")} & scraped, name
+
+
+def _pending(prometheus: Prometheus) -> set[str]:
+    """Alerts that hold, whether for long enough or not."""
+    return {one["alertname"] for one in _found(prometheus, "ALERTS")}
+
+
+def _found(prometheus: Prometheus, query: str) -> list[dict[str, str]]:
+    return [one["metric"] for one in prometheus.ask("query", query=query)["result"]]
