@@ -81,6 +81,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.caption.captioner import EngineCaptioner
         from workers.caption.engine.size import Limits
         from workers.caption.features import Kept
+        from workers.caption.warmup import Cuda, enough_memory, free_after_warmup
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
@@ -89,34 +90,34 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
         checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
         plan = planned(choice, Geometry.read(checkpoint))
-        loaded = load_model(
-            checkpoint,
-            model_id=settings.model,
-            revision=settings.model_revision,
-            device=choice.device,
-            dtype=choice.dtype,
-            quantized=choice.quantized,
-            pool_stride=plan.pool_stride,
-        )
-        check_model(loaded)
+        with enough_memory():
+            loaded = load_model(
+                checkpoint,
+                model_id=settings.model,
+                revision=settings.model_revision,
+                device=choice.device,
+                dtype=choice.dtype,
+                quantized=choice.quantized,
+                pool_stride=plan.pool_stride,
+            )
+            check_model(loaded)
         if choice.device == "cuda":
-            from workers.caption.warmup import Cuda, free_after_warmup
-
-            with config_error():
+            with config_error(), enough_memory():
                 plan = plan.within(free_after_warmup(loaded, plan, Cuda(loaded.device)))
         for what, figure in plan.figures():
             log.info("plan", what=what, value=figure.value, reason=figure.why)
         meter = Meter()
-        captioner = EngineCaptioner(
-            loaded,
-            choice.card,
-            rows=plan.rows.value,
-            positions=plan.positions.value,
-            chunk=plan.chunk.value,
-            mode=settings.engine,
-            meter=meter,
-            limits=Limits(limits_file(), card_and_model(choice, loaded)),
-        )
+        with enough_memory():
+            captioner = EngineCaptioner(
+                loaded,
+                choice.card,
+                rows=plan.rows.value,
+                positions=plan.positions.value,
+                chunk=plan.chunk.value,
+                mode=settings.engine,
+                meter=meter,
+                limits=Limits(limits_file(), card_and_model(choice, loaded)),
+            )
         health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)

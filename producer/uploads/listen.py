@@ -37,7 +37,8 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.messages import CaptionJob, Video
-from shared.settings import Settings, lies_in
+from shared.prefixes import lies_in
+from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
