@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from infra.prometheus.operator import manifests
+from producer.scaling.answers import STALE_S
+from shared.scale_settings import ScaleSettings
 from tests.programs import need
 from tests.promql import SCRAPED, counted_twice, labels_of, selected
 from tests.rules import ALERTS, FILES, RECORDED, ROOT, RULES
@@ -58,6 +60,13 @@ def test_a_rule_asks_for_what_is_exported(rule: dict[str, Any]) -> None:
         assert labels is not None, f"nobody exports {one.name}"
         assert one.labels <= labels | SCRAPED, one.name
     assert counted_twice(rule["expr"]) == []
+
+
+def test_what_is_promised_is_what_the_scaler_promises() -> None:
+    promised = ScaleSettings.model_fields["slo_s"].default
+    assert RECORDED["jamak:slo_seconds"]["expr"] == f"vector({promised:.0f})"
+    (stale,) = re.findall(r"> (\d+)$", ALERTS["JamakScalerStale"]["expr"])
+    assert float(stale) == STALE_S
 
 
 def test_what_would_count_twice_is_found() -> None:

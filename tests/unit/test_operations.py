@@ -52,7 +52,7 @@ def test_commands_that_are_to_be_typed_are_there(line: str) -> None:
 def test_the_table_of_machines_is_what_cards_and_prices_give() -> None:
     cards = (ROOT / "docs/cards.md").read_text()
     default = cards[cards.index("the default model") :]
-    prices = json.loads((ROOT / "producer/backlog/prices.json").read_text())["usd_per_hour"]
+    prices = json.loads((ROOT / "shared/prices.json").read_text())["usd_per_hour"]
     rows = re.findall(r"^\| (t4|l4|a100|h100) \|(.*)\|$", default, re.MULTILINE)[:4]
     for name, cells in rows:
         _, _, frames, *_, seconds = (cell.strip() for cell in cells.split("|"))
