@@ -11,7 +11,7 @@ from shared.telemetry.metrics import KNOWN, registry_of
 from shared.telemetry.probes import serve
 from tests.programs import need
 from tests.promql import selected
-from tests.rules import ALERTS, EVERYWHERE, RECORDED
+from tests.rules import ALERTS, EVERYWHERE, QUERIES, RECORDED
 from tests.waiting import wait_until
 from tests.world import World
 
@@ -29,6 +29,7 @@ def check_prometheus(world: World, captioner: int, folder: Path) -> None:
         ended = _found(prometheus, "jamak:captions:rate5m")
         assert ("cpu", "ok") in [(one["class"], one["outcome"]) for one in ended]
         _check_rules(prometheus)
+        _check_panels(prometheus)
         _check_names(prometheus)
     finally:
         prometheus.stop()
@@ -52,6 +53,12 @@ def _check_rules(prometheus: Prometheus) -> None:
     rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
     assert rules.keys() == ALERTS.keys() | RECORDED.keys()
     assert {name: one for name, one in rules.items() if one["health"] != "ok"} == {}
+
+
+def _check_panels(prometheus: Prometheus) -> None:
+    """That a query can be read says nothing of whether its two sides fit one another."""
+    for _, query in QUERIES:
+        _found(prometheus, query.replace("$__rate_interval", "1m"))
 
 
 def _check_names(prometheus: Prometheus) -> None:

@@ -100,6 +100,10 @@ def lines(
                     f"fill='{color}' opacity='0.35'/>"
                 )
             yield f"<polyline points='{path}' fill='none' stroke='{color}' stroke-width='1.5'/>"
+    if not series:
+        yield text(
+            plot.x + plot.width / 2, plot.y + plot.height / 2, "none", 12, PALE, anchor="middle"
+        )
     yield from _legend(box, [one.legend for one in series])
 
 

@@ -34,6 +34,7 @@ BACKLOG_AT = 3.0
 BAD_AT, BAD = 4.5, 12
 KILLED_AT, BACK_AT = 5.0, 5.75
 SCRAPE = "5s"
+SETTINGS = {"JAMAK_CARD": "l4", "JAMAK_SCALE_CLASSES": "l4,h100", "JAMAK_MACHINE_START_S": "30"}
 NOTE = (
     "Drawn by infra/grafana/picture.py, not by Grafana, from ten minutes of a real Prometheus: the "
     "demo's tiny model on two CPU cores, one captioner as l4 and one as h100. {} UTC."
@@ -100,7 +101,7 @@ class Sitting:
 def main() -> None:
     stop_in_order()
     (out,) = sys.argv[1:]
-    with TemporaryDirectory() as name, LocalStack(extra_env={"JAMAK_CARD": "l4"}) as stack:
+    with TemporaryDirectory() as name, LocalStack(extra_env=SETTINGS) as stack:
         sitting = Sitting(stack, Path(name))
         ports = [stack.metrics_port(process) for process in PROCESSES]
         folder = Path(name, "prometheus")

@@ -4,13 +4,16 @@ import re
 import subprocess
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 from infra.grafana.board import COLUMNS, fleet_json
 from infra.grafana.panels import ROWS, Unit
+from infra.grafana.picture import draw
+from infra.local.prometheus import Prometheus
 from tests.programs import need
 from tests.promql import SCRAPED, counted_twice, labels_of, selected
 from tests.rules import BOARD, BOARD_FILE, PANELS, QUERIES, RECORDED
@@ -96,3 +99,38 @@ def test_promtool_reads_every_query(tmp_path: Path) -> None:
         [need("promtool"), "check", "rules", str(file)], capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+class Answering:
+    """In place of a Prometheus: two lines to every query, with a gap and with values that are no
+    numbers."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def ask(self, path: str, **arguments: Any) -> Any:
+        assert (path, arguments["start"], arguments["end"]) == ("query_range", 1000.0, 1600.0)
+        self.asked.append(arguments["query"])
+        with_gap = [[at, str(at / 10)] for at in (1000, 1005, 1200, 1205)]
+        odd = [[1000, "NaN"], [1005, "7"], [1010, "+Inf"]]
+        return {
+            "result": [
+                {"metric": {"queue": "caption.<l4>"}, "values": with_gap},
+                {"metric": {}, "values": odd},
+            ]
+        }
+
+
+def test_the_picture_shows_every_panel_with_what_was_answered() -> None:
+    prometheus = Answering()
+    svg = draw(cast(Prometheus, prometheus), 1000.0, 1600.0, "two & a half")
+    assert not any("$" in query for query in prometheus.asked)
+    assert len(prometheus.asked) == len(QUERIES)
+    drawn = ElementTree.fromstring(svg)
+    told = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {one["title"] for one in BOARD["panels"]} <= set(told)
+    assert {"two & a half", "caption.<l4>"} <= set(told)
+    assert "NaN" not in svg
+    lines = list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))
+    graphs = [query for panel in PANELS if panel["type"] != "stat" for query in panel["targets"]]
+    assert len(lines) == 3 * len(graphs)  # one of them in two pieces
