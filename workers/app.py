@@ -191,7 +191,8 @@ class TrainRuntime(bootsteps.StartStopStep):
             device = "cuda"
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        once_s = settings.train_once_s
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, once_s=once_s, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()

@@ -135,6 +135,8 @@ class Leases:
         self.full = FullRate()
         self.ended = 0
         """Messages that were settled here for good."""
+        self.left: int | None = None
+        """How many messages more are taken; None: any number."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
@@ -197,6 +199,8 @@ class Leases:
             telemetry.REDELIVERED.inc()
         self.received_at = time.monotonic()
         with self._changed:
+            if self.left:
+                self.left -= 1
             if not self._in_hand:
                 self._busy_since = self.received_at
             self._in_hand[delivery.lease] = Lease(delivery, self.queues)
@@ -219,7 +223,7 @@ class Leases:
         in_hand = self._in_hand.values()
         alone = any(lease.delivery.alone for lease in in_hand)
         free = len(in_hand) < self.at_once and not alone
-        return self._taking and free and not self.pauses
+        return self._taking and free and self.left != 0 and not self.pauses
 
     @property
     def at_once(self) -> int:

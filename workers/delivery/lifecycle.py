@@ -18,6 +18,7 @@ from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
+from workers.delivery.once import Once
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
 from workers.delivery.started import seconds_since_start
@@ -36,6 +37,7 @@ class Lifecycle:
         queues: those that it serves, its own class first.
         health: hears when work is being taken.
         slots: jobs in hand at once; without it one for each thread.
+        once_s: it ends after one job, and after so long without one.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -50,6 +52,8 @@ class Lifecycle:
         queues: list[str],
         health: WorkerHealth,
         slots: int | None = None,
+        *,
+        once_s: float | None = None,
         **about: Any,
     ) -> None:
         pool = worker.pool_cls.__module__
@@ -78,6 +82,7 @@ class Lifecycle:
         self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
+        self._once = Once(self.leases, once_s) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
         self._drain.install()
@@ -93,6 +98,8 @@ class Lifecycle:
             watchdog.start()
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
+            if self._once is not None:
+                self._once.start()
 
     def die(self, why: str) -> NoReturn:
         """As if killed: what it held comes back as from a dead worker, for it may be to blame."""
