@@ -120,6 +120,12 @@ SCRAPE_ERROR = _gauge(
     "source",
     of=(*PRODUCERS, *SCALER),
 )
+SPANS = _counter(
+    "jamak_spans_total",
+    "Spans of traces: `exported`, or `failed`, for the collector did not take them.",
+    "outcome",
+    of=ALL,
+)
 
 # Of the whole fleet, read by the feeder.
 
@@ -335,6 +341,12 @@ FEATURES_BYTES = _gauge(
 MODEL_LOAD = _gauge(
     "jamak_model_load_seconds",
     "From the start of the worker to its loaded and checked model.",
+    of=CAPTIONER,
+)
+FIRST_CAPTION = _gauge(
+    "jamak_first_caption_seconds",
+    "From the start of the process to its first record, by stage; up to `ready`: its cold start.",
+    "stage",
     of=CAPTIONER,
 )
 ADAPTER_INFO = _gauge(

@@ -16,7 +16,8 @@ from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
 from tests.waiting import SLOWEST, wait_until
 from workers.delivery.drain import Drain
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.delivery.watchdog import Watchdog
 
 pytestmark = pytest.mark.integration
