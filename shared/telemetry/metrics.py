@@ -403,6 +403,11 @@ RETRIES = _counter(
 HANDED_ON = _counter(
     "jamak_jobs_handed_on_total", "Jobs left to another worker.", "task", "reason", of=WORKERS
 )
+REDELIVERED = _counter(
+    "jamak_messages_redelivered_total",
+    "Messages that this worker took after another one had died or hung with them.",
+    of=WORKERS,
+)
 LEASES_LOST = _counter(
     "jamak_leases_lost_total", "Messages that came to be somebody else's meanwhile.", of=WORKERS
 )

@@ -130,6 +130,8 @@ class Leases:
         if delivery is None:
             return None
         order.took(delivery.queue)
+        if delivery.history.workers:
+            telemetry.REDELIVERED.inc()
         self.received_at = time.monotonic()
         with self._changed:
             if self.left:
