@@ -10,16 +10,18 @@ import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
 from shared.allowed import Allowed
-from shared.broker_settings import PREFIX, BrokerSettings
+from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
+from shared.fleet_settings import FleetSettings
 from shared.language import spoken
 from shared.lists import as_typed, parse_list, parse_pairs
+from shared.prefixes import innermost
 from shared.prompts import BASE_PROMPT, check_prompt
 from shared.settings_errors import wrong_variables
 from shared.shown import visible
@@ -44,13 +46,7 @@ class Output(NamedTuple):
     """Empty, or ending in `/`."""
 
 
-def lies_in(uri: str, place: str) -> bool:
-    """Whether it is this place or something in it. Whole path segments are compared: what is in
-    `s3://b/in-2/` does not lie in `s3://b/in`."""
-    return uri == place or uri.startswith(f"{place.removesuffix('/')}/")
-
-
-class Settings(BrokerSettings):
+class Settings(FleetSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
     lang: Literal["ko", "en"] | None = Field(
@@ -204,6 +200,12 @@ class Settings(BrokerSettings):
         description="After SIGTERM a worker finishes what it can in this time, and hands the rest "
         "back. Stay below the notice: 25 for GCP's and Azure's 30 s, 110 for AWS's two minutes.",
     )
+    train_once_s: float | None = Field(
+        None,
+        gt=0,
+        description="A trainer ends by itself after one job, or when none has come for so many "
+        "seconds: for a Kubernetes Job or an array of Slurm. Without it, it stays.",
+    )
     adapter_poll_s: float = Field(
         5.0, gt=0, description="How often a worker looks for a newly activated adapter."
     )
@@ -237,7 +239,7 @@ class Settings(BrokerSettings):
     @field_validator("outputs", mode="before")
     @classmethod
     def _pairs_are_read(cls, value: Any) -> Any:
-        return parse_pairs(value) if isinstance(value, str) else value
+        return _outputs(value) if isinstance(value, str) else value
 
     @field_validator("video_suffixes")
     @classmethod
@@ -246,6 +248,13 @@ class Settings(BrokerSettings):
             if not one.startswith("."):
                 raise ValueError(f"{one!r} is no ending such as .mp4")
         return tuple(one.lower() for one in value)
+
+    @field_validator("usd_per_hour")
+    @classmethod
+    def _prices_are_of_classes(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value.keys() - get_args(CardName):
+            raise ValueError(f"{name!r} is no card class")
+        return value
 
     @field_validator("output")
     @classmethod
@@ -282,8 +291,8 @@ class Settings(BrokerSettings):
     def output_of(self, bucket: str, key: str) -> Output:
         """Where the captions of this video go."""
         uri = f"s3://{bucket}/{key}"
-        source = max((one for one in self.outputs if lies_in(uri, one)), key=len, default="")
-        to = self.outputs.get(source, self.output)[5:]
+        source = innermost(uri, self.outputs)
+        to = (self.output if source is None else self.outputs[source])[5:]
         return Output(*to.split("/", 1))
 
     @property
@@ -305,6 +314,10 @@ class Settings(BrokerSettings):
     def output_prefix(self) -> str:
         """Empty, or ending in `/`."""
         return self.output[5:].split("/", 1)[1]
+
+
+def _outputs(text: str) -> dict[str, str]:
+    return parse_pairs(text, "s3://bucket/prefix/=s3://other/", "s3://")
 
 
 def _address(value: str) -> str:

@@ -2,13 +2,15 @@
 
 from pydantic import ValidationError
 
-from shared import redis_url
+from shared import redis_url, tenants
 from shared.broker_settings import PREFIX
 
 FORMS = {
     "redis_url": redis_url.FORM,
     "redis_ca_file": "the path of a PEM file",
     "outputs": "s3://bucket/prefix/=s3://other/,… or a JSON object",
+    "tenants": tenants.FORM,
+    "usd_per_hour": "l4=0.35,h100=4.2,… or a JSON object",
     "sources": "s3://bucket/prefix,… or a JSON list",
     "video_suffixes": ".mp4,.mov,… or a JSON list",
     "addresses": "https://,https://host/folder/,file:///folder/,… or a JSON list",

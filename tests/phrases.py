@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACE = "{}"
 
-SAYING = {"spoken", "warn", "Doubt", "Figure", "Found", "Nearest", "Wait", "Unserved", "Capability"}
+SAYING = {
+    *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
+    "Wait",
+}
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
 """Of such a call; others are data."""
@@ -24,6 +27,7 @@ TABLES = {
 ANSWERING = {
     *("_by_memory", "_cure_of_versions", "_later", "_less", "_unavailable", "_why", "_why_alone"),
     *("_too_much", "_why_tokens", "_why_weights", "named_by", "refused"),
+    *("_bounded", "_reason"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""

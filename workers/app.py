@@ -20,6 +20,7 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
+from shared.broker.transport import VIDEO
 from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
@@ -30,6 +31,7 @@ from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
+from shared.telemetry import tracing
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
@@ -40,6 +42,7 @@ from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
 from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
@@ -50,9 +53,15 @@ log = telemetry.get_logger("jamak.worker")
 
 
 def send_caption(job: CaptionJob, queue: str) -> None:
-    captions.send_task(
-        CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue, task_id=job.id
-    )
+    payload = job.model_dump(mode="json")
+    with tracing.sending(queue, [(job.id, job.video.uri)]) as headers:
+        captions.send_task(
+            CAPTION_TASK,
+            args=(payload,),
+            queue=queue,
+            task_id=job.id,
+            headers={VIDEO: job.video.uri, **(headers[0] if headers else {})},
+        )
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -69,54 +78,60 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        first_caption.ended("process")
         health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
+        first_caption.ended("servers")
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
         from workers.caption.captioner import EngineCaptioner
         from workers.caption.engine.size import Limits
         from workers.caption.features import Kept
+        from workers.caption.warmup import Cuda, enough_memory, free_after_warmup
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.selfcheck import check_device, check_model
 
+        first_caption.ended("imports")
         checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
         plan = planned(choice, Geometry.read(checkpoint))
-        loaded = load_model(
-            checkpoint,
-            model_id=settings.model,
-            revision=settings.model_revision,
-            device=choice.device,
-            dtype=choice.dtype,
-            quantized=choice.quantized,
-            pool_stride=plan.pool_stride,
-        )
-        check_model(loaded)
+        with enough_memory():
+            loaded = load_model(
+                checkpoint,
+                model_id=settings.model,
+                revision=settings.model_revision,
+                device=choice.device,
+                dtype=choice.dtype,
+                quantized=choice.quantized,
+                pool_stride=plan.pool_stride,
+            )
+            first_caption.ended("weights")
+            check_model(loaded)
         if choice.device == "cuda":
-            from workers.caption.warmup import Cuda, free_after_warmup
-
-            with config_error():
+            with config_error(), enough_memory():
                 plan = plan.within(free_after_warmup(loaded, plan, Cuda(loaded.device)))
         for what, figure in plan.figures():
             log.info("plan", what=what, value=figure.value, reason=figure.why)
         meter = Meter()
-        captioner = EngineCaptioner(
-            loaded,
-            choice.card,
-            rows=plan.rows.value,
-            positions=plan.positions.value,
-            chunk=plan.chunk.value,
-            mode=settings.engine,
-            meter=meter,
-            limits=Limits(limits_file(), card_and_model(choice, loaded)),
-        )
+        with enough_memory():
+            captioner = EngineCaptioner(
+                loaded,
+                choice.card,
+                rows=plan.rows.value,
+                positions=plan.positions.value,
+                chunk=plan.chunk.value,
+                mode=settings.engine,
+                meter=meter,
+                limits=Limits(limits_file(), card_and_model(choice, loaded)),
+            )
+        first_caption.ended("warmup")
         health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
@@ -190,7 +205,8 @@ class TrainRuntime(bootsteps.StartStopStep):
             device = "cuda"
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        once_s = settings.train_once_s
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, once_s=once_s, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
@@ -252,6 +268,7 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
 
 def answering(role: Role) -> WorkerHealth:
     """Probes are answered from here on, long before the model is loaded."""
+    tracing.start(role)
     health = WorkerHealth()
     serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
     return health

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from producer.backlog.estimate import Estimate, estimates, prices
+from producer.backlog.estimate import Estimate, estimates
 from producer.backlog.manifest import SHARD_LINES, Backlog, State, backlog_names, no_backlog
 from producer.backlog.sources import open_source
 from producer.jobs.examine import examine
@@ -24,6 +24,7 @@ from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.bucket.storage import ObjectStore
 from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import Recipe, Video
+from shared.prices import prices
 from shared.settings import CardName, Settings
 
 OVER = ("done", "cancelled")
@@ -80,7 +81,7 @@ def plan(
         failed.update({reason: len(indexes) for reason, indexes in found.failed.items()})
         on_videos(len(some))
     told.failed, told.skipped = dict(failed), dict(skipped)
-    priced = prices()
+    priced = prices(settings)
     with reaching_redis():
         workers = queues.workers()
     needs = needs_of(recipe)

@@ -3,13 +3,12 @@
 Without a measurement there is no estimate: a guess would be believed.
 """
 
-import json
 from dataclasses import dataclass
-from importlib import resources
 from statistics import median
 
 from shared.broker.leased_queues import WorkerSeen
 from shared.cards import GPU_CLASSES
+from shared.prices import Prices
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,6 @@ class Estimate:
     """With these workers, if they do nothing else."""
     usd: float | None
     """For the whole work, on this class alone."""
-
-
-@dataclass(frozen=True)
-class Prices:
-    date: str
-    source: str
-    usd_per_hour: dict[str, float]
-
-
-def prices() -> Prices:
-    return Prices(
-        **json.loads(
-            (resources.files("producer.backlog") / "prices.json").read_text(encoding="utf-8")
-        )
-    )
 
 
 def estimates(jobs: int, workers: list[WorkerSeen], priced: Prices) -> list[Estimate]:

@@ -46,11 +46,11 @@ def known(
 
 @pytest.fixture
 def make(loaded: LoadedModel) -> Iterator[Make]:
-    """Engines; each one audits itself at the end, and is closed."""
+    """Engines, by default as on a card; each one audits itself at the end, and is closed."""
     made: list[Engine] = []
 
     def engine(size: Size = SIZE, model: LoadedModel = loaded, **options: Any) -> Engine:
-        made.append(Engine(model, size, **options))
+        made.append(Engine(model, size, **{"ahead": True, **options}))
         return made[-1]
 
     yield engine

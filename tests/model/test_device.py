@@ -72,7 +72,7 @@ def play(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         marks.put(loaded.model)
         loaded = replace(loaded, device=DEVICE)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
-        made.append(Played(marks, loaded, SIZE, lock, mode=mode))
+        made.append(Played(marks, loaded, SIZE, lock, mode=mode, ahead=True))
         made[-1]._eos = None
         return made[-1]
 

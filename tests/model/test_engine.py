@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DoesNotFit, NotFinite
-from tests.engines import FRAME, NEW, SIZE, WAIT_S, Make, asked, film, films, plain
+from tests.engines import FRAME, NEW, SIZE, WAIT_S, Make, asked, film, films, plain, spoil
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
@@ -40,6 +40,18 @@ def test_it_says_what_generate_says(kind: str, make: Make, tmp_path: Path) -> No
         patches = frames * loaded.layout.patches_per_side**2
         engine = make(Size(rows, positions, chunk, patches), loaded, ahead=ahead)
         assert [one.tokens for one in asked(engine, *requests)] == wanted
+
+
+def test_no_row_is_begun_for_a_caption_that_is_over_where_nothing_is_gained(
+    make: Make, loaded: LoadedModel
+) -> None:
+    begun = {}
+    for ahead in (None, True):
+        rows: list[int] = []
+        engine = make(ahead=ahead, on_turn=lambda count, _, rows=rows: rows.append(count))
+        tokens = asked(engine, film(loaded, 3, 0))[0].tokens
+        begun[ahead] = sum(rows) - (len(tokens) - 1)  # the first one is the prompt's
+    assert begun == {None: 0, True: 1}
 
 
 def test_four_bits_are_exact_too(make: Make, checkpoint: Path) -> None:
@@ -217,6 +229,19 @@ def test_what_does_not_fit_is_refused_and_the_rest_goes_on(make: Make, loaded: L
             ticket.result(WAIT_S)
 
 
+def test_who_gets_a_row_finds_zeros_in_it(make: Make, loaded: LoadedModel) -> None:
+    engine = make()
+    asked(engine, *films(loaded))
+    kv = engine._runner.kv
+    assert all(one[row].any() for one in (*kv.keys, *kv.values) for row in range(kv.rows))
+    with torch.inference_mode():
+        kv.copy(0, 1, 3)
+        assert not any(one[1, :, 3:].any() for one in (*kv.keys, *kv.values))
+        for row in range(kv.rows):
+            kv.clear(row)
+    assert not any(one.any() for one in (*kv.keys, *kv.values))
+
+
 def test_not_a_number_stays_in_its_row(make: Make, loaded: LoadedModel, alone: list[Said]) -> None:
     """And in none that uses its memory later."""
     engine = make()
@@ -229,9 +254,7 @@ def test_not_a_number_stays_in_its_row(make: Make, loaded: LoadedModel, alone: l
         assert asked(engine, *requests) == alone
         with pytest.raises(NotFinite):
             failing.result(WAIT_S)
-    with torch.inference_mode():
-        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
-            memory.fill_(float("nan"))  # as the worst of all rows leaves it
+    spoil(engine)
     assert asked(engine, *requests) == alone
 
 

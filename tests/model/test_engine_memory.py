@@ -39,7 +39,7 @@ def make(loaded: LoadedModel) -> Iterator[Make]:
     made: list[Engine] = []
 
     def engine(size: Size = SIZE, **options: Any) -> Engine:
-        made.append(Engine(loaded, size, **options))
+        made.append(Engine(loaded, size, **{"ahead": True, **options}))
         return made[-1]
 
     yield engine

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from shared.cards import CLASSES
-from shared.errors import DoesNotFit
+from shared.errors import ConfigError, DoesNotFit
 from workers.caption.budget import plan_card
 from workers.caption.card_plan import VISION_FRAMES, Asked, CardPlan
-from workers.caption.engine.engine import Engine
+from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Ticket
 from workers.caption.machines import GIB, RESERVE, machine_of
-from workers.caption.warmup import free_after_warmup
+from workers.caption.warmup import enough_memory, free_after_warmup
 from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel
 
@@ -71,3 +71,12 @@ def test_a_device_that_has_less_than_the_formula_says_gets_fewer_rows(plan: Card
     assert "warm-up" in fewer.rows.why
     with pytest.raises(DoesNotFit, match="free after a warm-up"):
         plan.within(plan.row_bytes)
+
+
+def test_memory_that_runs_out_at_the_start_is_told_with_a_cure(loaded: LoadedModel) -> None:
+    told = pytest.raises(ConfigError, match="before the first caption")
+    with told as refused, enough_memory():
+        Engine(loaded, Size(rows=2**30, positions=64))
+    assert "nvidia-smi" in refused.value.cure
+    with pytest.raises(StepFailed), enough_memory():
+        raise StepFailed("a kernel")

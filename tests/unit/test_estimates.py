@@ -1,9 +1,12 @@
 import pytest
 
-from producer.backlog.estimate import estimates, prices
+from producer.backlog.estimate import estimates
 from producer.jobs.served import Needs, able
 from producer.verbs.console import duration, size
 from shared.broker.leased_queues import WorkerSeen
+from shared.errors import ConfigError
+from shared.prices import prices
+from shared.settings import Settings, load_settings
 from workers.delivery.rate import WINDOW_S, BusyRate
 
 
@@ -20,19 +23,48 @@ def test_only_what_was_measured_is_estimated() -> None:
         worker("e", "cpu", 1.0),
         worker("f", "t4", 9.0, queue="another"),
     ]
-    l4, h100, cpu = estimates(3600 * 3, able(seen, "q", Needs()), prices())
+    l4, h100, cpu = estimates(3600 * 3, able(seen, "q", Needs()), prices(Settings()))
     # Three workers that do three jobs a second each, if the third is like the others.
     assert (l4.workers, l4.jobs_per_s, l4.eta_s, l4.usd) == (3, 3.0, 1200.0, 0.8)
     assert (h100.jobs_per_s, h100.eta_s, h100.usd) == (None, None, None)
     assert (cpu.eta_s, cpu.usd) == (10800.0, None)  # nobody has a price for that
-    assert estimates(5, able(seen, "nobody", Needs()), prices()) == []
+    assert estimates(5, able(seen, "nobody", Needs()), prices(Settings())) == []
 
 
 def test_prices_say_of_when_and_of_whom() -> None:
-    told = prices()
+    told = prices(Settings())
     assert told.date == "2025-11-30"
     assert "us-east-1" in told.source
     assert set(told.usd_per_hour) == {"t4", "l4", "a100", "h100"}
+    assert told.told_of("l4").endswith(", 2025-11-30")
+
+
+def test_own_prices_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("l4=0.35,cpu=0.04", '{"l4": 0.35, "cpu": 0.04}'):
+        monkeypatch.setenv("JAMAK_USD_PER_HOUR", text)
+        told = prices(load_settings())
+        assert (told.usd_per_hour["l4"], told.usd_per_hour["cpu"]) == (0.35, 0.04)
+        assert told.usd_per_hour["t4"] == 0.526
+        assert (told.told_of("l4"), told.told_of("t4")[:3]) == ("JAMAK_USD_PER_HOUR", "AWS")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("p100=1", "'p100' is no card class"),
+        ("l4=0", "'0' is not more than 0"),
+        ("l4=inf", "finite number"),
+        ("l4=cheap", "'cheap' is not a number"),
+        ("0.35", "no pair such as l4=0.35"),
+        ('{"l4"', "begins like a JSON object and is none"),
+    ],
+)
+def test_what_is_no_price_is_refused_with_the_form(
+    text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAMAK_USD_PER_HOUR", text)
+    with pytest.raises(ConfigError, match=rf"JAMAK_USD_PER_HOUR: .*{said}.*write l4=0.35"):
+        load_settings()
 
 
 def test_idle_time_is_no_part_of_a_rate() -> None:

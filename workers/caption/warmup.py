@@ -4,14 +4,18 @@ The formula of workers/caption/sums.py knows neither the allocator nor the kerne
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 
+from shared.errors import ConfigError, LacksMemory
 from workers.caption.card_plan import MOST_ROWS, VISION_FRAMES, CardPlan
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
+from workers.caption.engine.size import NO_MEMORY
 from workers.caption.machines import RESERVE
 from workers.model.loading import LoadedModel
 
@@ -46,6 +50,23 @@ class Cuda:
     def free(self) -> tuple[int, int]:
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(self._device)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """To start with. Raises ConfigError: there is less of it than was planned with."""
+    try:
+        yield
+    except (*NO_MEMORY, LacksMemory, RuntimeError) as error:
+        lacking = isinstance(error, (*NO_MEMORY, LacksMemory))
+        # A CPU's allocator has no class of error of its own.
+        if not lacking and "can't allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            f"memory ran out before the first caption: {error}",
+            cure="Look at what else uses the memory, on a card with nvidia-smi; or set JAMAK_CARD "
+            "to a smaller class.",
+        ) from error
 
 
 def free_after_warmup(loaded: LoadedModel, plan: CardPlan, memory: Memory) -> int:

@@ -52,8 +52,9 @@ class Engine:
 
     Args:
         on_turn: called at each turn of the loop, with its decoding rows and tokens of prompts.
-        ahead: begin a step before the tokens of the last one are read. Without, the same loop does
-            one thing after the other.
+        ahead: begin a step before the tokens of the last one are read; by default where a device
+            works beside the host. Without, the same loop does one thing after the other, and no row
+            is begun once more when its caption is over.
         mode: how passes are made; `fast` is the same as `plain` on a CPU.
         limits: what was too much for this card before.
     """
@@ -65,13 +66,14 @@ class Engine:
         lock: LanguageLock | None = None,
         on_turn: Callable[[int, int], None] = lambda rows, tokens: None,
         *,
-        ahead: bool = True,
+        ahead: bool | None = None,
         mode: Mode = "fast",
         limits: Limits | None = None,
     ) -> None:
         if size.adapters < 2:
             raise ValueError("an adapter could never take the place of the one in use")
-        self._limits, self._ahead = limits or Limits(), ahead
+        self._limits = limits or Limits()
+        self._ahead = loaded.device.type != "cpu" if ahead is None else ahead
         self.size = size = size.within(self._limits.find(None))
         self._vocabulary, self._has_lock = loaded.model.lm_head.out_features, lock is not None
         self._eos, self._decode = loaded.tokenizer.eos_token_id, loaded.tokenizer.decode
@@ -327,6 +329,9 @@ class Engine:
                 ticket = self._waiting.popleft()
                 if wanted > self.size.rows:  # there were more, until memory ran out
                     ticket.fail(DoesNotFit(f"{wanted} candidates, and {self.size.rows} rows"))
+                    continue
+                _ask(ticket, runs=True)
+                if ticket.over:
                     continue
                 self._entry.let_in(ticket, self._current)
                 free -= wanted

@@ -1,0 +1,53 @@
+"""The settings of the fleet as a whole: whose work it does, and what its machines cost.
+
+Knows how they are written, and nothing of queues, workers and costs.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from shared.errors import ConfigError
+from shared.lists import parse_numbers, parse_pairs
+from shared.scale_settings import ScaleSettings
+from shared.tenants import Tenants
+
+
+class FleetSettings(ScaleSettings):
+    """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
+
+    tenants: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="Whose the videos of a prefix are: `s3://bucket/prefix/=name`, or with a "
+        "weight `=name:3`; several with commas between them, or a JSON object. The longest prefix "
+        "counts; what is in none is the tenant `other`. The same for every process.",
+    )
+
+    usd_per_hour: Annotated[
+        dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], NoDecode
+    ] = Field(
+        {},
+        description="What one GPU of a class costs, instead of the dated list prices "
+        "(docs/costs.md): `l4=0.35,h100=4.2`, or a JSON object. Each worker tells its own: give "
+        "those of a spot pool what the spot market asks.",
+    )
+
+    @field_validator("usd_per_hour", mode="before")
+    @classmethod
+    def _prices_are_numbers(cls, value: Any) -> Any:
+        return parse_numbers(value, "l4=0.35") if isinstance(value, str) else value
+
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _tenants_are_pairs(cls, value: Any) -> Any:
+        return parse_pairs(value, "s3://bucket/prefix/=name") if isinstance(value, str) else value
+
+    @field_validator("tenants")
+    @classmethod
+    def _tenants_are_named(cls, value: dict[str, str]) -> dict[str, str]:
+        try:
+            Tenants(value)
+        except ConfigError as error:
+            raise ValueError(f"{error}. {error.cure}") from error
+        return value

@@ -1,0 +1,70 @@
+"""Whose a video is."""
+
+import pytest
+
+from shared.errors import ConfigError
+from shared.settings import load_settings
+from shared.tenants import OTHER, Tenants
+
+TOLD = {
+    "s3://a/": "news:3",
+    "s3://a/films/": "films",
+    "s3://b/day=1/": "news",
+    "https://example.com/c/": "films",
+}
+
+
+@pytest.mark.parametrize(
+    ("uri", "tenant"),
+    [
+        ("s3://a/x.mp4", "news"),
+        ("s3://a/films/x.mp4", "films"),  # the longest counts
+        ("s3://a/films-2/x.mp4", "news"),  # whole path segments
+        ("s3://ab/x.mp4", OTHER),
+        ("s3://b/day=1/x.mp4", "news"),
+        ("s3://b/x.mp4", OTHER),
+        ("https://example.com/c/x.mp4", "films"),
+        ("https://example.com/d/x.mp4", OTHER),
+    ],
+)
+def test_a_video_belongs_to_the_longest_prefix(uri: str, tenant: str) -> None:
+    assert Tenants(TOLD).of(uri) == tenant
+
+
+def test_a_weight_is_said_once_and_holds_for_every_prefix() -> None:
+    assert Tenants(TOLD).weights == {"news": 3.0, "films": 1.0, OTHER: 1.0}
+    assert Tenants({"s3://a/": "other:0.5"}).weights == {OTHER: 0.5}
+    assert Tenants({}).weights == {OTHER: 1.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["s3://a/day=1/=news:3,s3://b/=films", '{"s3://a/day=1/": "news:3", "s3://b/": "films"}'],
+)
+def test_tenants_are_pairs_or_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAMAK_TENANTS", text)
+    assert load_settings().tenants == {"s3://a/day=1/": "news:3", "s3://b/": "films"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("s3://a/", "no pair such as s3://bucket/prefix/=name"),
+        ("a=news", "'a' is no prefix of videos"),
+        ("s3://=news", "'s3://' is no prefix of videos"),
+        ("s3://a/=News", "'News' is no name of a tenant"),
+        ("s3://a/=", "'' is no name of a tenant"),
+        ("s3://a/=news:0", "'0' is no weight of a tenant"),
+        ("s3://a/=news:nan", "'nan' is no weight of a tenant"),
+        ("s3://a/=news:many", "'many' is no weight of a tenant"),
+        ("s3://a/=news:2,s3://b/=news:3", "news has two weights: 2 and 3"),
+    ],
+)
+def test_what_is_no_tenant_is_refused_with_the_form(
+    text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAMAK_TENANTS", text)
+    with pytest.raises(
+        ConfigError, match=rf"JAMAK_TENANTS: .*{said}.*write s3://bucket/prefix/=name"
+    ):
+        load_settings()
