@@ -93,14 +93,10 @@ class Account:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def make_role(self, name: str, policy: str | None) -> None:
-        """Args:
-        policy: without one it may do nothing.
-        """
+    def make_role(self, name: str, policy: str) -> None:
         iam = self.client("iam")
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-        if policy:
-            iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy)
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy)
 
     def assume(self, name: str, role: str) -> None:
         """From now on somebody has the credentials of this role.

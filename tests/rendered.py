@@ -54,8 +54,7 @@ Statement = dict[str, Any]
 
 
 def statements(rendered: dict[str, Any], role: str) -> list[Statement]:
-    policy = json.loads(rendered["policies"].get(role, '{"Statement": []}'))
-    found: list[Statement] = policy["Statement"]
+    found: list[Statement] = json.loads(rendered["policies"][role])["Statement"]
     return found
 
 

@@ -61,7 +61,7 @@ abort   videos      .         .      .        x        .      .
 abort   records     .         .      .        .        .      .
 receive events      .         .      x        .        .      .
 change  events      .         .      x        .        .      .
-look    events      .         .      x        x        .      .
+look    events      .         .      x        x        x      .
 send    events      .         .      .        .        .      .
 purge   events      .         .      .        .        .      .
 receive dead        .         .      .        .        .      .

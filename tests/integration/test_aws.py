@@ -37,7 +37,7 @@ from tests.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.model, pytest.mark.soak]
 
 VIDEOS, OUTPUT, DATA, EXPORTS = "jamak-films", "jamak-captions", "jamak-sets", "jamak-exports"
-PROCESSES = ("listener", "feeder", "captioner", "trainer")
+PROCESSES = ("listener", "feeder", "scaler", "captioner", "trainer")
 
 VARIABLES = {
     "videos_bucket": VIDEOS,
@@ -137,10 +137,8 @@ def test_a_video_gets_its_caption_and_everybody_does_only_his_part(
         stop([process for process, _ in processes.values()], patience_s=30)
     refused = [one for one in account.decisions() if not one.allowed]
     assert refused == []
-    assert {one.role.removeprefix("jamak-") for one in account.decisions()} == {
-        *PROCESSES,
-        "operator",
-    }
+    asked = {one.role.removeprefix("jamak-") for one in account.decisions()}
+    assert asked == set(ROLES)
     names = Names(
         VIDEOS,
         OUTPUT,

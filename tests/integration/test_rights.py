@@ -20,6 +20,7 @@ from producer.backlog.manifest import Backlog, backlog_names
 from producer.bucket.captions import NoCaption
 from producer.bucket.unused_adapters import Unused, delete
 from producer.jobs.asked import AskedJobs
+from producer.scaling.outside import Uploads
 from producer.uploads import listen
 from producer.uploads.lag import events_reading
 from producer.uploads.sqs import dead_letters_of, sqs_client
@@ -110,7 +111,7 @@ def staffed(account: Account, redis_url: str, tmp_path_factory: pytest.TempPathF
             ]
         },
     )
-    for role, policy in {**rendered["policies"], "scaler": None, "admin": EVERYTHING}.items():
+    for role, policy in {**rendered["policies"], "admin": EVERYTHING}.items():
         account.make_role(role, policy)
         account.assume(role, role)
     account.enforce()
@@ -156,6 +157,7 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
     story.operator_begins_a_backlog()
     story.feeder_feeds()
     story.operator_looks_after_it()
+    story.scaler_counts()
     decided = staffed.account.decisions()[before:]
     assert [one for one in decided if not one.allowed] == []
     for role in ROLES:
@@ -164,7 +166,7 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
             (action, resource)
             for action, resource in rights(staffed.rendered, role)
             if not any(is_of(one, action, resource) for one in done)
-            and (role, action) not in NOBODY_DID
+            and (role, action, resource) not in UNSEEN
         }
         assert idle == set(), f"nobody needs it: {role}"
 
@@ -371,6 +373,11 @@ class Story:
             assert "dead" in events_queue(settings)
             inside(world, backlog, "status", "films")
             inside(world, backlog, "delete", "films", "--force", "--yes")
+
+
+    def scaler_counts(self) -> None:
+        with self._acting("scaler"):
+            assert Uploads(sqs_client(), self._names.events_url).look().messages == 0
 
 
 def video_in(world: World, key: str) -> Video:

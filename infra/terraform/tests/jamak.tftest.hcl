@@ -315,7 +315,7 @@ run "a_redis_of_yours" {
     error_message = "Its address is yours to give: it has a password in it."
   }
   assert {
-    condition     = !strcontains(output.policies.captioner, "Connect") && !contains(keys(output.policies), "scaler")
+    condition     = !strcontains(join("", values(output.policies)), "Connect")
     error_message = "No tokens of IAM."
   }
   assert {

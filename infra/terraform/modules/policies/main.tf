@@ -153,9 +153,9 @@ locals {
       },
       {
         Sid = "LookAtEvents"
-        # `jamak doctor`: is the queue there, and its dead letters?
+        # How many wait is how many workers are wanted; and `jamak doctor` asks whether it is there.
         Action   = ["sqs:GetQueueAttributes"]
-        Resource = role == "operator" ? ["${local.sqs}:${var.events_queue}"] : []
+        Resource = contains(["operator", "scaler"], role) ? ["${local.sqs}:${var.events_queue}"] : []
       },
       {
         Sid      = "LookAtDeadLetters"

@@ -2,7 +2,6 @@ output "policies" {
   description = "Role => what it may do."
   value = {
     for role in local.roles : role => jsonencode({ Version = "2012-10-17", Statement = local.statements[role] })
-    if length(local.statements[role]) > 0
   }
 }
 

@@ -39,10 +39,10 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  for_each = { for role, policy in var.policies : role => policy if contains(keys(var.trust), role) }
+  for_each = aws_iam_role.this
   name     = each.key
-  role     = aws_iam_role.this[each.key].id
-  policy   = each.value
+  role     = each.value.id
+  policy   = var.policies[each.key]
 }
 
 resource "aws_eks_pod_identity_association" "this" {
