@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.autoscaling.jamak import Jamak
+from benchmarks.autoscaling.kubernetes import Policy, Rules
 from infra.local.procfile import ROOT, read_procfile
 from producer.scaling.answers import TRAIN, Answer
 from producer.scaling.policy import Wanted
@@ -258,18 +260,36 @@ def test_a_training_is_not_ended_for_a_better_price() -> None:
     assert Answer(TRAIN, Wanted(3, "", ()), 1, jobs=(2, 1)).dump()["waiting"] == 2
 
 
-def test_scaling_is_quick_upwards_and_slow_downwards() -> None:
+def test_scaling_is_as_it_was_simulated() -> None:
+    """Or its figures would be those of another fleet."""
     for one in of_kind(overlay("eks"), "ScaledObject"):
         spec = one["spec"]
-        assert spec["minReplicaCount"] == 0
-        assert spec["cooldownPeriod"] >= max(900, COLD_START_S)
+        assert (spec["minReplicaCount"], spec["pollingInterval"]) == (0, 15)
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
-        up, down = behavior["scaleUp"], behavior["scaleDown"]
-        # All at once: 15 s for KEDA, 15 s for the HPA.
-        assert up["stabilizationWindowSeconds"] == 0 and spec["pollingInterval"] <= 15
-        assert max(policy["value"] for policy in up["policies"]) >= spec["maxReplicaCount"]
-        assert down["stabilizationWindowSeconds"] >= COLD_START_S
-        assert [(one["type"], one["value"]) for one in down["policies"]] == [("Percent", 20)]
+        assert rules(behavior["scaleDown"]) == Jamak.DOWN
+        # All that is wanted, at once.
+        (most,) = (policy.value for policy in Jamak.UP.policies)
+        ours = Rules((Policy("Pods", spec["maxReplicaCount"], 15),), 0)
+        assert rules(behavior["scaleUp"]) == ours
+        assert Rules((Policy("Pods", most, 15),), 0) == Jamak.UP
+    for pool in of_kind(overlay("eks"), "NodePool"):
+        # A node that stands empty costs, and in the simulation there is none.
+        disruption = pool["spec"]["disruption"]
+        assert disruption["consolidationPolicy"] == "WhenEmpty"
+        assert seconds(disruption["consolidateAfter"]) <= 60
+
+
+def rules(behavior: Manifest) -> Rules:
+    policies = [
+        Policy(one["type"], one["value"], one["periodSeconds"]) for one in behavior["policies"]
+    ]
+    return Rules(tuple(policies), behavior["stabilizationWindowSeconds"])
+
+
+def test_a_pause_costs_no_cold_start_and_no_figures_no_worker() -> None:
+    for one in of_kind(overlay("eks"), "ScaledObject"):
+        spec = one["spec"]
+        assert spec["cooldownPeriod"] >= max(900, COLD_START_S)
         assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
         assert spec["fallback"]["replicas"] >= 1
 
