@@ -25,6 +25,7 @@ PROGRAMS = {
     "dispatch": Program("What does it cost that no message is lost?", 6, 420),
     "enqueue": Program("How fast do many keys become jobs?", 6, 600),
     "engine": Program("What does a caption cost beside generate, static batches, vLLM?", 10, 5400),
+    "fairness": Program("Do tenants get what their weights say under load?", 20, 240),
     "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
     "gpu": Program("What does the engine do on one card, and what could the card do?", 10, 480),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
@@ -38,6 +39,7 @@ PROGRAMS = {
     "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
     "sickness": Program("What is survived of servers and machines that are sick?", 12, 1800),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
+    "tracing": Program("What do traces cost a worker when every caption is traced?", 8, 150),
     "worker": Program("What does a whole worker cost, with the engine and without?", 12, 1200),
 }
 

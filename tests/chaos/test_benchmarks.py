@@ -161,6 +161,13 @@ def test_source() -> None:
     assert all(row["bytes_share"] == 1.0 for row in rows)
 
 
+def test_tracing() -> None:
+    found = run("tracing")
+    assert found["cpu_ratio"]["median"] > 0.5
+    assert found["spans"]["a_caption"] <= 12
+    assert 0 < found["spans"]["cpu_ms"] < found["cpu_ms_a_caption"]
+
+
 def test_worker() -> None:
     (found,) = run("worker")["cases"].values()
     assert (found["equal"], found["compared"]) == (1.0, 2)

@@ -11,17 +11,19 @@ from celery.signals import worker_ready
 from shared import __version__, telemetry
 from shared.broker.apps import queues_of
 from shared.broker.proofs import prove_trainer
+from shared.broker.sharing import READS_TENANTS
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.telemetry import tracing
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.once import Once
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
-from workers.delivery.started import seconds_since_start
 from workers.delivery.watchdog import Watchdog
 
 MOST_TOLD = 20
@@ -65,7 +67,6 @@ class Lifecycle:
         self._settings, self._queues, self._health = settings, queues, health
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
-        self._cold_start_s: float | None = None
         self._about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -74,6 +75,7 @@ class Lifecycle:
             "pod": settings.pod,
             "drain_s": settings.drain_s,
             "jamak": __version__,
+            READS_TENANTS: True,
             **about,
         }
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
@@ -89,7 +91,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
-        self._cold_start_s = round(seconds_since_start(), 1)
+        first_caption.ended("ready")
         self.leases.start()
         watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
@@ -117,10 +119,11 @@ class Lifecycle:
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
+            "cold_start_s": first_caption.cold_start_s,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
             "units_per_full_s": self.leases.full.look(),
-            "cold_start_s": self._cold_start_s,
         }
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        tracing.stop()
