@@ -21,7 +21,7 @@ LABELLING = {"Grid", "add_row", "Option", "Argument", "Typer"}
 """Calls of which that is shown which is written there as it is: headings, helps of options."""
 TABLES = {
     *("_CLOSED", "_CODES", "_CURES", "_FOR_NOW", "_MEMORY", "_PASSWORD", "_REFUSALS"),
-    *("EXAMPLE", "FORMS", "SUMMARIES", "_WANTED"),
+    *("EXAMPLE", "FORMS", "MEANINGS", "SUMMARIES", "_WANTED"),
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
@@ -256,7 +256,7 @@ class Phrases(Reading):
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
 VERB_MODULES |= {"workers/cli.py", "workers/plan.py"}
 VERBS = {
-    *("cards", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
+    *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("reconcile", "show", "show_cards", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""

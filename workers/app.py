@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import celery.apps.worker
+import psutil
 from celery import bootsteps
 from celery.signals import celeryd_init, setup_logging
 
@@ -21,6 +22,7 @@ from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
 from shared.bucket.client import TRIES_UNDER_LEASE
+from shared.bucket.ledgers import TRAINER
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
     ObjectStore,
@@ -29,10 +31,12 @@ from shared.bucket.storage import (
 from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
+from shared.prices import price_of
 from shared.settings import Output, load_settings
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
+from shared.tenants import Tenants
 from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.caption.budget import plan_card
@@ -41,8 +45,10 @@ from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.health import WorkerHealth
+from workers.delivery.ledger import LedgerWriter
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
+from workers.delivery.spending import Spending
 from workers.model.geometry import Geometry
 from workers.tasks import register_caption, register_train
 
@@ -73,6 +79,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
+        ledger = ledger_of(worker, choice.card.name, choice)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
 
@@ -127,6 +134,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             served_queues(choice.card),
             health,
             slots,
+            ledger,
             card=choice.card.name,
             model=loaded.identity.id,
             revision=loaded.identity.revision,
@@ -190,8 +198,9 @@ class TrainRuntime(bootsteps.StartStopStep):
         if device is None and detect_gpu() is not None:
             device = "cuda"
         store = proven_store(settings.named_outputs[:1])
+        ledger = ledger_of(worker, TRAINER, card_of_trainer())
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, ledger=ledger, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
@@ -249,6 +258,25 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
             for one in wait_for("S3", partial(store.prove, output)):
                 log.info("store", bucket=output.bucket, can=one.name, how=one.how)
     return store
+
+
+def ledger_of(worker: Any, name: str, choice: CardChoice | None) -> LedgerWriter:
+    """Of this worker's time, from the start of its process; it is written from here on."""
+    age_s = max(0.0, time.time() - psutil.Process().create_time())
+    spending = Spending(Tenants(settings.tenants), time.monotonic() - age_s)
+    output, store = settings.all_outputs[0], ObjectStore(tries=1)
+    worker_name, price = queues_of(worker.app).worker, price_of(settings, choice)
+    ledger = LedgerWriter(store, output, worker_name, name, price, spending)
+    ledger.start()
+    return ledger
+
+
+def card_of_trainer() -> CardChoice | None:
+    """None: it may train all the same."""
+    try:
+        return choose_card(settings, detect_gpu())
+    except ConfigError:
+        return None
 
 
 def answering(role: Role) -> WorkerHealth:

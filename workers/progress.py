@@ -27,6 +27,8 @@ class Progress:
         self._stop: Exception | None = None
         self.ends_at: float | None = None
         """By the clock; a tick after it raises TooSlow."""
+        self.before_stage: Callable[[], None] = lambda: None
+        """Called when the stage is about to change."""
         self._timings: dict[str, float] = {}
 
     def tick(self, stage: str) -> None:
@@ -38,6 +40,7 @@ class Progress:
         self._count += 1
         self._ahead = None
         if stage != self.stage:
+            self.before_stage()
             self._settle()
             self.stage = stage
 

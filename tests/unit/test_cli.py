@@ -192,6 +192,11 @@ ROWS: dict[str, list[Row]] = {
         ("", {"JAMAK_CARD": "p100"}, 78, "JAMAK_CARD"),
         ("", {"JAMAK_PROMPT": "없음"}, 78, "JAMAK_PROMPT"),
     ],
+    "costs": [
+        ("--since yesterday", {}, 2, "'yesterday' is no day"),
+        ("--by video", {}, 2, "'video' is not one of"),
+        ("", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     # Its environment is its own, so nothing in ours can be wrong.
     "demo": [("--card p100", {}, 2, "p100"), ("--videos 0", {}, 2, "--videos")],
     "doctor": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],

@@ -23,6 +23,7 @@ from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox, unheard
 from workers.delivery.pauses import Pauses
+from workers.delivery.spending import Spending
 from workers.progress import Progress, Pulse
 
 BEATS_PER_TIMEOUT = 4
@@ -38,9 +39,11 @@ log = telemetry.get_logger("jamak.leases")
 class Lease:
     """One message in hand."""
 
-    def __init__(self, delivery: Delivery, queues: LeasedQueues) -> None:
+    def __init__(self, delivery: Delivery, queues: LeasedQueues, spending: Spending) -> None:
         self.delivery = delivery
         self.progress = Progress()
+        self.account = spending.open(self.progress)
+        """What it costs, and whom. Its task says what became of it."""
         self.held = True
         """False: lost, given back or set aside. Its task may still be running."""
         self.advanced = False
@@ -102,12 +105,18 @@ class Leases:
     Args:
         slots: how many messages may be in hand.
         about: what this worker says about itself, read at each beat.
+        spending: of this worker's time.
     """
 
     def __init__(
-        self, queues: LeasedQueues, slots: int, about: Callable[[], dict[str, Any]]
+        self,
+        queues: LeasedQueues,
+        slots: int,
+        about: Callable[[], dict[str, Any]],
+        spending: Spending | None = None,
     ) -> None:
         self.queues, self.slots = queues, slots
+        self.spending = spending or Spending()
         self.received_at = self.answered_at = self.kept_at = self.asked_at = time.monotonic()
         """When a message came last, when Redis answered last, when leases were looked after, and
         when Celery's loop last wanted a message."""
@@ -193,7 +202,7 @@ class Leases:
         with self._changed:
             if not self._in_hand:
                 self._busy_since = self.received_at
-            self._in_hand[delivery.lease] = Lease(delivery, self.queues)
+            self._in_hand[delivery.lease] = Lease(delivery, self.queues, self.spending)
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -292,6 +301,7 @@ class Leases:
         if lease is None:
             return
         self._settle(lease, how)
+        self.spending.close(lease.account)
         with self._changed:
             self._in_hand.pop(name, None)
             if not self._in_hand:

@@ -18,6 +18,7 @@ from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
+from workers.delivery.ledger import LedgerWriter
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
 from workers.delivery.watchdog import Watchdog
@@ -35,6 +36,7 @@ class Lifecycle:
         queues: those that it serves, its own class first.
         health: hears when work is being taken.
         slots: jobs in hand at once; without it one for each thread.
+        ledger: of this worker's time; its last page is written at the end.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -49,6 +51,7 @@ class Lifecycle:
         queues: list[str],
         health: WorkerHealth,
         slots: int | None = None,
+        ledger: LedgerWriter | None = None,
         **about: Any,
     ) -> None:
         pool = worker.pool_cls.__module__
@@ -58,6 +61,7 @@ class Lifecycle:
                 cure="Leave --pool out: it is threads.",
             )
         self._settings, self._queues, self._health = settings, queues, health
+        self._ledger = ledger
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
         self._about = {
@@ -71,7 +75,10 @@ class Lifecycle:
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
         self.scratch, self.prove_scratch = self._scratch.folder, self._scratch.prove
-        self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
+        spending = ledger.spending if ledger else None
+        self.leases = Leases(
+            queues_of(worker.app), slots or worker.concurrency, self._tell, spending
+        )
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
@@ -86,6 +93,7 @@ class Lifecycle:
         @worker_ready.connect(weak=False)
         def ready(**_: Any) -> None:
             watchdog.start()
+            self.leases.spending.ready()
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
 
@@ -109,3 +117,5 @@ class Lifecycle:
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        if self._ledger is not None:
+            self._ledger.end()

@@ -96,6 +96,7 @@ class CaptionWork:
         check_address(job)
         started = time.monotonic()
         if self._is_done(job):
+            lease.account.how = "duplicates"
             telemetry.CAPTION_DUPLICATES.inc()
             log.info("already captioned", job=job.id, key=job.video.uri)
             return "duplicate"
@@ -104,14 +105,17 @@ class CaptionWork:
         try:
             with self._meter.job():
                 caption = self._caption(job, lease)
+            lease.account.adapter = caption.adapter.version if caption.adapter else ""
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
+                lease.account.how = "duplicates"
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
                 self._is_done(job)
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
+            lease.account.how = "captions"
             self._records.render(caption)
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
@@ -241,6 +245,8 @@ class CaptionWork:
                     return info, told
             finally:
                 lease.advanced = parts.written > 0
+                if lease.advanced:
+                    lease.account.how = "parts"
 
         def send(newer: CaptionJob) -> None:
             self._send(newer, lease.delivery.queue)

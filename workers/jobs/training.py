@@ -36,6 +36,7 @@ class TrainWork:
             Retry: the job is fine, the world is not.
         """
         if self._records.outcome(job.id) is not None:
+            lease.account.how = "duplicates"
             log.info("it has ended already", job=job.id)
             return
         self._records.begin(job.id, lease.check)
@@ -55,6 +56,7 @@ class TrainWork:
                 seen,
                 on_event,
             )
+        lease.account.how, lease.account.adapter = "training", manifest.version
         self._write(
             job,
             lease,
