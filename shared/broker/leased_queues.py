@@ -196,7 +196,8 @@ class LeasedQueues:
     def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
         """Say that this worker lives, and so do these leases; which of them it still holds."""
         told = json.dumps(about)
-        held = self.run("beat", self.worker, told, self._timeout_ms, *leases)
+        learned = [about.get(what) or "" for what in ("card", "units_per_full_s", "cold_start_s")]
+        held = self.run("beat", self.worker, told, self._timeout_ms, *learned, *leases)
         return [bool(one) for one in held]
 
     def begin(self, lease: str) -> bool:

@@ -69,6 +69,7 @@ SAID = {
     "show": ("show {done}", "{done}"),
     "enqueue": ("enqueue {waiting}", "1 enqueued on caption.t4"),
     "status": ("status", "caption.t4"),
+    "scale explain": ("scale explain train", "replicas wanted"),
     "backlog plan": ("backlog plan {source}", "captioned by this recipe"),
     "backlog start": ("backlog start b-{n} {source}", "{source}"),
     "backlog list": ("backlog list", "{source}"),
@@ -94,7 +95,7 @@ SAID = {
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune"}
+ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune", "scale serve"}
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 

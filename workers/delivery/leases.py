@@ -19,6 +19,7 @@ from shared.broker.queue_order import QueueOrder
 from shared.broker.refusals import passes
 from shared.errors import LeaseLost
 from shared.messages import BacklogLine
+from workers.delivery.full import FullRate
 from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox, unheard
@@ -46,6 +47,8 @@ class Lease:
         """What it costs, and whom. Its task says what became of it."""
         self.held = True
         """False: lost, given back or set aside. Its task may still be running."""
+        self.units = 1.0
+        """How much work it is, once its task has read it (shared/units.py)."""
         self.advanced = False
         """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()
@@ -138,6 +141,7 @@ class Leases:
         """What became of the last take is not known."""
         self._redis = telemetry.Repeated(log, "Redis answers again")
         self._outbox = Outbox(queues, self._redis)
+        self.full = FullRate()
         self.ended = 0
         """Messages that were settled here for good."""
         self._stopping = threading.Event()
@@ -267,6 +271,14 @@ class Leases:
         with self._changed:
             return list(self._in_hand.values())
 
+    def in_hand_of(self) -> dict[str, tuple[int, float]]:
+        """Queue -> how many messages of it are in hand, and how many units of work."""
+        found: dict[str, tuple[int, float]] = {}
+        for lease in self.in_hand():
+            messages, units = found.get(lease.delivery.queue, (0, 0.0))
+            found[lease.delivery.queue] = messages + 1, round(units + lease.units, 4)
+        return found
+
     def finished(self, lease: str) -> None:
         self._end(lease, lambda: self._ack(lease))
 
@@ -303,6 +315,7 @@ class Leases:
         self._settle(lease, how)
         self.spending.close(lease.account)
         with self._changed:
+            self.full.ended(lease.units, len(self._in_hand), self.at_once)
             self._in_hand.pop(name, None)
             if not self._in_hand:
                 self._busy_s += time.monotonic() - self._busy_since

@@ -21,6 +21,7 @@ from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.ledger import LedgerWriter
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
+from workers.delivery.started import seconds_since_start
 from workers.delivery.watchdog import Watchdog
 
 MOST_TOLD = 20
@@ -64,11 +65,14 @@ class Lifecycle:
         self._ledger = ledger
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
+        self._cold_start_s: float | None = None
         self._about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "queues": queues,
             "since": round(time.time()),
+            "pod": settings.pod,
+            "drain_s": settings.drain_s,
             "jamak": __version__,
             **about,
         }
@@ -87,6 +91,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
+        self._cold_start_s = round(seconds_since_start(), 1)
         self.leases.start()
         watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
@@ -109,10 +114,13 @@ class Lifecycle:
             **self._about,
             "slots": self.leases.at_once,
             "in_hand": len(self.leases.in_hand()),
+            "in_hand_of": self.leases.in_hand_of(),
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
+            "units_per_full_s": self.leases.full.look(),
+            "cold_start_s": self._cold_start_s,
         }
 
     def _clean_up(self) -> None:

@@ -34,6 +34,7 @@ from shared.messages import (
     ModelIdentity,
 )
 from shared.settings import Settings
+from shared.units import Effort, Units
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.caption.features import Kept
@@ -81,7 +82,7 @@ class CaptionWork:
         self._decoders, self._send, self._draining = decoders, send, draining
         self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
-        self._records = Records(store, settings)
+        self._records, self._units = Records(store, settings), Units(model.id)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
@@ -94,6 +95,7 @@ class CaptionWork:
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
         check_address(job)
+        lease.units = self._units.of(Effort.of(job.recipe), self._card.card.name)
         started = time.monotonic()
         if self._is_done(job):
             lease.account.how = "duplicates"

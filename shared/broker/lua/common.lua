@@ -16,6 +16,10 @@
 --                             was last here, in ms
 --   void:<lease>      string  its take was given up before it came
 --   taken             hash    queue -> how many messages were taken from it, ever
+--   put:<queue>:<n>   string  minute (n is it modulo 16), how many messages were put there in it; no
+--                             backlog's
+--   learned           hash    "rate:<card>": units a second of a worker that had its hands full,
+--                             "starts:<card>": what the last workers took to start, in s
 --   backlog:<name>:…          see shared/broker/backlog_progress.py
 --
 -- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
@@ -96,6 +100,17 @@ local function put_last(queue, item)
   local list = must_run_alone(item) and ':alone' or ''
   redis.call('LPUSH', prefix .. queue .. list, item)
   wake(queue)
+end
+
+-- For whoever scales.
+local MINUTES = 16
+
+local function count_put(queue, messages)
+  local minute = math.floor(now / 60000)
+  local key = prefix .. 'put:' .. queue .. ':' .. minute % MINUTES
+  local last, count = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
+  local before = tonumber(last) == minute and tonumber(count) or 0
+  redis.call('SET', key, string.format('%d %d', minute, before + messages), 'EX', 3600)
 end
 
 -- See note.lua.
