@@ -26,7 +26,16 @@ TABLES = {
 """What holds messages until one of them is chosen."""
 ANSWERING = {
     *("_by_memory", "_cure_of_versions", "_later", "_less", "_unavailable", "_why", "_why_alone"),
-    *("_too_much", "_why_tokens", "_why_weights", "named_by", "refused"),
+    *(
+        "_how_in_time",
+        "_too_dear",
+        "_too_late",
+        "_too_much",
+        "_why_tokens",
+        "_why_weights",
+        "named_by",
+        "refused",
+    ),
     *("_bounded", "_reason"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }

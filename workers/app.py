@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import celery.apps.worker
-import psutil
 from celery import bootsteps
 from celery.signals import celeryd_init, setup_logging
 
@@ -49,6 +48,7 @@ from workers.delivery.ledger import LedgerWriter
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
 from workers.delivery.spending import Spending
+from workers.delivery.started import seconds_since_start
 from workers.model.geometry import Geometry
 from workers.tasks import register_caption, register_train
 
@@ -262,8 +262,8 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
 
 def ledger_of(worker: Any, name: str, choice: CardChoice | None) -> LedgerWriter:
     """Of this worker's time, from the start of its process; it is written from here on."""
-    age_s = max(0.0, time.time() - psutil.Process().create_time())
-    spending = Spending(Tenants(settings.tenants), time.monotonic() - age_s)
+    began = time.monotonic() - seconds_since_start()
+    spending = Spending(Tenants(settings.tenants), began)
     output, store = settings.all_outputs[0], ObjectStore(tries=1)
     worker_name, price = queues_of(worker.app).worker, price_of(settings, choice)
     ledger = LedgerWriter(store, output, worker_name, name, price, spending)

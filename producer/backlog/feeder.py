@@ -78,6 +78,11 @@ class Feed:
         over = self.manifest.scanned and not self.waits
         return self.gone or self.cursor.state == "cancelled" or over
 
+    def on_their_way(self) -> int:
+        """Jobs that are fed and have not ended."""
+        with reaching_redis():
+            return max(0, self.fed - self._progress.counts().ended)
+
     def step(self, room: int, away: Container[str] = ()) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on.
 
@@ -156,6 +161,7 @@ def feed_round(
     feeds: Sequence[Feed],
     room: Callable[[str], int],
     away: Callable[[str], Container[str]] = lambda queue: (),
+    allow: Callable[[Feed, int], int] = lambda feed, room: room,
 ) -> int:
     """One stretch of each backlog that has something to feed; how many lines that were.
 
@@ -163,6 +169,7 @@ def feed_round(
 
     Args:
         away: the buckets that do not answer the workers of a queue.
+        allow: how many of so many jobs of a backlog may be fed.
     """
     fed = 0
     able = defaultdict(list)
@@ -174,7 +181,7 @@ def feed_round(
         gone = away(queue)
         for at, feed in enumerate(sharing):
             mine = share + (at < rest)
-            if mine:
+            if mine and (mine := allow(feed, mine)):
                 fed += feed.step(mine, gone)
     return fed
 
@@ -188,7 +195,7 @@ class Feeder:
         open_feed: one of them.
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
-        away: as `feed_round`.
+        away, allow: as `feed_round`.
     """
 
     LOOK_S = 2.0
@@ -204,9 +211,10 @@ class Feeder:
         room: Callable[[str], int],
         wait: Callable[[float], bool],
         away: Callable[[str], Container[str]] = lambda queue: (),
+        allow: Callable[[Feed, int], int] = lambda feed, room: room,
     ) -> None:
         self._find, self._fed, self._open = find, fed, open_feed
-        self._room, self._wait, self._away = room, wait, away
+        self._room, self._wait, self._away, self._allow = room, wait, away, allow
         self._feeds: dict[str, Feed] = {}
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
@@ -257,7 +265,7 @@ class Feeder:
         feeds = list(self._feeds.values())
         self._turn += 1
         first = self._turn % max(len(feeds), 1)
-        return feed_round(feeds[first:] + feeds[:first], self._room, self._away)
+        return feed_round(feeds[first:] + feeds[:first], self._room, self._away, self._allow)
 
     def lines(self) -> dict[str, int]:
         """Backlog -> how many videos it has, as far as it is scanned; the newest last."""

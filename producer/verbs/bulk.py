@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from producer.backlog.budgets import Budgets
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
@@ -85,6 +86,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
         SourcesAway(queues).of,
+        Budgets(store, settings).allow,
     )
 
     def stop() -> float:
@@ -117,11 +119,12 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
     """
     one = Feed(Backlog(store, settings, name), queues)
     room, away = HighWaterMarks(queues).room, SourcesAway(queues).of
+    allow = Budgets(store, settings).allow
     with bars() as shown:
         bar = shown.add_task(spoken(f"feeding {name}"), total=one.manifest.lines)
         try:
             while one.running and one.waits:
-                if not feed_round([one], room, away):
+                if not feed_round([one], room, away, allow):
                     time.sleep(Feeder.IDLE_S)
                     one.look()
                 shown.update(bar, completed=one.fed)

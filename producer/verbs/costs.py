@@ -10,7 +10,7 @@ from rich.markup import escape
 from producer.costs import bill as bills
 from producer.costs.bill import Bill, By
 from producer.costs.pages import Pages
-from producer.verbs.console import AsJson, Grid, duration, out, print_json, warn, warn_of
+from producer.verbs.console import AsJson, Grid, duration, out, print_json, usd, warn, warn_of
 from shared.bucket.storage import ObjectStore
 from shared.errors import JamakError, UsageError
 from shared.language import spoken
@@ -120,8 +120,3 @@ def _doubts(told: Bill) -> None:
             f"{', '.join(told.wrong[:3])}",
             "This should not happen: report it.",
         )
-
-
-def usd(amount: float) -> str:
-    """`$1,234.50`; of little more digits."""
-    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.2g}"

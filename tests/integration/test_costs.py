@@ -191,7 +191,8 @@ def test_a_task_says_whose_it_was_and_what_became_of_it(
 ) -> None:
     times = Times(MIDNIGHT)
     spending = Spending(TENANTS, clock=times.clock)
-    leases = Leases(world.queues, 4, dict, spending)
+    leases = Leases(world.queues, 4, dict)
+    leases.spending = spending
     job = CaptionJob(
         video=Video(bucket="v", key="news/k.mp4", etag="e", size_bytes=1),
         recipe=world.recipe,

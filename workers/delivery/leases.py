@@ -108,18 +108,13 @@ class Leases:
     Args:
         slots: how many messages may be in hand.
         about: what this worker says about itself, read at each beat.
-        spending: of this worker's time.
     """
 
     def __init__(
-        self,
-        queues: LeasedQueues,
-        slots: int,
-        about: Callable[[], dict[str, Any]],
-        spending: Spending | None = None,
+        self, queues: LeasedQueues, slots: int, about: Callable[[], dict[str, Any]]
     ) -> None:
         self.queues, self.slots = queues, slots
-        self.spending = spending or Spending()
+        self.spending = Spending()
         self.received_at = self.answered_at = self.kept_at = self.asked_at = time.monotonic()
         """When a message came last, when Redis answered last, when leases were looked after, and
         when Celery's loop last wanted a message."""

@@ -79,10 +79,9 @@ class Lifecycle:
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
         self.scratch, self.prove_scratch = self._scratch.folder, self._scratch.prove
-        spending = ledger.spending if ledger else None
-        self.leases = Leases(
-            queues_of(worker.app), slots or worker.concurrency, self._tell, spending
-        )
+        self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
+        if ledger is not None:
+            self.leases.spending = ledger.spending
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
