@@ -342,15 +342,15 @@ def paused(
     store: ObjectStore,
     settings: Settings,
     unread: Callable[[JamakError], None] = lambda error: None,
-) -> tuple[list[tuple[str, int, str]], bool]:
-    """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
-    ones only, for two objects are read of each; True: these were all.
+) -> tuple[list[tuple[str, str, Wait]], bool]:
+    """Backlogs that are paused: name, queue, why. Of the first ones only, for two objects are read
+    of each; True: these were all.
 
     Args:
         unread: told why one cannot be read.
     """
 
-    def read(name: str) -> tuple[str, int, str] | None:
+    def read(name: str) -> tuple[str, str, Wait] | None:
         backlog = Backlog(store, settings, name)
         try:
             cursor, _ = backlog.cursor()
@@ -362,7 +362,8 @@ def paused(
         except (Reject, NewerObject) as error:
             unread(error)
             return None
-        return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
+        wait = _paused(name, manifest.lines - cursor.fed, cursor)
+        return name, queue_of(manifest.card, bulk=True), wait
 
     names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))
     with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="backlogs") as pool:

@@ -226,18 +226,18 @@ def list_backlogs(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"backlogs": told})
         return
-    headers = "backlog", "state", "videos", "done", "failed", "left", "per minute", "source"
-    table = Grid(*headers, wide=("queue", "recipe"))
+    counted = "videos", "done", "failed", "left", "per minute"
+    table = Grid("backlog", "state", *counted, "terms", "source", wide=("queue", "recipe"))
     for one in told:
         if one["state"] == "unreadable":
             table.add_row(
-                one["name"], spoken(one["state"]), *[""] * 5, escape(spoken(one["message"]))
+                one["name"], spoken(one["state"]), *[""] * 6, escape(spoken(one["message"]))
             )
             continue
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
-        row = one["name"], spoken(one["state"]), *counts, rate, escape(one["source"])
+        row = one["name"], spoken(one["state"]), *counts, rate, _holds(one), escape(one["source"])
         table.add_row(*row, one["queue"], one["recipe"])
     out.print(table)
 
@@ -306,6 +306,15 @@ def _add_terms(table: Grid, told: dict[str, Any]) -> None:
         table.add_row("costs in all", usd(told["usd"]))
     for advice in told.get("advice", ()):
         table.add_row("what to do", escape(spoken(advice)))
+
+
+def _holds(told: dict[str, Any]) -> str:
+    """Of both terms together; empty: there are none."""
+    asked = (("by", "in_time"), ("budget_usd", "in_budget"))
+    verdicts = [told[verdict] for term, verdict in asked if told.get(term) is not None]
+    if not verdicts:
+        return ""
+    return _verdict(False if False in verdicts else None if None in verdicts else True)
 
 
 def _verdict(holds: bool | None) -> str:
