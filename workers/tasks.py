@@ -108,11 +108,9 @@ def _register(
             if isinstance(job, CaptionJob) and job.backlog:
                 leases().note(job.backlog, outcome)
         except BadMessage as error:
-            lease.account.wasted("failures")
             # It names nothing that a failure could be filed under.
             leases().refuse(lease.delivery.lease, str(error))
         except Unwritable as error:
-            lease.account.wasted("failures")
             leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
             lease.account.wasted("lost")

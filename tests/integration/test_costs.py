@@ -12,7 +12,7 @@ from producer.costs.pages import Pages
 from shared.broker.leased_queues import History
 from shared.bucket.ledgers import Ledger
 from shared.bucket.storage import ObjectStore
-from shared.errors import JamakError, NotAVideo, StoreUnavailable
+from shared.errors import BadMessage, JamakError, LeaseLost, NotAVideo, StoreUnavailable, WrongModel
 from shared.messages import BacklogLine, CaptionJob, Video
 from shared.prices import Price
 from shared.tenants import Tenants
@@ -182,6 +182,9 @@ class Work:
     [
         (None, "captions"),
         (NotAVideo("x"), "failures"),
+        (BadMessage("x"), "failures"),
+        (WrongModel("x"), "handed_back"),
+        (LeaseLost("x"), "lost"),
         (StoreUnavailable("x"), "retries"),
         (ZeroDivisionError("x"), "retries"),
     ],

@@ -178,6 +178,8 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/ --frames 99", {}, 2, "no card takes 99 frames"),
         ("s3://b/ --segments many", {}, 2, "'many' are no segments"),
         ("s3://b/ --prompt hello", {}, 2, "<video> 0 times"),
+        ("s3://b/ --by tomorrow", {}, 2, "'tomorrow' is no time"),
+        ("s3://b/ --budget much", {}, 2, "'much' is no amount of money"),
         ("s3://b/", {"JAMAK_PROMPT": "hello"}, 78, "JAMAK_PROMPT"),
     ],
     "backlog resume": [("", {}, 2, "Missing argument"), ("b", NONSENSE, 78, "JAMAK_OUTPUT")],

@@ -289,6 +289,8 @@ class Leases:
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
         log.error("set aside", reason=reason)
+        if lease in self._in_hand:
+            self.of(lease).account.wasted("failures")
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
     def release(
