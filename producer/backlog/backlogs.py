@@ -247,11 +247,10 @@ def resume(
     cursor, _ = backlog.cursor()
     terms = terms_of(by, budget, utc_now(), cursor.terms)
     used = cursor.spent.usd if cursor.spent else 0.0
-    before = cursor.terms and cursor.terms.budget_usd
-    if cursor.why == "budget" and terms.budget_usd and terms.budget_usd <= max(used, before or 0.0):
+    before = (cursor.terms or Terms()).budget_usd or 0.0
+    if cursor.why == "budget" and terms.budget_usd and terms.budget_usd <= max(used, before):
         raise UsageError(
-            f"--budget: ${used:,.2f} of {name} are used already, and its budget was "
-            f"${before or 0.0:,.2f}",
+            f"--budget: ${used:,.2f} of {name} are used already, and its budget was ${before:,.2f}",
             cure="Name a larger one, or none.",
         )
     if terms != (cursor.terms or Terms()):

@@ -81,7 +81,7 @@ class Feed:
     def on_their_way(self) -> int:
         """Jobs that are fed and have not ended."""
         with reaching_redis():
-            return max(0, self.fed - self._progress.counts().ended)
+            return self.fed - self._progress.ended_before(self.fed)
 
     def step(self, room: int, away: Container[str] = ()) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on.

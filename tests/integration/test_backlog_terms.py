@@ -17,9 +17,10 @@ from producer.backlog.manifest import Backlog
 from producer.backlog.scan import create, scan
 from producer.backlog.terms import Terms
 from shared.bucket.ledgers import How, Ledger, Spent, ledger_key
+from shared.bucket.records import Records
 from shared.errors import UsageError
 from shared.settings import Settings
-from tests.backlogs import QUEUE, fill, work
+from tests.backlogs import QUEUE, caption_of, fill, work
 from tests.terminal import jamak_here
 from tests.world import World
 
@@ -36,8 +37,13 @@ def name(world: World) -> Iterator[str]:
     yield f"terms-{next(_numbers)}"
 
 
-def start(world: World, name: str, videos: int, terms: Terms) -> Backlog:
-    fill(world, name, videos)
+def start(world: World, name: str, videos: int, terms: Terms, done: int = 0) -> Backlog:
+    """Args:
+    done: so many of the last videos have their captions.
+    """
+    for video in fill(world, name, videos)[videos - done :]:
+        job = world.job(video)
+        Records(world.store, world.settings).write(job, caption_of(job))
     source = f"s3://{world.videos}/{name}/"
     made = create(world.store, world.settings, name, source, world.recipe, "t4", terms)
     scan(world.store, world.settings, world.queues, made)
@@ -98,7 +104,7 @@ def test_no_more_is_fed_than_the_budget_pays_for_and_then_it_is_paused(
 ) -> None:
     monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
     settings = dollar_a_job(world)
-    backlog = start(world, name, 20, Terms(budget_usd=5))
+    backlog = start(world, name, 32, Terms(budget_usd=5), done=12)
     feed, allow = Feed(backlog, world.queues), Budgets(world.store, settings).allow
 
     def fed() -> int:
@@ -116,7 +122,7 @@ def test_no_more_is_fed_than_the_budget_pays_for_and_then_it_is_paused(
     told = read_backlog(world.store, settings, world.queues, name)
     assert (told["state"], told["spent_usd"], told["in_budget"]) == ("paused", 4.9, False)
     (why, *_) = told["why"]
-    assert (why["reason"], why["jobs"]) == ("budget", 14)
+    assert (why["reason"], why["jobs"]) == ("budget", 26)
     assert "$4.90 of $5.00 are used" in why["message"]
     for little in (None, "5usd"):
         with pytest.raises(UsageError, match=r"\$4.90 of .* are used already"):
