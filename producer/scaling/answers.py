@@ -19,7 +19,7 @@ from producer.scaling.demand import (
     demand_of,
     queues_by_class,
 )
-from producer.scaling.policy import Line, Wanted, wanted
+from producer.scaling.policy import Line, Wanted, kept, wanted
 from producer.scaling.reading import Snapshot, take_snapshot
 from shared.broker.apps import CAPTION_QUEUES, TRAIN_QUEUE, reaching_redis
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen
@@ -103,7 +103,7 @@ def look_once(
     answers: dict[str, Answer] = {}
     unknown: dict[str, str] = {}
     for card, queues in queues_by_class(CAPTION_QUEUES, settings.scale_classes).items():
-        answers[card] = _of_class(card, queues, seen, settings, unfed, outside)
+        answers[card] = answer_of(card, queues, seen, settings, unfed, outside)
     for queue in CAPTION_QUEUES:
         messages = seen.waiting[queue].messages
         if messages and class_of(queue, settings.scale_classes) is None:
@@ -121,22 +121,26 @@ def look_once(
     return Look(answers, unknown, seen.workers, seen.taken)
 
 
-def _of_class(
+def answer_of(
     card: CardName,
     queues: Sequence[str],
     seen: Snapshot,
     settings: Settings,
-    unfed: Sequence[Unfed],
-    outside: Outside,
+    unfed: Sequence[Unfed] = (),
+    outside: Outside = Outside(),
 ) -> Answer:
+    """Args:
+    queues: those whose work this class does.
+    """
     found = demand_of(card, queues, seen, settings, unfed, outside)
-    # Whoever cannot end in time does not end: its work would have to be begun again elsewhere.
-    least = min(found.lasting, settings.scale_most)
+    stay = kept(found.demand)
+    least = min(max(found.lasting, stay), settings.scale_most)
     answer = wanted(found.demand, slo_s=settings.slo_s, most=settings.scale_most, least=least)
-    lasting = Line(
-        "replicas whose work outlasts a drain", found.lasting, "by what they have in hand"
+    staying = (
+        Line("replicas that have work for a minute", stay, "of those that run, by what waits"),
+        Line("replicas whose work outlasts a drain", found.lasting, "by what they have in hand"),
     )
-    sums = (*found.notes, *answer.sums[:-1], lasting, answer.sums[-1])
+    sums = (*found.notes, *answer.sums[:-1], *staying, answer.sums[-1])
     return Answer(card, replace(answer, sums=sums), found.demand.running, found)
 
 

@@ -5,6 +5,7 @@ that tells the rate: a minute in which much came is one of ten.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median_low
 
@@ -34,4 +35,11 @@ class Arrivals:
             (count - before) / (at - since)
             for (since, before), (at, count) in pairwise(self._marks)
         ]
-        return median_low(rates) if rates else 0.0
+        return lasting(rates)
+
+
+def lasting(rates: Sequence[float]) -> float:
+    """Args:
+    rates: of the last minutes.
+    """
+    return median_low(rates) if rates else 0.0

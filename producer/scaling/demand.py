@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from producer.backlog.deadlines import Unfed
+from producer.scaling.arrivals import MINUTES, lasting
 from producer.scaling.policy import SOONEST_S, Demand, Due, Line, figure
 from producer.scaling.reading import Pile, Snapshot
 from shared.broker.leased_queues import WorkerSeen
@@ -31,9 +32,9 @@ class Outside:
     """Uploads that no listener has put into Redis yet."""
 
     messages: int = 0
-    growth_per_s: float = 0.0
-    """By how much they become more; below 0, where the listener takes them faster than they
-    come."""
+    growth_per_s: tuple[float, ...] = ()
+    """By how much they became more in each of the last minutes; below 0, where the listener took
+    them faster than they came."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,9 @@ def demand_of(
     fresh = [queue for queue in queues if not queue.endswith(BULK)]
     bulk = [queue for queue in queues if queue.endswith(BULK)]
     waiting, in_flight = _units(seen.waiting, fresh, weigh), _units(seen.in_flight, fresh, weigh)
-    arrival = sum(seen.arrivals.get(one, 0.0) * _weight(seen, one, weigh) for one in fresh)
-    if UPLOADS in fresh:
-        weight = _weight(seen, UPLOADS, weigh)
-        waiting += outside.messages * weight
-        arrival = max(0.0, arrival + outside.growth_per_s * weight)
+    weights = {queue: _weight(seen, queue, weigh) for queue in fresh}
+    growing = outside if UPLOADS in fresh else Outside()
+    waiting += growing.messages * weights.get(UPLOADS, 1.0)
     promised = [one for one in unfed if one.queue in bulk]
     due = [Due(one.lines * weigh(Effort.of(one.recipe)), one.left_s) for one in promised]
     of_backlogs = _units(seen.waiting, bulk, weigh)
@@ -106,7 +105,7 @@ def demand_of(
     demand = Demand(
         waiting=waiting,
         in_flight=in_flight,
-        arrival_per_s=arrival,
+        arrival_per_s=_arrival(seen, weights, growing),
         oldest_s=max((seen.waiting[one].oldest_s for one in fresh), default=0.0),
         rate=rate.value,
         cold_start_s=start.value,
@@ -124,6 +123,21 @@ def demand_of(
         sum(one.units for one in due),
         sum(_outlasts_drain(one, queues, rate.value) for one in live),
         (rate, start),
+    )
+
+
+def _arrival(seen: Snapshot, weights: Mapping[str, float], outside: Outside) -> float:
+    """What came into Redis, and what more of it waits outside than before."""
+    grown = (*[0.0] * (MINUTES - len(outside.growth_per_s)), *outside.growth_per_s)
+    return lasting(
+        [
+            max(
+                0.0,
+                sum(seen.arrivals[queue][at] * weight for queue, weight in weights.items())
+                + grown[at] * weights.get(UPLOADS, 1.0),
+            )
+            for at in range(MINUTES)
+        ]
     )
 
 

@@ -6,8 +6,10 @@ Knows nothing of what they ask for.
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from producer.scaling.arrivals import MINUTE_S, MINUTES
 from producer.scaling.demand import Outside
 from producer.uploads.sqs import reaching_sqs
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 FRESH_S = 15.0
 """Each question is a request that costs."""
-WINDOW_S = 180.0
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
 
 
@@ -29,18 +30,21 @@ class Uploads:
         self, sqs: "SQSClient", url: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sqs, self._url, self._clock = sqs, url, clock
-        self._samples: deque[tuple[float, int]] = deque()
+        self._asked_at, self._messages = float("-inf"), 0
+        self._marks: deque[tuple[float, int]] = deque(maxlen=MINUTES + 1)
 
     def look(self) -> Outside:
         """Raises QueueUnavailable, ConfigError: SQS does not tell."""
         now = self._clock()
-        if not self._samples or now - self._samples[-1][0] >= FRESH_S:
-            self._samples.append((now, self._count()))
-        while self._samples[0][0] < now - WINDOW_S:
-            self._samples.popleft()
-        (first, before), (last, messages) = self._samples[0], self._samples[-1]
-        growth = (messages - before) / (last - first) if last > first else 0.0
-        return Outside(messages, growth)
+        if now - self._asked_at >= FRESH_S:
+            self._messages, self._asked_at = self._count(), now
+        if not self._marks or now - self._marks[-1][0] >= MINUTE_S:
+            self._marks.append((now, self._messages))
+        growth = [
+            (messages - before) / (at - since)
+            for (since, before), (at, messages) in pairwise(self._marks)
+        ]
+        return Outside(self._messages, tuple(growth))
 
     def _count(self) -> int:
         with reaching_sqs(self._sqs, self._url):

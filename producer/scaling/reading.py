@@ -13,16 +13,15 @@ from typing import Any
 from redis.exceptions import NoPermissionError
 
 from producer.jobs.in_flight import first_argument
+from producer.scaling.arrivals import MINUTE_S, MINUTES
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
 from shared.units import Effort, segments_of
 
 READ_WHOLE = 200
 """Messages; of longer lists so many are read."""
 PIECES = 8
-ARRIVAL_MINUTES = 2
-"""Full ones, and the current one."""
-MINUTES = 16
-"""As shared/broker/lua/common.lua counts them."""
+COUNTED = 16
+"""Minutes that shared/broker/lua/common.lua remembers."""
 
 
 @dataclass
@@ -62,8 +61,8 @@ class Snapshot:
     """Queue -> what waits there: to run alone and for another try, too."""
     in_flight: dict[str, Pile]
     """Queue -> what was taken from it and has not ended."""
-    arrivals: dict[str, float]
-    """Queue -> how many a second were put there lately; no backlog's."""
+    arrivals: dict[str, list[float]]
+    """Queue -> how many a second were put there, in each of the last full minutes; no backlog's."""
     taken: dict[str, int]
     """Queue -> how many were taken from it, ever."""
     learned: dict[str, str]
@@ -94,7 +93,7 @@ def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
             pipe.llen(key)
         for queue in queues:
             for minute in _minutes(now_s):
-                pipe.get(f"{prefix}put:{queue}:{minute % MINUTES}")
+                pipe.get(f"{prefix}put:{queue}:{minute % COUNTED}")
         told = pipe.execute()
     lengths, put = told[: len(lists)], told[len(lists) :]
     with side.redis.pipeline(transaction=False) as pipe:
@@ -125,22 +124,22 @@ def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
     )
 
 
-def _minutes(now_s: float) -> list[int]:
+def _minutes(now_s: float) -> range:
     this = int(now_s // 60)
-    return list(range(this - ARRIVAL_MINUTES, this + 1))
+    return range(this - MINUTES, this)
 
 
-def _arrivals(queues: Sequence[str], put: Sequence[bytes | None], now_s: float) -> dict[str, float]:
+def _arrivals(
+    queues: Sequence[str], put: Sequence[bytes | None], now_s: float
+) -> dict[str, list[float]]:
     """Args:
     put: for each queue and minute which minute was counted, and how many messages.
     """
-    minutes = _minutes(now_s)
     told = iter(put)
-    found = {}
-    for queue in queues:
-        counts = [_count(next(told), minute) for minute in minutes]
-        found[queue] = sum(counts) / (now_s - 60 * minutes[0])
-    return found
+    minutes = _minutes(now_s)
+    return {
+        queue: [_count(next(told), minute) / MINUTE_S for minute in minutes] for queue in queues
+    }
 
 
 def _count(told: bytes | None, minute: int) -> int:

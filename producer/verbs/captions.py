@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from producer.bucket.captions import newest
+from producer.scaling.answers import TRAIN
 from producer.verbs.console import AsJson, Grid, err, out, print_json, warn, warn_of
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
@@ -92,6 +93,7 @@ def status(as_json: AsJson = False) -> None:
         out.print(spoken(f"{what}: {counts['captions']} captions, {trainings} training jobs"))
     if found["hidden"]:
         out.print(spoken("?: this user of Redis may not look at training"))
+    show_wanted(found["scale"])
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))
@@ -99,6 +101,20 @@ def status(as_json: AsJson = False) -> None:
         warn(message)
     for one in found["unreadable"]:
         warn_of(one["message"], one["cure"])
+
+
+def show_wanted(scale: dict[str, Any]) -> None:
+    """Of each class that has workers, or wants some."""
+    told = [one for one in scale["classes"] if one["wanted"] or one["running"]]
+    if told:
+        table = Grid("class", "wanted", "running", "why")
+        for one in told:
+            counts = str(one["wanted"]), str(one["running"])
+            table.add_row(one["class"], *counts, escape(spoken(one["reason"])))
+        out.print(table)
+    for what, why in scale["unknown"].items():
+        if what != TRAIN:  # that this user may not see it is told already
+            warn(f"{what}: {why}")
 
 
 VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]

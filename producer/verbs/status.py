@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from producer.backlog.backlogs import LOOKED_AT, paused
 from producer.jobs.waits import SideSeen, Wait, look
+from producer.verbs.scale import looking
 from shared.broker.apps import (
     CAPTION_QUEUES,
     TRAIN_QUEUE,
@@ -30,7 +31,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
         sampled: [...], hidden: [...], workers: [...], in_flight: {captions, training}, delayed: …,
-        poison: …, adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
+        poison: …, scale: {classes: [{class, wanted, running, reason, …}], unknown: {name: why}},
+        adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
         looked at as a whole, `unreadable` what of the bucket cannot be read, and why, `hidden` what
         this user of Redis may not see: a producer's has no part in training.
 
@@ -66,8 +68,21 @@ def read_status(settings: Settings) -> dict[str, Any]:
             what: {name: getattr(side, what) for name, side in sides.items()}
             for what in ("in_flight", "delayed", "poison")
         },
+        "scale": scale_of(settings),
         "adapters": adapters,
         "unreadable": [{"message": str(one), "cure": one.cure} for one in unreadable],
+    }
+
+
+def scale_of(settings: Settings) -> dict[str, Any]:
+    """What the scaler would say now, and of what it would say nothing."""
+    try:
+        found = looking(settings)()
+    except JamakError as error:
+        return {"classes": [], "unknown": {"scale": str(error)}}
+    return {
+        "classes": [answer.dump() for answer in found.answers.values()],
+        "unknown": found.unknown,
     }
 
 

@@ -27,6 +27,7 @@ has room for, beside what was planned ([engine.md](engine.md)). What the two mea
 | listener | its loop has not moved for five minutes | it received from SQS, or found the queue \
 full, in the last minute |
 | feeder | its loop has not moved for five minutes | bucket and Redis answered in the last minute |
+| scaler | its loop has not moved for five minutes | it saw in the last minute what there is to do |
 | captioner, trainer | for two lease timeouts it kept no leases, or asked for no message | it has \
 loaded and checked its model (the captioner), Redis answered within two lease timeouts, and it \
 does not drain |
@@ -52,6 +53,9 @@ Each process exports its own metrics only. What is true of the whole fleet (queu
 backlogs) is read from Redis by the **feeder** alone, when Prometheus asks, at most every five
 seconds. If several feeders run, each of them says the same: write `max by (queue) (…)`, not `sum`.
 While Redis or SQS does not answer, its gauges are absent, and `jamak_scrape_error` is 1.
+
+The **scaler** also answers `/v1/scale/<class>` with how many workers are wanted, or with 503
+([scaling.md](scaling.md)). Several scalers say the same, too.
 """
 
 LABELS = """\
@@ -61,8 +65,8 @@ No label holds a key, a job or the name of a worker, so there are never many ser
 
 | label | is |
 |---|---|
-| `class` | a card class (`jamak cards`); of the fleet's workers also `train`, and `other` for one \
-that nobody knows |
+| `class` | a card class (`jamak cards`); of the fleet's workers and of the scaler also `train`, \
+and of workers `other` for one that nobody knows |
 | `queue` | `caption.<class>`, `caption.<class>.bulk` or `train` |
 | `work` | `captions` or `training` |
 | `reason` | a word of the error tree (`shared/errors.py`) |

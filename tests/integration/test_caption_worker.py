@@ -128,6 +128,10 @@ def test_a_backlog_counts_how_its_videos_end(
     (worker,) = world.queues.workers()
     wait_until(lambda: world.queues.workers()[0].about["jobs_per_busy_s"], 20, "a measured rate")
     assert worker.about["card"] == "cpu"
+    assert 0 < worker.about["cold_start_s"] < 3600
+    assert worker.about["in_hand_of"].keys() <= {"caption.t4.bulk"}
+    learned = world.queues.redis.hget(f"{world.queues.prefix}learned", "starts:cpu")
+    assert learned and str(worker.about["cold_start_s"]) in learned.decode().split()
     assert why_unserved([worker], "caption.t4.bulk", needs_of(world.recipe)) is None
     other = world.recipe.model_copy(update={"model": "another/model"})
     unserved = why_unserved([worker], "caption.t4.bulk", needs_of(other))

@@ -53,6 +53,17 @@ def held_by_others(leases: Leases) -> list[bytes]:
     return [found.message] if found else []
 
 
+def test_what_is_in_hand_is_told_by_queue_in_messages_and_units(leases: Leases) -> None:
+    leases.queues.put("q", ["a", "b"])
+    first, second = receive(leases), receive(leases)
+    second.units = 7.5
+    assert leases.in_hand_of() == {"q": (2, 8.5)}
+    leases.finished(first.delivery.lease)
+    assert leases.in_hand_of() == {"q": (1, 7.5)}
+    leases.finished(second.delivery.lease)
+    assert leases.in_hand_of() == {}
+
+
 def test_a_job_that_moves_is_kept_and_one_that_hangs_is_lost(leases: Leases) -> None:
     leases.queues.put("q", ["moves", "hangs"])
     moving, hanging = receive(leases), receive(leases)

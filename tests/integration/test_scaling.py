@@ -120,9 +120,21 @@ def test_what_arrives_is_counted_and_what_is_fed_is_not(fleet: Make) -> None:
     one.feed(f"{L4}.bulk", 500)
     of = one.look()["l4"].of
     assert of is not None
-    # In the last two to three minutes.
-    assert 60 * 2 / 180 <= of.demand.arrival_per_s <= 60 * 2 / 120
     assert of.waiting == 2 + 500
+    assert of.demand.arrival_per_s == 0  # this minute is not over
+    counted = {
+        one.queues.redis.get(f"{one.queues.prefix}put:{L4}:{minute % 16}")
+        for minute in (minute_of(one) - 1, minute_of(one))
+    }
+    assert any(told and told.endswith(b" 60") for told in counted)
+    # Six of the last ten minutes were like this one, and in one much came at once.
+    for ago in range(1, 7):
+        minute = minute_of(one) - ago
+        key = f"{one.queues.prefix}put:{L4}:{minute % 16}"
+        one.queues.redis.set(key, f"{minute} {60 if ago > 1 else 6000}")
+    one.queues.redis.set(f"{one.queues.prefix}put:{L4}.bulk:{minute_of(one) % 16}", "1 1")
+    of = one.look()["l4"].of
+    assert of and of.demand.arrival_per_s == pytest.approx(2.0)
 
 
 def test_the_oldest_is_the_one_that_is_next_and_no_backlogs(fleet: Make) -> None:
@@ -140,13 +152,18 @@ def test_the_oldest_is_the_one_that_is_next_and_no_backlogs(fleet: Make) -> None
 def test_what_waits_in_sqs_counts_for_the_class_of_uploads(fleet: Make) -> None:
     one = fleet(scale_classes=("l4",))
     one.put(T4, 20, recipe(segments="3"))
-    of = one.look(outside=Outside(1000, growth_per_s=50.0))["l4"].of
+    of = one.look(outside=Outside(1000, growth_per_s=(50.0,) * 10))["l4"].of
     assert of is not None
     assert of.waiting == 1020 * 3
-    assert of.demand.arrival_per_s == pytest.approx(150, abs=1)
+    assert of.demand.arrival_per_s == pytest.approx(150)
     # The listener takes from there what came before: nothing of it arrives.
-    of = one.look(outside=Outside(1000, growth_per_s=-50.0))["l4"].of
+    of = one.look(outside=Outside(1000, growth_per_s=(-50.0,) * 10))["l4"].of
     assert of and of.demand.arrival_per_s == 0
+
+
+def minute_of(fleet: Fleet) -> int:
+    seconds, _ = fleet.queues.redis.time()
+    return int(seconds) // 60
 
 
 # Which class does it
