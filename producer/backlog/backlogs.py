@@ -371,4 +371,4 @@ def paused(
 
 
 def as_dict(told: Plan) -> dict[str, Any]:
-    return {**asdict(told), "left": told.left}
+    return {**asdict(told), "terms": told.terms.model_dump(mode="json"), "left": told.left}
