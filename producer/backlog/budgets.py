@@ -6,14 +6,12 @@ to cost what those before it did. A budget that is used up pauses its backlog.
 
 import math
 import time
-from collections.abc import Collection
-from datetime import date
+from collections.abc import Callable, Collection
 
 from producer.backlog.estimate import offer
 from producer.backlog.feeder import Feed
 from producer.backlog.terms import SpentSoFar, utc_now
 from producer.costs.pages import Pages
-from shared import telemetry
 from shared.bucket.storage import ObjectStore
 from shared.errors import JamakError
 from shared.settings import Settings
@@ -21,17 +19,21 @@ from shared.settings import Settings
 PAID: Collection[str] = ("captions", "failures")
 """What ends a job of a backlog."""
 
-log = telemetry.get_logger("jamak.budgets")
-
 
 class Budgets:
-    """For one process. Not thread-safe."""
+    """For one process. Not thread-safe.
+
+    Args:
+        unread: told why a page cannot be read: what it says is in no sum.
+    """
 
     LOOK_S = 20.0
     """At what was spent."""
 
-    def __init__(self, store: ObjectStore, settings: Settings) -> None:
-        self._pages, self._settings = Pages(store, settings), settings
+    def __init__(
+        self, store: ObjectStore, settings: Settings, unread: Callable[[JamakError], None]
+    ) -> None:
+        self._pages, self._settings, self._unread = Pages(store, settings), settings, unread
         self._looked_at: dict[str, float] = {}
 
     def allow(self, feed: Feed, room: int) -> int:
@@ -55,7 +57,6 @@ class Budgets:
         allowed = math.floor(left_usd / each_usd) - on_their_way
         if allowed < 1 and not on_their_way:
             feed.cursor = feed.backlog.run_out()
-            log.warning("budget used up", backlog=feed.name, left_usd=left_usd, each_usd=each_usd)
         return min(room, max(allowed, 0))
 
     def _presumed_usd(self, feed: Feed) -> float | None:
@@ -64,21 +65,10 @@ class Budgets:
         return offer(self._settings, 1, manifest.recipe, manifest.card, (), None).each_usd
 
     def _spent(self, feed: Feed) -> SpentSoFar:
-        return spent_on(self._pages, feed.name, feed.manifest.created_at.date())
-
-
-def spent_on(pages: Pages, name: str, since: date) -> SpentSoFar:
-    """Args:
-    since: when the backlog was made.
-    """
-
-    def unread(error: JamakError) -> None:
-        log.error("cannot read", message=str(error), cure=error.cure)
-
-    usd, jobs = 0.0, 0
-    for page in pages.read(since, unread):
-        for one in page.spent:
-            if one.backlog == name:
-                usd += page.usd(one.seconds)
-                jobs += one.jobs if one.how in PAID else 0
-    return SpentSoFar(usd=usd, jobs=jobs, at=utc_now())
+        usd, jobs = 0.0, 0
+        for page in self._pages.read(feed.manifest.created_at.date(), self._unread):
+            for one in page.spent:
+                if one.backlog == feed.name:
+                    usd += page.usd(one.seconds)
+                    jobs += one.jobs if one.how in PAID else 0
+        return SpentSoFar(usd=usd, jobs=jobs, at=utc_now())

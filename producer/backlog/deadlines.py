@@ -13,7 +13,6 @@ from datetime import datetime
 from producer.backlog.manifest import Backlog, Cursor, Manifest, backlog_names
 from producer.backlog.terms import utc_now
 from producer.jobs.send import queue_of
-from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, fed_of
 from shared.broker.leased_queues import LeasedQueues
@@ -23,8 +22,6 @@ from shared.messages import Recipe
 from shared.settings import Settings
 
 READS_AT_ONCE = 16
-
-log = telemetry.get_logger("jamak.deadlines")
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,11 @@ class Deadlines:
         """Name -> when it was seen that it is no such one. There may be thousands."""
 
     def unfed(self) -> list[Unfed]:
-        """Raises StoreUnavailable, BrokerUnavailable and what else keeps it from knowing; but what
-        is wrong with one backlog alone is logged."""
+        """Of all that can be read; the feeder says what cannot.
+
+        Raises:
+            StoreUnavailable, BrokerUnavailable: that is not known now.
+        """
         now = time.monotonic()
         names, finding = self._names, now - self._found_at > self.FIND_S
         if finding:
@@ -94,10 +94,7 @@ class Deadlines:
             if cursor.state != "running" or cursor.terms is None or cursor.terms.by is None:
                 return None
             return backlog.manifest()[0], cursor
-        except UsageError:
-            return None  # deleted meanwhile
-        except (Reject, NewerObject) as error:
-            log.error("cannot read", backlog=name, message=str(error), cure=error.cure)
+        except (UsageError, Reject, NewerObject):  # deleted meanwhile, or not to be read
             return None
 
     def _unfed(self, manifest: Manifest, cursor: Cursor, fed: int | None) -> Unfed:

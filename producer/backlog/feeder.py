@@ -265,7 +265,12 @@ class Feeder:
         feeds = list(self._feeds.values())
         self._turn += 1
         first = self._turn % max(len(feeds), 1)
-        return feed_round(feeds[first:] + feeds[:first], self._room, self._away, self._allow)
+        ran = [feed for feed in feeds if feed.running]
+        fed = feed_round(feeds[first:] + feeds[:first], self._room, self._away, self._allow)
+        for feed in ran:
+            if feed.cursor.why:
+                log.warning("paused", backlog=feed.name, reason=feed.cursor.why, lines=feed.fed)
+        return fed
 
     def lines(self) -> dict[str, int]:
         """Backlog -> how many videos it has, as far as it is scanned; the newest last."""

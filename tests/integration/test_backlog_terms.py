@@ -18,7 +18,7 @@ from producer.backlog.scan import create, scan
 from producer.backlog.terms import Terms
 from shared.bucket.ledgers import How, Ledger, Spent, ledger_key
 from shared.bucket.records import Records
-from shared.errors import UsageError
+from shared.errors import JamakError, UsageError
 from shared.settings import Settings
 from tests.backlogs import QUEUE, caption_of, fill, work
 from tests.terminal import jamak_here
@@ -103,9 +103,9 @@ def test_no_more_is_fed_than_the_budget_pays_for_and_then_it_is_paused(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
-    settings = dollar_a_job(world)
+    settings, unread = dollar_a_job(world), list[JamakError]()
     backlog = start(world, name, 32, Terms(budget_usd=5), done=12)
-    feed, allow = Feed(backlog, world.queues), Budgets(world.store, settings).allow
+    feed, allow = Feed(backlog, world.queues), Budgets(world.store, settings, unread.append).allow
 
     def fed() -> int:
         return feed_round([feed], lambda queue: 100, allow=allow)
