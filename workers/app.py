@@ -32,6 +32,7 @@ from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
 from shared.prices import price_of
 from shared.settings import Output, load_settings
+from shared.telemetry import tracing
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
@@ -43,6 +44,7 @@ from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
 from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.ledger import LedgerWriter
 from workers.delivery.lifecycle import Lifecycle
@@ -56,9 +58,15 @@ log = telemetry.get_logger("jamak.worker")
 
 
 def send_caption(job: CaptionJob, queue: str) -> None:
-    captions.send_task(
-        CAPTION_TASK, args=(job.model_dump(mode="json"),), queue=queue, task_id=job.id
-    )
+    payload = job.model_dump(mode="json")
+    with tracing.sending(queue, [(job.id, job.video.uri)]) as headers:
+        captions.send_task(
+            CAPTION_TASK,
+            args=(payload,),
+            queue=queue,
+            task_id=job.id,
+            headers=dict(headers[0]) if headers else None,
+        )
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -75,6 +83,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        first_caption.ended("process")
         health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
@@ -82,6 +91,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         ledger = ledger_of(worker, choice.card.name, choice)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
+        first_caption.ended("servers")
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -95,6 +105,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.selfcheck import check_device, check_model
 
+        first_caption.ended("imports")
         checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
         plan = planned(choice, Geometry.read(checkpoint))
         with enough_memory():
@@ -107,6 +118,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 quantized=choice.quantized,
                 pool_stride=plan.pool_stride,
             )
+            first_caption.ended("weights")
             check_model(loaded)
         if choice.device == "cuda":
             with config_error(), enough_memory():
@@ -125,6 +137,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 meter=meter,
                 limits=Limits(limits_file(), card_and_model(choice, loaded)),
             )
+        first_caption.ended("warmup")
         health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
@@ -134,7 +147,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             served_queues(choice.card),
             health,
             slots,
-            ledger,
+            ledger=ledger,
             card=choice.card.name,
             model=loaded.identity.id,
             revision=loaded.identity.revision,
@@ -200,7 +213,10 @@ class TrainRuntime(bootsteps.StartStopStep):
         store = proven_store(settings.named_outputs[:1])
         ledger = ledger_of(worker, TRAINER, card_of_trainer())
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, ledger=ledger, reads=reads)
+        once_s = settings.train_once_s
+        life = Lifecycle(
+            worker, settings, [TRAIN_QUEUE], health, ledger=ledger, once_s=once_s, reads=reads
+        )
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
@@ -281,6 +297,7 @@ def card_of_trainer() -> CardChoice | None:
 
 def answering(role: Role) -> WorkerHealth:
     """Probes are answered from here on, long before the model is loaded."""
+    tracing.start(role)
     health = WorkerHealth()
     serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
     return health

@@ -65,7 +65,7 @@ def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
     from producer.uploads.listen import listen_until_stopped  # what only this verb needs
 
-    with running() as (settings, store, queues):
+    with running("listener") as (settings, store, queues):
         listen_until_stopped(settings, store, queues)
 
 

@@ -120,6 +120,12 @@ SCRAPE_ERROR = _gauge(
     "source",
     of=(*PRODUCERS, *SCALER),
 )
+SPANS = _counter(
+    "jamak_spans_total",
+    "Spans of traces: `exported`, or `failed`, for the collector did not take them.",
+    "outcome",
+    of=ALL,
+)
 
 # Of the whole fleet, read by the feeder.
 
@@ -337,6 +343,12 @@ MODEL_LOAD = _gauge(
     "From the start of the worker to its loaded and checked model.",
     of=CAPTIONER,
 )
+FIRST_CAPTION = _gauge(
+    "jamak_first_caption_seconds",
+    "From the start of the process to its first record, by stage; up to `ready`: its cold start.",
+    "stage",
+    of=CAPTIONER,
+)
 ADAPTER_INFO = _gauge(
     "jamak_adapter_info",
     "1, for the adapter in use; an empty version: the base model.",
@@ -376,6 +388,11 @@ RETRIES = _counter(
 )
 HANDED_ON = _counter(
     "jamak_jobs_handed_on_total", "Jobs left to another worker.", "task", "reason", of=WORKERS
+)
+REDELIVERED = _counter(
+    "jamak_messages_redelivered_total",
+    "Messages that this worker took after another one had died or hung with them.",
+    of=WORKERS,
 )
 LEASES_LOST = _counter(
     "jamak_leases_lost_total", "Messages that came to be somebody else's meanwhile.", of=WORKERS

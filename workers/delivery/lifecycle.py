@@ -13,15 +13,17 @@ from shared.broker.apps import queues_of
 from shared.broker.proofs import prove_trainer
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.telemetry import tracing
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
 from workers.delivery.ledger import LedgerWriter
+from workers.delivery.once import Once
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
-from workers.delivery.started import seconds_since_start
 from workers.delivery.watchdog import Watchdog
 
 MOST_TOLD = 20
@@ -38,6 +40,7 @@ class Lifecycle:
         health: hears when work is being taken.
         slots: jobs in hand at once; without it one for each thread.
         ledger: of this worker's time; its last page is written at the end.
+        once_s: it ends after one job, and after so long without one.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -52,7 +55,9 @@ class Lifecycle:
         queues: list[str],
         health: WorkerHealth,
         slots: int | None = None,
+        *,
         ledger: LedgerWriter | None = None,
+        once_s: float | None = None,
         **about: Any,
     ) -> None:
         pool = worker.pool_cls.__module__
@@ -65,7 +70,6 @@ class Lifecycle:
         self._ledger = ledger
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
-        self._cold_start_s: float | None = None
         self._about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -84,13 +88,14 @@ class Lifecycle:
             self.leases.spending = ledger.spending
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
+        self._once = Once(self.leases, once_s) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
         self._drain.install()
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
-        self._cold_start_s = round(seconds_since_start(), 1)
+        first_caption.ended("ready")
         self.leases.start()
         watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
@@ -100,6 +105,8 @@ class Lifecycle:
             self.leases.spending.ready()
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
+            if self._once is not None:
+                self._once.start()
 
     def die(self, why: str) -> NoReturn:
         """As if killed: what it held comes back as from a dead worker, for it may be to blame."""
@@ -117,12 +124,13 @@ class Lifecycle:
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
+            "cold_start_s": first_caption.cold_start_s,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
             "units_per_full_s": self.leases.full.look(),
-            "cold_start_s": self._cold_start_s,
         }
 
     def _clean_up(self) -> None:
         self._scratch.remove()
         if self._ledger is not None:
             self._ledger.end()
+        tracing.stop()

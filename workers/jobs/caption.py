@@ -39,7 +39,9 @@ from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.caption.features import Kept
 from workers.caption.meter import Meter
-from workers.delivery.leases import Lease
+from workers.delivery.first_caption import first_caption
+from workers.delivery.lease import Lease
+from workers.jobs import facts
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
@@ -95,6 +97,8 @@ class CaptionWork:
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
         check_address(job)
+        first_caption.ended("waits")
+        lease.say(lambda: facts.of_job(job, self._card.card.name))
         lease.units = self._units.of(Effort.of(job.recipe), self._card.card.name)
         started = time.monotonic()
         if self._is_done(job):
@@ -108,6 +112,7 @@ class CaptionWork:
             with self._meter.job():
                 caption = self._caption(job, lease)
             lease.account.adapter = caption.adapter.version if caption.adapter else ""
+            lease.say(lambda: facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
@@ -118,11 +123,14 @@ class CaptionWork:
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
             lease.account.how = "captions"
+            progress.ends_at = None  # what is recorded is in time
+            progress.tick("views")
             self._records.render(caption)
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
             for stage, spent in progress.timings_s().items():
                 telemetry.CAPTION_STAGE.labels(stage).observe(spent)
+        first_caption.ended("record")
         self._count(caption)
         log.info(
             "captioned",

@@ -76,6 +76,40 @@ local function with_history(item, history)
   return enqueued .. '\n' .. history .. '\n' .. message
 end
 
+-- A message that is traced says in its header `tracestate` who had it last: the span of that attempt,
+-- when it was taken in ms, "+", or "x" if its lease was lost, and the span of the attempt before. See
+-- shared/telemetry/trace_headers.py. `change` gets the four and returns them; their lengths stay.
+local TRACESTATE = '"tracestate": "jamak='
+
+local function traced(item, change)
+  local _, stop = string.find(item, TRACESTATE, 1, true)
+  if not stop then
+    return item
+  end
+  local last, at, how, before = string.match(item, '^(%x+)%.(%d+)%.([+x])%.(%x+)"', stop + 1)
+  if not last then
+    return item
+  end
+  local rest = stop + 4 + #last + #at + #how + #before
+  local told = table.concat({ change(last, at, how, before) }, '.')
+  return string.sub(item, 1, stop) .. told .. string.sub(item, rest)
+end
+
+local function had_by(lease)
+  return function(last)
+    return string.sub(redis.sha1hex(lease), 1, 16), string.format('%013.0f', now), '+', last
+  end
+end
+
+local function was_lost(last, at, _, before)
+  return last, at, 'x', before
+end
+
+-- As it was before a take that nobody heard of.
+local function was_not_had(_, _, _, before)
+  return before, string.rep('0', 13), '+', string.rep('0', 16)
+end
+
 -- Two deaths in company may be a neighbour's fault, two deaths alone are a proof.
 local function must_run_alone(item)
   local history = history_of(item)

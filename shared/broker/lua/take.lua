@@ -43,7 +43,7 @@ local function return_lost_leases()
       local history = history_of(item)
       history[kind] = history[kind] + 1
       table.insert(history.workers, holder)
-      item = with_history(item, cjson.encode(history))
+      item = traced(with_history(item, cjson.encode(history)), was_lost)
       if history.deaths < MOST_DEATHS then
         put_first(queue, item)
       else
@@ -68,7 +68,7 @@ local function take(queue, alone)
   if not item then
     return nil
   end
-  local held = queue .. '\n' .. worker .. '\n' .. alone .. '\n' .. item
+  local held = queue .. '\n' .. worker .. '\n' .. alone .. '\n' .. traced(item, had_by(lease))
   redis.call('HSET', prefix .. 'unacked', lease, held)
   redis.call('ZADD', prefix .. 'leases', now + timeout_ms, lease)
   redis.call('HINCRBY', prefix .. 'taken', queue, 1)

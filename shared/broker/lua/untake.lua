@@ -3,7 +3,7 @@
 also_when_full()
 local held = end_lease(ARGV[1])
 if held then
-  put_first(held[1], held[4])
+  put_first(held[1], traced(held[4], was_not_had))
   return 1
 end
 redis.call('SET', prefix .. 'void:' .. ARGV[1], '1', 'EX', 3600)
