@@ -59,9 +59,10 @@ def test_time_is_of_those_whose_rows_compute_and_else_of_all_in_hand() -> None:
     first.tick("fetch")
     second.tick("fetch")
     clock.now = 109  # both fetch: 2 s each
-    first.tick(COMPUTES)
+    first.tick(COMPUTES[0])
     clock.now = 116  # one computes while the other fetches: 7 s
-    second.tick(COMPUTES)
+    second.tick(COMPUTES[0])
+    first.tick(COMPUTES[1])
     clock.now = 118  # both compute: 1 s each
     first.tick("check")
     clock.now = 121  # now it is the other one's alone: 3 s
@@ -126,7 +127,7 @@ def test_parts_are_as_long_as_life_whatever_happens(
                 in_hand.append((progress, spending.open(progress)))
                 spending.name(in_hand[-1][1], URIS[at % 3], "b" * (at % 2))
             elif what == "stage" and in_hand:
-                in_hand[at % len(in_hand)][0].tick(("fetch", COMPUTES, "write")[at % 3])
+                in_hand[at % len(in_hand)][0].tick(("fetch", *COMPUTES, "write")[at % 4])
             elif what == "close" and in_hand:
                 _, account = in_hand.pop(at % len(in_hand))
                 account.how, account.adapter = how, "v" * (at % 2)  # type: ignore[assignment]

@@ -15,8 +15,8 @@ from shared.bucket.ledgers import How, Spent
 from shared.tenants import OTHER, Tenants
 from workers.progress import Progress
 
-COMPUTES = "generate"
-"""The stage of a job that has a row of the engine."""
+COMPUTES = ("prefill", "generate")
+"""The stages of a job that has a row of the engine."""
 KEPT: tuple[How, ...] = ("captions", "parts", "training")
 
 
@@ -36,7 +36,7 @@ class Account:
 
     @property
     def computes(self) -> bool:
-        return self._progress.stage == COMPUTES
+        return self._progress.stage in COMPUTES
 
     def spent(self, how: How) -> Spent:
         return Spent(
