@@ -1,6 +1,6 @@
 """What infra/terraform says that each role may do, rendered by the real terraform.
 
-Its modules of policies and of Redis users need no plugin, so that this takes a second.
+Its modules of policies, of Redis users and for Kustomize need no plugin: this takes a second.
 """
 
 import json
@@ -16,9 +16,9 @@ EVENTS, DEAD = "jamak-events", "jamak-events-dead"
 """Queues."""
 
 
-def render(folder: Path, output_prefix: str, **more: Any) -> dict[str, Any]:
-    terraform = Terraform.copied(folder)
-    arguments: dict[str, Any] = {
+def render(folder: Path, output_prefix: str) -> dict[str, Any]:
+    """What the modules of policies and of Redis users say."""
+    policies: dict[str, Any] = {
         "region": REGION,
         "account_id": ACCOUNT,
         "videos": {"bucket": VIDEOS, "prefix": "in/"},
@@ -29,18 +29,30 @@ def render(folder: Path, output_prefix: str, **more: Any) -> dict[str, Any]:
         "operator_writes": [f"s3://{EXPORTS}/"],
         "operators": [f"arn:aws:iam::{ACCOUNT}:role/people"],
         "pods": {"how": "pod-identity", "cluster": "films", "namespace": "jamak"},
-        **more,
     }
-    names = ("policies", "trust", "redis_users", "service_accounts")
+    return outputs_of(
+        folder,
+        {"policies": policies, "acl": {}},
+        **{
+            name: f"${{module.policies.{name}}}"
+            for name in ("policies", "trust", "redis_users", "service_accounts")
+        },
+        users="${module.acl.users}",
+    )
+
+
+def outputs_of(folder: Path, modules: dict[str, dict[str, Any]], **outputs: str) -> dict[str, Any]:
+    """Args:
+    modules: name -> arguments. None of them needs a plugin.
+    outputs: name -> expression.
+    """
+    terraform = Terraform.copied(folder)
     root = {
         "module": {
-            "policies": {"source": "../terraform/modules/policies", **arguments},
-            "acl": {"source": "../terraform/modules/acl"},
+            name: {"source": f"../terraform/modules/{name}", **arguments}
+            for name, arguments in modules.items()
         },
-        "output": {
-            **{name: {"value": f"${{module.policies.{name}}}"} for name in names},
-            "users": {"value": "${module.acl.users}"},
-        },
+        "output": {name: {"value": value} for name, value in outputs.items()},
     }
     terraform.folder = folder / "infra/rendered"
     terraform.folder.mkdir()

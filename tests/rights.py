@@ -14,7 +14,7 @@ WHO_MAY = """
 list    videos      x         .      x        x        .      x
 list    data        .         .      .        x        .      x
 list    exports     .         .      .        x        .      .
-list    records     x         x      .        x        .      x
+list    records     x         x      .        x        x      x
 get     videos      x         .      x        x        .      x
 get     other-videos .        .      .        .        .      .
 get     data        .         .      .        x        .      x
@@ -28,7 +28,8 @@ get     captions    x         .      .        x        .      .
 get     adapters    x         .      .        x        .      x
 get     pointers    x         .      .        x        .      x
 get     training    .         .      .        x        .      x
-get     backlogs    .         x      .        x        .      .
+get     backlogs    .         x      .        x        x      .
+get     costs       .         x      .        x        .      .
 get     probes      x         x      .        x        .      x
 version videos      x         .      .        .        .      .
 put     videos      .         .      .        x        .      .
@@ -46,6 +47,7 @@ put     pointers    .         .      .        x        .      x
 put     training    .         .      .        x        .      x
 put     backlogs    .         .      .        x        .      .
 put     cursors     .         x      .        x        .      .
+put     costs       x         .      .        .        .      x
 put     probes      x         x      .        x        .      x
 delete  videos      .         .      .        .        .      .
 delete  records     .         .      .        .        .      .
@@ -56,6 +58,7 @@ delete  captions    .         .      .        .        .      .
 delete  adapters    .         .      .        x        .      .
 delete  training    .         .      .        .        .      .
 delete  backlogs    .         .      .        x        .      .
+delete  costs       .         .      .        .        .      .
 delete  probes      .         .      .        .        .      .
 abort   videos      .         .      .        x        .      .
 abort   records     .         .      .        .        .      .
@@ -116,6 +119,7 @@ IN_THE_OUTPUT = {
     "training": "training/t1/decision.json",
     "backlogs": "backlogs/n/shards/00000.jsonl.gz",
     "cursors": "backlogs/n/cursor.json",
+    "costs": "costs/2026-11-29/w.json",
     "probes": "probes/alive",
 }
 

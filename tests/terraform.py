@@ -11,46 +11,34 @@ from typing import Any
 import pytest
 
 from infra.local.procfile import ROOT
+from tests.programs import need
 
 AWS_PLUGIN = "registry.terraform.io/hashicorp/aws"
 MIRRORS = ("~/.terraform.d/plugins", "/usr/local/share/terraform/plugins", "/opt/*")
 """Where a copy of the registry may lie (`terraform providers mirror` makes one)."""
 
 
-def lacking(what: str, cure: str) -> None:
-    """Skips the test, but in CI fails it: what is not looked at there is looked at nowhere."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing: {cure}")
-    pytest.skip(f"{what} is missing: {cure}")
-
-
-def binary() -> str:
-    found = shutil.which("terraform")
-    if found is None:
-        lacking("terraform", "put it on PATH, 1.9 or newer")
-    assert found is not None
-    return found
-
-
 def plugins() -> Path:
-    """The folder of a mirror that has the AWS plugin."""
+    """The folder of a mirror that has the AWS plugin. Without one the test skips, but not in CI."""
     named = os.environ.get("JAMAK_TEST_TERRAFORM_PLUGINS")
     for pattern in (named,) if named else MIRRORS:
         plain = Path(pattern).expanduser()
         for found in Path(plain.anchor).glob(f"{plain.relative_to(plain.anchor)}/{AWS_PLUGIN}"):
             return Path(str(found).removesuffix(AWS_PLUGIN))
-    lacking(
-        "terraform's AWS plugin",
-        "`terraform providers mirror DIR` in infra/terraform, and JAMAK_TEST_TERRAFORM_PLUGINS=DIR",
+    told = (
+        "terraform's AWS plugin is nowhere: `terraform providers mirror DIR` in infra/terraform, "
+        "and JAMAK_TEST_TERRAFORM_PLUGINS=DIR"
     )
-    raise AssertionError("skipped or failed")
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)
 
 
 class Terraform:
     """A folder in which it works."""
 
     def __init__(self, folder: Path) -> None:
-        self._binary = binary()
+        self._binary = need("terraform")
         self.folder = folder
 
     @classmethod

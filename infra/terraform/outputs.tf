@@ -26,33 +26,19 @@ locals {
   ) }
 }
 
+module "kustomize" {
+  source     = "./modules/kustomize"
+  namespace  = var.namespace
+  settings   = local.shared
+  redis_urls = { for user, url in local.redis_urls : user => url if contains(local.redis_users_of_pods, user) }
+  role_arns = {
+    for role, account in module.policies.service_accounts : account => module.roles.arns[role] if local.irsa
+  }
+}
+
 output "kustomization" {
   description = "A component for infra/kubernetes: `terraform output -raw kustomization > aws/kustomization.yaml`."
-  value = yamlencode({
-    apiVersion = "kustomize.config.k8s.io/v1alpha1"
-    kind       = "Component"
-    configMapGenerator = [{
-      name      = "settings"
-      namespace = var.namespace
-      behavior  = "merge"
-      literals  = [for variable, value in local.shared : "${variable}=${value}"]
-    }]
-    # A secret where others have passwords in it; here it has none.
-    secretGenerator = [for who in local.redis_users_of_pods : {
-      name      = "jamak-redis-${who}"
-      namespace = var.namespace
-      literals  = ["url=${local.redis_urls[who]}"]
-      options   = { disableNameSuffixHash = true }
-    } if var.broker != "none"]
-    patches = [for role, account in module.policies.service_accounts : {
-      target = { kind = "ServiceAccount", name = account }
-      patch = yamlencode([{
-        op    = "add"
-        path  = "/metadata/annotations"
-        value = { "eks.amazonaws.com/role-arn" = module.roles.arns[role] }
-      }])
-    } if local.irsa]
-  })
+  value       = module.kustomize.component
 }
 
 output "env" {

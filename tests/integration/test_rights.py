@@ -5,6 +5,7 @@ The policies are in force at moto's server, and each role has credentials of its
 
 import fnmatch
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from producer.backlog.budgets import Budgets
+from producer.backlog.deadlines import Deadlines
 from producer.backlog.feeder import Feed
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.bucket.captions import NoCaption
@@ -29,18 +32,22 @@ from producer.verbs.backlog import backlog
 from producer.verbs.bulk import export, reconcile
 from producer.verbs.captions import show, upload
 from producer.verbs.checks import events_queue
+from producer.verbs.costs import costs
 from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.bucket import proofs
 from shared.bucket.keys import view_key
+from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
 from shared.bucket.records import Records
 from shared.bucket.training import TrainingRecords
 from shared.bucket.videos import video_of
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, JamakError
 from shared.messages import CaptionJob, Cuts, ModelIdentity, Video
+from shared.prices import price_of
 from shared.settings import Output
 from shared.telemetry.health import LoopHealth
+from shared.tenants import Tenants
 from shared.training import TrainOutcome, TrainProgress
 from shared.web.addresses import Addresses
 from tests.adapters import publish
@@ -54,6 +61,8 @@ from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
+from workers.delivery.ledger import LedgerWriter
+from workers.delivery.spending import Spending
 from workers.jobs.adapters import AdapterFollower
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.parts import Parts
@@ -155,9 +164,9 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
     story.operator_chooses()
     story.captioner_captions()
     story.operator_begins_a_backlog()
+    story.scaler_counts()
     story.feeder_feeds()
     story.operator_looks_after_it()
-    story.scaler_counts()
     decided = staffed.account.decisions()[before:]
     assert [one for one in decided if not one.allowed] == []
     for role in ROLES:
@@ -265,6 +274,7 @@ class Story:
                 world.registry.activate(BASE.weights_sha256, self._version)
             ended = TrainOutcome(job_id=job.id, status="published", seconds=1, created_at=now)
             records.end(ended)
+            self._writes_its_ledger(world, TRAINER)
             assert seen == {}
 
     def operator_chooses(self) -> None:
@@ -300,6 +310,7 @@ class Story:
             work = work_with(world, captioner, self._decoders)
             job = world.job(video_in(world, "in/a.mp4"))
             assert work.run(job, taken(world, job)) == "ok"
+            self._writes_its_ledger(world, "l4")
             records = Records(world.store, world.settings)
             failed = world.job(video_in(world, "in/c.mp4"))
             assert [records.write_failure(failed, failure_of(failed)) for _ in range(2)] == [
@@ -333,15 +344,21 @@ class Story:
             assert start == b"ftyp"
             assert [one.video.key for one in sent] == ["in/b.mp4"]
 
+    def _unread(self, error: JamakError) -> None:
+        raise error
+
     def operator_begins_a_backlog(self) -> None:
         with self._acting("operator") as world:
-            inside(world, backlog, "start", "films", f"s3://{VIDEOS}/in/")
+            source = f"s3://{VIDEOS}/in/"
+            inside(world, backlog, "start", "films", source, "--by", "23:59", "--budget", "500usd")
 
     def feeder_feeds(self) -> None:
         with self._acting("feeder") as world:
             assert list(backlog_names(world.store, world.settings)) == ["films"]
             world.store.prove(self._output, proofs.conditions)
+            budgets = Budgets(world.store, world.settings, self._unread)
             feed = Feed(Backlog(world.store, world.settings, "films"), world.queues)
+            assert budgets.allow(feed, 100) == 100
             assert feed.step(100)
             feed.save()
             assert feed.cursor.fed == feed.manifest.lines
@@ -366,6 +383,7 @@ class Story:
             asked = AskedJobs(world.store, world.settings)
             asked.ask(address)
             inside(world, reconcile)
+            inside(world, costs)
             asked.forget(address)
             settings = world.settings.model_copy(
                 update={"events_queue_url": self._names.events_url}
@@ -374,10 +392,15 @@ class Story:
             inside(world, backlog, "status", "films")
             inside(world, backlog, "delete", "films", "--force", "--yes")
 
-
     def scaler_counts(self) -> None:
-        with self._acting("scaler"):
+        with self._acting("scaler") as world:
             assert Uploads(sqs_client(), self._names.events_url).look().messages == 0
+            (unfed,) = Deadlines(world.store, world.settings, world.queues).unfed()
+            assert unfed.lines == 5
+
+    def _writes_its_ledger(self, world: World, card: str) -> None:
+        price, spending = price_of(world.settings, None), Spending(Tenants({}), time.monotonic())
+        LedgerWriter(world.store, self._output, card, card, price, spending).write()
 
 
 def video_in(world: World, key: str) -> Video:

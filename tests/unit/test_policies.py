@@ -64,6 +64,7 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "asked": {"operator"},
         "backlogs": {"operator"},
         "backlogs/*/cursor.json": {"feeder"},
+        "costs": {"captioner", "trainer"},
         "probes": everybody_who_writes,
     }
     assert {place.partition("/")[0] for place in writers} == set(FOLDERS)

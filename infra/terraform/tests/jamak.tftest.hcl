@@ -75,7 +75,7 @@ run "a_bucket" {
   }
   assert {
     condition = [for rule in aws_s3_bucket_lifecycle_configuration.this.rule : "${rule.filter[0].prefix} ${try(rule.expiration[0].days, "-")}"] == [
-      "ko/parts/ 30", "ko/asked/ 30", "ko/failures/ 180", "ko/training/ 180", "ko/backlogs/ 365", "ko/ 0",
+      "ko/parts/ 30", "ko/asked/ 30", "ko/failures/ 180", "ko/training/ 180", "ko/backlogs/ 365", "ko/costs/ 400", "ko/ 0",
     ]
     error_message = "The rules are those of infra/s3/lifecycle.json. No record and no caption goes by itself."
   }

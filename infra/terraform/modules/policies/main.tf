@@ -12,13 +12,13 @@ locals {
   # once (If-None-Match) looks at what is there when he is refused.
   reads = {
     listener  = []
-    feeder    = ["backlogs/*", "probes/*"]
+    feeder    = ["backlogs/*", "costs/*", "probes/*"]
     captioner = ["records/*", "failures/*", "parts/*", "captions/*", "adapters/*", "probes/*"]
     trainer   = ["adapters/*", "training/*", "probes/*"]
-    scaler    = []
+    scaler    = ["backlogs/*"]
     operator = [
       "records/*", "failures/*", "parts/*", "asked/*", "captions/*",
-      "adapters/*", "training/*", "backlogs/*", "probes/*",
+      "adapters/*", "training/*", "backlogs/*", "costs/*", "probes/*",
     ]
   }
 
@@ -27,8 +27,8 @@ locals {
   writes = {
     listener  = []
     feeder    = ["backlogs/*/cursor.json", "probes/*"]
-    captioner = ["records/*", "failures/*", "parts/*", "captions/*", "probes/*"]
-    trainer   = ["adapters/*", "training/*", "probes/*"]
+    captioner = ["records/*", "failures/*", "parts/*", "captions/*", "costs/*", "probes/*"]
+    trainer   = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler    = []
     operator  = ["captions/*", "adapters/*/active.json", "asked/*", "training/*", "backlogs/*", "probes/*"]
   }
