@@ -51,17 +51,24 @@ VARIABLES = {
     "operator_writes": [f"s3://{EXPORTS}/"],
 }
 LOCALLY = {
-    "provider": {
-        "aws": {
-            "region": REGION,
-            "access_key": "admin",
-            "secret_key": "admin",
-            "s3_use_path_style": True,
-            "skip_credentials_validation": True,
-            "skip_metadata_api_check": True,
+    ".": {
+        "provider": {
+            "aws": {
+                "region": REGION,
+                "access_key": "admin",
+                "secret_key": "admin",
+                "s3_use_path_style": True,
+                "skip_credentials_validation": True,
+                "skip_metadata_api_check": True,
+            }
         }
-    }
+    },
+    # moto does not know what this sets, and Terraform would wait until it does.
+    "modules/uploads": {
+        "resource": {"aws_sqs_queue_redrive_allow_policy": {"dead_letters": {"count": 0}}}
+    },
 }
+"""Over the configuration, by folder."""
 
 
 @pytest.fixture
@@ -87,7 +94,8 @@ def redis_with_users(tmp_path: Path) -> Iterator[str]:
 def applied(folder: Path, account: Account) -> dict[str, Any]:
     """The outputs."""
     terraform = Terraform.copied(folder)
-    (terraform.folder / "locally_override.tf.json").write_text(json.dumps(LOCALLY))
+    for place, override in LOCALLY.items():
+        (terraform.folder / place / "locally_override.tf.json").write_text(json.dumps(override))
     (terraform.folder / "terraform.tfvars.json").write_text(json.dumps(VARIABLES))
     terraform("init", f"-plugin-dir={plugins()}")
     terraform("apply", "-auto-approve", env={"AWS_ENDPOINT_URL": account.endpoint})

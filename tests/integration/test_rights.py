@@ -249,6 +249,7 @@ class Story:
             world.store.prove(self._output)
             prove_output(world.store, self._output)
             prove_reads(world.store, DATA, "set/x.mp4")
+            prove_reads(world.store, VIDEOS, "in/a.mp4")
             job = make_job(id="t1", data=f"s3://{DATA}/set/manifest.jsonl")
             records = TrainingRecords(world.store, OUTPUT, world.prefix)
             assert records.outcome(job.id) is None
@@ -394,7 +395,8 @@ class Story:
 
     def scaler_counts(self) -> None:
         with self._acting("scaler") as world:
-            assert Uploads(sqs_client(), self._names.events_url).look().messages == 0
+            waiting = Uploads(sqs_client(), self._names.events_url).look().messages
+            assert waiting == 1  # what was overwritten
             (unfed,) = Deadlines(world.store, world.settings, world.queues).unfed()
             assert unfed.lines == 5
 
