@@ -142,6 +142,20 @@ QUEUE_OLDEST = _read(
     "queue",
     of=FEEDER,
 )
+TENANT_MESSAGES = _read(
+    "jamak_tenant_messages",
+    "Messages of a tenant that wait in a queue; of the 50 with most, the rest together as ``.",
+    "queue",
+    "tenant",
+    of=FEEDER,
+)
+TENANT_TAKEN = _read(
+    "jamak_tenant_taken_messages",
+    "Messages of a tenant that were ever taken from a queue; of the 50 with most, as above.",
+    "queue",
+    "tenant",
+    of=FEEDER,
+)
 QUEUE_WORKERS = _read("jamak_queue_workers", "Live workers that serve a queue.", "queue", of=FEEDER)
 IN_FLIGHT = _read(
     "jamak_messages_in_flight", "Messages that a worker has under lease.", "work", of=FEEDER

@@ -61,9 +61,9 @@ def serve(
             readers.read(began_at)
             return told
         if path not in probes:
-            if answer := page(path):
-                status, facts = answer
-                return _json(start_response, f"{status} {HTTPStatus(status).phrase}", facts)
+            if found := page(path):
+                code, answer = found
+                return _json(start_response, f"{code} {HTTPStatus(code).phrase}", answer)
             return _answer(start_response, "404 Not Found", "/metrics, /livez and /readyz are here")
         wrong = probes[path]()
         facts = health.facts() if path == "/readyz" else {}
