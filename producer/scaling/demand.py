@@ -11,13 +11,13 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from producer.backlog.deadlines import Unfed
 from producer.scaling.arrivals import MINUTES, lasting
 from producer.scaling.policy import SOONEST_S, Demand, Due, Line, figure
 from producer.scaling.reading import Pile, Snapshot
 from shared.broker.leased_queues import WorkerSeen
 from shared.broker.queue_order import BULK
 from shared.cards import CLASSES, GPU_CLASSES
-from shared.messages import Recipe
 from shared.settings import CardName, Settings
 from shared.units import Effort, Units
 
@@ -25,16 +25,6 @@ PRESUMED_START_S = 60.0
 """Of a process, until one has told: the weights, their check, a warm-up."""
 UPLOADS = CLASSES["t4"].queue
 """Where the listener puts what SQS holds."""
-
-
-@dataclass(frozen=True)
-class Unfed:
-    """What of a backlog with a deadline is in no queue yet."""
-
-    queue: str
-    recipe: Recipe
-    lines: int
-    left_s: float
 
 
 @dataclass(frozen=True)
