@@ -15,6 +15,7 @@ from shared.broker.sharing import READS_TENANTS
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.telemetry import tracing
+from shared.telemetry.readers import READERS
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
@@ -90,7 +91,7 @@ class Lifecycle:
             self.leases.spending = ledger.spending
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
-        self._once = Once(self.leases, once_s) if once_s is not None else None
+        self._once = Once(self.leases, once_s, READERS) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
         self._drain.install()
