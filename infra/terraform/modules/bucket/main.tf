@@ -116,5 +116,5 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 }
 
 output "name" {
-  value = aws_s3_bucket.this.id
+  value = aws_s3_bucket.this.bucket
 }
