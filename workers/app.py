@@ -20,6 +20,7 @@ from celery.signals import celeryd_init, setup_logging
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
 from shared.broker.proofs import prove_captioner
+from shared.broker.transport import VIDEO
 from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
@@ -59,7 +60,7 @@ def send_caption(job: CaptionJob, queue: str) -> None:
             args=(payload,),
             queue=queue,
             task_id=job.id,
-            headers=dict(headers[0]) if headers else None,
+            headers={VIDEO: job.video.uri, **(headers[0] if headers else {})},
         )
 
 

@@ -9,19 +9,23 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
+from math import ceil
 
 import redis
 
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
-from producer.jobs.send import AT_ONCE, messages, named, queue_of
+from producer.jobs.send import AT_ONCE, grouped, named, queue_of
 from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.sharing import list_of
 from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import BacklogLine, CaptionJob, Video
 from shared.telemetry import tracing
 from shared.telemetry.health import LoopHealth
+from shared.tenants import OTHER
 
 SAVE_S = 2.0
 """How old the cursor in the bucket may grow while feeding."""
@@ -37,7 +41,7 @@ class Feed:
         self.manifest, _ = backlog.manifest()
         self.cursor, _ = backlog.cursor()
         self.queue = queue_of(self.manifest.card, bulk=True)
-        self._queues = queues
+        self._queues, self._sharing = queues, queues.sharing
         self._progress = BacklogProgress(queues, backlog.name)
         self._shard: tuple[int, list[Video]] = (-1, [])
         self._ended: tuple[int, set[int]] = (-1, set())
@@ -66,6 +70,32 @@ class Feed:
         self.manifest = manifest
 
     @property
+    def goes_to(self) -> str:
+        """The list of the job of its next line: the queue's, or one of a tenant's in it.
+
+        Raises redis.RedisError.
+        """
+        return list_of(self.queue, self._tenant if self._sharing.is_shared(self.queue) else OTHER)
+
+    @property
+    def weight(self) -> float:
+        """Of the tenant whose its next line is."""
+        return self._sharing.tenants.weights[self._tenant]
+
+    @property
+    def _tenant(self) -> str:
+        """Whose its next line is."""
+        number, at = divmod(self.fed, SHARD_LINES)
+        if not self._sharing.wanted:
+            return OTHER
+        try:
+            shard = self._videos(number)
+        except (Reject, NewerObject) as error:
+            self.broken = error
+            return OTHER
+        return self._sharing.tenants.of(shard[at].uri) if at < len(shard) else OTHER
+
+    @property
     def running(self) -> bool:
         return self.cursor.state == "running" and self.broken is None and not self.gone
 
@@ -81,7 +111,8 @@ class Feed:
         return self.gone or self.cursor.state == "cancelled" or over
 
     def step(self, room: int, away: Container[str] = ()) -> int:
-        """Feed a stretch of at most so many jobs; how many lines it went on.
+        """Feed a stretch of at most so many jobs; how many lines it went on. It ends where the
+        lines of another tenant begin, whose list may be full.
 
         Args:
             away: buckets that do not answer: what comes next of them waits here.
@@ -98,10 +129,12 @@ class Feed:
         ended = self._ended_of(number, len(shard))
         jobs: list[CaptionJob] = []
         start = end = self.fed
-        limit = min(room, AT_ONCE)
+        limit, tenant = min(room, AT_ONCE), self._tenant
         while at < len(shard) and len(jobs) < limit:
             if end not in ended:
                 if shard[at].bucket in away:
+                    break
+                if self._sharing.wanted and self._sharing.tenants.of(shard[at].uri) != tenant:
                     break
                 jobs.append(self._job(shard[at], end))
             at += 1
@@ -109,7 +142,8 @@ class Feed:
         if end == start and at < len(shard):
             return 0
         with reaching_redis(), self._traced(jobs) as headers:
-            self.fed, _ = self._progress.feed(self.queue, start, end, messages(jobs, headers))
+            told = grouped(self._queues, self.queue, jobs, headers)
+            self.fed, _ = self._progress.feed(self.queue, start, end, told)
         if self.fed == NOWHERE:
             self.fed, self.gone = start, True
             return 0
@@ -175,24 +209,35 @@ def feed_round(
 ) -> int:
     """One stretch of each backlog that has something to feed; how many lines that were.
 
-    Backlogs of one queue share its room; what cannot be shared goes to the first ones.
+    Backlogs that go to the same list share its room, by the weights of their tenants where those
+    have no lists of their own; what cannot be shared goes to the first ones.
 
     Args:
+        room: of a queue, or of a tenant's list in it.
         away: the buckets that do not answer the workers of a queue.
     """
     fed = 0
     able = defaultdict(list)
     for feed in feeds:
         if feed.running and feed.waits:
-            able[feed.queue].append(feed)
-    for queue, sharing in able.items():
-        share, rest = divmod(room(queue), len(sharing))
-        gone = away(queue)
-        for at, feed in enumerate(sharing):
-            mine = share + (at < rest)
+            with reaching_redis():
+                able[feed.goes_to].append(feed)
+    for name, sharing in able.items():
+        gone = away(sharing[0].queue)
+        for feed, mine in zip(sharing, portions(room(name), sharing), strict=True):
             if mine:
                 fed += feed.step(mine, gone)
     return fed
+
+
+def portions(room: int, sharing: Sequence[Feed]) -> Iterator[int]:
+    """Of each, in their order."""
+    weights = [feed.weight for feed in sharing]
+    given = so_far = 0
+    for weight in accumulate(weights):
+        so_far = ceil(room * weight / sum(weights))
+        yield so_far - given
+        given = so_far
 
 
 class Feeder:
@@ -205,6 +250,7 @@ class Feeder:
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
         away: as `feed_round`.
+        pool: what waits where no live worker looks is moved; how many messages that were.
     """
 
     LOOK_S = 2.0
@@ -220,9 +266,10 @@ class Feeder:
         room: Callable[[str], int],
         wait: Callable[[float], bool],
         away: Callable[[str], Container[str]] = lambda queue: (),
+        pool: Callable[[], int] = lambda: 0,
     ) -> None:
         self._find, self._fed, self._open = find, fed, open_feed
-        self._room, self._wait, self._away = room, wait, away
+        self._room, self._wait, self._away, self._pool = room, wait, away, pool
         self._feeds: dict[str, Feed] = {}
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
@@ -257,6 +304,8 @@ class Feeder:
             for feed in self._feeds.values():
                 self.health.moved()
                 feed.look()
+            if moved := self._pool():
+                log.warning("no live worker reads the lists of tenants", moved=moved)
             self._looked_at = now
         for name, feed in list(self._feeds.items()):
             self._manifests[name] = feed.manifest

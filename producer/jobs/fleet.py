@@ -6,6 +6,7 @@ Redis as often. Knows nothing of S3: which backlogs there are it is told.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,12 +16,15 @@ from redis.exceptions import NoPermissionError
 from shared.broker.apps import CAPTION_QUEUES, TRAIN_QUEUE
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
+from shared.broker.sharing import list_of
 from shared.cards import CLASSES
 from shared.telemetry import metrics
 from shared.telemetry.reading import Reading
 
 MOST_BACKLOGS = 50
 """Each is a label of its own; the newest are shown."""
+MOST_TENANTS = 50
+"""Of one queue; so many have most."""
 MOST_REASONS = 20
 """Of failures, for one backlog; the rest is `other`. Workers write them, of any version."""
 OTHER = "other"
@@ -52,36 +56,51 @@ def fleet_reading(
 
 def _queues(sides: Mapping[str, LeasedQueues]) -> Iterable[Metric]:
     messages, oldest = metrics.QUEUE_MESSAGES.family(), metrics.QUEUE_OLDEST.family()
+    of_tenants, turns = metrics.TENANT_MESSAGES.family(), metrics.TENANT_TAKEN.family()
     served, in_flight = metrics.QUEUE_WORKERS.family(), metrics.IN_FLIGHT.family()
     delayed, poison = metrics.DELAYED.family(), metrics.SET_ASIDE.family()
     for work, side in sides.items():
-        serving, counts = side.serving(), side.counts()
+        serving, counts, taken = side.serving(), side.counts(), side.turns()
         for queue in QUEUES[work]:
-            waiting, alone, age_s = _waiting(side, queue)
-            messages.add_metric([queue, "waiting"], waiting)
-            messages.add_metric([queue, "alone"], alone)
-            oldest.add_metric([queue], age_s)
+            seen = _waiting(side, queue)
+            messages.add_metric([queue, "waiting"], sum(seen.by_tenant.values()))
+            messages.add_metric([queue, "alone"], seen.alone)
+            oldest.add_metric([queue], seen.age_s)
+            if set(seen.by_tenant) != {OTHER}:
+                for tenant, count in _most(seen.by_tenant, MOST_TENANTS, "").items():
+                    of_tenants.add_metric([queue, tenant], count)
+            for tenant, count in _most(taken.get(queue, {}), MOST_TENANTS, "").items():
+                turns.add_metric([queue, tenant], count)
             served.add_metric([queue], len(serving.get(queue, ())))
         in_flight.add_metric([work], counts["in_flight"])
         delayed.add_metric([work], counts["delayed"])
         poison.add_metric([work], counts["poison"])
-    return messages, oldest, served, in_flight, delayed, poison
+    return messages, oldest, of_tenants, turns, served, in_flight, delayed, poison
 
 
-def _waiting(side: LeasedQueues, queue: str) -> tuple[int, int, float]:
-    """How many wait, how many of them to run alone, and for how long the next ones have, in s."""
-    lists = f"{side.prefix}{queue}", f"{side.prefix}{queue}:alone"
+@dataclass(frozen=True)
+class _Waiting:
+    by_tenant: Mapping[str, int]
+    alone: int
+    """Of them, those that must run alone are not."""
+    age_s: float
+    """For how long the next ones have waited."""
+
+
+def _waiting(side: LeasedQueues, queue: str) -> _Waiting:
+    by_tenant = side.waiting_by_tenant(queue)
+    lists = [*(list_of(queue, tenant) for tenant in by_tenant), f"{queue}:alone"]
     with side.redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        for one in lists:
-            pipe.llen(one)
-            pipe.lrange(one, -1, -1)
-        (seconds, micros), waiting, head, alone, head_alone = pipe.execute()
+        pipe.llen(f"{side.prefix}{queue}:alone")
+        for name in lists:
+            pipe.lrange(f"{side.prefix}{name}", -1, -1)
+        (seconds, micros), alone, *heads = pipe.execute()
     now_ms = seconds * 1000 + micros / 1000
     # What others pushed may lack its time.
-    since_ms = [enqueued for item in (*head, *head_alone) if (enqueued := split_item(item)[0])]
+    since_ms = [enqueued for head in heads for item in head if (enqueued := split_item(item)[0])]
     age_s = max((now_ms - min(since_ms, default=now_ms)) / 1000, 0.0)
-    return waiting, alone, age_s
+    return _Waiting(by_tenant, alone, age_s)
 
 
 def _workers(captioners: Iterable[WorkerSeen], trainers: Iterable[WorkerSeen]) -> Iterable[Metric]:
@@ -117,15 +136,16 @@ def _backlogs(queues: LeasedQueues, backlogs: Mapping[str, int]) -> Iterable[Met
             fed.add_metric([name], min(so_far, lines))
         counts = progress.counts()
         ended.add_metric([name, "done", ""], counts.done)
-        for reason, count in _most(counts.failed).items():
+        for reason, count in _most(counts.failed, MOST_REASONS, OTHER).items():
             ended.add_metric([name, "failed", reason], count)
     return known, videos, fed, ended
 
 
-def _most(failed: Mapping[str, int]) -> Mapping[str, int]:
-    shown = Counter(failed).most_common(MOST_REASONS)
-    rest = sum(failed.values()) - sum(count for _, count in shown)
-    return dict(shown) | ({OTHER: rest} if rest else {})
+def _most(counted: Mapping[str, int], shown: int, rest: str) -> Mapping[str, int]:
+    """The largest counts, and the rest together under a name."""
+    largest = Counter(counted).most_common(shown)
+    others = sum(counted.values()) - sum(count for _, count in largest)
+    return dict(largest) | ({rest: others} if others else {})
 
 
 def _remembered(queues: LeasedQueues, names: Iterable[str]) -> dict[str, int]:

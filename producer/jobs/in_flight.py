@@ -96,8 +96,7 @@ def first_argument(item: bytes) -> dict[str, Any] | None:
 
 
 def _lists(queues: LeasedQueues, names: list[str]) -> list[str]:
-    lists = [name for queue in names for name in (queue, f"{queue}:alone")]
-    return [queues.prefix + name for name in lists]
+    return [key for queue in names for key in queues.lists(queue)]
 
 
 def _list(queues: LeasedQueues, key: str) -> list[bytes]:

@@ -4,12 +4,14 @@ Knows nothing of the bucket: whether a job is still wanted is decided before.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, reaching_redis
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.sharing import Share, list_of
 from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, Recipe
@@ -58,6 +60,21 @@ def messages(jobs: Iterable[CaptionJob], headers: Iterable[Mapping[str, str]] = 
     return made
 
 
+def grouped(
+    queues: LeasedQueues,
+    queue: str,
+    jobs: Sequence[CaptionJob],
+    headers: Sequence[Mapping[str, str]] = (),
+) -> Mapping[Share, Sequence[str]]:
+    """Their messages, by whose they are. Raises redis.RedisError.
+
+    Args:
+        headers: as `messages`.
+    """
+    uris = (job.video.uri for job in jobs)
+    return queues.sharing.groups(queue, uris, messages(jobs, headers))
+
+
 def named(jobs: Iterable[CaptionJob]) -> Iterator[tuple[str, str]]:
     """For their traces: id, and what each is about."""
     return ((job.id, job.video.uri) for job in jobs)
@@ -69,7 +86,7 @@ def send(
     jobs: Sequence[CaptionJob],
     happened_s: Sequence[float | None] = (),
 ) -> None:
-    """At the end of a queue.
+    """At the end of a queue, each in its tenant's list.
 
     Args:
         happened_s: when, since 1970, what each of the jobs is sent for; for its trace.
@@ -81,21 +98,32 @@ def send(
         for start in range(0, len(jobs), AT_ONCE):
             some = jobs[start : start + AT_ONCE]
             with tracing.sending(queue, named(some), happened_s[start:]) as headers:
-                queues.put(queue, messages(some, headers))
+                queues.put(queue, grouped(queues, queue, some, headers))
     telemetry.JOBS_ENQUEUED.labels(queue).inc(len(jobs))
 
 
 def send_as_room_allows(
     queues: LeasedQueues, queue: str, jobs: Iterable[CaptionJob], room: Callable[[str], int]
 ) -> int:
-    """Wait for room where there is none; how many were sent."""
-    waiting = list(jobs)
+    """Wait for room where there is none, which holds up no other tenant; how many were sent.
+
+    Args:
+        room: of the queue, or of a tenant's list in it.
+    """
+    waiting: dict[str, deque[CaptionJob]] = {}
+    with reaching_redis():
+        for job in jobs:
+            name = list_of(queue, queues.sharing.tenant_of(queue, job.video.uri))
+            waiting.setdefault(name, deque()).append(job)
     sent = 0
-    while sent < len(waiting):
-        free = min(room(queue), AT_ONCE)
-        if not free:
+    while waiting:
+        before = sent
+        for name, some in list(waiting.items()):
+            fitting = range(min(room(name), AT_ONCE, len(some)))
+            send(queues, queue, [some.popleft() for _ in fitting])
+            sent += len(fitting)
+            if not some:
+                del waiting[name]
+        if sent == before:
             time.sleep(FULL_S)
-            continue
-        send(queues, queue, waiting[sent : sent + free])
-        sent += free
-    return len(waiting)
+    return sent

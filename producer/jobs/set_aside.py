@@ -14,6 +14,7 @@ from typing import Any
 from producer.jobs.in_flight import first_argument
 from shared.broker.apps import reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
+from shared.broker.sharing import list_of
 
 AT_ONCE = 100
 """An entry may have 64 KiB."""
@@ -48,7 +49,9 @@ class SetAside:
         job = self.job or {}
         video = job.get("video")
         if isinstance(video, dict):
-            return f"s3://{video.get('bucket')}/{video.get('key')}"
+            scheme, colon, host = str(video.get("bucket")).partition(":")
+            place = f"{scheme}://{host}" if colon else f"s3://{scheme}"
+            return f"{place}/{video.get('key')}"
         return str(job.get("id", ""))
 
 
@@ -64,11 +67,22 @@ def all_set_aside(queues: LeasedQueues) -> Iterator[SetAside]:
         last -= AT_ONCE
 
 
+def list_for(queues: LeasedQueues, one: SetAside) -> str:
+    """Where it goes back to: to its queue, or to its tenant's list there."""
+    with reaching_redis():
+        return list_of(one.queue, _tenant(queues, one))
+
+
 def put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
     """Each to the end of the queue that it came from, as new, and at most once; how many were
     still set aside. Raises BrokerUnavailable, BrokerRefuses."""
     with reaching_redis():
-        return int(queues.run("redrive", *(one.entry for one in found)))
+        told = [word for one in found for word in (one.entry, _tenant(queues, one))]
+        return int(queues.run("redrive", *told))
+
+
+def _tenant(queues: LeasedQueues, one: SetAside) -> str:
+    return queues.sharing.tenant_of(one.queue, one.about)
 
 
 def forget(queues: LeasedQueues, found: list[SetAside]) -> int:

@@ -14,6 +14,8 @@ from redis.exceptions import NoPermissionError
 from producer.jobs.in_flight import first_argument
 from producer.jobs.served import Needs, able, serving, why_unserved
 from shared.broker.leased_queues import History, LeasedQueues, WorkerSeen, split_item
+from shared.broker.sharing import list_of, shares_of
+from shared.tenants import OTHER
 
 LOOKED_AT = 200
 """Messages of each list: those that are next."""
@@ -41,6 +43,8 @@ class QueueSeen:
     """For the jobs that were looked at."""
     looked_at: int = 0
     """Of all that wait, to run alone or not; 0 also for a user of Redis who may only count."""
+    tenants: dict[str, int] = field(default_factory=dict)
+    """Whose those that wait are; empty where nobody shares the queue now."""
 
     @property
     def sampled(self) -> bool:
@@ -76,10 +80,9 @@ def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
         pipe.zrange(f"{prefix}leases", 0, MOST_LEASES - 1)
         pipe.zrange(f"{prefix}delayed", 0, LOOKED_AT - 1, withscores=True)
         for name in names:
-            for key in (f"{prefix}{name}", f"{prefix}{name}:alone"):
-                pipe.llen(key)
-                pipe.lrange(key, -LOOKED_AT, -1)
-        (seconds, micros), leases, delayed, *lists = map(_answer, pipe.execute(False))
+            pipe.zrange(f"{prefix}{shares_of(name)}", 0, -1)
+        (seconds, micros), leases, delayed, *sharing = map(_answer, pipe.execute(False))
+    lists = _lists(side, names, sharing)
     now_ms = seconds * 1000 + micros / 1000
     held = Counter(lease.decode().rpartition(".")[0] for lease in leases)
     later: dict[str, list[_Delayed]] = defaultdict(list)
@@ -88,26 +91,78 @@ def look(side: LeasedQueues, names: Sequence[str]) -> SideSeen:
         due_s = max(0.0, (due_ms - now_ms) / 1000)
         later[queue.decode()].append(_Delayed(due_s, where.decode(), item))
     seen = {}
-    for at, name in enumerate(names):
-        waiting, fresh, alone, lonely = lists[4 * at : 4 * at + 4]
+    for name in names:
+        there = lists[name]
+        waiting = sum(there.by_tenant.values())
         found: Counter[tuple[str, str]] = Counter()
-        if fresh is None or lonely is None:
-            fresh = lonely = []
-            if waiting:
-                found[_why(workers, held, name, Needs())] += waiting
-        for item in reversed(fresh):
+        if there.heads is None and waiting:
+            found[_why(workers, held, name, Needs())] += waiting
+        for item in there.heads or ():
             found[_why(workers, held, name, needs_in(item))] += 1
-        for item in reversed(lonely):
+        for item in there.lonely or ():
             found[_why_alone(workers, name, needs_in(item))] += 1
         why = [Wait(reason, jobs, message) for (reason, message), jobs in found.items()]
         seen[name] = QueueSeen(
             waiting,
-            alone,
+            there.alone,
             [worker.name for worker in serving(workers, name)],
             [*why, *_later(workers, name, later[name])],
-            len(fresh) + len(lonely),
+            len(there.heads or ()) + len(there.lonely or ()),
+            there.tenants,
         )
     return SideSeen(seen, workers, **side.counts(), delayed_looked_at=len(delayed))
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Of one queue."""
+
+    by_tenant: dict[str, int]
+    heads: list[bytes] | None
+    """The next ones of each tenant; None: this user may not read them."""
+    alone: int
+    lonely: list[bytes] | None
+
+    @property
+    def tenants(self) -> dict[str, int]:
+        """Empty: `other` alone may have something there."""
+        if set(self.by_tenant) == {OTHER}:
+            return {}
+        return {tenant: count for tenant, count in self.by_tenant.items() if count}
+
+
+def _lists(
+    side: LeasedQueues, names: Sequence[str], sharing: Sequence[Sequence[bytes]]
+) -> dict[str, _Lists]:
+    """Args:
+    sharing: the tenants of each queue that may have something there.
+    """
+    tenants = {
+        name: [OTHER, *(one for each in some if (one := each.decode()) != OTHER)]
+        for name, some in zip(names, sharing, strict=True)
+    }
+    with side.redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            of_each = max(1, LOOKED_AT // len(tenants[name]))
+            for tenant in tenants[name]:
+                key = f"{side.prefix}{list_of(name, tenant)}"
+                pipe.llen(key)
+                pipe.lrange(key, -of_each, -1)
+            pipe.llen(f"{side.prefix}{name}:alone")
+            pipe.lrange(f"{side.prefix}{name}:alone", -LOOKED_AT, -1)
+        answers = map(_answer, pipe.execute(False))
+    found = {}
+    for name in names:
+        counts: dict[str, int] = {}
+        heads: list[bytes] | None = []
+        for tenant in tenants[name]:
+            count, items = next(answers), next(answers)
+            if count or tenant == OTHER:
+                counts[tenant] = count
+            heads = None if items is None or heads is None else [*heads, *reversed(items)]
+        alone, lonely = next(answers), next(answers)
+        found[name] = _Lists(counts, heads, alone, lonely and lonely[::-1])
+    return found
 
 
 def _answer(found: Any) -> Any:

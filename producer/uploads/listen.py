@@ -113,7 +113,7 @@ class Listener:
         wait_s = 0  # at first, so that it is soon known whether we may receive
         while not self._stopping.is_set():
             try:
-                if not self._marks.room(self._queue):
+                if not self._marks.has_room(self._queue):
                     self.health.worked()  # it waits for the workers
                     self._stopping.wait(LOOK_AGAIN_S)  # SQS keeps them
                     continue

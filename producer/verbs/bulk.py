@@ -19,6 +19,7 @@ from producer.bucket.export import export as export_parts
 from producer.bucket.reconcile import Reconciler
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.older_workers import pool_unread
 from producer.jobs.send import queue_of
 from producer.jobs.served import SourcesAway
 from producer.verbs import completion
@@ -85,6 +86,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
         SourcesAway(queues).of,
+        partial(pool_unread, queues),
     )
 
     def stop() -> float:

@@ -84,6 +84,10 @@ def status(as_json: AsJson = False) -> None:
         counts = f"{queue['waiting']:,}", f"{queue['alone']:,}", str(len(queue["workers"]))
         table.add_row(name, *counts, escape("\n".join(why)))
     out.print(table)
+    for name, queue in found["queues"].items():
+        if queue["tenants"]:
+            whose = ", ".join(f"{count:,} {tenant}" for tenant, count in _most(queue["tenants"]))
+            out.print(spoken(f"waiting in {name}, by tenant: {whose}"), highlight=False)
     for what, counts in (
         ("in flight", found["in_flight"]),
         ("waiting for another try, or handed on", found["delayed"]),
@@ -101,6 +105,11 @@ def status(as_json: AsJson = False) -> None:
         warn(message)
     for one in found["unreadable"]:
         warn_of(one["message"], one["cure"])
+
+
+def _most(tenants: dict[str, int]) -> list[tuple[str, int]]:
+    """Those with the most messages, as many as a line holds."""
+    return sorted(tenants.items(), key=lambda one: -one[1])[:20]
 
 
 def show_wanted(scale: dict[str, Any]) -> None:

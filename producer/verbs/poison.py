@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.jobs.set_aside import AT_ONCE, SetAside, all_set_aside, forget, put_back
+from producer.jobs.set_aside import AT_ONCE, SetAside, all_set_aside, forget, list_for, put_back
 from producer.verbs import completion
 from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
@@ -167,12 +167,12 @@ def drop(
 def _put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
     """As many as their queues have room for; how many that were."""
     room = HighWaterMarks(queues).room
-    by_queue: dict[str, list[SetAside]] = {}
+    by_list: dict[str, list[SetAside]] = {}
     for one in found:
-        by_queue.setdefault(one.queue, []).append(one)
+        by_list.setdefault(list_for(queues, one), []).append(one)
     sent = 0
-    for queue, some in by_queue.items():
-        fitting = islice(some, room(queue))
+    for name, some in by_list.items():
+        fitting = islice(some, room(name))
         while now := list(islice(fitting, AT_ONCE)):
             sent += put_back(queues, now)
     return sent

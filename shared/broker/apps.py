@@ -12,6 +12,7 @@ from shared.broker.refusals import meaning
 from shared.cards import CLASSES, GPU_CLASSES
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.tenants import Tenants
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -71,6 +72,7 @@ def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
             prefix,
             settings.visibility_timeout_s,
             Reach.of(settings),
+            Tenants(settings.tenants),
         )
     except ValueError as error:
         raise ConfigError(

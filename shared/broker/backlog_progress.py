@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.broker.leased_queues import LeasedQueues
+from shared.broker.sharing import Messages, words_of
 
 REMEMBERED_S = 30 * 24 * 3600
 """After the last sign of life of a backlog."""
@@ -60,16 +61,16 @@ class BacklogProgress:
         """None: Redis does not know; then the bucket's cursor counts."""
         return fed_of(self._queues, [self._name])[0]
 
-    def feed(self, queue: str, start: int, end: int, messages: Iterable[str]) -> tuple[int, int]:
+    def feed(self, queue: str, start: int, end: int, messages: Messages) -> tuple[int, int]:
         """Put the messages of the lines [start, end) at the end of a queue, in one step.
 
         If somebody else was faster nothing is put.
 
         Returns:
-            How far it is fed now, and how many messages wait in the queue.
+            How far it is fed now, and how many messages wait in `other`'s list of the queue.
         """
         fed, waiting = self._queues.run(
-            "feed", queue, self._name, start, end, REMEMBERED_S, *messages
+            "feed", queue, self._name, start, end, REMEMBERED_S, *words_of(messages)
         )
         return int(fed), int(waiting)
 

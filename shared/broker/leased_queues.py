@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
@@ -21,13 +21,16 @@ import redis
 
 from shared.broker.connections import Reach, connected
 from shared.broker.refusals import meaning
+from shared.broker.sharing import Messages, Sharing, list_of, shares_of, words_of
 from shared.redis_url import Place, RedisUrl
+from shared.tenants import OTHER, Tenants
 
 SCRIPTS = (
     "probe",
     "put",
     "take",
     "untake",
+    "charge",
     "begin",
     "beat",
     "renew",
@@ -35,6 +38,7 @@ SCRIPTS = (
     "release",
     "poison",
     "redrive",
+    "pool",
     "feed",
     "halt",
     "note",
@@ -85,6 +89,8 @@ class Delivery:
     enqueued_ms: int
     history: History
     message: bytes
+    tenant: str | None = None
+    """Whose turn it was; None: its class is shared by nobody, or it runs alone."""
 
 
 class Busy(Exception):
@@ -107,10 +113,19 @@ class LeasedQueues:
         prefix: of every key, with its separator.
         timeout_s: how long a lease lasts without a beat.
         reach: how the servers are reached, besides what the URL says.
+        tenants: who shares these queues.
     """
 
-    def __init__(self, url: str, prefix: str, timeout_s: float, reach: Reach = Reach()) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        timeout_s: float,
+        reach: Reach = Reach(),
+        tenants: Tenants | None = None,
+    ) -> None:
         self.prefix, self.timeout_s, self.url = prefix, timeout_s, url
+        self.sharing = Sharing(self, tenants or Tenants({}))
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._leases = itertools.count(1)
         self._connect = partial(connected, RedisUrl.parse(url), prefix, reach)
@@ -148,9 +163,13 @@ class LeasedQueues:
         except redis.RedisError as error:
             raise meaning(error, self.url) from error
 
-    def put(self, queue: str, messages: Iterable[str]) -> int:
-        """At the end of the queue, all or none; how many wait there now."""
-        return int(self.run("put", queue, *messages))
+    def put(self, queue: str, messages: Messages) -> int:
+        """At the end of the queue, all or none; how many wait in `other`'s list now."""
+        return int(self.run("put", queue, *words_of(messages)))
+
+    def pool(self, queue: str, tenant: str, most: int) -> int:
+        """The next messages of a tenant go to the end of `other`'s list; how many there were."""
+        return int(self.run("pool", queue, tenant, most))
 
     def new_lease(self) -> str:
         """A name that no other lease has or had."""
@@ -177,9 +196,11 @@ class LeasedQueues:
             return None
         if found == [b"busy"]:
             raise Busy
-        queue, alone, item = found
+        queue, where, item = found
         enqueued, history, message = split_item(item)
-        return Delivery(lease, queue.decode(), alone == b"alone", enqueued, history, message)
+        tenant = where[1:].decode() if where.startswith(b"@") else None
+        alone = where == b"alone"
+        return Delivery(lease, queue.decode(), alone, enqueued, history, message, tenant)
 
     def untake(self, lease: str) -> bool:
         """No answer came to a `take`: whatever it took, or takes late, waits again as it was.
@@ -196,7 +217,8 @@ class LeasedQueues:
     def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
         """Say that this worker lives, and so do these leases; which of them it still holds."""
         told = json.dumps(about)
-        learned = [about.get(what) or "" for what in ("card", "units_per_full_s", "cold_start_s")]
+        words = ("card", "units_per_full_s", "cold_start_s")
+        learned = [str(about.get(what) or "") for what in words]
         held = self.run("beat", self.worker, told, self._timeout_ms, *learned, *leases)
         return [bool(one) for one in held]
 
@@ -214,6 +236,14 @@ class LeasedQueues:
     def ack(self, leases: Sequence[str]) -> int:
         """Done; how many were still held. What was lost is with somebody else."""
         return int(self.run("ack", *leases))
+
+    def charge(self, lease: str, more: float) -> bool:
+        """So many units of work is a message more than one: its tenant's turns count by them.
+
+        Returns:
+            Whether the lease is held, and its turn was a tenant's.
+        """
+        return bool(self.run("charge", lease, f"{more:.6g}"))
 
     def release(
         self, lease: str, history: History | None, delay_s: float = 0.0, why: str = ""
@@ -239,15 +269,52 @@ class LeasedQueues:
 
     def waiting(self, queue: str) -> int:
         """Those that must run alone are not among them."""
-        return int(self.redis.llen(f"{self.prefix}{queue}"))
+        return sum(self.waiting_by_tenant(queue).values())
+
+    def waiting_by_tenant(self, queue: str) -> dict[str, int]:
+        """`other` is always among them."""
+        others = self.waiting_in(queue)
+        names: Any = self.redis.zrange(f"{self.prefix}{shares_of(queue)}", 0, -1)
+        tenants = [one for name in names if (one := name.decode()) != OTHER]
+        if not tenants:
+            return {OTHER: others}
+        with self.redis.pipeline(transaction=False) as pipe:
+            for tenant in tenants:
+                pipe.llen(f"{self.prefix}{list_of(queue, tenant)}")
+            counts = dict(zip(tenants, pipe.execute(), strict=True))
+        return {OTHER: others} | {tenant: count for tenant, count in counts.items() if count}
+
+    def waiting_in(self, name: str) -> int:
+        """In one list, as `list_of` names it."""
+        return int(self.redis.llen(f"{self.prefix}{name}"))
+
+    def lists(self, queue: str) -> list[str]:
+        """The keys of all in which messages of this queue wait, those to be run alone last."""
+        tenants = self.waiting_by_tenant(queue)
+        names = [*(list_of(queue, tenant) for tenant in tenants), f"{queue}:alone"]
+        return [self.prefix + name for name in names]
 
     def waiting_alone(self, queue: str) -> int:
         """For a worker that has nothing in flight."""
         return int(self.redis.llen(f"{self.prefix}{queue}:alone"))
 
-    def taken(self, queue: str) -> int:
-        """How many messages were taken from it, ever; those that came back count again."""
-        return int(self.redis.hget(f"{self.prefix}taken", queue) or 0)
+    def taken(self, name: str) -> int:
+        """How many messages were taken from it, ever; those that came back count again.
+
+        Args:
+            name: of a queue, or of a tenant's list in it.
+        """
+        return int(self.redis.hget(f"{self.prefix}taken", name) or 0)
+
+    def turns(self) -> dict[str, dict[str, int]]:
+        """Queue -> tenant -> how many messages were taken of what is its, ever."""
+        taken: Any = self.redis.hgetall(f"{self.prefix}taken")
+        found: dict[str, dict[str, int]] = {}
+        for name, count in taken.items():
+            queue, at, tenant = name.decode().partition("@")
+            if at:
+                found.setdefault(queue, {})[tenant] = int(count)
+        return found
 
     def counts(self) -> dict[str, int]:
         """Of messages under a lease, waiting for another try, and set aside."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 READER, PRODUCER, TRAINER, CAPTIONER = "rptc"
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
+SHARING = "s"
+"""A producer, where tenants share the queues."""
 KEY = object()
 """Of a string, in what follows, so that most of it cannot be done, and nothing is left of it."""
 REMAINS_S = 10
@@ -54,7 +56,7 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("p", "SETRANGE", KEY, 0, "1"),
     ("rpc", "SMEMBERS", KEY),
     ("rptc", "TIME"),
-    ("tc", "ZADD", KEY, 0, "1"),
+    ("tcs", "ZADD", KEY, 0, "1"),
     ("rp", "ZCARD", KEY),
     ("rptc", "ZRANGE", KEY, 0, 0),
     ("tc", "ZRANGEBYSCORE", KEY, 0, 0),
@@ -97,7 +99,7 @@ def prove_captioner(queues: "LeasedQueues") -> None:
 def prove_producer(queues: "LeasedQueues") -> None:
     """Go through what is done by whoever sends jobs. Raises as the others."""
     with _told(queues):
-        _try_commands(queues, PRODUCER)
+        _try_commands(queues, PRODUCER + (SHARING if queues.sharing.wanted else ""))
         queues.put("prove", [])
         queues.run("feed", "prove", "~", 0, 0, 1)  # no backlog can have this name
         queues.run("merge", "~", 1, 0)
@@ -161,6 +163,7 @@ def _try_worker(queues: "LeasedQueues") -> None:
     nothing = queues.new_lease()
     queues.begin(nothing)
     queues.renew(nothing)
+    queues.charge(nothing, 0)
     queues.release(nothing, None)
     queues.poison(nothing, "")
     queues.ack([nothing])
@@ -170,8 +173,11 @@ def _try_worker(queues: "LeasedQueues") -> None:
     queues.leave()
 
 
-def _try_commands(queues: "LeasedQueues", role: str) -> None:
+def _try_commands(queues: "LeasedQueues", wanted: str) -> None:
     """Redis asks first whether a user may, and then whether the command can be done.
+
+    Args:
+        wanted: one role, or several.
 
     Raises BrokerRefuses: with all that it may not. That one fails otherwise says nothing here,
     unless none can be done now: then the others would each be told the same, and wait for it.
@@ -179,7 +185,7 @@ def _try_commands(queues: "LeasedQueues", role: str) -> None:
     refused: dict[str, redis.ResponseError] = {}
     key = f"{queues.prefix}prove:{queues.worker}"
     for roles, *command in TRIES:
-        if role not in roles:
+        if not set(wanted) & set(roles):
             continue
         try:
             words = [key if word is KEY else word for word in command]
@@ -195,7 +201,7 @@ def _try_commands(queues: "LeasedQueues", role: str) -> None:
 
 def commands_of(role: str) -> set[str]:
     """As an access control list names them."""
-    return {named(command) for roles, *command in TRIES if role in roles}
+    return {named(command) for roles, *command in TRIES if set(role) & set(roles)}
 
 
 def named(command: Sequence[Any]) -> str:

@@ -19,6 +19,8 @@ from redis import exceptions
 from shared.broker.leased_queues import Delivery, LeasedQueues
 
 SCHEME = "jamak"
+VIDEO = "video"
+"""The header in which a sender may name the video's address, by which its tenant is known."""
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
 
 
@@ -63,7 +65,8 @@ class Channel(virtual.Channel):
         self.queues.redis.ping()
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        self.queues.put(queue, [json.dumps(message)])
+        uri = message["headers"].pop(VIDEO, "")
+        self.queues.put(queue, self.queues.sharing.groups(queue, [uri], [json.dumps(message)]))
 
     def _size(self, queue: str) -> int:
         return self.queues.waiting(queue)

@@ -142,6 +142,20 @@ QUEUE_OLDEST = _read(
     "queue",
     of=FEEDER,
 )
+TENANT_MESSAGES = _read(
+    "jamak_tenant_messages",
+    "Messages of a tenant that wait in a queue; of the 50 with most, the rest together as ``.",
+    "queue",
+    "tenant",
+    of=FEEDER,
+)
+TENANT_TAKEN = _read(
+    "jamak_tenant_taken_messages",
+    "Messages of a tenant that were ever taken from a queue; of the 50 with most, as above.",
+    "queue",
+    "tenant",
+    of=FEEDER,
+)
 QUEUE_WORKERS = _read("jamak_queue_workers", "Live workers that serve a queue.", "queue", of=FEEDER)
 IN_FLIGHT = _read(
     "jamak_messages_in_flight", "Messages that a worker has under lease.", "work", of=FEEDER
@@ -388,6 +402,11 @@ RETRIES = _counter(
 )
 HANDED_ON = _counter(
     "jamak_jobs_handed_on_total", "Jobs left to another worker.", "task", "reason", of=WORKERS
+)
+REDELIVERED = _counter(
+    "jamak_messages_redelivered_total",
+    "Messages that this worker took after another one had died or hung with them.",
+    of=WORKERS,
 )
 LEASES_LOST = _counter(
     "jamak_leases_lost_total", "Messages that came to be somebody else's meanwhile.", of=WORKERS

@@ -105,6 +105,10 @@ The listener's role needs `sqs:GetQueueAttributes` on both queues; without it on
 queue, `jamak_sqs_dead_letters` is absent.
 """
 
+RULES = """\
+Alerts, each with what to do, and a dashboard are there already: [operations.md](operations.md).
+"""
+
 EXAMPLES = (
     (
         "Work waits in a queue that no live worker serves",
@@ -172,6 +176,7 @@ def _tables() -> Iterator[str]:
 
 
 def _examples() -> Iterator[str]:
-    yield "## Queries and alerts to build on\n"
+    yield "## Queries to build on\n"
+    yield RULES
     for what, query in EXAMPLES:
         yield f"{what}:\n\n```promql\n{query}\n```\n"

@@ -55,8 +55,8 @@ def serve(
             return cast(Iterable[bytes], metrics(environ, start_response))
         if path not in probes:
             if told := page(path):
-                status, facts = told
-                return _json(start_response, f"{status} {HTTPStatus(status).phrase}", facts)
+                code, answer = told
+                return _json(start_response, f"{code} {HTTPStatus(code).phrase}", answer)
             return _answer(start_response, "404 Not Found", "/metrics, /livez and /readyz are here")
         wrong = probes[path]()
         facts = health.facts() if path == "/readyz" else {}

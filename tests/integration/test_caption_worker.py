@@ -34,6 +34,7 @@ from tests.telemetry import check_log, check_scrape
 from tests.traces import ids, parent_of, tracing_here
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
+from tests.watched import check_prometheus
 from tests.world import World
 from workers.delivery.first_caption import COLD, STAGES
 from workers.video.isolation import FORBIDDEN
@@ -120,6 +121,12 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     for what in FORBIDDEN:
         assert told["decoders"][what] == "refused"
         assert captioner.metric("jamak_decoder_refused", what=what) == 1
+
+
+def test_a_real_prometheus_reads_it_and_evaluates_every_rule(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    check_prometheus(world, captioner.port, tmp_path)
 
 
 def test_a_trace_says_where_the_time_of_a_caption_went(

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from infra.local.redis import RedisServer, start_redis
+from shared import telemetry
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
 from tests.waiting import SLOWEST, wait_until
@@ -117,6 +118,22 @@ def test_what_is_lost_keeps_its_slot_until_its_thread_is_done(leases: Leases) ->
     assert leases.receive(["q"], 0.2) is None
     leases.finished(first.delivery.lease)
     assert receive(leases).delivery.message == b"3"
+
+
+def test_what_a_dead_worker_had_is_counted_when_it_is_taken_again(leases: Leases) -> None:
+    def told() -> float:
+        return telemetry.REDELIVERED.collect()[0].samples[0].value
+
+    queues, before = leases.queues, told()
+    queues.put("q", ["new"])
+    ours = receive(leases)
+    leases.finished(ours.delivery.lease)
+    assert told() == before
+    dead = LeasedQueues(queues.url, queues.prefix, TIMEOUT_S)
+    queues.put("q", ["its"])
+    assert dead.take(dead.new_lease(), ["q"]) is not None
+    assert receive(leases).delivery.history.workers == (dead.worker,)
+    assert told() == before + 1
 
 
 def test_a_suspect_runs_alone(leases: Leases) -> None:

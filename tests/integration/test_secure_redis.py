@@ -20,6 +20,7 @@ from shared.broker.proofs import (
     CAPTIONER,
     PRODUCER,
     READER,
+    SHARING,
     TRAINER,
     commands_of,
     prove_broker,
@@ -265,7 +266,7 @@ def test_who_lacks_a_right_leaves_no_trace(secure: World) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_user_has_what_its_role_needs(role: str) -> None:
-    sends = {"producer": PRODUCER, "operator": PRODUCER}
+    sends = {"producer": PRODUCER + SHARING, "operator": PRODUCER + SHARING}
     needed = {**sends, "worker": CAPTIONER, "trainer": TRAINER, "autoscaler": READER}
     (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
     granted = {word[1:] for word in line.split() if word.startswith("+")}

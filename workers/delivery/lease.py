@@ -23,9 +23,16 @@ LOOK_AGAIN_S = 0.2
 
 
 class Lease:
-    """One message in hand."""
+    """Args:
+    later: what Redis is told when it answers.
+    """
 
-    def __init__(self, delivery: Delivery, queues: LeasedQueues) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        queues: LeasedQueues,
+        later: Callable[[Callable[[], object]], None],
+    ) -> None:
         self.delivery = delivery
         self.progress = Progress()
         self.held = True
@@ -38,8 +45,14 @@ class Lease:
         self.attempt: Attempt | None = None
         """At the message, in its trace; None: nobody wants one."""
         self._facts: dict[str, Value] = {}
-        self._queues = queues
+        self._queues, self._later = queues, later
         self._seen = self._kept = self.progress.pulse
+
+    def weigh(self, units: float) -> None:
+        """It is so much work: its tenant's turns count by it."""
+        more, self.units = units - self.units, units
+        if self.delivery.tenant is not None and more:
+            self._later(lambda: self._queues.charge(self.delivery.lease, more))
 
     def moved(self) -> Pulse | None:
         """Its pulse, if that has changed since the lease was last kept."""

@@ -130,13 +130,15 @@ class Leases:
         if delivery is None:
             return None
         order.took(delivery.queue)
+        if delivery.history.workers:
+            telemetry.REDELIVERED.inc()
         self.received_at = time.monotonic()
         with self._changed:
             if self.left:
                 self.left -= 1
             if not self._in_hand:
                 self._busy_since = self.received_at
-            self._in_hand[delivery.lease] = Lease(delivery, self.queues)
+            self._in_hand[delivery.lease] = Lease(delivery, self.queues, self._outbox.tell)
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -232,10 +234,13 @@ class Leases:
         """Give the message back; `tried`: this was one of its attempts, and met the error `why`."""
         name = lease.delivery.lease
         history = lease.delivery.history.tried() if tried else None
-        self._settle(
-            lease,
-            lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why)),
-        )
+
+        def give_back() -> None:
+            if not tried:
+                lease.weigh(1.0)  # as its turn counted it, which is given back, too
+            self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why))
+
+        self._settle(lease, give_back)
 
     def _end(self, name: str, how: Callable[[], object]) -> None:
         """The task is over: the outbox is told how the message ended, and then its slot is free."""

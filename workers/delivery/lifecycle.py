@@ -11,6 +11,7 @@ from celery.signals import worker_ready
 from shared import __version__, telemetry
 from shared.broker.apps import queues_of
 from shared.broker.proofs import prove_trainer
+from shared.broker.sharing import READS_TENANTS
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.telemetry import tracing
@@ -74,6 +75,7 @@ class Lifecycle:
             "pod": settings.pod,
             "drain_s": settings.drain_s,
             "jamak": __version__,
+            READS_TENANTS: True,
             **about,
         }
         wait_for("Redis", partial(prove_trainer, queues_of(worker.app)))

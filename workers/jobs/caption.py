@@ -99,7 +99,7 @@ class CaptionWork:
         check_address(job)
         first_caption.ended("waits")
         lease.say(lambda: facts.of_job(job, self._card.card.name))
-        lease.units = self._units.of(Effort.of(job.recipe), self._card.card.name)
+        lease.weigh(self._units.of(Effort.of(job.recipe), self._card.card.name))
         started = time.monotonic()
         if self._is_done(job):
             telemetry.CAPTION_DUPLICATES.inc()

@@ -1,12 +1,17 @@
 -- Put before every other script of this folder. A prefix holds:
 --
 --   <queue>           list    items that wait; the next one is at the right end
+--   <queue>@<tenant>  list    those of a tenant; those of the tenant "other" are in <queue>
 --   <queue>:alone     list    items that may have killed their workers, to be run alone
 --   <queue>:wake      list    at most one token: whoever gets it goes and looks
---   unacked           hash    lease -> queue, worker, "alone", "begun" (alone) or "", item
+--   <class>:shares    zset    tenant -> its place, of those that wait in the queue <class> or
+--                             <class>.bulk, and some that did; empty while no tenants wait
+--   tenants           zset    tenant -> its weight
+--   unacked           hash    lease -> queue, worker, "alone", "begun" (alone), "@<tenant>" (whose
+--                             turn it was) or "", item
 --   leases            zset    lease -> when it ends, in ms
---   delayed           zset    lease, queue, "first" and the error that the try met or "last", item
---                             -> when it is due, in ms
+--   delayed           zset    lease (and "@<tenant>"), queue, "first" and the error that the try
+--                             met or "last", item -> when it is due, in ms
 --   poison            list    what was set aside, the newest at the left end: when in ms, queue, why,
 --                             item
 --   workers           zset    worker -> its last beat, in ms
@@ -15,7 +20,8 @@
 --   clock             hash    "swept": when lost leases were last looked for, "seen": when a worker
 --                             was last here, in ms
 --   void:<lease>      string  its take was given up before it came
---   taken             hash    queue -> how many messages were taken from it, ever
+--   taken             hash    queue -> how many messages were taken from it, ever; also
+--                             <queue>@<tenant>, since tenants share it
 --   put:<queue>:<n>   string  minute (n is it modulo 16), how many messages were put there in it; no
 --                             backlog's
 --   learned           hash    "rate:<card>": units a second of a worker that had its hands full,
@@ -123,17 +129,87 @@ local function wake(queue)
   end
 end
 
-local function put_first(queue, item)
-  local list = must_run_alone(item) and ':alone' or ''
-  redis.call('RPUSH', prefix .. queue .. list, item)
+-- Whose messages have no list of their own.
+local OTHER = 'other'
+local BULK = '.bulk'
+
+local function list_of(queue, tenant)
+  return prefix .. queue .. (tenant == OTHER and '' or '@' .. tenant)
+end
+
+-- A queue and its bulk twin are shared as one: the tenants of a class take turns, each by its weight.
+local function shares_of(queue)
+  return prefix .. string.gsub(queue, '%.bulk$', '') .. ':shares'
+end
+
+local function weight_of(tenant)
+  return tonumber(redis.call('ZSCORE', prefix .. 'tenants', tenant)) or 1
+end
+
+-- Something of a tenant waits. If nothing did, it comes next: what it has not used before is gone.
+-- What it took lately still counts, for its place is kept until its turn comes.
+local function line_up(queue, tenant)
+  local shares = shares_of(queue)
+  local first = redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')
+  redis.call('ZADD', shares, 'NX', first[2] or 0, tenant)
+end
+
+-- Whose turn it was, as a lease says it; or nil.
+local function tenant_in(where)
+  return string.match(where, '@([^@]*)$')
+end
+
+-- A tenant has had so many units of work, or of that many it had none (below 0): nobody comes before
+-- who is first.
+local function move_back(queue, tenant, units)
+  local shares = shares_of(queue)
+  local first = tonumber(redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')[2]) or 0
+  local place = tonumber(redis.call('ZSCORE', shares, tenant) or first)
+  redis.call('ZADD', shares, math.max(place + units / weight_of(tenant), first), tenant)
+end
+
+local function put_back(push, queue, item, tenant)
+  if must_run_alone(item) then
+    redis.call(push, prefix .. queue .. ':alone', item) -- and from then on it is nobody's
+  else
+    redis.call(push, list_of(queue, tenant or OTHER), item)
+    if tenant then
+      line_up(queue, tenant)
+    end
+  end
   wake(queue)
 end
 
--- Behind all that waits.
-local function put_last(queue, item)
-  local list = must_run_alone(item) and ':alone' or ''
-  redis.call('LPUSH', prefix .. queue .. list, item)
+local function put_first(queue, item, tenant)
+  put_back('RPUSH', queue, item, tenant)
+end
+
+-- Behind all of its tenant that waits.
+local function put_last(queue, item, tenant)
+  put_back('LPUSH', queue, item, tenant)
+end
+
+-- New messages at the end. ARGV from `at` on, for each tenant: its name, its weight or nothing, how
+-- many messages, message... Returns how many there were.
+local function put_new(queue, at)
+  local put = 0
+  while ARGV[at] do
+    local tenant, weight, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
+    local list = list_of(queue, tenant)
+    for i = at + 3, last do
+      redis.call('LPUSH', list, now .. '\n\n' .. ARGV[i])
+    end
+    if weight ~= '' then
+      redis.call('ZADD', prefix .. 'tenants', weight, tenant)
+    end
+    -- What has no list of its own lines up when others do: see take.lua.
+    if tenant ~= OTHER and last > at + 2 then
+      line_up(queue, tenant)
+    end
+    put, at = put + last - at - 2, last + 1
+  end
   wake(queue)
+  return put
 end
 
 -- For whoever scales.
@@ -239,7 +315,7 @@ local function clock_jumped(timeout_ms)
   return true
 end
 
--- queue, worker, alone, item; or nil if the lease is not there any more.
+-- queue, worker, "alone", "begun", "@<tenant>" or "", item; or nil if the lease is not there any more.
 local function end_lease(lease)
   local held = redis.call('HGET', prefix .. 'unacked', lease)
   redis.call('HDEL', prefix .. 'unacked', lease)

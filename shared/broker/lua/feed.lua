@@ -1,15 +1,12 @@
 -- Put one stretch of a backlog at the end of a queue, once, whoever feeds it.
--- ARGV: queue, backlog, from, to, how long the backlog is remembered in s, message...
+-- ARGV: queue, backlog, from, to, how long the backlog is remembered in s, and as put_new.
 -- Returns how far the backlog is fed, and how many messages wait in the queue.
 local queue, from, to = ARGV[1], tonumber(ARGV[3]), ARGV[4]
 local place = prefix .. 'backlog:' .. ARGV[2] .. ':fed'
 local fed = tonumber(redis.call('GET', place) or from)
 if fed == from then
-  for i = 6, #ARGV do
-    redis.call('LPUSH', prefix .. queue, now .. '\n\n' .. ARGV[i])
-  end
+  put_new(queue, 6)
   redis.call('SET', place, to, 'EX', ARGV[5])
   fed = tonumber(to)
-  wake(queue)
 end
 return { fed, redis.call('LLEN', prefix .. queue) }

@@ -1,10 +1,7 @@
--- Put messages at the end of a queue. ARGV: queue, message...
+-- Put messages at the end of a queue. ARGV: queue, and as put_new.
 local queue = ARGV[1]
-for i = 2, #ARGV do
-  redis.call('LPUSH', prefix .. queue, now .. '\n\n' .. ARGV[i])
-end
-wake(queue)
-if #ARGV > 1 then
-  count_put(queue, #ARGV - 1)
+local put = put_new(queue, 2)
+if put > 0 then
+  count_put(queue, put)
 end
 return redis.call('LLEN', prefix .. queue)

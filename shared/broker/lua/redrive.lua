@@ -1,10 +1,11 @@
 -- Put what was set aside back at the end of its queue, as new, if it is still set aside.
--- ARGV: entry of the poison list... Returns how many were.
+-- ARGV: an entry of the poison list, its tenant... Returns how many were.
 local back = 0
-for _, entry in ipairs(ARGV) do
-  if redis.call('LREM', prefix .. 'poison', -1, entry) == 1 then
-    local _, queue, _, item = unpack(split(entry, 4))
-    put_last(queue, with_history(item, ''))
+for i = 1, #ARGV, 2 do
+  if redis.call('LREM', prefix .. 'poison', -1, ARGV[i]) == 1 then
+    local _, queue, _, item = unpack(split(ARGV[i], 4))
+    local tenant = ARGV[i + 1] ~= OTHER and ARGV[i + 1] or nil
+    put_last(queue, with_history(item, ''), tenant)
     back = back + 1
   end
 end

@@ -5,15 +5,18 @@ local held = end_lease(ARGV[1])
 if not held then
   return 0
 end
-local queue, item, where = held[1], held[4], 'last'
+local queue, item, where, tenant = held[1], held[4], 'last', tenant_in(held[3])
 if ARGV[3] ~= '-' then
   item, where = with_history(item, ARGV[3]), 'first ' .. ARGV[4]
+elseif tenant then
+  move_back(queue, tenant, -1) -- its turn was of no use
 end
 local delay_ms = tonumber(ARGV[2])
 if delay_ms > 0 then
-  local member = ARGV[1] .. '\n' .. queue .. '\n' .. where .. '\n' .. item
+  local name = tenant and ARGV[1] .. '@' .. tenant or ARGV[1]
+  local member = name .. '\n' .. queue .. '\n' .. where .. '\n' .. item
   redis.call('ZADD', prefix .. 'delayed', now + delay_ms, member)
 else
-  put_first(queue, item)
+  put_first(queue, item, tenant)
 end
 return 1

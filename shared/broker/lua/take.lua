@@ -1,13 +1,14 @@
 -- Take the next message, under a lease. ARGV: lease, worker, timeout in ms, how many this worker
 -- has in flight, how many of the queues may be passed over once for the oldest of the others
 -- (0: none), queue... in the order in which they are wanted.
--- Returns queue, "alone" or "", item; or {"busy"}: something must run alone here, take nothing
--- until you have nothing in flight; or nil.
+-- Returns queue, "alone", "@<tenant>" or "", item; or {"busy"}: something must run alone here, take
+-- nothing until you have nothing in flight; or nil.
 local lease, worker, timeout_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local in_flight, passed_over = tonumber(ARGV[4]), tonumber(ARGV[5])
-local queues = {}
+local queues, wanted = {}, {}
 for i = 6, #ARGV do
   queues[#queues + 1] = ARGV[i]
+  wanted[ARGV[i]] = true
 end
 
 -- Since the last sweep.
@@ -34,18 +35,18 @@ local function return_lost_leases()
   for _, id in ipairs(lost) do
     local held = end_lease(id)
     if held then
-      local queue, holder, alone, item = unpack(held)
+      local queue, holder, where, item = unpack(held)
       local kind = 'hangs'
       if has_died(holder) then
         -- Who was alone with a job that had not begun probably died of something else.
-        kind = alone == 'begun' and 'deaths_alone' or 'deaths'
+        kind = where == 'begun' and 'deaths_alone' or 'deaths'
       end
       local history = history_of(item)
       history[kind] = history[kind] + 1
       table.insert(history.workers, holder)
       item = traced(with_history(item, cjson.encode(history)), was_lost)
       if history.deaths < MOST_DEATHS then
-        put_first(queue, item)
+        put_first(queue, item, tenant_in(where))
       else
         set_aside(queue, 'its workers die before it begins', item)
       end
@@ -57,25 +58,86 @@ local function return_delayed()
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', now, 'LIMIT', 0, 100)
   for _, member in ipairs(due) do
     redis.call('ZREM', prefix .. 'delayed', member)
-    local _, queue, where, item = unpack(split(member, 4))
+    local name, queue, where, item = unpack(split(member, 4))
     local put = where == 'last' and put_last or put_first
-    put(queue, item)
+    put(queue, item, tenant_in(name))
   end
 end
 
-local function take(queue, alone)
-  local item = redis.call('RPOP', prefix .. queue .. (alone == '' and '' or ':alone'))
+-- As many fresh messages of a tenant for one of bulk, as `queue_order.py` has them of all together.
+local FRESH_PER_BULK = 3
+
+local function taken_of(queue, tenant)
+  return tonumber(redis.call('HGET', prefix .. 'taken', queue .. '@' .. tenant)) or 0
+end
+
+-- Where the next message of a tenant is, of those that this worker takes; or nil.
+local function queue_of(class, tenant, fresh, bulk)
+  local twin = class .. BULK
+  fresh, bulk = fresh > 0 and wanted[class], bulk > 0 and wanted[twin]
+  if fresh and bulk then
+    local before = taken_of(class, tenant) + taken_of(twin, tenant)
+    return before % (FRESH_PER_BULK + 1) == FRESH_PER_BULK and twin or class
+  end
+  return fresh and class or bulk and twin or nil
+end
+
+-- Whose turn it is in a class that tenants share, and where its message is; or nil. Each unit of work
+-- moves a tenant back by 1 / weight, and the first one in line is next (start-time fair queueing).
+local function turn_in(class)
+  local shares, at = shares_of(class), 0
+  if redis.call('LLEN', prefix .. class) + redis.call('LLEN', prefix .. class .. BULK) > 0 then
+    line_up(class, OTHER)
+  end
+  while true do
+    local tenant = redis.call('ZRANGE', shares, at, at)[1]
+    if not tenant then
+      return nil
+    end
+    local fresh = redis.call('LLEN', list_of(class, tenant))
+    local bulk = redis.call('LLEN', list_of(class .. BULK, tenant))
+    if fresh + bulk == 0 and at == 0 then
+      redis.call('ZREM', shares, tenant) -- its turn has come, and it wants none
+    else
+      local queue = queue_of(class, tenant, fresh, bulk)
+      if queue then
+        return queue, tenant
+      end
+      at = at + 1
+    end
+  end
+end
+
+-- Where the next message is that this queue would give, and whose turn that is; nobody's, where
+-- tenants share nothing.
+local function next_in(queue)
+  if redis.call('ZCARD', shares_of(queue)) == 0 then
+    return queue, nil
+  end
+  return turn_in((string.gsub(queue, '%.bulk$', '')))
+end
+
+local function take(queue, alone, tenant)
+  local list = list_of(queue, tenant or OTHER)
+  local item = redis.call('RPOP', alone and prefix .. queue .. ':alone' or list)
   if not item then
     return nil
   end
-  local held = queue .. '\n' .. worker .. '\n' .. alone .. '\n' .. traced(item, had_by(lease))
+  local where = alone and 'alone' or tenant and '@' .. tenant or ''
+  local held = queue .. '\n' .. worker .. '\n' .. where .. '\n' .. traced(item, had_by(lease))
   redis.call('HSET', prefix .. 'unacked', lease, held)
   redis.call('ZADD', prefix .. 'leases', now + timeout_ms, lease)
   redis.call('HINCRBY', prefix .. 'taken', queue, 1)
-  if redis.call('LLEN', prefix .. queue) > 0 then
+  local others = false
+  if tenant then
+    move_back(queue, tenant, 1)
+    redis.call('HINCRBY', prefix .. 'taken', queue .. '@' .. tenant, 1)
+    others = redis.call('ZCARD', shares_of(queue)) > 1
+  end
+  if others or redis.call('LLEN', list) > 0 then
     wake(queue)
   end
-  return { queue, alone, item }
+  return { queue, where, item }
 end
 
 also_when_full()
@@ -103,7 +165,7 @@ for _, queue in ipairs(queues) do
     local claim = prefix .. queue .. ':alone:claim'
     if in_flight == 0 then
       redis.call('DEL', claim)
-      return take(queue, 'alone')
+      return take(queue, true, nil)
     end
     local by, since = string.match(redis.call('GET', claim) or '', '^(.*)\n(%d+)$')
     since = tonumber(since)
@@ -116,26 +178,28 @@ for _, queue in ipairs(queues) do
 end
 
 if passed_over > 0 then
-  local oldest, since
+  local oldest, whose, since
   for i = passed_over + 1, #queues do
-    local head = redis.call('LINDEX', prefix .. queues[i], -1)
+    local queue, tenant = next_in(queues[i])
+    local head = queue and redis.call('LINDEX', list_of(queue, tenant or OTHER), -1)
     if head then
       local enqueued = tonumber((parse(head)))
       if enqueued > now then
         enqueued = 0 -- by a clock that was set back since
       end
       if not since or enqueued < since then
-        oldest, since = queues[i], enqueued
+        oldest, whose, since = queue, tenant, enqueued
       end
     end
   end
   if oldest then
-    return take(oldest, '')
+    return take(oldest, false, whose)
   end
 end
 
-for _, queue in ipairs(queues) do
-  local found = take(queue, '')
+for _, one in ipairs(queues) do
+  local queue, tenant = next_in(one)
+  local found = queue and take(queue, false, tenant)
   if found then
     return found
   end

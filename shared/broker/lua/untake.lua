@@ -3,7 +3,12 @@
 also_when_full()
 local held = end_lease(ARGV[1])
 if held then
-  put_first(held[1], traced(held[4], was_not_had))
+  local queue, _, where, item = unpack(held)
+  local tenant = tenant_in(where)
+  if tenant then
+    move_back(queue, tenant, -1) -- it was of no use
+  end
+  put_first(queue, traced(item, was_not_had), tenant)
   return 1
 end
 redis.call('SET', prefix .. 'void:' .. ARGV[1], '1', 'EX', 3600)
