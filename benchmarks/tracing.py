@@ -162,8 +162,7 @@ class Switch:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = url
         self._state = tracing._state
         self._state.decided = True
-        self._provider = trace_export.provider_of("captioner", os.environ)
-        self.spans = trace_export.spans_of(self._provider)
+        self._provider, self.spans = trace_export.exported("captioner", os.environ)
 
     def turn(self, on: bool) -> None:
         self._state.spans = self.spans if on else None

@@ -66,9 +66,18 @@ IDS = Ids()
 """Asked by the generator of ids (trace_export.py), for the API does not take any."""
 
 
+class Tell(Protocol):
+    """A span that is over, of a trace that is sampled. The tracer would begin one, ask whether it
+    is sampled, and copy it at its end: for the nine stages of an attempt that costs the most."""
+
+    def __call__(
+        self, name: str, parent: SpanContext, began_ns: int, ended_ns: int, facts: Facts
+    ) -> None: ...
+
+
 class Spans:
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: Tracer, tell: Tell) -> None:
+        self._tracer, self._tell = tracer, tell
 
     @contextmanager
     def sending(
@@ -195,15 +204,14 @@ class Spans:
             span_id=int(made[32:48], 16),
         )
 
-    def stage(self, attempt: Context, stage: Stage, began_ns: int) -> None:
+    def stage(self, attempt: SpanContext, stage: Stage, began_ns: int) -> None:
         """Args:
         began_ns: since 1970.
         """
         lasted_s = stage.ended - stage.began
         left = stage.seconds < 0.99 * lasted_s
         facts: Facts = {"jamak.seconds": round(stage.seconds, 6)} if left else {}
-        span = self._start(stage.name, SpanKind.INTERNAL, attempt, facts=facts, began_ns=began_ns)
-        span.end(began_ns + round(lasted_s * 1e9))
+        self._tell(stage.name, attempt, began_ns, began_ns + round(lasted_s * 1e9), facts)
 
     def _start(
         self,
@@ -255,7 +263,7 @@ class Attempt:
         if not self._span.is_recording():
             return
         now_ns, now = time.time_ns(), time.monotonic()
-        inside = set_span_in_context(self._span, Context())
+        inside = self._span.get_span_context()
         longest = sorted(stages, key=lambda one: one.seconds, reverse=True)[:MOST_STAGES]
         for one in sorted(longest, key=lambda one: one.began):
             self._spans.stage(inside, one, now_ns - round((now - one.began) * 1e9))

@@ -287,9 +287,9 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     size = {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}
     for name, value in size.items():
         untraced.setenv(name, value)
-    provider = trace_export.with_exporter("captioner", sick, size)
-    tracing._state.provider, tracing._state.decided = provider, True
-    tracing._state.spans = trace_export.spans_of(provider)
+    provider, spans = trace_export.exported_by(sick, "captioner", size)
+    state = tracing._state
+    state.provider, state.spans, state.decided = provider, spans, True
     failed = SPANS.labels("failed")
     before = failed._value.get()
     for _ in range(2):  # away, and then it refuses
