@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from producer.backlog.budgets import Budgets
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
@@ -30,6 +31,8 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
+    warn,
+    warn_of,
 )
 from producer.verbs.options import (
     Asked,
@@ -48,7 +51,7 @@ from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
-from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
+from shared.errors import Conflict, JamakError, NoSuchBucket, Reject, Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
@@ -73,6 +76,10 @@ def feed() -> None:
 
 def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     stopping = threading.Event()
+    log = telemetry.get_logger("jamak.feeder")
+
+    def unread(error: JamakError) -> None:
+        log.error("cannot read", message=str(error), cure=error.cure)
 
     def find() -> list[str]:
         with reaching_redis():
@@ -86,6 +93,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
         SourcesAway(queues).of,
+        Budgets(store, settings, unread).allow,
         partial(pool_unread, queues),
     )
 
@@ -105,7 +113,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         wait_for("S3", find)
         # Cursors move by compare-and-swap.
         wait_for("S3", partial(store.prove, settings.all_outputs[0], proofs.conditions))
-    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
+    log.info("feeding", output=settings.output)
     feeder.run()
     if interrupted():
         raise KeyboardInterrupt
@@ -119,11 +127,12 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
     """
     one = Feed(Backlog(store, settings, name), queues)
     room, away = HighWaterMarks(queues).room, SourcesAway(queues).of
+    allow = Budgets(store, settings, lambda error: warn_of(str(error), error.cure)).allow
     with bars() as shown:
         bar = shown.add_task(spoken(f"feeding {name}"), total=one.manifest.lines)
         try:
             while one.running and one.waits:
-                if not feed_round([one], room, away):
+                if not feed_round([one], room, away, allow):
                     time.sleep(Feeder.IDLE_S)
                     one.look()
                 shown.update(bar, completed=one.fed)
@@ -134,6 +143,8 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
             one.save()
     if one.broken:
         raise one.broken
+    if one.cursor.why:
+        warn(f"{name} is paused after {one.fed:,} videos: its budget is used up")
     if one.gone:
         raise Conflict(
             f"the backlog {name} was cancelled or deleted after {one.fed:,} videos",
