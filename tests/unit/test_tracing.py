@@ -307,3 +307,16 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     assert time.monotonic() - began < 10
     assert sick.exported == 0
     sick.hangs.set()
+
+
+def test_what_an_attempt_sends_belongs_to_it() -> None:
+    """To a larger card, or the newer version of an overwritten video."""
+    with tracing_here() as told:
+        attempt = begun({}, "lease-1")
+        with attempt.current(), tracing.sending("caption.l4", [("job", "video")]) as headers:
+            pass
+        attempt.end("handed_up", {}, [], failed=False)
+        one, sent = told.only(f"process {QUEUE}"), told.only("send caption.l4")
+    carried = carried_by(message_with(headers[0]))
+    assert carried is not None
+    assert (carried.trace_id, parent_of(sent)) == ids(one)
