@@ -43,7 +43,10 @@ def _tells(prometheus: Prometheus) -> bool:
     ended = {one["outcome"] for one in _found(prometheus, "jamak:captions:rate5m")}
     # Whether they have held for long enough or not.
     alerts = {one["alertname"] for one in _found(prometheus, "ALERTS")}
-    return waiting == {"l4"} and "ok" in ended and alerts >= {"JamakPoison", "JamakNobodyServes"}
+    outcomes = {"ok", "partial", "failed"}
+    return (
+        waiting == {"l4"} and ended == outcomes and alerts >= {"JamakPoison", "JamakNobodyServes"}
+    )
 
 
 def _feeder(world: World) -> int:

@@ -28,11 +28,11 @@ from infra.local.stack import PROCESSES, START_S, LocalStack
 
 MINUTES = 10.0
 UPLOADS_PER_S = 0.7
-BURSTS = {1.5: 250, 6.5: 400}
+BURSTS = {1.5: 250, 6.0: 400}
 """Minute -> uploads at once."""
 BACKLOG_AT = 3.0
 BAD_AT, BAD = 4.5, 12
-KILLED_AT, BACK_AT = 5.0, 5.75
+KILLED_AT, BACK_AT = 6.01, 7.0
 SCRAPE = "5s"
 SETTINGS = {"JAMAK_CARD": "l4", "JAMAK_SCALE_CLASSES": "l4,h100", "JAMAK_MACHINE_START_S": "30"}
 NOTE = (
