@@ -93,4 +93,14 @@ class Budgets:
                 if one.backlog == feed.name:
                     usd += page.usd(one.seconds)
                     jobs += one.jobs if one.how in PAID else 0
-        return SpentSoFar(usd=usd, jobs=jobs, at=utc_now())
+        before = feed.cursor.spent
+        if before is None and not feed.fed:
+            return SpentSoFar(usd=0, jobs=0, at=utc_now(), earlier_usd=usd, earlier_jobs=jobs)
+        earlier_usd, earlier_jobs = (before.earlier_usd, before.earlier_jobs) if before else (0, 0)
+        return SpentSoFar(
+            usd=max(0, usd - earlier_usd),
+            jobs=max(0, jobs - earlier_jobs),
+            at=utc_now(),
+            earlier_usd=earlier_usd,
+            earlier_jobs=earlier_jobs,
+        )

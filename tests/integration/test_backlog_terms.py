@@ -138,6 +138,7 @@ def test_what_was_spent_is_summed_up_until_the_last_job_is_paid_for(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    page(world, name, usd=7, jobs=3)  # of another one of this name, that was deleted
     backlog = start(world, name, 2, Terms(budget_usd=50))
     budgets = Budgets(world.store, world.settings, print)
     feeder = Feeder(
@@ -155,16 +156,16 @@ def test_what_was_spent_is_summed_up_until_the_last_job_is_paid_for(
         return read_backlog(world.store, world.settings, world.queues, name)["spent_usd"]
 
     assert spent() == 0
-    page(world, name, usd=1, jobs=1)
+    page(world, name, usd=8, jobs=4)
     assert spent() == 1  # it is fed, and looked at all the same
     work(world)
-    page(world, name, usd=3, jobs=2)
+    page(world, name, usd=10, jobs=5)
     assert spent() == 3
-    page(world, name, usd=4, jobs=2)
+    page(world, name, usd=11, jobs=5)
     assert spent() == 4  # not all pages were written when the last job ended
     budgets.SETTLED_S = 0.0  # type: ignore[misc]
     spent()
-    page(world, name, usd=5, jobs=2)
+    page(world, name, usd=12, jobs=5)
     assert spent() == 4  # nobody looks any more
 
 
