@@ -43,6 +43,8 @@ class Lease:
         self.progress = Progress()
         self.held = True
         """False: lost, given back or set aside. Its task may still be running."""
+        self.event = ""
+        """That tells its result, once it has one (shared/results.py)."""
         self.advanced = False
         """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()
@@ -263,7 +265,7 @@ class Leases:
 
     def _ack(self, lease: str) -> None:
         self.ended += 1
-        self._outbox.ack(lease)
+        self._outbox.ack(lease, self._in_hand[lease].event)
 
     def note(self, line: BacklogLine, outcome: str) -> None:
         """How a line of a backlog ended; before its message is acknowledged."""
