@@ -15,7 +15,7 @@ help: ## this list
 demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
 	@$(BIN)/jamak demo $(ARGS)
 
-test: lint ## all that CI runs, two test files at a time; one alone: make test ARGS=tests/test_x.py
+test: lint $(VENV)/.programs ## all that CI runs, two test files at a time; one alone: make test ARGS=tests/test_x.py
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.bench ## what we claim, each shortly; one in full: make bench ARGS='dispatch --json'
@@ -45,6 +45,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,$(TEST_EXTRAS))
 	@touch $@ $(VENV)/.demo
+
+# Programs that pip does not have. Where they cannot be had this says so, and their tests
+# skip, or fail in CI; the next `make test` tries again.
+$(VENV)/.programs: infra/debian.py | $(VENV)/.test
+	@if $(BIN)/python -m infra.debian; then touch $@; fi
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,$(BENCH_EXTRAS))

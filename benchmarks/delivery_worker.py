@@ -28,10 +28,11 @@ from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, JamakError
 from shared.messages import CaptionJob
 from shared.settings import load_settings
+from shared.telemetry import tracing
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from workers.delivery.health import WorkerHealth
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 from workers.delivery.lifecycle import Lifecycle
 from workers.tasks import register_caption
 
@@ -102,6 +103,7 @@ class Runtime(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         global _life
+        tracing.start("captioner")
         health = WorkerHealth()
         serve(health, registry_of("captioner"), settings.metrics_host, settings.metrics_port)
         _life = Lifecycle(worker, settings, [QUEUE], health)

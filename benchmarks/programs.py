@@ -18,6 +18,7 @@ class Program:
 
 
 PROGRAMS = {
+    "autoscale": Program("How soon and at what cost does a policy scale the fleet?", 8, 300),
     "caption_quality": Program("How often do the demo's models tell what a film shows?", 11, 5400),
     "decoders": Program("What do decoder processes cost, and who waits for whom?", 6, 240),
     "delivery": Program("What survives kill -9, restarts and frozen processes?", 8, 1500),
@@ -38,6 +39,7 @@ PROGRAMS = {
     "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
     "sickness": Program("What is survived of servers and machines that are sick?", 12, 1800),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
+    "tracing": Program("What do traces cost a worker when every caption is traced?", 8, 150),
     "worker": Program("What does a whole worker cost, with the engine and without?", 12, 1200),
 }
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from shared.broker_settings import BrokerSettings
 from shared.errors import ConfigError
 from shared.lists import parse_numbers, parse_pairs
+from shared.scale_settings import ScaleSettings
 from shared.sinks import Sink, key_of
 from shared.tenants import Tenants
 
 
-class FleetSettings(BrokerSettings):
+class FleetSettings(ScaleSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
     tenants: Annotated[dict[str, str], NoDecode] = Field(

@@ -200,6 +200,12 @@ class Settings(FleetSettings):
         description="After SIGTERM a worker finishes what it can in this time, and hands the rest "
         "back. Stay below the notice: 25 for GCP's and Azure's 30 s, 110 for AWS's two minutes.",
     )
+    train_once_s: float | None = Field(
+        None,
+        gt=0,
+        description="A trainer ends by itself after one job, or when none has come for so many "
+        "seconds: for a Kubernetes Job or an array of Slurm. Without it, it stays.",
+    )
     adapter_poll_s: float = Field(
         5.0, gt=0, description="How often a worker looks for a newly activated adapter."
     )

@@ -56,3 +56,13 @@ def asked(engine: Engine, *requests: Request) -> list[Said]:
     """The first candidates, of requests that are sent all at once."""
     tickets = [engine.submit(one) for one in requests]
     return [one.result(WAIT_S)[0] for one in tickets]
+
+
+def spoil(engine: Engine) -> None:
+    """All its rows, as the worst of captions leave them."""
+    kv = engine._runner.kv
+    with torch.inference_mode():
+        for memory in (*kv.keys, *kv.values):
+            memory.fill_(float("nan"))
+    for row in range(kv.rows):
+        kv.writes(row, kv.positions + 1)

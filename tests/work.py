@@ -8,7 +8,8 @@ from shared.messages import AdapterUsed, CaptionJob, Decoding, ModelIdentity
 from tests.world import World
 from workers.caption.captioner import Answer
 from workers.caption.frames import Plan
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.jobs.caption import CaptionWork
 from workers.model.adapter_files import Adapter
 from workers.progress import Progress

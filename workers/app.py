@@ -31,6 +31,7 @@ from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
 from shared.settings import Output, load_settings
+from shared.telemetry import tracing
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
@@ -41,6 +42,7 @@ from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
 from workers.caption.machines import machine_of
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
@@ -51,13 +53,15 @@ log = telemetry.get_logger("jamak.worker")
 
 
 def send_caption(job: CaptionJob, queue: str) -> None:
-    captions.send_task(
-        CAPTION_TASK,
-        args=(job.model_dump(mode="json"),),
-        queue=queue,
-        task_id=job.id,
-        headers={VIDEO: job.video.uri},
-    )
+    payload = job.model_dump(mode="json")
+    with tracing.sending(queue, [(job.id, job.video.uri)]) as headers:
+        captions.send_task(
+            CAPTION_TASK,
+            args=(payload,),
+            queue=queue,
+            task_id=job.id,
+            headers={VIDEO: job.video.uri, **(headers[0] if headers else {})},
+        )
 
 
 class CaptionRuntime(bootsteps.StartStopStep):
@@ -74,6 +78,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
 
     def _start(self, worker: Any) -> None:
         started = time.monotonic()
+        first_caption.ended("process")
         health = answering("captioner")
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
@@ -82,6 +87,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
         if settings.results:
             wait_for("Redis", partial(prove_telling, queues_of(worker.app)))
+        first_caption.ended("servers")
 
         # Torch and transformers are loaded here: after what can be refused without them, and
         # never by the trainer's process.
@@ -95,6 +101,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.model.loading import find_checkpoint, load_model
         from workers.model.selfcheck import check_device, check_model
 
+        first_caption.ended("imports")
         checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
         plan = planned(choice, Geometry.read(checkpoint))
         with enough_memory():
@@ -107,6 +114,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 quantized=choice.quantized,
                 pool_stride=plan.pool_stride,
             )
+            first_caption.ended("weights")
             check_model(loaded)
         if choice.device == "cuda":
             with config_error(), enough_memory():
@@ -125,6 +133,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
                 meter=meter,
                 limits=Limits(limits_file(), card_and_model(choice, loaded)),
             )
+        first_caption.ended("warmup")
         health.engine = captioner.facts
         slots = settings.concurrency or plan.at_once
         registry = Registry(store, settings.output_bucket, settings.output_prefix)
@@ -198,7 +207,8 @@ class TrainRuntime(bootsteps.StartStopStep):
             device = "cuda"
         store = proven_store(settings.named_outputs[:1])
         reads = TrainJob.model_fields["v"].default
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, reads=reads)
+        once_s = settings.train_once_s
+        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, once_s=once_s, reads=reads)
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
@@ -260,6 +270,7 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
 
 def answering(role: Role) -> WorkerHealth:
     """Probes are answered from here on, long before the model is loaded."""
+    tracing.start(role)
     health = WorkerHealth()
     serve(health, registry_of(role), settings.metrics_host, settings.metrics_port)
     return health

@@ -7,10 +7,22 @@ watches a job (a lease, a watchdog, the timings in its record) reads it here and
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from shared.errors import TooSlow
 
 Pulse = tuple[int, ...]
+
+
+@dataclass
+class Stage:
+    """Of a job; by the clock of its progress."""
+
+    name: str
+    began: float
+    ended: float
+    seconds: float = 0.0
+    """In it. A job may leave a stage and come back to it."""
 
 
 class Progress:
@@ -27,7 +39,7 @@ class Progress:
         self._stop: Exception | None = None
         self.ends_at: float | None = None
         """By the clock; a tick after it raises TooSlow."""
-        self._timings: dict[str, float] = {}
+        self._stages: dict[str, Stage] = {}
 
     def tick(self, stage: str) -> None:
         """Raises what `stop` was given; TooSlow after the deadline."""
@@ -41,9 +53,9 @@ class Progress:
             self._settle()
             self.stage = stage
 
-    def wait_for(self, ahead: "Progress") -> None:
+    def wait_for(self, ahead: "Progress", stage: str = "wait") -> None:
         """Until the next tick this job is as alive as what it waits for."""
-        self.tick("wait")
+        self.tick(stage)
         self._ahead, self._waits_since = ahead, self._clock()
 
     @contextmanager
@@ -80,11 +92,19 @@ class Progress:
 
     def timings_s(self) -> dict[str, float]:
         """Stage -> seconds so far, in the order in which the stages began."""
+        return {one.name: round(one.seconds, 4) for one in self.stages()}
+
+    def stages(self) -> list[Stage]:
+        """So far, in the order in which they began."""
         self._settle()
-        return {stage: round(spent, 4) for stage, spent in self._timings.items()}
+        return list(self._stages.values())
 
     def _settle(self) -> None:
         now = self._clock()
         if self.stage != "start":
-            self._timings[self.stage] = self._timings.get(self.stage, 0.0) + now - self._since
+            stage = self._stages.get(self.stage)
+            if stage is None:
+                stage = self._stages[self.stage] = Stage(self.stage, self._since, now)
+            stage.seconds += now - self._since
+            stage.ended = now
         self._since = now

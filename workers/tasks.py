@@ -38,9 +38,11 @@ from shared.errors import (
 )
 from shared.messages import CaptionJob, Message, decode
 from shared.training import TrainJob
+from workers.delivery.attempts import telling, traced
 
 if TYPE_CHECKING:  # the trainer's process needs no torch
-    from workers.delivery.leases import Lease, Leases
+    from workers.delivery.lease import Lease
+    from workers.delivery.leases import Leases
     from workers.jobs.caption import CaptionWork
     from workers.jobs.training import TrainWork
 
@@ -99,12 +101,11 @@ def _register(
     run: "Callable[[J, Lease], object]",
     fail: "Callable[[J, Lease, JamakError], bool]",
 ) -> None:
-    # Not shared: Celery would put it on every app of the process.
-    @app.task(name=name, bind=True, shared=False)
-    def task(self: Any, *args: Any, **kwargs: Any) -> None:
-        lease = leases().of(self.request.properties["delivery_tag"])
+    def settle(lease: "Lease", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            job, outcome = _do(kind, args, kwargs, lease, leases(), run, fail)
+            with telling(lease) as tell:
+                job, outcome = _do(kind, args, kwargs, lease, leases(), run, fail)
+                tell(outcome)
             if isinstance(job, CaptionJob) and job.backlog:
                 leases().note(job.backlog, outcome)
         except BadMessage as error:
@@ -151,6 +152,13 @@ def _register(
             # Not even the failure could be written.
             log.exception("handed back", task=name)
             leases().release(lease, LONGEST_BACKOFF_S, why=InternalError.reason)
+
+    # Not shared: Celery would put it on every app of the process.
+    @app.task(name=name, bind=True, shared=False)
+    def task(self: Any, *args: Any, **kwargs: Any) -> None:
+        lease = leases().of(self.request.properties["delivery_tag"])
+        with traced(lease, leases().queues.worker):
+            settle(lease, args, kwargs)
 
 
 def _do(

@@ -7,14 +7,15 @@ goes on from there.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from math import ceil
 
 import redis
 
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
-from producer.jobs.send import AT_ONCE, grouped, queue_of
+from producer.jobs.send import AT_ONCE, grouped, named, queue_of
 from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
@@ -22,6 +23,7 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.sharing import list_of
 from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import BacklogLine, CaptionJob, Video
+from shared.telemetry import tracing
 from shared.telemetry.health import LoopHealth
 from shared.tenants import OTHER
 
@@ -139,8 +141,8 @@ class Feed:
             end += 1
         if end == start and at < len(shard):
             return 0
-        with reaching_redis():
-            told = grouped(self._queues, self.queue, jobs)
+        with reaching_redis(), self._traced(jobs) as headers:
+            told = grouped(self._queues, self.queue, jobs, headers)
             self.fed, _ = self._progress.feed(self.queue, start, end, told)
         if self.fed == NOWHERE:
             self.fed, self.gone = start, True
@@ -159,6 +161,20 @@ class Feed:
             except (Reject, NewerObject) as error:
                 self.broken = error  # how far it is fed stands in Redis, too
         self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _traced(self, jobs: Sequence[CaptionJob]) -> Iterator[Sequence[Mapping[str, str]]]:
+        """Each in a trace of its own, that leads to the backlog's."""
+        spans = tracing.spans()
+        if spans is None:
+            yield ()
+            return
+        created_at = self.manifest.created_at
+        with (
+            spans.feeding(self.name, created_at, self.queue, len(jobs)) as backlog,
+            spans.sending(self.queue, named(jobs), backlog=backlog) as headers,
+        ):
+            yield headers
 
     def _job(self, video: Video, line: int) -> CaptionJob:
         return CaptionJob(

@@ -19,6 +19,7 @@ from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, JamakError, Missing
 from shared.messages import Recipe, Video
 from shared.settings import CardName, Settings
+from shared.telemetry import tracing
 
 
 class NoVideos(JamakError):
@@ -109,6 +110,9 @@ def scan(
                 cure="`jamak backlog status` shows how it goes.",
             ) from error
         on_shard(manifest)
+    if (spans := tracing.spans()) is not None:
+        facts: tracing.Facts = {"jamak.source": manifest.source, "jamak.videos": manifest.lines}
+        spans.scanned(manifest.name, manifest.created_at, facts)
     return manifest
 
 

@@ -71,4 +71,4 @@ class HighWaterMarks:
         _, _, tenant = name.partition("@")
         weights = self._queues.sharing.tenants.weights
         part = weights.get(tenant, 1.0) / sum(weights.values()) if tenant else 1.0
-        return max(LEAST, round(MOST * part))
+        return min(MOST, max(LEAST, round(MOST * part)))

@@ -5,7 +5,8 @@ Knows nothing of the bucket: whether a job is still wanted is decided before.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, reaching_redis
@@ -15,6 +16,7 @@ from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import CaptionJob, Recipe
 from shared.settings import CardName
+from shared.telemetry import tracing
 
 AT_ONCE = 500
 """Messages in one call to Redis, which does nothing else meanwhile: some milliseconds."""
@@ -30,16 +32,19 @@ def queue_of(card: CardName, *, bulk: bool) -> str:
     return queue
 
 
-def messages(jobs: Iterable[CaptionJob]) -> list[str]:
+def messages(jobs: Iterable[CaptionJob], headers: Iterable[Mapping[str, str]] = ()) -> list[str]:
     """As workers take them. A message's id is its job's, so that queues can be searched.
 
     Jobs that share a recipe, the very object, share the work on it.
+
+    Args:
+        headers: for each of the jobs, or none: they are not traced.
     """
     from shared.broker.transport import rendered  # brings kombu: for those who send
 
     recipes: dict[int, tuple[Recipe, str, str]] = {}
     made = []
-    for job in jobs:
+    for job, traced in zip(jobs, chain(headers, repeat({})), strict=False):
         known = recipes.get(id(job.recipe))
         if known is None:
             known = recipes[id(job.recipe)] = (
@@ -50,26 +55,50 @@ def messages(jobs: Iterable[CaptionJob]) -> list[str]:
         _, recipe_id, recipe = known
         rest = job.model_dump_json(exclude={"recipe"})
         name = f"{recipe_id}-{job.video.video8}"
-        made.append(rendered(CAPTION_TASK, name, f'{{"recipe": {recipe}, {rest[1:]}'))
+        payload = f'{{"recipe": {recipe}, {rest[1:]}'
+        made.append(rendered(CAPTION_TASK, name, payload, traced))
     return made
 
 
 def grouped(
-    queues: LeasedQueues, queue: str, jobs: Sequence[CaptionJob]
+    queues: LeasedQueues,
+    queue: str,
+    jobs: Sequence[CaptionJob],
+    headers: Sequence[Mapping[str, str]] = (),
 ) -> Mapping[Share, Sequence[str]]:
-    """Their messages, by whose they are. Raises redis.RedisError."""
-    return queues.sharing.groups(queue, (job.video.uri for job in jobs), messages(jobs))
+    """Their messages, by whose they are. Raises redis.RedisError.
+
+    Args:
+        headers: as `messages`.
+    """
+    uris = (job.video.uri for job in jobs)
+    return queues.sharing.groups(queue, uris, messages(jobs, headers))
 
 
-def send(queues: LeasedQueues, queue: str, jobs: Sequence[CaptionJob]) -> None:
+def named(jobs: Iterable[CaptionJob]) -> Iterator[tuple[str, str]]:
+    """For their traces: id, and what each is about."""
+    return ((job.id, job.video.uri) for job in jobs)
+
+
+def send(
+    queues: LeasedQueues,
+    queue: str,
+    jobs: Sequence[CaptionJob],
+    happened_s: Sequence[float | None] = (),
+) -> None:
     """At the end of a queue, each in its tenant's list.
+
+    Args:
+        happened_s: when, since 1970, what each of the jobs is sent for; for its trace.
 
     Raises:
         BrokerUnavailable: some of them may have been sent.
     """
     with reaching_redis():
         for start in range(0, len(jobs), AT_ONCE):
-            queues.put(queue, grouped(queues, queue, jobs[start : start + AT_ONCE]))
+            some = jobs[start : start + AT_ONCE]
+            with tracing.sending(queue, named(some), happened_s[start:]) as headers:
+                queues.put(queue, grouped(queues, queue, some, headers))
     telemetry.JOBS_ENQUEUED.labels(queue).inc(len(jobs))
 
 

@@ -29,6 +29,7 @@ from shared.errors import (
     UsageError,
 )
 from shared.settings import Settings
+from shared.telemetry import tracing
 from shared.training import TrainAsked, TrainJob, TrainOutcome, TrainProgress
 
 if TYPE_CHECKING:
@@ -106,12 +107,13 @@ class Training:
             raise
 
     def _send(self, job: TrainJob) -> None:
-        with reaching_redis():
+        with reaching_redis(), tracing.sending(TRAIN_QUEUE, [(job.id, "")]) as headers:
             self._app.send_task(
                 TRAIN_TASK,
                 args=(job.model_dump(mode="json"),),
                 queue=TRAIN_QUEUE,
                 task_id=job.id,
+                headers=dict(headers[0]) if headers else None,
             )
 
     def send_lost(self, *, dry_run: bool = False) -> tuple[list[str], list[JamakError]]:

@@ -153,7 +153,8 @@ def _lists(
         answers = map(_answer, pipe.execute(False))
     found = {}
     for name in names:
-        counts, heads = {}, []
+        counts: dict[str, int] = {}
+        heads: list[bytes] | None = []
         for tenant in tenants[name]:
             count, items = next(answers), next(answers)
             if count or tenant == OTHER:

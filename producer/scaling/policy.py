@@ -15,6 +15,9 @@ SPARE = 1.1
 SOONEST_S = 60.0
 """What is late is not to be done in no time: that would want endlessly many."""
 
+KEEP_S = 60.0
+"""Who has work for so long is not ended, whatever is wanted."""
+
 
 @dataclass(frozen=True)
 class Due:
@@ -70,6 +73,14 @@ class Demand:
         return not any(there) and not any(one.units for one in self.due)
 
 
+def kept(demand: Demand) -> int:
+    """How many of those that run have work for another minute, of what waits already.
+
+    To end them saves nothing: the same work would take another one as long, and later.
+    """
+    return min(demand.running, math.floor(demand.waiting / demand.rate / KEEP_S))
+
+
 class Line(NamedTuple):
     """Of the sum."""
 
@@ -120,13 +131,14 @@ def _sum(demand: Demand, slo_s: float) -> Iterator[Line]:
         SPARE * demand.arrival_per_s / demand.rate,
         f"{spare} × {arrival} units/s that arrive ÷ {rate} units/s of a replica",
     )
-    left_s = _time_left(slo_s, demand.cold_start_s, demand.oldest_s)
+    # Not both: while a replica started the oldest waited, and what started it counted with that.
+    left_s = _time_left(slo_s, max(demand.cold_start_s, demand.oldest_s))
     slo, cold, oldest = figure(slo_s), figure(demand.cold_start_s), figure(demand.oldest_s)
     yield Line(
         "seconds that are left",
         left_s,
-        f"{slo} s that a job may take, less {cold} s of a cold start and {oldest} s that the "
-        f"oldest has waited; never less than {figure(SOONEST_S)}",
+        f"{slo} s that a job may take, less {cold} s of a cold start or {oldest} s that the oldest "
+        f"has waited, whichever is more; never less than {figure(SOONEST_S)}",
     )
     waiting, in_flight, left = figure(demand.waiting), figure(demand.in_flight), figure(left_s)
     yield Line(
@@ -144,8 +156,8 @@ def _sum(demand: Demand, slo_s: float) -> Iterator[Line]:
         )
 
 
-def _time_left(seconds: float, *gone: float) -> float:
-    return max(SOONEST_S, seconds - sum(gone))
+def _time_left(seconds: float, gone: float) -> float:
+    return max(SOONEST_S, seconds - gone)
 
 
 def _over(units: float, rate: float, seconds: float) -> float:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
@@ -45,6 +46,8 @@ class S3Event:
     version_id: str | None = None
     sequencer: str = ""
     """Orders the events of one key: compare with `is_older`. Empty: there is no order to trust."""
+    at_s: float | None = None
+    """When it happened, since 1970; None: it does not say."""
 
     @property
     def key(self) -> str:
@@ -132,7 +135,8 @@ def _of_record(record: Any) -> S3Event:
         if not by_aws:
             told = {**told, "sequencer": None}
         version = told.get("versionId")
-        return _event(_kind(name, version), bucket, keys, told, told.get("eTag"), version)
+        kind, at = _kind(name, version), record.get("eventTime")
+        return _event(kind, bucket, keys, told, told.get("eTag"), version, at)
     except _MALFORMED as error:
         raise BadMessage(f"a record of the notification is none of S3: {error!r}") from error
 
@@ -145,7 +149,8 @@ def _of_eventbridge(message: Mapping[str, Any]) -> S3Event:
         name = _NAMES.get(message["detail-type"], "")
         if detail.get("deletion-type") == "Delete Marker Created":
             name = "ObjectRemoved:DeleteMarkerCreated"
-        return _event(_kind(name, version), bucket, (told["key"],), told, told.get("etag"), version)
+        kind, at = _kind(name, version), message.get("time")
+        return _event(kind, bucket, (told["key"],), told, told.get("etag"), version, at)
     except _MALFORMED as error:
         raise BadMessage(f"the event is none of S3: {error!r}") from error
 
@@ -177,6 +182,7 @@ def _event(
     told: Mapping[str, Any],
     etag: str | None,
     version_id: str | None,
+    at: object,
 ) -> S3Event:
     size = int(told["size"]) if told.get("size") is not None else None
     if not (isinstance(bucket, str) and BUCKET_NAME.fullmatch(bucket)):
@@ -197,7 +203,19 @@ def _event(
         size,
         version_id or None,
         sequencer if _SEQUENCER.fullmatch(sequencer) else "",
+        _seconds(at),
     )
+
+
+def _seconds(at: object) -> float | None:
+    """Since 1970. An event without a time, or with a strange one, is an event all the same."""
+    try:
+        read = datetime.fromisoformat(at) if isinstance(at, str) else None
+    except ValueError:
+        return None
+    if read is None or read.year < 2000 or read.tzinfo is None:
+        return None
+    return read.timestamp()
 
 
 def _is_plain(text: object) -> bool:

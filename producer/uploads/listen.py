@@ -40,6 +40,7 @@ from shared.messages import CaptionJob, Video
 from shared.prefixes import lies_in
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
+from shared.telemetry import tracing
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
@@ -67,6 +68,8 @@ class Batch:
     """What one receive comes to."""
 
     jobs: list[CaptionJob] = field(default_factory=list)
+    happened_s: list[float | None] = field(default_factory=list)
+    """For each of them: when its event says that it did."""
     news: list[tuple[S3Event, str, str]] = field(default_factory=list)
     """Event, key and version, to be remembered once the jobs are sent."""
     handled: list["MessageTypeDef"] = field(default_factory=list)
@@ -143,7 +146,10 @@ class Listener:
         """
         self.health.ending()
         self._stopping.set()
-        return 0.0 if self._waiting else GRACE_S
+        if not self._waiting:
+            return GRACE_S
+        tracing.stop()
+        return 0.0
 
     def poll(self, wait_s: int) -> int:
         """Handle one batch of at most ten messages; how many there were.
@@ -171,7 +177,7 @@ class Listener:
             self.health.moved()
             self._read(message, batch)
         try:
-            send(self._queues, self._queue, batch.jobs)
+            send(self._queues, self._queue, batch.jobs, batch.happened_s)
         except JamakError:
             self._delete(batch.buried)
             self._hand_back(batch.handled)
@@ -273,6 +279,7 @@ class Listener:
     def _enqueue(self, event: S3Event, video: Video, batch: Batch) -> str:
         if self._is_first(batch, event, video):
             batch.jobs.append(CaptionJob(video=video, recipe=self._recipe))
+            batch.happened_s.append(event.at_s)
             batch.news.append((event, video.key, video.video8))
             return "enqueued"
         return "duplicate"

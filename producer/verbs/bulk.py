@@ -70,7 +70,7 @@ What = Annotated[
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    with running() as (settings, store, queues):
+    with running("feeder") as (settings, store, queues):
         _feed(settings, store, queues)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from producer.bucket.captions import newest
+from producer.scaling.answers import TRAIN
 from producer.verbs.console import AsJson, Grid, err, out, print_json, warn, warn_of
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
@@ -64,7 +65,7 @@ def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
     from producer.uploads.listen import listen_until_stopped  # what only this verb needs
 
-    with running() as (settings, store, queues):
+    with running("listener") as (settings, store, queues):
         listen_until_stopped(settings, store, queues)
 
 
@@ -102,6 +103,7 @@ def status(as_json: AsJson = False) -> None:
         warn(f"results cannot be told: {results['why']}")
     if found["hidden"]:
         out.print(spoken("?: this user of Redis may not look at training"))
+    show_wanted(found["scale"])
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))
@@ -114,6 +116,20 @@ def status(as_json: AsJson = False) -> None:
 def _most(tenants: dict[str, int]) -> list[tuple[str, int]]:
     """Those with the most messages, as many as a line holds."""
     return sorted(tenants.items(), key=lambda one: -one[1])[:20]
+
+
+def show_wanted(scale: dict[str, Any]) -> None:
+    """Of each class that has workers, or wants some."""
+    told = [one for one in scale["classes"] if one["wanted"] or one["running"]]
+    if told:
+        table = Grid("class", "wanted", "running", "why")
+        for one in told:
+            counts = str(one["wanted"]), str(one["running"])
+            table.add_row(one["class"], *counts, escape(spoken(one["reason"])))
+        out.print(table)
+    for what, why in scale["unknown"].items():
+        if what != TRAIN:  # that this user may not see it is told already
+            warn(f"{what}: {why}")
 
 
 VideoAt = Annotated[str, typer.Argument(help="s3://bucket/key of the video")]

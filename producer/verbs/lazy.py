@@ -36,6 +36,7 @@ SUMMARIES = {
     "plan": "What each card class does with a model: frames, memory, captions at once; and why.",
     "poison": "Messages that were set aside, and why.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
+    "scale": "How many workers are wanted, and why.",
     "show": "The caption of a video, how it was made and where it lies.",
     "status": "What waits and why, who serves it, which adapters are in use.",
     "train": "Train adapters, and see how far they are.",

@@ -8,12 +8,14 @@ from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
 from shared.settings import Settings, load_settings
+from shared.telemetry import tracing
+from shared.telemetry.metrics import Role
 
 log = telemetry.get_logger("jamak.settings")
 
 
 @contextmanager
-def running() -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
+def running(role: Role) -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
     """Settings, the bucket and the caption queues.
 
     Raises:
@@ -26,5 +28,6 @@ def running() -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
         telemetry.log_everything(settings.log_level)
         for warning in unknown:
             log.warning(warning)
+        tracing.start(role)
         store = ObjectStore(outputs=settings.all_outputs)
         yield settings, store, leased_queues(settings, caption_prefix(settings))

@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from producer.backlog.backlogs import LOOKED_AT, paused
 from producer.jobs.waits import SideSeen, Wait, look
+from producer.verbs.scale import looking
 from shared.broker.apps import (
     CAPTION_QUEUES,
     TRAIN_QUEUE,
@@ -32,8 +33,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
         sampled: [...], hidden: [...], workers: [...], in_flight: {captions, training}, delayed: …,
-        poison: …, results: {to, waiting, dropped, why}, adapters: [...], unreadable: [...]}`.
-        `sampled` names what was too long to be
+        poison: …, results: {to, waiting, dropped, why},
+        scale: {classes: [{class, wanted, running, reason, …}], unknown: {name: why}},
+        adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
         looked at as a whole, `unreadable` what of the bucket cannot be read, and why, `hidden` what
         this user of Redis may not see: a producer's has no part in training.
 
@@ -71,6 +73,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
             for what in ("in_flight", "delayed", "poison")
         },
         "results": results,
+        "scale": scale_of(settings),
         "adapters": adapters,
         "unreadable": [{"message": str(one), "cure": one.cure} for one in unreadable],
     }
@@ -84,6 +87,18 @@ def _results(settings: Settings) -> dict[str, Any]:
     except NoPermissionError:
         return told
     return {**told, **asdict(untold)}
+
+
+def scale_of(settings: Settings) -> dict[str, Any]:
+    """What the scaler would say now, and of what it would say nothing."""
+    try:
+        found = looking(settings)()
+    except JamakError as error:
+        return {"classes": [], "unknown": {"scale": str(error)}}
+    return {
+        "classes": [answer.dump() for answer in found.answers.values()],
+        "unknown": found.unknown,
+    }
 
 
 def unserved(status: dict[str, Any]) -> list[str]:

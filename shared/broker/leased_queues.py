@@ -31,6 +31,7 @@ SCRIPTS = (
     "put",
     "take",
     "untake",
+    "charge",
     "begin",
     "beat",
     "renew",
@@ -218,7 +219,9 @@ class LeasedQueues:
     def beat(self, about: dict[str, Any], leases: Sequence[str]) -> list[bool]:
         """Say that this worker lives, and so do these leases; which of them it still holds."""
         told = json.dumps(about)
-        held = self.run("beat", self.worker, told, self._timeout_ms, *leases)
+        words = ("card", "units_per_full_s", "cold_start_s")
+        learned = [str(about.get(what) or "") for what in words]
+        held = self.run("beat", self.worker, told, self._timeout_ms, *learned, *leases)
         return [bool(one) for one in held]
 
     def begin(self, lease: str) -> bool:
@@ -241,6 +244,14 @@ class LeasedQueues:
         """
         words = [word for lease in leases for word in (lease, events.get(lease, ""))]
         return int(self.run("ack", *words))
+
+    def charge(self, lease: str, more: float) -> bool:
+        """So many units of work is a message more than one: its tenant's turns count by them.
+
+        Returns:
+            Whether the lease is held, and its turn was a tenant's.
+        """
+        return bool(self.run("charge", lease, f"{more:.6g}"))
 
     def release(
         self, lease: str, history: History | None, delay_s: float = 0.0, why: str = ""
@@ -270,11 +281,11 @@ class LeasedQueues:
 
     def waiting_by_tenant(self, queue: str) -> dict[str, int]:
         """`other` is always among them."""
-        with self.redis.pipeline(transaction=False) as pipe:
-            pipe.llen(f"{self.prefix}{queue}")
-            pipe.zrange(f"{self.prefix}{shares_of(queue)}", 0, -1)
-            others, names = pipe.execute()
+        others = self.waiting_in(queue)
+        names: Any = self.redis.zrange(f"{self.prefix}{shares_of(queue)}", 0, -1)
         tenants = [one for name in names if (one := name.decode()) != OTHER]
+        if not tenants:
+            return {OTHER: others}
         with self.redis.pipeline(transaction=False) as pipe:
             for tenant in tenants:
                 pipe.llen(f"{self.prefix}{list_of(queue, tenant)}")

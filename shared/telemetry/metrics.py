@@ -21,15 +21,16 @@ from prometheus_client.registry import Collector
 
 from shared import __version__
 
-Role = Literal["listener", "feeder", "captioner", "trainer"]
+Role = Literal["listener", "feeder", "scaler", "captioner", "trainer"]
 Kind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Role, ...] = ("listener", "feeder", "captioner", "trainer")
+ALL: tuple[Role, ...] = ("listener", "feeder", "scaler", "captioner", "trainer")
 """As the Procfile calls them."""
 PRODUCERS: tuple[Role, ...] = ("listener", "feeder")
 WORKERS: tuple[Role, ...] = ("captioner", "trainer")
 LISTENER: tuple[Role, ...] = ("listener",)
 FEEDER: tuple[Role, ...] = ("feeder",)
+SCALER: tuple[Role, ...] = ("scaler",)
 CAPTIONER: tuple[Role, ...] = ("captioner",)
 TRAINER: tuple[Role, ...] = ("trainer",)
 
@@ -117,7 +118,13 @@ SCRAPE_ERROR = _gauge(
     "jamak_scrape_error",
     "1 if this source could not be read just now; then its gauges are absent.",
     "source",
-    of=PRODUCERS,
+    of=(*PRODUCERS, *SCALER),
+)
+SPANS = _counter(
+    "jamak_spans_total",
+    "Spans of traces: `exported`, or `failed`, for the collector did not take them.",
+    "outcome",
+    of=ALL,
 )
 
 # Of the whole fleet, read by the feeder.
@@ -185,6 +192,55 @@ BACKLOG_ENDED = _read(
     "outcome",
     "reason",
     of=FEEDER,
+)
+
+# What is wanted, by the scaler (docs/scaling.md).
+
+SCALE_WANTED = _read(
+    "jamak_scale_wanted",
+    "Workers that are wanted of a class that is scaled; `train`: trainers.",
+    "class",
+    of=SCALER,
+)
+SCALE_RUNNING = _read(
+    "jamak_scale_running", "Live workers of it that take work.", "class", of=SCALER
+)
+SCALE_UNITS = _read(
+    "jamak_scale_units",
+    "Units of work of a class: `waiting`, `in_flight`, or `due`, of a backlog with a deadline and "
+    "in no queue yet.",
+    "class",
+    "state",
+    of=SCALER,
+)
+SCALE_ARRIVAL = _read(
+    "jamak_scale_arrival_units",
+    "Units that arrive in a second, lately; no backlog's.",
+    "class",
+    of=SCALER,
+)
+SCALE_RATE = _read(
+    "jamak_scale_rate_units",
+    "Units in a second of one worker that has its hands full.",
+    "class",
+    of=SCALER,
+)
+SCALE_COLD_START = _read(
+    "jamak_scale_cold_start_seconds",
+    "From when a worker is wanted until it takes work; 9 of 10 take no longer.",
+    "class",
+    of=SCALER,
+)
+SCALE_BACKLOG = _read(
+    "jamak_scale_backlog_seconds",
+    "What the workers that run now would take for all that waits or is in flight.",
+    "class",
+    of=SCALER,
+)
+SCALE_AGE = _read(
+    "jamak_scale_data_age_seconds",
+    "How old this is. After a minute the other gauges are absent.",
+    of=SCALER,
 )
 
 # Uploads and jobs.
@@ -325,6 +381,12 @@ MODEL_LOAD = _gauge(
     "From the start of the worker to its loaded and checked model.",
     of=CAPTIONER,
 )
+FIRST_CAPTION = _gauge(
+    "jamak_first_caption_seconds",
+    "From the start of the process to its first record, by stage; up to `ready`: its cold start.",
+    "stage",
+    of=CAPTIONER,
+)
 ADAPTER_INFO = _gauge(
     "jamak_adapter_info",
     "1, for the adapter in use; an empty version: the base model.",
@@ -364,6 +426,11 @@ RETRIES = _counter(
 )
 HANDED_ON = _counter(
     "jamak_jobs_handed_on_total", "Jobs left to another worker.", "task", "reason", of=WORKERS
+)
+REDELIVERED = _counter(
+    "jamak_messages_redelivered_total",
+    "Messages that this worker took after another one had died or hung with them.",
+    of=WORKERS,
 )
 LEASES_LOST = _counter(
     "jamak_leases_lost_total", "Messages that came to be somebody else's meanwhile.", of=WORKERS

@@ -27,6 +27,7 @@ has room for, beside what was planned ([engine.md](engine.md)). What the two mea
 | listener | its loop has not moved for five minutes | it received from SQS, or found the queue \
 full, in the last minute |
 | feeder | its loop has not moved for five minutes | bucket and Redis answered in the last minute |
+| scaler | its loop has not moved for five minutes | it saw in the last minute what there is to do |
 | captioner, trainer | for two lease timeouts it kept no leases, or asked for no message | it has \
 loaded and checked its model (the captioner), Redis answered within two lease timeouts, and it \
 does not drain |
@@ -52,6 +53,9 @@ Each process exports its own metrics only. What is true of the whole fleet (queu
 backlogs) is read from Redis by the **feeder** alone, when Prometheus asks, at most every five
 seconds. If several feeders run, each of them says the same: write `max by (queue) (…)`, not `sum`.
 While Redis or SQS does not answer, its gauges are absent, and `jamak_scrape_error` is 1.
+
+The **scaler** also answers `/v1/scale/<class>` with how many workers are wanted, or with 503
+([scaling.md](scaling.md)). Several scalers say the same, too.
 """
 
 LABELS = """\
@@ -61,8 +65,8 @@ No label holds a key, a job or the name of a worker, so there are never many ser
 
 | label | is |
 |---|---|
-| `class` | a card class (`jamak cards`); of the fleet's workers also `train`, and `other` for one \
-that nobody knows |
+| `class` | a card class (`jamak cards`); of the fleet's workers and of the scaler also `train`, \
+and of workers `other` for one that nobody knows |
 | `queue` | `caption.<class>`, `caption.<class>.bulk` or `train` |
 | `work` | `captions` or `training` |
 | `reason` | a word of the error tree (`shared/errors.py`) |
@@ -70,12 +74,39 @@ that nobody knows |
 is `other` |
 | `adapter`, `version` | an adapter that this worker had in use |
 | `what` | `network`, `files`, `memory` (the worker's), `programs` or `processes` |
-| `stage` | a stage of a caption, as its record has it in `timings_s` |
+| `stage` | a stage of a caption, as its record has it in `timings_s`; of a first caption those \
+below |
+
+`jamak_first_caption_seconds` says where the time goes between the start of a captioner and its
+first record:
+
+| stage | is |
+|---|---|
+| `process` | the interpreter, Celery and Jamak's own modules |
+| `servers` | S3 and Redis answer, and can do what is needed |
+| `imports` | torch and transformers |
+| `weights` | of the model: found, fetched, on the device |
+| `warmup` | the model is checked, and the engine has its memory and its graphs |
+| `ready` | decoders and leases; at its end the worker takes work |
+| `waits` | for a first job, which is no time of the worker's own |
+| `record` | from taking that job to its record |
+
+The first six are the worker's *cold start*, which it tells in its beat, too (`cold_start_s`). What
+comes before the process, a machine and an image, is not in it: Kubernetes knows that. Nine workers
+of ten start faster than this; without `sum by (instance)` it says in which stage:
+
+```promql
+quantile(0.9, sum by (instance) (jamak_first_caption_seconds{stage!~"waits|record"}))
+```
 
 SQS tells programs how many messages wait, but not how old the oldest one is: CloudWatch alone knows
 that (`ApproximateAgeOfOldestMessage`). `jamak_event_wait_seconds` has the age of what was received.
 The listener's role needs `sqs:GetQueueAttributes` on both queues; without it on the dead-letter
 queue, `jamak_sqs_dead_letters` is absent.
+"""
+
+RULES = """\
+Alerts, each with what to do, and a dashboard are there already: [operations.md](operations.md).
 """
 
 EXAMPLES = (
@@ -145,6 +176,7 @@ def _tables() -> Iterator[str]:
 
 
 def _examples() -> Iterator[str]:
-    yield "## Queries and alerts to build on\n"
+    yield "## Queries to build on\n"
+    yield RULES
     for what, query in EXAMPLES:
         yield f"{what}:\n\n```promql\n{query}\n```\n"

@@ -7,6 +7,7 @@ a thread of its own, so that slow metrics never keep a probe waiting.
 import json
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from socket import AF_INET6
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, cast
@@ -24,8 +25,21 @@ REQUEST_S = 10
 log = get_logger("jamak.probes")
 
 
-def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> None:
+Page = Callable[[str], tuple[int, dict[str, Any]] | None]
+"""A path -> the status and the JSON object that it answers with; None: there is no such page."""
+
+
+def serve(
+    health: Health,
+    registry: CollectorRegistry,
+    host: str,
+    port: int,
+    page: Page = lambda path: None,
+) -> None:
     """In a thread of its own, for as long as the process lives; port 0: not at all.
+
+    Args:
+        page: what else this process answers.
 
     Raises:
         ConfigError: the port is taken, or the address is none of this machine.
@@ -40,6 +54,9 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
         if path == "/metrics":
             return cast(Iterable[bytes], metrics(environ, start_response))
         if path not in probes:
+            if told := page(path):
+                status, facts = told
+                return _json(start_response, f"{status} {HTTPStatus(status).phrase}", facts)
             return _answer(start_response, "404 Not Found", "/metrics, /livez and /readyz are here")
         wrong = probes[path]()
         facts = health.facts() if path == "/readyz" else {}
@@ -59,7 +76,10 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
 
 
 def _answer(start_response: Any, status: str, wrong: str | None, **facts: Any) -> list[bytes]:
-    told = {"ok": wrong is None, "reason": wrong, **facts}
+    return _json(start_response, status, {"ok": wrong is None, "reason": wrong, **facts})
+
+
+def _json(start_response: Any, status: str, told: dict[str, Any]) -> list[bytes]:
     body = json.dumps(told, ensure_ascii=False) + "\n"
     start_response(status, [("Content-Type", "application/json; charset=utf-8")])
     return [body.encode()]

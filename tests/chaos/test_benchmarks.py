@@ -34,6 +34,20 @@ def run(name: str, *options: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_autoscale(tmp_path: Path) -> None:
+    found = run("autoscale", "--into", str(tmp_path / "told.json"))
+    assert json.loads((tmp_path / "told.json").read_text())["result"] == found
+    policies = ["jamak", "keda_llen", "skypilot", "fixed", "oracle"]
+    assert [(row["name"], row["policy"]) for row in found["scenarios"]] == [
+        (name, policy) for name in ("burst", "spot") for policy in policies
+    ]
+    for row in found["scenarios"]:
+        assert row["p95_s"] >= row["p50_s"] > 0
+        assert row["cost_ratio_to_oracle"] >= (1 if row["policy"] == "oracle" else 0)
+    assert found["scenarios"][0]["busy_killed"] == 0
+    assert {goal["reached"] for goal in found["goals"]} == {True, False}
+
+
 def test_delivery() -> None:
     report = run("delivery")["jamak"]
     assert report["jobs"] == 16
@@ -145,6 +159,13 @@ def test_source() -> None:
     rows = run("source")["cases"]
     assert {row["chosen"] for row in rows} == {"whole"}  # it is small
     assert all(row["bytes_share"] == 1.0 for row in rows)
+
+
+def test_tracing() -> None:
+    found = run("tracing")
+    assert found["cpu_ratio"]["median"] > 0.5
+    assert found["spans"]["a_caption"] <= 12
+    assert 0 < found["spans"]["cpu_ms"] < found["cpu_ms_a_caption"]
 
 
 def test_worker() -> None:

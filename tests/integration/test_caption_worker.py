@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from infra.demo.captions import caption as true_caption
 from infra.demo.clips import Clip, film
 from infra.demo.scenes import single
+from infra.local.collector import Collector, Seen
 from infra.local.metrics import ask
 from infra.local.processes import ProcessFailed, stop
 from infra.local.stack import DEMO_MODEL
@@ -18,6 +20,7 @@ from producer.backlog.backlogs import read_backlog
 from producer.backlog.feeder import Feed, feed_round
 from producer.backlog.scan import create, scan
 from producer.jobs.high_water_marks import HighWaterMarks
+from producer.jobs.send import send as enqueue
 from producer.jobs.served import VERSION, Needs, needs_of, why_unserved
 from shared.broker.apps import CAPTION_TASK
 from shared.broker.leased_queues import History
@@ -28,17 +31,33 @@ from shared.messages import Caption, CaptionJob, Sampling, Video, decode
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
 from tests.telemetry import check_log, check_scrape
+from tests.traces import ids, parent_of, tracing_here
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
+from tests.watched import check_prometheus
 from tests.world import World
+from workers.delivery.first_caption import COLD, STAGES
 from workers.video.isolation import FORBIDDEN
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def captioner(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captioner]:
-    worker = Captioner(world, tmp_path_factory.mktemp("worker"))
+def collector() -> Iterator[Collector]:
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def captioner(
+    world: World, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Captioner]:
+    traced = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",  # what no test has asked for
+    }
+    worker = Captioner(world, tmp_path_factory.mktemp("worker"), **traced)
     worker.wait()
     yield worker
     check_scrape(worker.port, "captioner")
@@ -104,6 +123,60 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
         assert captioner.metric("jamak_decoder_refused", what=what) == 1
 
 
+def test_a_real_prometheus_reads_it_and_evaluates_every_rule(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    check_prometheus(world, captioner.port, tmp_path)
+
+
+def test_a_trace_says_where_the_time_of_a_caption_went(
+    world: World, captioner: Captioner, collector: Collector, tmp_path: Path
+) -> None:
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "traced.mp4"))
+    with tracing_here() as told:
+        enqueue(world.queues, "caption.t4", [job], [time.time() - 2])
+        upload, sent = told.only("upload"), told.only("send caption.t4")
+    trace_id = f"{sent.context.trace_id:032x}"
+
+    def found() -> list[Seen]:
+        return collector.traces().get(trace_id, [])
+
+    wait_until(lambda: bool(found()), 60, "the trace")
+    attempt, *stages = found()
+    assert (attempt.name, attempt.service) == ("process caption.t4", "jamak-captioner")
+    assert attempt.parent_id == f"{sent.context.span_id:016x}"
+    assert ids(upload)[1] == parent_of(sent)
+    wanted = ["download", "frames", "preprocess", "engine_wait", "prefill", "generate"]
+    wanted += ["check", "write", "views"]
+    names = [one.name for one in stages if one.name != "wait"]
+    assert names == [one for one in wanted if one in names]
+    assert set(wanted) - set(names) <= {"preprocess", "check"}  # the shortest, if it had to wait
+    assert len(stages) + 3 == 12
+    for one in stages:
+        assert one.parent_id == attempt.span_id
+        assert attempt.began_s <= one.began_s <= one.ended_s <= attempt.ended_s
+    caption = world.caption(job)
+    facts = attempt.facts
+    assert facts["messaging.message.id"] == job.id
+    assert facts["jamak.video"] == job.video.uri
+    assert facts["jamak.record"] == f"s3://{world.output}/{record_key(world.prefix, job)}"
+    assert (facts["jamak.class"], facts["jamak.attempt"]) == ("cpu", 1)
+    assert facts["jamak.tokens.generated"] == caption.tokens.generated
+    assert tuple(facts["jamak.flags"]) == caption.flags
+    took = {one.name: one.facts.get("jamak.seconds", one.ended_s - one.began_s) for one in stages}
+    for stage in ("preprocess", "prefill", "generate"):
+        assert took[stage] == pytest.approx(caption.timings_s[stage], abs=0.01)
+    assert captioner.metric("jamak_spans_total", outcome="exported") >= len(stages)
+
+
+def test_where_the_time_until_the_first_caption_went(world: World, captioner: Captioner) -> None:
+    took = {stage: captioner.metric("jamak_first_caption_seconds", stage=stage) for stage in STAGES}
+    assert min(took.values()) > 0
+    (worker,) = world.queues.workers()
+    cold_s = sum(took[stage] for stage in COLD)
+    assert worker.about["cold_start_s"] == pytest.approx(cold_s, abs=0.01)
+
+
 def test_a_backlog_counts_how_its_videos_end(
     world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
@@ -125,6 +198,10 @@ def test_a_backlog_counts_how_its_videos_end(
     (worker,) = world.queues.workers()
     wait_until(lambda: world.queues.workers()[0].about["jobs_per_busy_s"], 20, "a measured rate")
     assert worker.about["card"] == "cpu"
+    assert 0 < worker.about["cold_start_s"] < 3600
+    assert worker.about["in_hand_of"].keys() <= {"caption.t4.bulk"}
+    learned = world.queues.redis.hget(f"{world.queues.prefix}learned", "starts:cpu")
+    assert learned and str(worker.about["cold_start_s"]) in learned.decode().split()
     assert why_unserved([worker], "caption.t4.bulk", needs_of(world.recipe)) is None
     other = world.recipe.model_copy(update={"model": "another/model"})
     unserved = why_unserved([worker], "caption.t4.bulk", needs_of(other))

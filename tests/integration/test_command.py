@@ -68,6 +68,7 @@ SAID = {
     "show": ("show {done}", "{done}"),
     "enqueue": ("enqueue {waiting}", "1 enqueued on caption.t4"),
     "status": ("status", "caption.t4"),
+    "scale explain": ("scale explain train", "replicas wanted"),
     "backlog plan": ("backlog plan {source}", "captioned by this recipe"),
     "backlog start": ("backlog start b-{n} {source}", "{source}"),
     "backlog list": ("backlog list", "{source}"),
@@ -93,7 +94,7 @@ SAID = {
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune"}
+ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune", "scale serve"}
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 

@@ -31,7 +31,8 @@ from tests.adapters import publish
 from tests.backlogs import caption_of, failure_of
 from tests.work import Silent, taken, work_with
 from tests.world import World
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.delivery.scratch import Scratch
 from workers.jobs.adapters import AdapterFollower
 from workers.model.adapter_files import Adapter

@@ -11,11 +11,13 @@ import pytest
 import redis
 
 from infra.local.redis import RedisServer, start_redis
+from shared import telemetry
 from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
 from tests.waiting import SLOWEST, wait_until
 from workers.delivery.drain import Drain
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.delivery.watchdog import Watchdog
 
 pytestmark = pytest.mark.integration
@@ -51,6 +53,17 @@ def receive(leases: Leases) -> Lease:
 def held_by_others(leases: Leases) -> list[bytes]:
     found = leases.queues.take(leases.queues.new_lease(), ["q"])
     return [found.message] if found else []
+
+
+def test_what_is_in_hand_is_told_by_queue_in_messages_and_units(leases: Leases) -> None:
+    leases.queues.put("q", ["a", "b"])
+    first, second = receive(leases), receive(leases)
+    second.units = 7.5
+    assert leases.in_hand_of() == {"q": (2, 8.5)}
+    leases.finished(first.delivery.lease)
+    assert leases.in_hand_of() == {"q": (1, 7.5)}
+    leases.finished(second.delivery.lease)
+    assert leases.in_hand_of() == {}
 
 
 def test_a_job_that_moves_is_kept_and_one_that_hangs_is_lost(leases: Leases) -> None:
@@ -105,6 +118,22 @@ def test_what_is_lost_keeps_its_slot_until_its_thread_is_done(leases: Leases) ->
     assert leases.receive(["q"], 0.2) is None
     leases.finished(first.delivery.lease)
     assert receive(leases).delivery.message == b"3"
+
+
+def test_what_a_dead_worker_had_is_counted_when_it_is_taken_again(leases: Leases) -> None:
+    def told() -> float:
+        return telemetry.REDELIVERED.collect()[0].samples[0].value
+
+    queues, before = leases.queues, told()
+    queues.put("q", ["new"])
+    ours = receive(leases)
+    leases.finished(ours.delivery.lease)
+    assert told() == before
+    dead = LeasedQueues(queues.url, queues.prefix, TIMEOUT_S)
+    queues.put("q", ["its"])
+    assert dead.take(dead.new_lease(), ["q"]) is not None
+    assert receive(leases).delivery.history.workers == (dead.worker,)
+    assert told() == before + 1
 
 
 def test_a_suspect_runs_alone(leases: Leases) -> None:

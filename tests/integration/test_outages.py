@@ -21,7 +21,8 @@ from tests.waiting import wait_until
 from tests.world import World
 from workers.delivery import asking
 from workers.delivery.health import WorkerHealth
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.delivery.outages import Outages
 from workers.tasks import MAX_ATTEMPTS
 

@@ -27,7 +27,8 @@ from tests.backlogs import caption_of, fill
 from tests.next_version import next_of, upgraded
 from tests.work import Silent
 from tests.world import World
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.jobs.adapters import AdapterFollower
 from workers.tasks import register_caption
 

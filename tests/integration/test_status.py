@@ -197,3 +197,14 @@ def test_a_backlog_that_is_paused_is_told(world: World) -> None:
     assert why(world, BULK) == [("paused", 3)]
     stands = json.loads(inside(world, backlog, "status", "paused", "--json").stdout)
     assert [(one["reason"], one["jobs"]) for one in stands["why"]] == [("paused", 3)]
+
+
+def test_what_is_wanted_stands_beside_what_runs_and_why(world: World) -> None:
+    shown = inside(world, status).stdout
+    assert "wanted" not in shown  # nothing is, and nothing runs
+    live(world, card="t4")
+    world.send(job(world))
+    (one,) = (one for one in told(world)["scale"]["classes"] if one["class"] == "t4")
+    assert (one["wanted"], one["running"], one["units"]["waiting"]) == (1, 1, 1)
+    shown = inside(world, status).stdout
+    assert "wanted" in shown and one["reason"] in shown

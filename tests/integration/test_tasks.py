@@ -26,7 +26,8 @@ from shared.errors import (
 from shared.messages import CaptionJob, Recipe, Video
 from tests.one_task import run_caption_task
 from workers import tasks
-from workers.delivery.leases import Lease, Leases
+from workers.delivery.lease import Lease
+from workers.delivery.leases import Leases
 from workers.tasks import MAX_ATTEMPTS, MAX_HANGS, MAX_UNWRITTEN
 
 pytestmark = pytest.mark.integration

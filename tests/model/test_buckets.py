@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from shared.messages import AdapterUsed
-from tests.engines import SIZE, asked, film, films, plain
+from tests.engines import SIZE, asked, film, films, plain, spoil
 from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine import attention, deltas, linear, runner
@@ -82,9 +82,7 @@ def test_not_a_number_in_a_row_of_padding_spoils_nobody(
     in_buckets(monkeypatch)
     engine = make(loaded, Size(8, 256, 16))
     wanted = asked(engine, *films(loaded, logprobs=True))
-    with torch.inference_mode():
-        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
-            memory.fill_(float("nan"))
+    spoil(engine)
     assert asked(engine, *films(loaded, logprobs=True)) == wanted
 
 
@@ -161,9 +159,7 @@ def test_a_kernel_that_knows_each_rows_length_sees_the_same(
     if bucketed:
         in_buckets(monkeypatch)
     engine = make(loaded, Size(6, 256, 16))
-    with torch.inference_mode():
-        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
-            memory.fill_(float("nan"))
+    spoil(engine)
     assert [one.tokens for one in asked(engine, *films(loaded))] == [
         plain(loaded, one) for one in films(loaded)
     ]

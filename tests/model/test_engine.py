@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DoesNotFit, NotFinite
-from tests.engines import FRAME, NEW, SIZE, WAIT_S, Make, asked, film, films, plain
+from tests.engines import FRAME, NEW, SIZE, WAIT_S, Make, asked, film, films, plain, spoil
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine.engine import Engine, Size, StepFailed
 from workers.caption.engine.requests import Request, Said, Ticket
@@ -229,6 +229,19 @@ def test_what_does_not_fit_is_refused_and_the_rest_goes_on(make: Make, loaded: L
             ticket.result(WAIT_S)
 
 
+def test_who_gets_a_row_finds_zeros_in_it(make: Make, loaded: LoadedModel) -> None:
+    engine = make()
+    asked(engine, *films(loaded))
+    kv = engine._runner.kv
+    assert all(one[row].any() for one in (*kv.keys, *kv.values) for row in range(kv.rows))
+    with torch.inference_mode():
+        kv.copy(0, 1, 3)
+        assert not any(one[1, :, 3:].any() for one in (*kv.keys, *kv.values))
+        for row in range(kv.rows):
+            kv.clear(row)
+    assert not any(one.any() for one in (*kv.keys, *kv.values))
+
+
 def test_not_a_number_stays_in_its_row(make: Make, loaded: LoadedModel, alone: list[Said]) -> None:
     """And in none that uses its memory later."""
     engine = make()
@@ -241,9 +254,7 @@ def test_not_a_number_stays_in_its_row(make: Make, loaded: LoadedModel, alone: l
         assert asked(engine, *requests) == alone
         with pytest.raises(NotFinite):
             failing.result(WAIT_S)
-    with torch.inference_mode():
-        for memory in (*engine._runner.kv.keys, *engine._runner.kv.values):
-            memory.fill_(float("nan"))  # as the worst of all rows leaves it
+    spoil(engine)
     assert asked(engine, *requests) == alone
 
 

@@ -250,6 +250,13 @@ ROWS: dict[str, list[Row]] = {
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
         ("b", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "scale explain": [
+        ("p100", {}, 2, "p100 is no class that is scaled"),
+        ("l4", {"JAMAK_SCALE_CLASSES": "t4,a100"}, 2, "l4 is no class that is scaled"),
+        ("", {"JAMAK_SCALE_CLASSES": "p100"}, 78, "JAMAK_SCALE_CLASSES"),
+        ("", {"JAMAK_SLO_S": "0"}, 78, "JAMAK_SLO_S"),
+    ],
+    "scale serve": [("all", {}, 2, "all"), ("", {}, 78, "JAMAK_METRICS_PORT")],
     "show": [
         ("nonsense", {}, 2, "Write s3://bucket/key."),
         ("s3://no[such]/x", {}, 2, "'no[such]' cannot be the name of a bucket"),
@@ -325,7 +332,7 @@ def test_what_is_wrong_is_named_and_has_an_exit_code(
             assert said in f"{error['message']} {error['cure']}"
 
 
-WITHOUT_JSON = {"feed", "listen", "get"}
+WITHOUT_JSON = {"feed", "listen", "get", "scale serve"}
 """Verbs that run until they are stopped, and log; and one that answers with a file."""
 
 

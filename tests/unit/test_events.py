@@ -282,3 +282,23 @@ def test_the_least_class_follows_from_the_frames() -> None:
     for card, frames in (("t4", 8), (None, 33), ("cpu", None), ("tpu", None)):
         with pytest.raises(ConfigError):
             least_class(card, frames)
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds"),
+    [
+        ("2026-11-29T18:00:00.250Z", 1795975200.25),
+        ("2026-11-29T18:00:00Z", 1795975200.0),
+        ("1970-01-01T00:00:00.000Z", None),  # before S3
+        ("2026-11-29T18:00:00", None),
+        ("soon", None),
+        ("", None),
+        (17, None),
+        (None, None),
+    ],
+)
+def test_when_it_happened_is_told_where_it_is_said(at: object, seconds: float | None) -> None:
+    body = json.dumps({"Records": [{**record(KEY), "eventTime": at}]})
+    assert parse_notification(body)[0].at_s == seconds
+    (event,) = parse_notification(json.dumps({**json.loads(eventbridge(KEY)), "time": at}))
+    assert event.at_s == seconds

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.scaling.policy import Demand, Due, figure, wanted
+from producer.scaling.policy import Demand, Due, figure, kept, wanted
 from shared.language import in_korean
 
 AMOUNTS = st.floats(0, 1e9) | st.just(0.0)
@@ -90,16 +90,25 @@ def test_the_lines_add_up_to_what_is_wanted(demand: Demand, slo_s: float) -> Non
 def test_the_sum_is_the_one_of_the_page() -> None:
     demand = Demand(5400, 300, 1.5, 60, rate=3, cold_start_s=300, due=(Due(36_000, 7500),))
     answer = wanted(demand, slo_s=900, most=100)
-    # 1.1 × 1.5 / 3 + 5700 / (3 × 540) + 36000 / (3 × 7200)
+    # 1.1 × 1.5 / 3 + 5700 / (3 × 600) + 36000 / (3 × 7200)
     assert [value for _, value, _ in answer.sums] == pytest.approx(
-        [0.55, 540, 5700 / 1620, 36_000 / 21_600, 0.55 + 5700 / 1620 + 36_000 / 21_600, 6]
+        [0.55, 600, 5700 / 1800, 36_000 / 21_600, 0.55 + 5700 / 1800 + 36_000 / 21_600, 6]
     )
     assert answer.reason == (
-        "5.735 replicas: 0.55 for what arrives, 3.519 for what waits or is in flight, "
+        "5.383 replicas: 0.55 for what arrives, 3.167 for what waits or is in flight, "
         "1.667 for what is due"
     )
     assert wanted(demand, slo_s=900, most=4).reason.endswith("; 4 at the most")
     assert wanted(demand, slo_s=900, most=9, least=7).reason.endswith("; 7 at the least")
+
+
+@pytest.mark.parametrize("passed_s", [0, 60, 299, 300, 450, 600, 800])
+def test_what_goes_as_planned_changes_no_plan(passed_s: float) -> None:
+    """Ten replicas start for a burst, work from the end of their cold start, and are enough."""
+    burst = Demand(18_000, 0, 0, 0, rate=3, cold_start_s=300)
+    assert replicas(burst) == 10
+    done = 10 * 3 * max(0.0, passed_s - burst.cold_start_s)
+    assert replicas(replace(burst, waiting=18_000 - done, oldest_s=passed_s)) == 10
 
 
 def test_what_is_late_wants_many_and_not_endlessly_many() -> None:
@@ -127,6 +136,21 @@ def test_every_reason_has_its_korean(demand: Demand, slo_s: float, most: int) ->
     answer = wanted(demand, slo_s=slo_s, most=most)
     for text in (answer.reason, *(how for _, _, how in answer.sums)):
         assert in_korean(text), text
+
+
+@given(DEMANDS)
+def test_who_has_work_for_another_minute_is_kept_and_nobody_is_made(demand: Demand) -> None:
+    assert 0 <= kept(demand) <= demand.running
+    assert kept(replace(demand, waiting=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "stay"), [(0, 9, 0), (179, 9, 0), (180, 9, 1), (900, 9, 5), (9e9, 9, 9)]
+)
+def test_what_waits_keeps_as_many_as_it_takes_a_minute(
+    waiting: float, running: int, stay: int
+) -> None:
+    assert kept(replace(IDLE, waiting=waiting, running=running)) == stay
 
 
 def test_figures_are_read_at_a_glance() -> None:

@@ -213,13 +213,16 @@ class EngineCaptioner:
         return self._ask(ids, decoding, progress, Shown(0, self._loaded.layout))
 
     def _ask(self, ids: list[int], decoding: Decoding, progress: Progress, shown: Shown) -> Answer:
+        ticket: Ticket | None = None
+
         def tick(runs: bool) -> None:
             if runs:
-                progress.tick("generate")
+                heard = ticket is not None and ticket.first_s is not None
+                progress.tick("generate" if heard else "prefill")
             else:
                 progress.check()
 
-        progress.wait_for(self._moves)
+        progress.wait_for(self._moves, "engine_wait")
         sampling = Sampling(
             decoding.max_new_tokens,
             decoding.temperature,

@@ -17,85 +17,21 @@ from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
 from shared.broker.queue_order import QueueOrder
 from shared.broker.refusals import passes
-from shared.errors import LeaseLost
+from shared.errors import Draining
 from shared.messages import BacklogLine
+from workers.delivery.full import FullRate
+from workers.delivery.lease import LOOK_AGAIN_S, Lease
 from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox, unheard
 from workers.delivery.pauses import Pauses
-from workers.progress import Progress, Pulse
 
 BEATS_PER_TIMEOUT = 4
-LOOK_AGAIN_S = 0.2
-"""While Redis is away."""
 LONGEST_FLUSH_S = 2.0
 FEWER_S = 600.0
 """For so long a machine that was too small for its jobs takes fewer of them at once."""
 
 log = telemetry.get_logger("jamak.leases")
-
-
-class Lease:
-    """One message in hand."""
-
-    def __init__(self, delivery: Delivery, queues: LeasedQueues) -> None:
-        self.delivery = delivery
-        self.progress = Progress()
-        self.held = True
-        """False: lost, given back or set aside. Its task may still be running."""
-        self.event = ""
-        """That tells its result, once it has one (shared/results.py)."""
-        self.advanced = False
-        """Something of it is kept: whoever tries again goes on from there."""
-        self.moved_at = time.monotonic()
-        self._queues = queues
-        self._seen = self._kept = self.progress.pulse
-
-    def moved(self) -> Pulse | None:
-        """Its pulse, if that has changed since the lease was last kept."""
-        pulse = self.progress.pulse
-        if pulse != self._seen:
-            self._seen, self.moved_at = pulse, time.monotonic()
-        return None if pulse == self._kept else pulse
-
-    def keep(self, pulse: Pulse) -> None:
-        """Redis has heard that it moved so far."""
-        self._kept = pulse
-
-    def lose(self) -> None:
-        """The next tick of its job raises LeaseLost."""
-        self.held = False
-        self.progress.stop(LeaseLost("the lease was lost: somebody else has the message now"))
-
-    def begin(self) -> None:
-        """Before the work. From here on the worker's death counts against a job that runs alone.
-
-        Raises:
-            LeaseLost: do nothing.
-        """
-        if self.delivery.alone:
-            self._ask(self._queues.begin)
-
-    def check(self) -> None:
-        """Ask, immediately before something is written. Waits while Redis is away.
-
-        Raises:
-            LeaseLost: write nothing.
-        """
-        self._ask(self._queues.renew)
-
-    def _ask(self, whether_held: Callable[[str], bool]) -> None:
-        while self.held:
-            try:
-                if not whether_held(self.delivery.lease):
-                    self.lose()
-                break
-            except redis.RedisError:
-                # It waits for Redis, which is no fault of the job.
-                self.moved_at = time.monotonic()
-                time.sleep(LOOK_AGAIN_S)
-        if not self.held:
-            raise LeaseLost("the lease was lost: somebody else has the message now")
 
 
 class Leases:
@@ -131,8 +67,11 @@ class Leases:
         """What became of the last take is not known."""
         self._redis = telemetry.Repeated(log, "Redis answers again")
         self._outbox = Outbox(queues, self._redis)
+        self.full = FullRate()
         self.ended = 0
         """Messages that were settled here for good."""
+        self.left: int | None = None
+        """How many messages more are taken; None: any number."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
@@ -191,11 +130,15 @@ class Leases:
         if delivery is None:
             return None
         order.took(delivery.queue)
+        if delivery.history.workers:
+            telemetry.REDELIVERED.inc()
         self.received_at = time.monotonic()
         with self._changed:
+            if self.left:
+                self.left -= 1
             if not self._in_hand:
                 self._busy_since = self.received_at
-            self._in_hand[delivery.lease] = Lease(delivery, self.queues)
+            self._in_hand[delivery.lease] = Lease(delivery, self.queues, self._outbox.tell)
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -215,7 +158,7 @@ class Leases:
         in_hand = self._in_hand.values()
         alone = any(lease.delivery.alone for lease in in_hand)
         free = len(in_hand) < self.at_once and not alone
-        return self._taking and free and not self.pauses
+        return self._taking and free and self.left != 0 and not self.pauses
 
     @property
     def at_once(self) -> int:
@@ -260,6 +203,14 @@ class Leases:
         with self._changed:
             return list(self._in_hand.values())
 
+    def in_hand_of(self) -> dict[str, tuple[int, float]]:
+        """Queue -> how many messages of it are in hand, and how many units of work."""
+        found: dict[str, tuple[int, float]] = {}
+        for lease in self.in_hand():
+            messages, units = found.get(lease.delivery.queue, (0, 0.0))
+            found[lease.delivery.queue] = messages + 1, round(units + lease.units, 4)
+        return found
+
     def finished(self, lease: str) -> None:
         self._end(lease, lambda: self._ack(lease))
 
@@ -283,10 +234,13 @@ class Leases:
         """Give the message back; `tried`: this was one of its attempts, and met the error `why`."""
         name = lease.delivery.lease
         history = lease.delivery.history.tried() if tried else None
-        self._settle(
-            lease,
-            lambda: self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why)),
-        )
+
+        def give_back() -> None:
+            if not tried:
+                lease.weigh(1.0)  # as its turn counted it, which is given back, too
+            self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why))
+
+        self._settle(lease, give_back)
 
     def _end(self, name: str, how: Callable[[], object]) -> None:
         """The task is over: the outbox is told how the message ended, and then its slot is free."""
@@ -295,6 +249,7 @@ class Leases:
             return
         self._settle(lease, how)
         with self._changed:
+            self.full.ended(lease.units, len(self._in_hand), self.at_once)
             self._in_hand.pop(name, None)
             if not self._in_hand:
                 self._busy_s += time.monotonic() - self._busy_since
@@ -331,6 +286,7 @@ class Leases:
         held = [lease for lease in self.in_hand() if lease.held]
         for lease in held:
             self.release(lease, tried=False)
+            lease.tell(Draining.reason)
             lease.lose()
         return len(held)
 

@@ -14,11 +14,14 @@ from shared.broker.proofs import prove_trainer
 from shared.broker.sharing import READS_TENANTS
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.telemetry import tracing
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
+from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
+from workers.delivery.once import Once
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
 from workers.delivery.watchdog import Watchdog
@@ -36,6 +39,7 @@ class Lifecycle:
         queues: those that it serves, its own class first.
         health: hears when work is being taken.
         slots: jobs in hand at once; without it one for each thread.
+        once_s: it ends after one job, and after so long without one.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
 
@@ -50,6 +54,8 @@ class Lifecycle:
         queues: list[str],
         health: WorkerHealth,
         slots: int | None = None,
+        *,
+        once_s: float | None = None,
         **about: Any,
     ) -> None:
         pool = worker.pool_cls.__module__
@@ -66,6 +72,8 @@ class Lifecycle:
             "pid": os.getpid(),
             "queues": queues,
             "since": round(time.time()),
+            "pod": settings.pod,
+            "drain_s": settings.drain_s,
             "jamak": __version__,
             READS_TENANTS: True,
             **about,
@@ -76,12 +84,14 @@ class Lifecycle:
         self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
+        self._once = Once(self.leases, once_s) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
         self._drain.install()
 
     def start(self) -> None:
         """Everything but the taking of messages, which is Celery's next step."""
+        first_caption.ended("ready")
         self.leases.start()
         watchdog = Watchdog(self.leases, self._queues, self._drain.finish)
 
@@ -90,6 +100,8 @@ class Lifecycle:
             watchdog.start()
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
+            if self._once is not None:
+                self._once.start()
 
     def die(self, why: str) -> NoReturn:
         """As if killed: what it held comes back as from a dead worker, for it may be to blame."""
@@ -103,11 +115,15 @@ class Lifecycle:
             **self._about,
             "slots": self.leases.at_once,
             "in_hand": len(self.leases.in_hand()),
+            "in_hand_of": self.leases.in_hand_of(),
             "draining": not self.leases.taking,
             "paused": self.leases.pauses.told,
             "away": self.leases.outages.away[:MOST_TOLD] if self.leases.outages else [],
+            "cold_start_s": first_caption.cold_start_s,
             "jobs_per_busy_s": self._rate.look(self.leases.ended, self.leases.busy_s),
+            "units_per_full_s": self.leases.full.look(),
         }
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        tracing.stop()

@@ -17,12 +17,12 @@ class BusyRate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._samples = deque([(clock(), 0, 0.0)])
+        self._samples = deque([(clock(), 0.0, 0.0)])
 
-    def look(self, ended: int, busy_s: float) -> float | None:
+    def look(self, ended: float, busy_s: float, least_s: float = 0.0) -> float | None:
         """Called now and then with how many jobs have ended so far, and for how long there was any.
 
-        None: none has ended lately.
+        None: none has ended lately, or in too short a time to say.
         """
         now = self._clock()
         self._samples.append((now, ended, busy_s))
@@ -30,4 +30,4 @@ class BusyRate:
             self._samples.popleft()
         _, ended_before, busy_before_s = self._samples[0]
         lately, lately_s = ended - ended_before, busy_s - busy_before_s
-        return round(lately / lately_s, 4) if lately and lately_s else None
+        return round(lately / lately_s, 4) if lately and lately_s and lately_s >= least_s else None

@@ -36,11 +36,14 @@ from shared.messages import (
 from shared.results import of_caption, of_failure
 from shared.settings import Settings
 from shared.tenants import Tenants
+from shared.units import Effort, Units
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
 from workers.caption.features import Kept
 from workers.caption.meter import Meter
-from workers.delivery.leases import Lease
+from workers.delivery.first_caption import first_caption
+from workers.delivery.lease import Lease
+from workers.jobs import facts
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
@@ -83,7 +86,8 @@ class CaptionWork:
         self._decoders, self._send, self._draining = decoders, send, draining
         self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
-        self._records, self._tenants = Records(store, settings), Tenants(settings.tenants)
+        self._records, self._units = Records(store, settings), Units(model.id)
+        self._tenants = Tenants(settings.tenants)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
@@ -96,6 +100,9 @@ class CaptionWork:
             Reject: it cannot succeed; the caller writes the failure, with `fail`.
         """
         check_address(job)
+        first_caption.ended("waits")
+        lease.say(lambda: facts.of_job(job, self._card.card.name))
+        lease.weigh(self._units.of(Effort.of(job.recipe), self._card.card.name))
         started = time.monotonic()
         if self._is_done(job, lease):
             telemetry.CAPTION_DUPLICATES.inc()
@@ -106,6 +113,7 @@ class CaptionWork:
         try:
             with self._meter.job():
                 caption = self._caption(job, lease)
+            lease.say(lambda: facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
@@ -114,12 +122,15 @@ class CaptionWork:
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
+            progress.ends_at = None  # what is recorded is in time
+            progress.tick("views")
             self._records.render(caption)
             self._tell(job, lease, caption)
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
             for stage, spent in progress.timings_s().items():
                 telemetry.CAPTION_STAGE.labels(stage).observe(spent)
+        first_caption.ended("record")
         self._count(caption)
         log.info(
             "captioned",

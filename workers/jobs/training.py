@@ -12,7 +12,7 @@ from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, Conflict, JamakError
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job
 
@@ -35,6 +35,7 @@ class TrainWork:
             Cancelled: the job is not wanted any more; nothing was published.
             Retry: the job is fine, the world is not.
         """
+        lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
         if self._records.outcome(job.id) is not None:
             log.info("it has ended already", job=job.id)
             return
@@ -55,6 +56,7 @@ class TrainWork:
                 seen,
                 on_event,
             )
+        lease.say(lambda: {"jamak.adapter": manifest.version})
         self._write(
             job,
             lease,

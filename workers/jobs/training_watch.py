@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled, JamakError
 from shared.training import TrainJob, TrainProgress
-from workers.delivery.leases import Lease
+from workers.delivery.lease import Lease
 
 LOOK_S = 3.0
 """Between two looks at whether the job is still wanted."""

@@ -22,6 +22,10 @@
 --   void:<lease>      string  its take was given up before it came
 --   taken             hash    queue -> how many messages were taken from it, ever; also
 --                             <queue>@<tenant>, since tenants share it
+--   put:<queue>:<n>   string  minute (n is it modulo 16), how many messages were put there in it; no
+--                             backlog's
+--   learned           hash    "rate:<card>": units a second of a worker that had its hands full,
+--                             "starts:<card>": what the last workers took to start, in s
 --   backlog:<name>:…          see shared/broker/backlog_progress.py
 --
 -- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
@@ -78,6 +82,40 @@ local function with_history(item, history)
   return enqueued .. '\n' .. history .. '\n' .. message
 end
 
+-- A message that is traced says in its header `tracestate` who had it last: the span of that attempt,
+-- when it was taken in ms, "+", or "x" if its lease was lost, and the span of the attempt before. See
+-- shared/telemetry/trace_headers.py. `change` gets the four and returns them; their lengths stay.
+local TRACESTATE = '"tracestate": "jamak='
+
+local function traced(item, change)
+  local _, stop = string.find(item, TRACESTATE, 1, true)
+  if not stop then
+    return item
+  end
+  local last, at, how, before = string.match(item, '^(%x+)%.(%d+)%.([+x])%.(%x+)"', stop + 1)
+  if not last then
+    return item
+  end
+  local rest = stop + 4 + #last + #at + #how + #before
+  local told = table.concat({ change(last, at, how, before) }, '.')
+  return string.sub(item, 1, stop) .. told .. string.sub(item, rest)
+end
+
+local function had_by(lease)
+  return function(last)
+    return string.sub(redis.sha1hex(lease), 1, 16), string.format('%013.0f', now), '+', last
+  end
+end
+
+local function was_lost(last, at, _, before)
+  return last, at, 'x', before
+end
+
+-- As it was before a take that nobody heard of.
+local function was_not_had(_, _, _, before)
+  return before, string.rep('0', 13), '+', string.rep('0', 16)
+end
+
 -- Two deaths in company may be a neighbour's fault, two deaths alone are a proof.
 local function must_run_alone(item)
   local history = history_of(item)
@@ -121,15 +159,13 @@ local function tenant_in(where)
   return string.match(where, '@([^@]*)$')
 end
 
--- Its turn was no use to a tenant: it gets its place back, or that of whoever is first by now.
-local function give_place_back(queue, tenant)
+-- A tenant has had so many units of work, or of that many it had none (below 0): nobody comes before
+-- who is first.
+local function move_back(queue, tenant, units)
   local shares = shares_of(queue)
-  local place = tenant and redis.call('ZSCORE', shares, tenant)
-  if place then
-    local first = redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')
-    local before = tonumber(place) - 1 / weight_of(tenant)
-    redis.call('ZADD', shares, math.max(before, tonumber(first[2])), tenant)
-  end
+  local first = tonumber(redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')[2]) or 0
+  local place = tonumber(redis.call('ZSCORE', shares, tenant) or first)
+  redis.call('ZADD', shares, math.max(place + units / weight_of(tenant), first), tenant)
 end
 
 local function put_back(push, queue, item, tenant)
@@ -154,8 +190,9 @@ local function put_last(queue, item, tenant)
 end
 
 -- New messages at the end. ARGV from `at` on, for each tenant: its name, its weight or nothing, how
--- many messages, message...
+-- many messages, message... Returns how many there were.
 local function put_new(queue, at)
+  local put = 0
   while ARGV[at] do
     local tenant, weight, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
     local list = list_of(queue, tenant)
@@ -169,9 +206,21 @@ local function put_new(queue, at)
     if tenant ~= OTHER and last > at + 2 then
       line_up(queue, tenant)
     end
-    at = last + 1
+    put, at = put + last - at - 2, last + 1
   end
   wake(queue)
+  return put
+end
+
+-- For whoever scales.
+local MINUTES = 16
+
+local function count_put(queue, messages)
+  local minute = math.floor(now / 60000)
+  local key = prefix .. 'put:' .. queue .. ':' .. minute % MINUTES
+  local last, count = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
+  local before = tonumber(last) == minute and tonumber(count) or 0
+  redis.call('SET', key, string.format('%d %d', minute, before + messages), 'EX', 3600)
 end
 
 -- See note.lua.

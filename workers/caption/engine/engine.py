@@ -330,6 +330,9 @@ class Engine:
                 if wanted > self.size.rows:  # there were more, until memory ran out
                     ticket.fail(DoesNotFit(f"{wanted} candidates, and {self.size.rows} rows"))
                     continue
+                _ask(ticket, runs=True)
+                if ticket.over:
+                    continue
                 self._entry.let_in(ticket, self._current)
                 free -= wanted
 

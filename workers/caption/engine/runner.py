@@ -114,10 +114,13 @@ class Runner:
             slots=self._slots[:count] if any(row.slot for row in rows) else None,
             parts=parts,
         )
+        for place, row in enumerate(rows):
+            row.length += 1
+            self.kv.writes(place, row.length)
+        for part in parts:
+            self.kv.writes(part.row, part.end)
         logits = self._decoder(batch, self.kv)
         self._lengths[:count] += 1
-        for row in rows:
-            row.length += 1
         sources = [*range(count)]
         rows = [*rows]
         for number, prompt in enumerate(ended):

@@ -1,0 +1,1 @@
+"""A simulated cluster under the real scaling policy, and under the ones that people use."""

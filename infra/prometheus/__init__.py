@@ -1,0 +1,1 @@
+"""Rules and alerts of Prometheus, and the same for its operator in Kubernetes (`operator`)."""
