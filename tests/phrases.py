@@ -21,12 +21,21 @@ LABELLING = {"Grid", "add_row", "Option", "Argument", "Typer"}
 """Calls of which that is shown which is written there as it is: headings, helps of options."""
 TABLES = {
     *("_CLOSED", "_CODES", "_CURES", "_FOR_NOW", "_MEMORY", "_PASSWORD", "_REFUSALS"),
-    *("EXAMPLE", "FORMS", "SUMMARIES", "_WANTED"),
+    *("EXAMPLE", "FORMS", "MEANINGS", "SUMMARIES", "_WANTED"),
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
     *("_by_memory", "_cure_of_versions", "_later", "_less", "_unavailable", "_why", "_why_alone"),
-    *("_too_much", "_why_tokens", "_why_weights", "named_by", "refused"),
+    *(
+        "_how_in_time",
+        "_too_dear",
+        "_too_late",
+        "_too_much",
+        "_why_tokens",
+        "_why_weights",
+        "named_by",
+        "refused",
+    ),
     *("_bounded", "_reason"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
@@ -256,7 +265,7 @@ class Phrases(Reading):
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
 VERB_MODULES |= {"workers/cli.py", "workers/plan.py"}
 VERBS = {
-    *("cards", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
+    *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("reconcile", "show", "show_cards", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import uuid4
 
 from producer.jobs.send import messages, send
 from producer.scaling.answers import Answer, look_once
 from producer.scaling.demand import Outside, Unfed
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
 from shared.cards import CLASSES, served_queues
 from shared.messages import CaptionJob, Recipe, Sampling, Video
@@ -39,7 +41,7 @@ class Fleet:
     def feed(self, queue: str, count: int, asked: Recipe | None = None) -> None:
         """As the feeder does."""
         lines = messages(jobs(count, asked))
-        self.queues.run("feed", queue, "a-backlog", 0, count, 60, *lines)
+        BacklogProgress(self.queues, f"b-{uuid4().hex[:8]}").feed(queue, 0, count, lines)
 
     def take(self, queue: str, count: int, by: LeasedQueues | None = None) -> list[str]:
         taker = by or self.queues

@@ -22,6 +22,7 @@ from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of
 from shared.broker.proofs import prove_captioner, prove_telling
 from shared.broker.transport import VIDEO
 from shared.bucket.client import TRIES_UNDER_LEASE
+from shared.bucket.ledgers import TRAINER
 from shared.bucket.registry import Registry
 from shared.bucket.storage import (
     ObjectStore,
@@ -30,11 +31,13 @@ from shared.bucket.storage import (
 from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
+from shared.prices import price_of
 from shared.settings import Output, load_settings
 from shared.telemetry import tracing
 from shared.telemetry.logs import EX_CONFIG
 from shared.telemetry.metrics import Role, registry_of
 from shared.telemetry.probes import serve
+from shared.tenants import Tenants
 from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.caption.budget import plan_card
@@ -44,8 +47,11 @@ from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
+from workers.delivery.ledger import LedgerWriter
 from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
+from workers.delivery.spending import Spending
+from workers.delivery.started import seconds_since_start
 from workers.model.geometry import Geometry
 from workers.tasks import register_caption, register_train
 
@@ -83,6 +89,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         choice = choose_card(settings, detect_gpu())
         log.info("card", card=choice.card.name, device=choice.device, reason=choice.reason)
         store = proven_store(settings.named_outputs)
+        ledger = ledger_of(worker, choice.card.name, choice)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
         if settings.results:
@@ -143,6 +150,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             served_queues(choice.card),
             health,
             slots,
+            ledger=ledger,
             card=choice.card.name,
             model=loaded.identity.id,
             revision=loaded.identity.revision,
@@ -206,9 +214,12 @@ class TrainRuntime(bootsteps.StartStopStep):
         if device is None and detect_gpu() is not None:
             device = "cuda"
         store = proven_store(settings.named_outputs[:1])
+        ledger = ledger_of(worker, TRAINER, card_of_trainer())
         reads = TrainJob.model_fields["v"].default
         once_s = settings.train_once_s
-        life = Lifecycle(worker, settings, [TRAIN_QUEUE], health, once_s=once_s, reads=reads)
+        life = Lifecycle(
+            worker, settings, [TRAIN_QUEUE], health, ledger=ledger, once_s=once_s, reads=reads
+        )
         decoders = decoders_of(settings, 1, life.scratch)  # as each training will have them
         health.decoders = tell_isolation(wait_for("a decoder", decoders.prove))
         decoders.close()
@@ -266,6 +277,25 @@ def proven_store(outputs: list[tuple[str, Output]]) -> ObjectStore:
             for one in wait_for("S3", partial(store.prove, output)):
                 log.info("store", bucket=output.bucket, can=one.name, how=one.how)
     return store
+
+
+def ledger_of(worker: Any, name: str, choice: CardChoice | None) -> LedgerWriter:
+    """Of this worker's time, from the start of its process; it is written from here on."""
+    began = time.monotonic() - seconds_since_start()
+    spending = Spending(Tenants(settings.tenants), began)
+    output, store = settings.all_outputs[0], ObjectStore(tries=1)
+    worker_name, price = queues_of(worker.app).worker, price_of(settings, choice)
+    ledger = LedgerWriter(store, output, worker_name, name, price, spending)
+    ledger.start()
+    return ledger
+
+
+def card_of_trainer() -> CardChoice | None:
+    """None: it may train all the same."""
+    try:
+        return choose_card(settings, detect_gpu())
+    except ConfigError:
+        return None
 
 
 def answering(role: Role) -> WorkerHealth:

@@ -39,6 +39,8 @@ class Progress:
         self._stop: Exception | None = None
         self.ends_at: float | None = None
         """By the clock; a tick after it raises TooSlow."""
+        self.before_stage: Callable[[], None] = lambda: None
+        """Called when the stage is about to change."""
         self._stages: dict[str, Stage] = {}
 
     def tick(self, stage: str) -> None:
@@ -50,6 +52,7 @@ class Progress:
         self._count += 1
         self._ahead = None
         if stage != self.stage:
+            self.before_stage()
             self._settle()
             self.stage = stage
 

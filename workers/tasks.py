@@ -114,6 +114,7 @@ def _register(
         except Unwritable as error:
             leases().refuse(lease.delivery.lease, f"{error.reason}: {error}")
         except LeaseLost as error:
+            lease.account.wasted("lost")
             log.warning("left to somebody else", task=name, message=str(error))
         except Draining as error:
             log.info("handed back", task=name, message=str(error))
@@ -140,6 +141,7 @@ def _register(
             log.warning("left to another worker", task=name, message=str(error), cure=error.cure)
             leases().release(lease, HAND_ON_S, tried=False)
         except Retry as error:
+            lease.account.wasted("retries")
             telemetry.RETRIES.labels(name, error.reason).inc()
             attempt = lease.delivery.history.attempt
             delay_s = min(2.0 ** min(attempt - 1, 10), LONGEST_BACKOFF_S)
@@ -149,6 +151,7 @@ def _register(
             )
             leases().release(lease, delay_s, tried=not lease.advanced, why=error.reason)
         except Exception:
+            lease.account.wasted("retries")
             # Not even the failure could be written.
             log.exception("handed back", task=name)
             leases().release(lease, LONGEST_BACKOFF_S, why=InternalError.reason)
@@ -175,6 +178,7 @@ def _do(
         raise BadMessage(f"{kind.__name__}: one argument is wanted")
     lease.begin()
     job = decode(kind, args[0])
+    leases.spending.name(lease.account, *_whose(job))
     history = lease.delivery.history
     if leases.outages is not None and isinstance(job, CaptionJob):
         leases.outages.check(job.video.bucket)
@@ -191,6 +195,7 @@ def _do(
             raise Unwritable(
                 f"neither its record nor its failure could be written: {unwritten}"
             ) from unwritten
+        lease.account.wasted("duplicates" if has_its_effect else "failures")
         return job, DONE if has_its_effect else f"{FAILED}{error.reason}"
 
     try:
@@ -224,6 +229,13 @@ def _do(
             raise Retry(summary) from error
         trace = "".join(traceback.format_exception(error))[-4000:]
         return failed(InternalError(summary, trace=trace))
+
+
+def _whose(job: Message) -> tuple[str, str]:
+    """What it is about, and its backlog."""
+    if isinstance(job, CaptionJob):
+        return job.video.uri, job.backlog.name if job.backlog else ""
+    return (job.data, "") if isinstance(job, TrainJob) else ("", "")
 
 
 @contextmanager

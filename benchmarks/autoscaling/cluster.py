@@ -18,8 +18,11 @@ import simpy
 
 LEASE_S = 30.0
 """Until the messages of a reclaimed replica are in their queue again: the visibility timeout."""
-DRAIN_S = 75.0
-"""What a replica may still finish that is asked to end: 90 s of grace, less 15."""
+DRAIN_S = 85.0
+"""For how long a replica that is asked to end goes on with what it has."""
+
+NODE_STAYS_S = 60.0
+"""After its replica: Karpenter's consolidateAfter."""
 
 
 @dataclass(frozen=True)
@@ -266,8 +269,8 @@ class Cluster:
         alive = (one for replicas in self.replicas.values() for one in replicas)
         return self.usd + sum(self._price(one) for one in alive)
 
-    def _price(self, one: Replica) -> float:
-        return (self.env.now - one.asked_at) / 3600 * one.card.usd_per_hour
+    def _price(self, one: Replica, stays_s: float = 0.0) -> float:
+        return (self.env.now + stays_s - one.asked_at) / 3600 * one.card.usd_per_hour
 
     def _live(self, one: Replica, cold_s: float) -> Generator[Any, Any, None]:
         try:
@@ -293,7 +296,8 @@ class Cluster:
             elif one.work is not None:
                 self.env.process(self._come_back(one.work, one.left(self.env.now), one.card))
         self.replicas[one.card.name].remove(one)
-        self.usd += self._price(one)
+        stays_s = 0.0 if self.env.now >= one.reclaimed_at else NODE_STAYS_S
+        self.usd += self._price(one, stays_s)
 
     def _drain(self, one: Replica) -> Generator[Any, Any, None]:
         work, left = one.work, one.left(self.env.now)
@@ -313,6 +317,7 @@ class Cluster:
     def _reclaimed(self, one: Replica) -> None:
         if not one.ending and one.process.is_alive:
             one.ending = True
+            one.reclaimed_at = self.env.now
             self.reclaimed += 1
             one.process.interrupt("reclaimed")
             if one.card.name in self.asked:

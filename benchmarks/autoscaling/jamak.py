@@ -14,6 +14,8 @@ from producer.scaling.answers import LOOK_S
 from producer.scaling.arrivals import MINUTE_S, MINUTES, lasting
 from producer.scaling.policy import Demand, Due, kept, wanted
 
+POLLING_S, COOLDOWN_S = 15.0, 900.0
+
 
 class Jamak(OnKeda):
     """What `jamak scale` serves, under the ScaledObject of infra/kubernetes: it says how many
@@ -26,7 +28,12 @@ class Jamak(OnKeda):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.spec = ScaledObject(
-            target=1, most=MOST, polling_s=15, cooldown_s=900, up=self.UP, down=self.DOWN
+            target=1,
+            most=MOST,
+            polling_s=POLLING_S,
+            cooldown_s=COOLDOWN_S,
+            up=self.UP,
+            down=self.DOWN,
         )
         self._minutes: deque[float] = deque([0.0], maxlen=MINUTES + 1)
         """What had arrived at the end of each."""

@@ -310,6 +310,29 @@ ENGINE = Row(
             ),
         ),
         Panel(
+            "Frames seen before",
+            "Share of looks at frames of which the vision tower's work was still in memory.",
+            "percentunit",
+            (
+                Query(
+                    'sum(rate(jamak_features_total{outcome="hit"}[$__rate_interval]))'
+                    " / sum(rate(jamak_features_total[$__rate_interval]))",
+                    "hits",
+                ),
+            ),
+        ),
+        Panel(
+            "From a start to the first caption",
+            "By stage, of nine workers of ten. Machine and image come before.",
+            "s",
+            (
+                Query(
+                    "quantile by (stage) (0.9, jamak_first_caption_seconds)",
+                    "{{stage}}",
+                ),
+            ),
+        ),
+        Panel(
             "Until the first token",
             "The 95th percentile, from when a caption was asked for with its frames at hand.",
             "s",

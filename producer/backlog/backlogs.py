@@ -10,9 +10,19 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from producer.backlog.estimate import Estimate, estimates
-from producer.backlog.manifest import SHARD_LINES, Backlog, State, backlog_names, no_backlog
+from producer.backlog.estimate import Estimate, Offer, estimates, offer, offers
+from producer.backlog.manifest import (
+    SHARD_LINES,
+    Backlog,
+    Cursor,
+    Manifest,
+    State,
+    backlog_names,
+    no_backlog,
+)
+from producer.backlog.outlook import outlook
 from producer.backlog.sources import open_source
+from producer.backlog.terms import Terms, terms_of, utc_now
 from producer.jobs.examine import examine
 from producer.jobs.in_flight import count_of, withdraw
 from producer.jobs.send import queue_of
@@ -51,6 +61,9 @@ class Plan:
     unserved: Unserved | None = None
     """Why there are none."""
     prices: str = ""
+    terms: Terms = field(default_factory=Terms)
+    offers: list[Offer] = field(default_factory=list)
+    """Where it has terms: the first is taken."""
 
     @property
     def left(self) -> int:
@@ -65,6 +78,7 @@ def plan(
     recipe: Recipe,
     card: CardName,
     on_videos: Callable[[int], None] = lambda count: None,
+    terms: Terms | None = None,
 ) -> Plan:
     """Look at everything, change nothing."""
     told = Plan(source, queue_of(card, bulk=True), recipe.id)
@@ -85,10 +99,27 @@ def plan(
     with reaching_redis():
         workers = queues.workers()
     needs = needs_of(recipe)
+    if terms:
+        told.terms = terms
+        told.offers = offers(settings, told.left, recipe, card, workers, _left_s(terms))
+        told.queue = queue_of(told.offers[0].card, bulk=True)
     told.unserved = why_unserved(workers, told.queue, needs)
     told.classes = estimates(told.left, able(workers, told.queue, needs), priced)
     told.prices = f"{priced.source}, {priced.date}"
     return told
+
+
+def cheapest(
+    settings: Settings, queues: LeasedQueues, recipe: Recipe, least: CardName, terms: Terms
+) -> CardName:
+    """The class for a backlog with terms, before anybody has listed what there is."""
+    with reaching_redis():
+        workers = queues.workers()
+    return offers(settings, 1, recipe, least, workers, _left_s(terms))[0].card
+
+
+def _left_s(terms: Terms) -> float | None:
+    return None if terms.by is None else (terms.by - utc_now()).total_seconds()
 
 
 def read_backlog(
@@ -106,7 +137,9 @@ def read_backlog(
     Returns:
         `{name, source, state, videos, size_bytes, skipped, fed, done, failed: {reason: count},
         left, per_minute, eta_s, queue, recipe, created_at, why: [{reason, jobs, message}]}`;
-        `eta_s` is None without a rate, `why` is what its videos wait for.
+        `eta_s` is None without a rate, `why` is what its videos wait for. With a deadline or a
+        budget also `{by, budget_usd, spent_usd, ends_at, in_time, workers, usd, in_budget,
+        advice: []}`, as `Outlook` has them.
     """
     backlog = Backlog(store, settings, name)
     manifest, _ = backlog.manifest()
@@ -126,7 +159,7 @@ def read_backlog(
     queue = queue_of(manifest.card, bulk=True)
     waits = []
     if state == "paused":
-        waits.append(Wait("paused", manifest.lines - fed, f"`jamak backlog resume {name}`"))
+        waits.append(_paused(name, manifest.lines - fed, cursor))
     if state not in OVER:
         unserved = why_unserved(workers, queue, needs_of(manifest.recipe))
         if unserved:
@@ -151,6 +184,45 @@ def read_backlog(
         "recipe": manifest.recipe.id,
         "created_at": manifest.created_at.isoformat(),
         "why": [asdict(wait) for wait in waits],
+        **(
+            _terms(settings, manifest, cursor, left, counts.per_minute, workers)
+            if cursor.terms
+            else {}
+        ),
+    }
+
+
+def _paused(name: str, jobs: int, cursor: Cursor) -> Wait:
+    terms, spent = cursor.terms, cursor.spent
+    if cursor.why != "budget" or terms is None or terms.budget_usd is None:
+        return Wait("paused", jobs, f"`jamak backlog resume {name}`")
+    used = spent.usd if spent else 0.0
+    return Wait(
+        "budget",
+        jobs,
+        f"${used:,.2f} of ${terms.budget_usd:,.2f} are used, and another job would be too much: "
+        f"`jamak backlog resume {name} --budget ...` with more",
+    )
+
+
+def _terms(
+    settings: Settings,
+    manifest: Manifest,
+    cursor: Cursor,
+    left: int,
+    per_minute: float,
+    workers: Sequence[WorkerSeen],
+) -> dict[str, Any]:
+    terms, now = cursor.terms or Terms(), utc_now()
+    serving = able(workers, queue_of(manifest.card, bulk=True), needs_of(manifest.recipe))
+    one = offer(settings, left, manifest.recipe, manifest.card, workers, _left_s(terms))
+    seen = outlook(terms, cursor.spent, left, per_minute, len(serving), one, now)
+    return {
+        "by": terms.by and terms.by.isoformat(),
+        "budget_usd": terms.budget_usd,
+        "spent_usd": cursor.spent and cursor.spent.usd,
+        **asdict(seen),
+        "ends_at": seen.ends_at and seen.ends_at.isoformat(),
     }
 
 
@@ -159,6 +231,31 @@ def turn(store: ObjectStore, settings: Settings, name: str, state: State) -> Non
     backlog = Backlog(store, settings, name)
     backlog.manifest()
     backlog.turn(state)
+
+
+def resume(
+    store: ObjectStore, settings: Settings, name: str, by: str | None, budget: str | None
+) -> None:
+    """Args:
+        by, budget: instead of what was agreed on, as they are typed; `none`: no longer.
+
+    Raises:
+        UsageError: there is no such backlog, it was cancelled, or there is no money left for it.
+    """
+    backlog = Backlog(store, settings, name)
+    backlog.manifest()
+    cursor, _ = backlog.cursor()
+    terms = terms_of(by, budget, utc_now(), cursor.terms)
+    used = cursor.spent.usd if cursor.spent else 0.0
+    before = (cursor.terms or Terms()).budget_usd or 0.0
+    if cursor.why == "budget" and terms.budget_usd and terms.budget_usd <= max(used, before):
+        raise UsageError(
+            f"--budget: ${used:,.2f} of {name} are used already, and its budget was ${before:,.2f}",
+            cure="Name a larger one, or none.",
+        )
+    if terms != (cursor.terms or Terms()):
+        backlog.agree(terms)
+    backlog.turn("running")
 
 
 def cancel(store: ObjectStore, settings: Settings, queues: LeasedQueues, name: str) -> int:
@@ -244,15 +341,15 @@ def paused(
     store: ObjectStore,
     settings: Settings,
     unread: Callable[[JamakError], None] = lambda error: None,
-) -> tuple[list[tuple[str, int, str]], bool]:
-    """Backlogs that are paused: name, how many of its videos wait for that, queue. Of the first
-    ones only, for two objects are read of each; True: these were all.
+) -> tuple[list[tuple[str, str, Wait]], bool]:
+    """Backlogs that are paused: name, queue, why. Of the first ones only, for two objects are read
+    of each; True: these were all.
 
     Args:
         unread: told why one cannot be read.
     """
 
-    def read(name: str) -> tuple[str, int, str] | None:
+    def read(name: str) -> tuple[str, str, Wait] | None:
         backlog = Backlog(store, settings, name)
         try:
             cursor, _ = backlog.cursor()
@@ -264,7 +361,8 @@ def paused(
         except (Reject, NewerObject) as error:
             unread(error)
             return None
-        return name, manifest.lines - cursor.fed, queue_of(manifest.card, bulk=True)
+        wait = _paused(name, manifest.lines - cursor.fed, cursor)
+        return name, queue_of(manifest.card, bulk=True), wait
 
     names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))
     with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="backlogs") as pool:
@@ -273,4 +371,4 @@ def paused(
 
 
 def as_dict(told: Plan) -> dict[str, Any]:
-    return {**asdict(told), "left": told.left}
+    return {**asdict(told), "terms": told.terms.model_dump(mode="json"), "left": told.left}

@@ -110,6 +110,11 @@ class Feed:
         over = self.manifest.scanned and not self.waits
         return self.gone or self.cursor.state == "cancelled" or over
 
+    def on_their_way(self) -> int:
+        """Jobs that are fed and have not ended."""
+        with reaching_redis():
+            return self.fed - self._progress.ended_before(self.fed)
+
     def step(self, room: int, away: Container[str] = ()) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on. It ends where the
         lines of another tenant begin, whose list may be full.
@@ -206,6 +211,7 @@ def feed_round(
     feeds: Sequence[Feed],
     room: Callable[[str], int],
     away: Callable[[str], Container[str]] = lambda queue: (),
+    allow: Callable[[Feed, int], int] = lambda feed, room: room,
 ) -> int:
     """One stretch of each backlog that has something to feed; how many lines that were.
 
@@ -215,6 +221,7 @@ def feed_round(
     Args:
         room: of a queue, or of a tenant's list in it.
         away: the buckets that do not answer the workers of a queue.
+        allow: how many of so many jobs of a backlog may be fed.
     """
     fed = 0
     able = defaultdict(list)
@@ -224,8 +231,8 @@ def feed_round(
                 able[feed.goes_to].append(feed)
     for name, sharing in able.items():
         gone = away(sharing[0].queue)
-        for feed, mine in zip(sharing, portions(room(name), sharing), strict=True):
-            if mine:
+        for feed, share in zip(sharing, portions(room(name), sharing), strict=True):
+            if share and (mine := allow(feed, share)):
                 fed += feed.step(mine, gone)
     return fed
 
@@ -249,7 +256,7 @@ class Feeder:
         open_feed: one of them.
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
-        away: as `feed_round`.
+        away, allow: as `feed_round`.
         pool: what waits where no live worker looks is moved; how many messages that were.
     """
 
@@ -266,10 +273,12 @@ class Feeder:
         room: Callable[[str], int],
         wait: Callable[[float], bool],
         away: Callable[[str], Container[str]] = lambda queue: (),
+        allow: Callable[[Feed, int], int] = lambda feed, room: room,
         pool: Callable[[], int] = lambda: 0,
     ) -> None:
         self._find, self._fed, self._open = find, fed, open_feed
-        self._room, self._wait, self._away, self._pool = room, wait, away, pool
+        self._room, self._wait, self._away = room, wait, away
+        self._allow, self._pool = allow, pool
         self._feeds: dict[str, Feed] = {}
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
@@ -322,7 +331,12 @@ class Feeder:
         feeds = list(self._feeds.values())
         self._turn += 1
         first = self._turn % max(len(feeds), 1)
-        return feed_round(feeds[first:] + feeds[:first], self._room, self._away)
+        ran = [feed for feed in feeds if feed.running]
+        fed = feed_round(feeds[first:] + feeds[:first], self._room, self._away, self._allow)
+        for feed in ran:
+            if feed.cursor.why:
+                log.warning("paused", backlog=feed.name, reason=feed.cursor.why, lines=feed.fed)
+        return fed
 
     def lines(self) -> dict[str, int]:
         """Backlog -> how many videos it has, as far as it is scanned; the newest last."""

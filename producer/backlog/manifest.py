@@ -20,6 +20,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from producer.backlog.terms import SpentSoFar, Terms
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import M, fetch, read_with_etag
 from shared.bucket.swaps import swaps
@@ -57,17 +58,35 @@ class Manifest(Message):
     """Nothing comes after it."""
     created_at: datetime
 
+    def as_json(self) -> bytes:
+        return self.model_dump_json(indent=2).encode()
+
     @property
     def shards(self) -> int:
         return (self.lines + SHARD_LINES - 1) // SHARD_LINES
 
 
 class Cursor(Message):
-    v: int = 1
+    v: int = 2
     state: State = "running"
     fed: int = 0
     """Lines before this one were enqueued; maybe some after it."""
     updated_at: datetime
+    terms: Terms | None = None
+    """Since version 2, as all that follows."""
+    spent: SpentSoFar | None = None
+    """As far as a feeder has summed it up, which it does where there is a budget."""
+    why: Literal["", "budget"] = ""
+    """It is paused though nobody has paused it."""
+
+    def as_json(self) -> bytes:
+        """Without terms as version 1: whoever knows none may feed it. With them it may not."""
+        if self.v > 2:
+            return self.model_dump_json(indent=2).encode()
+        if self.terms is None:
+            first = self.model_copy(update={"v": 1})
+            return first.model_dump_json(indent=2, exclude={"terms", "spent", "why"}).encode()
+        return self.model_copy(update={"v": 2}).model_dump_json(indent=2).encode()
 
 
 class Backlog:
@@ -80,7 +99,7 @@ class Backlog:
         self._store, self._bucket = store, settings.output_bucket
         self._folder = f"{settings.output_prefix}backlogs/{name}/"
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest, terms: Terms | None = None) -> None:
         """Raises UsageError: the name is taken, or is none."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", self.name):
             raise UsageError(
@@ -95,7 +114,10 @@ class Backlog:
                 cure="Take another name; `jamak backlog list` shows them.",
             ) from error
         self.created_at = manifest.created_at
-        self.cursor()
+        if terms:
+            self.agree(terms)
+        else:
+            self.cursor()
 
     def manifest(self) -> tuple[Manifest, str]:
         """With its ETag. Raises UsageError: there is no such backlog."""
@@ -141,6 +163,25 @@ class Backlog:
         """It is fed so far, at least."""
         return self.move(lambda cursor: _moved(cursor, fed=max(cursor.fed, fed)))
 
+    def agree(self, terms: Terms) -> Cursor:
+        """By when, and for how much."""
+        return self.move(lambda cursor: _moved(cursor, terms=terms or None))
+
+    def spend(self, spent: SpentSoFar) -> Cursor:
+        """So much was spent on it."""
+        return self.move(lambda cursor: _moved(cursor, spent=spent))
+
+    def run_out(self) -> Cursor:
+        """Its budget is used up, unless somebody has raised it or stopped it meanwhile."""
+
+        def change(cursor: Cursor) -> Cursor:
+            budget = cursor.terms and cursor.terms.budget_usd
+            if cursor.state != "running" or not budget:
+                return cursor
+            return _moved(cursor, state="paused", why="budget")
+
+        return self.move(change)
+
     def turn(self, state: State) -> Cursor:
         """Raises UsageError: it was cancelled."""
 
@@ -150,7 +191,7 @@ class Backlog:
                     f"{self.name} was cancelled",
                     cure="Start another backlog of the same source: what is captioned is skipped.",
                 )
-            return _moved(cursor, state=state)
+            return _moved(cursor, state=state, why="")
 
         return self.move(change)
 
@@ -179,11 +220,11 @@ class Backlog:
     def _read(self, kind: type[M], name: str) -> tuple[M, str]:
         return read_with_etag(self._store, kind, self._bucket, f"{self._folder}{name}")
 
-    def _put(self, name: str, value: Message, etag: str | None) -> str:
+    def _put(self, name: str, value: Manifest | Cursor, etag: str | None) -> str:
         return self._store.put(
             self._bucket,
             f"{self._folder}{name}",
-            value.model_dump_json(indent=2).encode(),
+            value.as_json(),
             content_type="application/json",
             if_none_match=etag is None,
             if_match=etag,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
 from producer.backlog.sources import Entry, open_source
+from producer.backlog.terms import Terms
 from producer.jobs.examine import examine
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
@@ -27,7 +28,13 @@ class NoVideos(JamakError):
 
 
 def create(
-    store: ObjectStore, settings: Settings, name: str, source: str, recipe: Recipe, card: CardName
+    store: ObjectStore,
+    settings: Settings,
+    name: str,
+    source: str,
+    recipe: Recipe,
+    card: CardName,
+    terms: Terms | None = None,
 ) -> Backlog:
     """An empty backlog, to be scanned.
 
@@ -37,7 +44,8 @@ def create(
     open_source(source, store, settings)
     backlog = Backlog(store, settings, name)
     backlog.create(
-        Manifest(name=name, source=source, recipe=recipe, card=card, created_at=datetime.now(UTC))
+        Manifest(name=name, source=source, recipe=recipe, card=card, created_at=datetime.now(UTC)),
+        terms,
     )
     return backlog
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
+from producer.backlog.deadlines import Unfed
 from producer.scaling.demand import (
     ClassDemand,
     Outside,
-    Unfed,
     class_of,
     demand_of,
     queues_by_class,

@@ -11,13 +11,13 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from producer.backlog.deadlines import Unfed
 from producer.scaling.arrivals import MINUTES, lasting
 from producer.scaling.policy import SOONEST_S, Demand, Due, Line, figure
 from producer.scaling.reading import Pile, Snapshot
 from shared.broker.leased_queues import WorkerSeen
 from shared.broker.queue_order import BULK
 from shared.cards import CLASSES, GPU_CLASSES
-from shared.messages import Recipe
 from shared.settings import CardName, Settings
 from shared.units import Effort, Units
 
@@ -25,16 +25,6 @@ PRESUMED_START_S = 60.0
 """Of a process, until one has told: the weights, their check, a warm-up."""
 UPLOADS = CLASSES["t4"].queue
 """Where the listener puts what SQS holds."""
-
-
-@dataclass(frozen=True)
-class Unfed:
-    """What of a backlog with a deadline is in no queue yet."""
-
-    queue: str
-    recipe: Recipe
-    lines: int
-    left_s: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ def demand_of(
     units = Units(settings.model)
     weigh = partial(units.of, card=card)
     live = [one for one in seen.workers if one.about.get("card") == card]
-    rate = _rate(live, seen.learned.get(f"rate:{card}"), units.rate(card))
+    rate = _rate(card, live, seen.learned.get(f"rate:{card}"), units.rate(card))
     start = _cold_start(settings.machine_start_s, seen.learned.get(f"starts:{card}", ""))
     fresh = [queue for queue in queues if not queue.endswith(BULK)]
     bulk = [queue for queue in queues if queue.endswith(BULK)]
@@ -162,13 +152,15 @@ def _of_backlogs(
     return [Due(units, left_s)] if units else []
 
 
-def _rate(live: Sequence[WorkerSeen], learned: str | None, presumed: float) -> Line:
+def _rate(card: CardName, live: Sequence[WorkerSeen], learned: str | None, presumed: float) -> Line:
     told = [rate for one in live if (rate := _positive(one.about.get("units_per_full_s")))]
     what = "units a second of a replica"
     if told:
         return Line(what, median(told), f"the median of {len(told)} live workers, lately")
     if rate := _positive(learned):
         return Line(what, rate, "by the last worker that had its hands full")
+    if card == "cpu":
+        return Line(what, presumed, "presumed, until a worker tells its own: a CPU may be any")
     return Line(what, presumed, "by docs/cards.md: no worker has told its own yet")
 
 

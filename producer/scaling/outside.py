@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 FRESH_S = 15.0
 """Each question is a request that costs."""
-COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
 
 
 class Uploads:
@@ -48,5 +47,12 @@ class Uploads:
 
     def _count(self) -> int:
         with reaching_sqs(self._sqs, self._url):
-            found = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(COUNTS))
-        return sum(int(found["Attributes"][name]) for name in COUNTS)
+            found = self._sqs.get_queue_attributes(
+                QueueUrl=self._url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesDelayed",
+                ],
+            )["Attributes"]
+        waiting = int(found["ApproximateNumberOfMessages"])
+        return waiting + int(found["ApproximateNumberOfMessagesDelayed"])

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-SPARE = 1.1
-"""Of replicas for what arrives: at exactly its rate a queue would never get shorter."""
 SOONEST_S = 60.0
 """What is late is not to be done in no time: that would want endlessly many."""
 
@@ -124,12 +122,12 @@ PARTS = (ARRIVES, THERE, IS_DUE)
 
 
 def _sum(demand: Demand, slo_s: float) -> Iterator[Line]:
-    spare = figure(SPARE)
     arrival, rate = figure(demand.arrival_per_s), figure(demand.rate)
+    # Nothing to spare: a queue that grows waits, and that wants more.
     yield Line(
         ARRIVES,
-        SPARE * demand.arrival_per_s / demand.rate,
-        f"{spare} × {arrival} units/s that arrive ÷ {rate} units/s of a replica",
+        demand.arrival_per_s / demand.rate,
+        f"{arrival} units/s that arrive ÷ {rate} units/s of a replica",
     )
     # Not both: while a replica started the oldest waited, and what started it counted with that.
     left_s = _time_left(slo_s, max(demand.cold_start_s, demand.oldest_s))

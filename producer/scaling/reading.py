@@ -72,6 +72,27 @@ class Snapshot:
 
 def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
     """Raises redis.RedisError: it does not answer."""
+    now_s, tenants, taken, learned, held, delayed = _totals(side)
+    lists = _lists(queues, tenants)
+    lengths, arrivals = _lengths(side, lists, queues, now_s)
+    read, later, leased = _messages(side, lists, lengths)
+    workers = side.workers()
+    waiting = {queue: Pile() for queue in queues}
+    for (queue, _), length, items in zip(lists, lengths, read, strict=True):
+        waiting[queue].add(length, items, _age_s(items, now_s))
+    for queue, items in _by_queue(later, 1).items():
+        if queue in waiting:
+            waiting[queue].add(_share(items, delayed), items)
+    in_flight = {queue: Pile() for queue in queues}
+    _add_held(in_flight, held, leased, workers)
+    return Snapshot(waiting, in_flight, arrivals, taken, learned, workers)
+
+
+def _totals(
+    side: LeasedQueues,
+) -> tuple[float, list[str], dict[str, int], dict[str, str], int, int]:
+    """The server's time in s, tenants, what was taken, what was learned; how many messages are
+    leased and how many delayed."""
     prefix = side.prefix
     with side.redis.pipeline(transaction=False) as pipe:
         pipe.time()
@@ -81,47 +102,50 @@ def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
         pipe.hlen(f"{prefix}unacked")
         pipe.zcard(f"{prefix}delayed")
         (seconds, micros), tenants, taken, learned, held, delayed = pipe.execute()
-    names = [name.decode() for name in tenants]
-    lists = [
-        (queue, f"{prefix}{queue}{suffix}")
-        for queue in queues
-        for suffix in ("", ":alone", *(f"@{name}" for name in names))
-    ]
-    now_s = seconds + micros / 1e6
-    with side.redis.pipeline(transaction=False) as pipe:
-        for _, key in lists:
-            pipe.llen(key)
-        for queue in queues:
-            for minute in _minutes(now_s):
-                pipe.get(f"{prefix}put:{queue}:{minute % COUNTED}")
-        told = pipe.execute()
-    lengths, put = told[: len(lists)], told[len(lists) :]
-    with side.redis.pipeline(transaction=False) as pipe:
-        asked = [(queue, length) for (queue, _), length in zip(lists, lengths, strict=True)]
-        for (_, key), length in zip(lists, lengths, strict=True):
-            for first, last in _pieces(length):
-                pipe.lrange(key, first, last)
-        pipe.zrange(f"{prefix}delayed", 0, READ_WHOLE - 1)
-        pipe.hrandfield(f"{prefix}unacked", READ_WHOLE, withvalues=True)
-        answers = iter(pipe.execute(raise_on_error=False))
-    waiting = {queue: Pile() for queue in queues}
-    for queue, length in asked:
-        items = [item for _ in _pieces(length) for item in _answer(next(answers))]
-        waiting[queue].add(length, items, _age_s(items, now_s))
-    for queue, items in _by_queue(_answer(next(answers)), 1).items():
-        if queue in waiting:
-            waiting[queue].add(_share(items, delayed), items)
-    in_flight = {queue: Pile() for queue in queues}
-    workers = side.workers()
-    _add_held(in_flight, held, _answer(next(answers)), workers)
-    return Snapshot(
-        waiting,
-        in_flight,
-        _arrivals(queues, put, now_s),
+    return (
+        seconds + micros / 1e6,
+        [name.decode() for name in tenants],
         {queue.decode(): int(count) for queue, count in taken.items()},
         {name.decode(): told.decode() for name, told in learned.items()},
-        workers,
+        held,
+        delayed,
     )
+
+
+def _lists(queues: Sequence[str], tenants: Sequence[str]) -> list[tuple[str, str]]:
+    """Queue and name of each list in which messages of it wait."""
+    suffixes = ("", ":alone", *(f"@{name}" for name in tenants))
+    return [(queue, f"{queue}{suffix}") for queue in queues for suffix in suffixes]
+
+
+def _lengths(
+    side: LeasedQueues, lists: Sequence[tuple[str, str]], queues: Sequence[str], now_s: float
+) -> tuple[list[int], dict[str, list[float]]]:
+    """Of each list; and what was put into each queue."""
+    with side.redis.pipeline(transaction=False) as pipe:
+        for _, name in lists:
+            pipe.llen(f"{side.prefix}{name}")
+        for queue in queues:
+            for minute in _minutes(now_s):
+                pipe.get(f"{side.prefix}put:{queue}:{minute % COUNTED}")
+        told = pipe.execute()
+    return told[: len(lists)], _arrivals(queues, told[len(lists) :], now_s)
+
+
+def _messages(
+    side: LeasedQueues, lists: Sequence[tuple[str, str]], lengths: Sequence[int]
+) -> tuple[list[list[bytes]], list[bytes], list[Any]]:
+    """Some of each list, of what is delayed, and of what is leased, which is drawn by lot."""
+    with side.redis.pipeline(transaction=False) as pipe:
+        for (_, name), length in zip(lists, lengths, strict=True):
+            for first, last in _pieces(length):
+                pipe.lrange(f"{side.prefix}{name}", first, last)
+        pipe.zrange(f"{side.prefix}delayed", 0, READ_WHOLE - 1)
+        pipe.hrandfield(f"{side.prefix}unacked", READ_WHOLE, withvalues=True)
+        *pieces, later, leased = map(_answer, pipe.execute(raise_on_error=False))
+    several = iter(pieces)
+    read = [[item for _ in _pieces(length) for item in next(several)] for length in lengths]
+    return read, later, leased
 
 
 def _minutes(now_s: float) -> range:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from rich.text import Text
 from producer.backlog import backlogs
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import create, scan_new
+from producer.backlog.terms import shown as when
+from producer.backlog.terms import terms_of, utc_now
 from producer.verbs.console import (
     AsJson,
     Grid,
@@ -21,6 +24,8 @@ from producer.verbs.console import (
     out,
     print_json,
     size,
+    usd,
+    warn,
 )
 from producer.verbs.options import (
     Asked,
@@ -36,6 +41,16 @@ from shared.errors import UsageError
 from shared.language import spoken
 
 WATCH_S = 1.0
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="Done by then: 08:00, when the clock here shows that next, or a date with a time, "
+        "2026-11-30T08:00, with a zone or in the one here."
+    ),
+]
+Budget = Annotated[
+    str | None, typer.Option(help="Spend no more on it: 500usd. When it is used up, it pauses.")
+]
 
 backlog = typer.Typer(no_args_is_help=True, help="Caption what is in a bucket already.")
 
@@ -45,16 +60,18 @@ backlog = typer.Typer(no_args_is_help=True, help="Caption what is in a bucket al
 def plan(
     source: SourceOf,
     asked: Asked,
+    by: By = None,
+    budget: Budget = None,
     as_json: AsJson = False,
 ) -> None:
     """What it would come to: how many, how large, how long, what for. Enqueues nothing."""
     settings, store, queues = opened()
-    recipe = asked.recipe(settings)
+    recipe, least = asked.recipe(settings), asked.least
+    terms = terms_of(by, budget, utc_now())
     with bars() as shown:
         bar = shown.add_task(spoken("looking"), total=None)
-        least = asked.least
         told = backlogs.plan(
-            store, settings, queues, source, recipe, least, partial(shown.advance, bar)
+            store, settings, queues, source, recipe, least, partial(shown.advance, bar), terms
         )
     if as_json:
         print_json(backlogs.as_dict(told))
@@ -72,6 +89,8 @@ def show_plan(told: backlogs.Plan) -> None:
         table.add_row(f"skipped: {reason}", f"{count:,}")
     table.add_row("to do", f"[bold]{told.left:,}[/bold] on {told.queue}")
     out.print(table)
+    if told.offers:
+        _show_offers(told)
     if told.unserved:
         why = escape(spoken(told.unserved.message))
         out.print(spoken("rate not measured") + f": {why}", highlight=False)
@@ -87,18 +106,51 @@ def show_plan(told: backlogs.Plan) -> None:
     out.print(spoken(f"Prices: {told.prices}"))
 
 
+def _show_offers(told: backlogs.Plan) -> None:
+    terms, best = told.terms, told.offers[0]
+    grid = Grid("class", "workers", "jobs/s each", "takes", "costs", "rate")
+    for one in told.offers:
+        if one.workers is None or one.takes_s is None:
+            grid.add_row(one.card, "-", f"{one.jobs_per_s:.3g}", spoken("too late"), "-", "-")
+            continue
+        rate = spoken("measured" if one.measured else "docs/cards.md, not measured")
+        cost = "-" if one.usd is None else usd(one.usd)
+        each = f"{one.jobs_per_s:.3g}"
+        grid.add_row(one.card, f"{one.workers:,}", each, duration(one.takes_s), cost, rate)
+    out.print(grid)
+    if terms.by is not None:
+        by = when(terms.by)
+        if best.workers is None:
+            warn(f"by {by} it cannot be done: a worker takes {duration(best.start_s)} to start")
+        else:
+            out.print(spoken(f"by {by} it takes {best.workers:,} workers of {best.card}"))
+    if terms.budget_usd is not None and best.usd is not None:
+        cost, most = usd(best.usd), usd(terms.budget_usd)
+        if best.usd <= terms.budget_usd:
+            out.print(spoken(f"it costs {cost}, and {most} may be spent"), highlight=False)
+        else:
+            warn(f"it costs {cost}, and {most} may be spent: it would pause before its end")
+
+
 @backlog.command("start")
 @asks
 def start(
     name: Name,
     source: SourceOf,
     asked: Asked,
+    by: By = None,
+    budget: Budget = None,
     as_json: AsJson = False,
 ) -> None:
     """List a source into a manifest. `jamak feed` enqueues it, bit by bit."""
     settings, store, queues = opened()
-    recipe = asked.recipe(settings)
-    made = create(store, settings, name, source, recipe, asked.least)
+    recipe, card = asked.recipe(settings), asked.least
+    terms = terms_of(by, budget, utc_now())
+    if terms:
+        least, card = card, backlogs.cheapest(settings, queues, recipe, card, terms)
+        if card != least:
+            warn(f"class {card} does such a job for less than {least}: it goes there")
+    made = create(store, settings, name, source, recipe, card, terms)
     scan_with_bar(settings, store, queues, made, scan_new)
     _tell(backlogs.read_backlog(store, settings, queues, name), as_json)
 
@@ -115,10 +167,13 @@ def pause(name: Name, as_json: AsJson = False) -> None:
 
 
 @backlog.command("resume")
-def resume(name: Name, as_json: AsJson = False) -> None:
-    """Feed it again; also, go on listing its source where that was cut."""
+def resume(name: Name, by: By = None, budget: Budget = None, as_json: AsJson = False) -> None:
+    """Feed it again; also, go on listing its source where that was cut.
+
+    With --by or --budget under new terms; `none` takes one away.
+    """
     settings, store, queues = opened_to_send()
-    backlogs.turn(store, settings, name, "running")
+    backlogs.resume(store, settings, name, by, budget)
     scan_with_bar(settings, store, queues, Backlog(store, settings, name))
     if as_json:
         print_json({"name": name, "state": "running"})
@@ -171,18 +226,18 @@ def list_backlogs(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"backlogs": told})
         return
-    headers = "backlog", "state", "videos", "done", "failed", "left", "per minute", "source"
-    table = Grid(*headers, wide=("queue", "recipe"))
+    counted = "videos", "done", "failed", "left", "per minute"
+    table = Grid("backlog", "state", *counted, "terms", "source", wide=("queue", "recipe"))
     for one in told:
         if one["state"] == "unreadable":
             table.add_row(
-                one["name"], spoken(one["state"]), *[""] * 5, escape(spoken(one["message"]))
+                one["name"], spoken(one["state"]), *[""] * 6, escape(spoken(one["message"]))
             )
             continue
         failed = sum(one["failed"].values())
         counts = [f"{count:,}" for count in (one["videos"], one["done"], failed, one["left"])]
         rate = f"{one['per_minute']:g}"
-        row = one["name"], spoken(one["state"]), *counts, rate, escape(one["source"])
+        row = one["name"], spoken(one["state"]), *counts, rate, _holds(one), escape(one["source"])
         table.add_row(*row, one["queue"], one["recipe"])
     out.print(table)
 
@@ -235,4 +290,34 @@ def _table(told: dict[str, Any]) -> Grid:
     table.add_row("rate", spoken(f"{told['per_minute']:g} a minute, {eta}"))
     for wait in told["why"]:
         table.add_row("waiting", f"{wait['jobs']:,}: {escape(spoken(wait['message']))}")
+    _add_terms(table, told)
     return table
+
+
+def _add_terms(table: Grid, told: dict[str, Any]) -> None:
+    if told.get("by"):
+        table.add_row(
+            "by", f"{when(datetime.fromisoformat(told['by']))}  {_verdict(told['in_time'])}"
+        )
+    if told.get("budget_usd"):
+        spent, most = usd(told["spent_usd"] or 0.0), usd(told["budget_usd"])
+        table.add_row("budget", f"{spent} / {most}  {_verdict(told['in_budget'])}")
+    if told.get("usd") is not None:
+        table.add_row("costs in all", usd(told["usd"]))
+    for advice in told.get("advice", ()):
+        table.add_row("what to do", escape(spoken(advice)))
+
+
+def _holds(told: dict[str, Any]) -> str:
+    """Of both terms together; empty: there are none."""
+    asked = (("by", "in_time"), ("budget_usd", "in_budget"))
+    verdicts = [told[verdict] for term, verdict in asked if told.get(term) is not None]
+    if not verdicts:
+        return ""
+    return _verdict(False if False in verdicts else None if None in verdicts else True)
+
+
+def _verdict(holds: bool | None) -> str:
+    if holds is None:
+        return spoken("not known yet")
+    return spoken("will hold") if holds else f"[red]{spoken('will not hold')}[/red]"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from producer.backlog.budgets import Budgets
 from producer.backlog.enqueue import Enqueued, Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
@@ -32,6 +33,8 @@ from producer.verbs.console import (
     err,
     out,
     print_json,
+    warn,
+    warn_of,
 )
 from producer.verbs.options import (
     Asked,
@@ -51,7 +54,7 @@ from shared.broker.told_results import Results
 from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
-from shared.errors import Conflict, NoSuchBucket, Reject, Unfinished, UsageError
+from shared.errors import Conflict, JamakError, NoSuchBucket, Reject, Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings
 from shared.signals import GRACE_S, end_on_signal
@@ -77,6 +80,10 @@ def feed() -> None:
 def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     stopping = threading.Event()
     teller = teller_of(settings) if settings.results else None
+    log = telemetry.get_logger("jamak.feeder")
+
+    def unread(error: JamakError) -> None:
+        log.error("cannot read", message=str(error), cure=error.cure)
 
     def find() -> list[str]:
         with reaching_redis():
@@ -90,6 +97,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
         SourcesAway(queues).of,
+        Budgets(store, settings, unread).allow,
         partial(pool_unread, queues),
     )
 
@@ -112,7 +120,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     if teller is not None:
         wait_for("Redis", partial(prove_results, queues))
         Sender(Results(queues), teller, stopping.wait).start()
-    telemetry.get_logger("jamak.feeder").info("feeding", output=settings.output)
+    log.info("feeding", output=settings.output)
     feeder.run()
     if interrupted():
         raise KeyboardInterrupt
@@ -126,11 +134,12 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
     """
     one = Feed(Backlog(store, settings, name), queues)
     room, away = HighWaterMarks(queues).room, SourcesAway(queues).of
+    allow = Budgets(store, settings, lambda error: warn_of(str(error), error.cure)).allow
     with bars() as shown:
         bar = shown.add_task(spoken(f"feeding {name}"), total=one.manifest.lines)
         try:
             while one.running and one.waits:
-                if not feed_round([one], room, away):
+                if not feed_round([one], room, away, allow):
                     time.sleep(Feeder.IDLE_S)
                     one.look()
                 shown.update(bar, completed=one.fed)
@@ -141,6 +150,8 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
             one.save()
     if one.broken:
         raise one.broken
+    if one.cursor.why:
+        warn(f"{name} is paused after {one.fed:,} videos: its budget is used up")
     if one.gone:
         raise Conflict(
             f"the backlog {name} was cancelled or deleted after {one.fed:,} videos",

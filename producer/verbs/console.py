@@ -22,6 +22,7 @@ __all__ = [
     "out",
     "print_json",
     "size",
+    "usd",
     "warn",
     "warn_of",
 ]
@@ -69,3 +70,8 @@ def size(size_bytes: int) -> str:
         return f"{size_bytes} B"
     power = min((size_bytes.bit_length() - 1) // 10, 5)
     return f"{size_bytes / 1024**power:.1f} {'KMGTP'[power - 1]}iB"
+
+
+def usd(amount: float) -> str:
+    """`$1,234.50`; of little more digits."""
+    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.2g}"

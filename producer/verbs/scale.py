@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from producer.backlog.deadlines import Deadlines
 from producer.scaling.answers import TRAIN, Answers, Look, look_once
 from producer.scaling.demand import Outside
 from producer.scaling.outside import Uploads
@@ -21,6 +22,7 @@ from producer.verbs.process import running
 from shared import telemetry
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.broker.proofs import prove_reader
+from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
@@ -114,9 +116,10 @@ def looking(settings: Settings) -> Callable[[], Look]:
     training = leased_queues(settings, train_prefix(settings))
     url = settings.events_queue_url
     uploads = Uploads(sqs_client(), url) if url else None
+    deadlines = Deadlines(ObjectStore(), settings, captions)
 
     def look() -> Look:
         outside = uploads.look() if uploads else Outside()
-        return look_once(settings, captions, training, outside=outside)
+        return look_once(settings, captions, training, deadlines.unfed(), outside)
 
     return look

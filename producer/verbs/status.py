@@ -54,9 +54,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     unreadable: list[JamakError] = []
     stopped, all_of_them = paused(ObjectStore(), settings, unreadable.append)
     adapters = adapters_in_use(settings, unreadable.append)
-    for name, jobs, queue in stopped:
-        told = f"the backlog {name} is paused: `jamak backlog resume {name}`"
-        queues[queue].why.append(Wait("paused", jobs, told))
+    for name, queue, wait in stopped:
+        told = f"the backlog {name} is paused: {wait.message}"
+        queues[queue].why.append(Wait(wait.reason, wait.jobs, told))
     sampled = [name for name, seen in queues.items() if seen.sampled]
     sampled += [f"delayed {name}" for name, side in sides.items() if _is_sampled(side)]
     return {

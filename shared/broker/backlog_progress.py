@@ -102,6 +102,20 @@ class BacklogProgress:
             found.update(line for line in _set_bits(bits, start) if line < end)
         return found
 
+    def ended_before(self, line: int) -> int:
+        """How many of the lines before this one ended."""
+        outcomes = self._outcomes()
+        whole, rest = divmod(line, 8)
+        with self._queues.redis.pipeline(transaction=False) as pipe:
+            for outcome in outcomes:
+                pipe.getrange(f"{self._base}{outcome}", whole, whole)
+                if whole:
+                    pipe.bitcount(f"{self._base}{outcome}", 0, whole - 1)
+            found = pipe.execute()
+        parts = [one for one in found if isinstance(one, bytes)]
+        counts = [one for one in found if isinstance(one, int)]
+        return sum(counts) + sum(at < rest for part in parts for at in _set_bits(part, 0))
+
     def merge(
         self, start: int, end: int, outcomes: Mapping[str, Iterable[int]], missing: Iterable[int]
     ) -> None:

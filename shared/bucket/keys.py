@@ -9,6 +9,7 @@
     <prefix>training/<job>.json                               how a training job ended
     <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
+    <prefix>costs/<day>/<worker>.json                         see shared/bucket/ledgers.py
 
 A key that would be longer than S3 allows, or between two slashes longer than the name of a file may
 be, becomes `.../~/<sha256><ending>`; the true key is in it.
@@ -26,7 +27,7 @@ from shared.web.signed_query import digest_of_query
 
 FOLDERS = (
     *("records", "failures", "parts", "asked", "captions"),
-    *("adapters", "training", "backlogs", "probes"),
+    *("adapters", "training", "backlogs", "costs", "probes"),
 )
 """All that we write lies in these."""
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")

@@ -2,8 +2,8 @@
 
 `logs` writes JSON lines; `repeated` tells what would fill them; `metrics` has every metric's name;
 `reading` is for gauges that are read when they are asked for; `health` says whether a loop moves;
-`probes` serves `/metrics`, `/livez` and `/readyz`; `python -m shared.telemetry > docs/metrics.md`
-writes the page.
+`probes` serves `/metrics`, `/livez` and `/readyz`; `readers` knows when the first of these was
+read; `python -m shared.telemetry > docs/metrics.md` writes the page.
 """
 
 from shared.telemetry.logs import configure_logging, get_logger, log_everything, refusing

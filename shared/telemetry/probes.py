@@ -6,6 +6,7 @@ a thread of its own, so that slow metrics never keep a probe waiting.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from socket import AF_INET6
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from shared.errors import ConfigError
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
+from shared.telemetry.readers import READERS, Readers
 
 REQUEST_S = 10
 """For a client to say what it wants."""
@@ -35,11 +37,13 @@ def serve(
     host: str,
     port: int,
     page: Page = lambda path: None,
+    readers: Readers = READERS,
 ) -> None:
     """In a thread of its own, for as long as the process lives; port 0: not at all.
 
     Args:
         page: what else this process answers.
+        readers: they are told when somebody has read the metrics.
 
     Raises:
         ConfigError: the port is taken, or the address is none of this machine.
@@ -52,16 +56,19 @@ def serve(
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return cast(Iterable[bytes], metrics(environ, start_response))
+            began_at = time.monotonic()
+            told = cast(Iterable[bytes], metrics(environ, start_response))
+            readers.read(began_at)
+            return told
         if path not in probes:
-            if told := page(path):
-                status, facts = told
-                return _json(start_response, f"{status} {HTTPStatus(status).phrase}", facts)
+            if found := page(path):
+                code, answer = found
+                return _json(start_response, f"{code} {HTTPStatus(code).phrase}", answer)
             return _answer(start_response, "404 Not Found", "/metrics, /livez and /readyz are here")
         wrong = probes[path]()
         facts = health.facts() if path == "/readyz" else {}
-        status = "503 Service Unavailable" if wrong else "200 OK"
-        return _answer(start_response, status, wrong, **facts)
+        said = "503 Service Unavailable" if wrong else "200 OK"
+        return _answer(start_response, said, wrong, **facts)
 
     try:
         kind = _Server6 if ":" in host else _Server

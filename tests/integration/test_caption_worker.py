@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.local.stack import DEMO_MODEL
 from producer.backlog.backlogs import read_backlog
 from producer.backlog.feeder import Feed, feed_round
 from producer.backlog.scan import create, scan
+from producer.costs.pages import Pages
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.send import send as enqueue
 from producer.jobs.served import VERSION, Needs, needs_of, why_unserved
@@ -332,7 +334,9 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
 def test_a_class_can_be_emulated_and_the_worker_stops_cleanly_when_asked(
     world: World, tmp_path: Path
 ) -> None:
-    worker = Captioner(world, tmp_path, JAMAK_CARD="l4", JAMAK_DEVICE="cpu")
+    began = time.monotonic()
+    whose = {"JAMAK_TENANTS": f"s3://{world.videos}/=news", "JAMAK_USD_PER_HOUR": "l4=3600"}
+    worker = Captioner(world, tmp_path, JAMAK_CARD="l4", JAMAK_DEVICE="cpu", **whose)
     worker.wait()
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "emulated.mp4"))
     world.send(job.model_copy(update={"card": "l4"}))
@@ -343,6 +347,13 @@ def test_a_class_can_be_emulated_and_the_worker_stops_cleanly_when_asked(
     wait_until(lambda: worker.process.poll() is not None, 30, "the end of the worker")
     assert worker.process.poll() == 0
     assert not list(tmp_path.glob("jamak-*"))
+    pages = Pages(world.store, world.settings).read(date(2026, 1, 1))
+    (page,) = [one for one in pages if one.card == "l4"]  # all of its life is accounted for
+    assert (page.closed, page.usd_per_hour) == ("ended", 3600)
+    assert page.accounted_s == pytest.approx(page.alive_s, rel=1e-6)
+    assert 0 < page.cold_start_s < page.alive_s < time.monotonic() - began
+    assert [(one.tenant, one.how, one.jobs) for one in page.spent] == [("news", "captions", 1)]
+    assert page.spent[0].seconds > 0
 
 
 @pytest.mark.parametrize(

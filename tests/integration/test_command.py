@@ -64,6 +64,7 @@ RAW = "get {done}"
 
 SAID = {
     "cards": ("cards", "caption.t4"),
+    "costs": ("costs", "no worker has written down what it did since "),
     "upload": ("upload {clip} {videos}up/", "{videos}up/done.mp4"),
     "show": ("show {done}", "{done}"),
     "enqueue": ("enqueue {waiting}", "1 enqueued on caption.t4"),

@@ -1,5 +1,6 @@
 """What Prometheus reads from the feeder and the listener: a real Redis, a real SQS queue."""
 
+import json
 import os
 import sys
 import time
@@ -200,7 +201,10 @@ def test_a_feeder_is_ready_once_a_round_went_through_and_says_why_not() -> None:
     assert told == [nothing, f"{nothing}: Redis does not answer", None]
 
 
-@pytest.mark.parametrize("verb", ["listen", "feed"])
+UNREAD = {"listen": {"sqs", "sqs_dead_letters"}, "feed": {"redis"}, "scale serve": {"scale"}}
+
+
+@pytest.mark.parametrize("verb", ["listen", "feed", "scale serve"])
 def test_who_waits_for_redis_lives_and_is_not_ready(
     world: World, verb: str, tmp_path: Path
 ) -> None:
@@ -212,7 +216,7 @@ def test_who_waits_for_redis_lives_and_is_not_ready(
     }
     process = Process(
         verb,
-        [sys.executable, "-m", "producer.cli", verb],
+        [sys.executable, "-m", "producer.cli", *verb.split()],
         log=tmp_path / "log",
         env={**os.environ, **world.env, **own},
         cwd=ROOT,
@@ -226,7 +230,10 @@ def test_who_waits_for_redis_lives_and_is_not_ready(
             for sample in read_metrics(port)
             if sample.name == "jamak_scrape_error" and sample.value
         }
-        assert errors == ({"redis"} if verb == "feed" else {"sqs", "sqs_dead_letters"})
+        assert errors == UNREAD[verb]
+        if verb == "scale serve":
+            status, body = ask(port, "/v1/scale/l4")
+            assert (status, "wanted" in json.loads(body)) == (503, False)
         assert "jamak_queue_messages" not in ask(port, "/metrics")[1]
         assert "jamak_sqs_" not in ask(port, "/metrics")[1]
     finally:

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.metrics import ask
+from infra.local.ports import LOOPBACK, free_port
 from infra.local.procfile import ROOT, read_procfile
 from shared.broker.leased_queues import LeasedQueues
+from shared.telemetry.health import LoopHealth
+from shared.telemetry.metrics import registry_of
+from shared.telemetry.probes import serve
+from shared.telemetry.readers import Readers
 from tests.waiting import wait_until
 from tests.warm import WarmProcess
 from tests.world import World
@@ -46,7 +52,7 @@ def asked_to_end() -> Iterator[threading.Event]:
 
 def test_it_takes_one_job_and_ends_when_that_is_over(leases: Leases) -> None:
     with asked_to_end() as asked:
-        Once(leases, 60.0).start()
+        Once(leases, 60.0, Readers()).start()
         leases.queues.put("q", ["first", "second"])
         delivery = leases.receive(["q"], 10)
         assert delivery is not None
@@ -59,9 +65,25 @@ def test_it_takes_one_job_and_ends_when_that_is_over(leases: Leases) -> None:
         assert leases.queues.waiting("q") == 1
 
 
+def test_it_stays_until_what_it_did_was_read(leases: Leases) -> None:
+    readers, port = Readers(), free_port()
+    serve(LoopHealth(), registry_of("trainer"), LOOPBACK, port, readers=readers)
+    ask(port, "/metrics")
+    with asked_to_end() as asked:
+        Once(leases, 60.0, readers).start()
+        leases.queues.put("q", ["first"])
+        delivery = leases.receive(["q"], 10)
+        assert delivery is not None
+        leases.finished(delivery.lease)
+        ask(port, "/livez")
+        assert not asked.wait(0.6)
+        ask(port, "/metrics")
+        wait_until(asked.is_set, 2, "it to end")
+
+
 def test_it_ends_when_no_job_comes(leases: Leases) -> None:
     with asked_to_end() as asked:
-        Once(leases, 0.3).start()
+        Once(leases, 0.3, Readers()).start()
         assert leases.receive(["q"], 0.1) is None
         wait_until(asked.is_set, 2, "it to end")
         leases.queues.put("q", ["late"])

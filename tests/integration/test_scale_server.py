@@ -1,7 +1,9 @@
 """What KEDA, Prometheus and the API server of Kubernetes see of the scaler, over real HTTP."""
 
 import json
+import os
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from infra.local.metrics import ask, read_metrics
+from infra.local.metrics import ask, is_ready, read_metrics
 from infra.local.ports import LOOPBACK, free_port
+from infra.local.processes import Process, stop
+from infra.local.procfile import ROOT, read_procfile
 from producer.scaling.answers import STALE_S, Answers, Look, look_once
 from producer.scaling.pods import COST, Cluster, Pods, PodsUnreachable
 from producer.scaling.serve import Scaler, page_of, readings_of
@@ -22,6 +26,7 @@ from shared.telemetry.metrics import registry_of
 from shared.telemetry.page import documented
 from shared.telemetry.probes import serve
 from tests.scaling import Fleet
+from tests.telemetry import check_log
 from tests.tls import make_certificate
 
 pytestmark = pytest.mark.integration
@@ -54,7 +59,8 @@ class Served:
         return {
             (one.name, *one.labels.values()): one.value
             for one in read_metrics(self.port)
-            if one.name.startswith(("jamak_scale", "jamak_scrape"))
+            if one.name.startswith("jamak_scale")
+            or one.labels.get("source", "").startswith("scale")  # other tests read others
         }
 
 
@@ -248,3 +254,28 @@ def test_outside_of_a_cluster_there_are_no_pods(account: Path) -> None:
     assert found and found.url == "https://[::1]:443"
     (account / "token").unlink()
     assert Cluster.here(environ, account) is None
+
+
+def test_the_process_of_the_procfile_answers_and_ends_when_it_is_asked_to(
+    served: Served, tmp_path: Path
+) -> None:
+    fleet, port = served.fleet, free_port()
+    fleet.put(L4, 3000)
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("JAMAK_")},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "JAMAK_REDIS_URL": fleet.settings.redis_url.get_secret_value(),
+        "JAMAK_REDIS_PREFIX": fleet.settings.redis_prefix,
+        "JAMAK_SCALE_CLASSES": "l4",
+        "JAMAK_METRICS_PORT": str(port),
+    }
+    shell = ["/bin/sh", "-c", read_procfile()["scaler"]]
+    process = Process("scaler", shell, log=tmp_path / "log", env=env, cwd=ROOT)
+    try:
+        process.wait_until(lambda: is_ready(port), 60)
+        status, body = ask(port, "/v1/scale/l4")
+        assert (status, json.loads(body)["wanted"]) == (200, fleet.look()["l4"].wanted.replicas)
+    finally:
+        stop([process])
+    assert process.poll() == 0
+    assert check_log(process.log)

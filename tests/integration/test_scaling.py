@@ -10,10 +10,12 @@ import pytest
 
 from producer.scaling.answers import LOOK_S, STALE_S, TRAIN, Answers, NotKnown, look_once
 from producer.scaling.demand import PRESUMED_START_S, Outside, Unfed, class_of
+from producer.scaling.outside import Uploads
 from producer.scaling.reading import READ_WHOLE, take_snapshot
+from producer.uploads.sqs import sqs_client
 from shared.broker.apps import CAPTION_QUEUES
 from shared.broker.leased_queues import History
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, NoSuchQueue
 from shared.settings import CardName, Settings
 from shared.units import Effort, Units
 from tests.scaling import Fleet, recipe
@@ -355,3 +357,25 @@ def test_tenants_have_lists_of_their_own(fleet: Make) -> None:
     one.queues.redis.zadd(f"{one.queues.prefix}tenants", {"acme": 3})
     one.put(L4, 1)
     assert take_snapshot(one.queues, CAPTION_QUEUES).waiting[L4].messages == 3
+
+
+def test_what_sqs_holds_is_asked_for_now_and_then_and_its_growth_by_the_minute(
+    aws: dict[str, str],
+) -> None:
+    sqs, clock = sqs_client(), Clock()
+    url = sqs.create_queue(QueueName=f"jamak-test-{uuid4().hex[:8]}")["QueueUrl"]
+    try:
+        uploads = Uploads(sqs, url, clock)
+        assert uploads.look() == Outside(0)
+        for _ in range(6):
+            sqs.send_message(QueueUrl=url, MessageBody="{}")
+        assert uploads.look() == Outside(0)  # asked just now
+        clock.now += 30
+        assert uploads.look() == Outside(6)
+        clock.now += 30
+        assert uploads.look() == Outside(6, (0.1,))
+    finally:
+        sqs.delete_queue(QueueUrl=url)
+    clock.now += 30
+    with pytest.raises(NoSuchQueue):
+        uploads.look()

@@ -178,6 +178,8 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/ --frames 99", {}, 2, "no card takes 99 frames"),
         ("s3://b/ --segments many", {}, 2, "'many' are no segments"),
         ("s3://b/ --prompt hello", {}, 2, "<video> 0 times"),
+        ("s3://b/ --by tomorrow", {}, 2, "'tomorrow' is no time"),
+        ("s3://b/ --budget much", {}, 2, "'much' is no amount of money"),
         ("s3://b/", {"JAMAK_PROMPT": "hello"}, 78, "JAMAK_PROMPT"),
     ],
     "backlog resume": [("", {}, 2, "Missing argument"), ("b", NONSENSE, 78, "JAMAK_OUTPUT")],
@@ -191,6 +193,11 @@ ROWS: dict[str, list[Row]] = {
         ("all", {}, 2, "all"),
         ("", {"JAMAK_CARD": "p100"}, 78, "JAMAK_CARD"),
         ("", {"JAMAK_PROMPT": "없음"}, 78, "JAMAK_PROMPT"),
+    ],
+    "costs": [
+        ("--since yesterday", {}, 2, "'yesterday' is no day"),
+        ("--by video", {}, 2, "'video' is not one of"),
+        ("", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     # Its environment is its own, so nothing in ours can be wrong.
     "demo": [("--card p100", {}, 2, "p100"), ("--videos 0", {}, 2, "--videos")],

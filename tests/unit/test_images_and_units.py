@@ -4,6 +4,7 @@ start the lines of the Procfile, and say so in the form that their tools take.""
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -96,9 +97,12 @@ def test_what_an_image_copies_is_let_through() -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 def test_systemd_takes_a_unit(unit: Path, tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd here, and no Python package has it")
     named = tmp_path / unit.name.replace("@", "@0")
     named.write_text(unit.read_text())
-    verify = [tool("systemd-analyze"), "verify", "--man=no"]
+    verify = [program, "verify", "--man=no"]
     done = subprocess.run([*verify, named], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")  # it only warns of a misspelt key
     named.write_text(unit.read_text().replace("KillMode", "KillMood"))

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.autoscaling.cluster import DRAIN_S, NODE_STAYS_S
+from benchmarks.autoscaling.jamak import COOLDOWN_S, POLLING_S, Jamak
+from benchmarks.autoscaling.kubernetes import Policy, Rules
 from infra.local.procfile import ROOT, read_procfile
 from producer.scaling.answers import TRAIN, Answer
 from producer.scaling.policy import Wanted
@@ -258,7 +261,14 @@ def test_a_training_is_not_ended_for_a_better_price() -> None:
     assert Answer(TRAIN, Wanted(3, "", ()), 1, jobs=(2, 1)).dump()["waiting"] == 2
 
 
-def test_scaling_is_quick_upwards_and_slow_downwards() -> None:
+def rules(behavior: dict[str, Any]) -> Rules:
+    policies = (
+        Policy(one["type"], one["value"], one["periodSeconds"]) for one in behavior["policies"]
+    )
+    return Rules(tuple(policies), behavior["stabilizationWindowSeconds"])
+
+
+def test_scaling_is_quick_upwards_and_downwards_as_it_was_simulated() -> None:
     for one in of_kind(overlay("eks"), "ScaledObject"):
         spec = one["spec"]
         assert spec["minReplicaCount"] == 0
@@ -268,10 +278,16 @@ def test_scaling_is_quick_upwards_and_slow_downwards() -> None:
         # All at once: 15 s for KEDA, 15 s for the HPA.
         assert up["stabilizationWindowSeconds"] == 0 and spec["pollingInterval"] <= 15
         assert max(policy["value"] for policy in up["policies"]) >= spec["maxReplicaCount"]
-        assert down["stabilizationWindowSeconds"] >= COLD_START_S
-        assert [(one["type"], one["value"]) for one in down["policies"]] == [("Percent", 20)]
+        # docs/autoscale.md has what this and other rules come to.
+        assert rules(down) == Jamak.DOWN
+        assert (spec["pollingInterval"], spec["cooldownPeriod"]) == (POLLING_S, COOLDOWN_S)
         assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
         assert spec["fallback"]["replicas"] >= 1
+    for template in captioners("eks").values():
+        assert setting("eks", template, "JAMAK_DRAIN_S") == DRAIN_S
+    for pool in of_kind(overlay("eks"), "NodePool"):
+        stays_s = seconds(pool["spec"]["disruption"]["consolidateAfter"])
+        assert stays_s == (600 if "train" in pool["metadata"]["name"] else NODE_STAYS_S)
 
 
 def test_a_pod_is_asked_whether_it_lives_and_whether_it_works() -> None:

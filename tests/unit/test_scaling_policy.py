@@ -90,12 +90,12 @@ def test_the_lines_add_up_to_what_is_wanted(demand: Demand, slo_s: float) -> Non
 def test_the_sum_is_the_one_of_the_page() -> None:
     demand = Demand(5400, 300, 1.5, 60, rate=3, cold_start_s=300, due=(Due(36_000, 7500),))
     answer = wanted(demand, slo_s=900, most=100)
-    # 1.1 × 1.5 / 3 + 5700 / (3 × 600) + 36000 / (3 × 7200)
+    # 1.5 / 3 + 5700 / (3 × 600) + 36000 / (3 × 7200)
     assert [value for _, value, _ in answer.sums] == pytest.approx(
-        [0.55, 600, 5700 / 1800, 36_000 / 21_600, 0.55 + 5700 / 1800 + 36_000 / 21_600, 6]
+        [0.5, 600, 5700 / 1800, 36_000 / 21_600, 0.5 + 5700 / 1800 + 36_000 / 21_600, 6]
     )
     assert answer.reason == (
-        "5.383 replicas: 0.55 for what arrives, 3.167 for what waits or is in flight, "
+        "5.333 replicas: 0.5 for what arrives, 3.167 for what waits or is in flight, "
         "1.667 for what is due"
     )
     assert wanted(demand, slo_s=900, most=4).reason.endswith("; 4 at the most")

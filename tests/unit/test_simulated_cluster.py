@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import simpy
 
-from benchmarks.autoscaling.cluster import Card, Cluster, Work
+from benchmarks.autoscaling.cluster import NODE_STAYS_S, Card, Cluster, Work
 from benchmarks.autoscaling.jamak import AnyPod, Held, Jamak
 from benchmarks.autoscaling.oracle import plan, taut
 from benchmarks.autoscaling.planned import Fixed, Oracle
@@ -81,21 +81,22 @@ def test_what_is_reclaimed_comes_back_and_a_part_of_it_is_done_again() -> None:
     worked(cluster, works(20, messages=20), 100)
     assert [(one.at, one.messages) for one in cluster.done] == [(38, 4), (54, 16)]
     assert (cluster.reclaimed, cluster.scale_ins, cluster.busy_killed) == (1, 0, 0)
+    assert cluster.bill() == pytest.approx(8 + 92)
 
 
-@pytest.mark.parametrize(("units", "killed", "ends"), [(60, 0, [60]), (100, 1, [85])])
+@pytest.mark.parametrize(("units", "killed", "ends"), [(60, 0, [60]), (110, 1, [95])])
 def test_a_scale_in_ends_what_fits_the_drain_and_hands_back_the_rest(
     units: float, killed: int, ends: list[float]
 ) -> None:
     cluster = cluster_of(1)
-    cluster.env.process(cluster.feed(works(units, messages=100)))
+    cluster.env.process(cluster.feed(works(units, messages=units)))
     cluster.env.run(10)
     cluster.scale("l4", 0, lambda one: 0)
     cluster.env.run(500)
     assert [one.at for one in cluster.done] == ends
     assert (cluster.scale_ins, cluster.busy_killed) == (1, killed)
     assert cluster.queues["l4"].messages == pytest.approx(15 * killed)
-    assert cluster.bill() == pytest.approx(ends[0])
+    assert cluster.bill() == pytest.approx(ends[0] + NODE_STAYS_S)
 
 
 @pytest.mark.parametrize("policy", [Jamak, Held, KedaLlen, SkyPilot, Fixed, Oracle])

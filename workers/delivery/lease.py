@@ -13,6 +13,7 @@ from shared.broker.leased_queues import Delivery, LeasedQueues
 from shared.errors import LeaseLost
 from shared.telemetry import tracing
 from shared.telemetry.tracing import Facts, Value
+from workers.delivery.spending import Spending
 from workers.progress import Progress, Pulse
 
 if TYPE_CHECKING:
@@ -31,10 +32,13 @@ class Lease:
         self,
         delivery: Delivery,
         queues: LeasedQueues,
+        spending: Spending,
         later: Callable[[Callable[[], object]], None],
     ) -> None:
         self.delivery = delivery
         self.progress = Progress()
+        self.account = spending.open(self.progress)
+        """What it costs, and whom. Its task says what became of it."""
         self.held = True
         """False: lost, given back or set aside. Its task may still be running."""
         self.units = 1.0

@@ -25,6 +25,7 @@ from workers.delivery.machine import Machine
 from workers.delivery.outages import Outages
 from workers.delivery.outbox import Outbox, unheard
 from workers.delivery.pauses import Pauses
+from workers.delivery.spending import Spending
 
 BEATS_PER_TIMEOUT = 4
 LONGEST_FLUSH_S = 2.0
@@ -46,6 +47,7 @@ class Leases:
         self, queues: LeasedQueues, slots: int, about: Callable[[], dict[str, Any]]
     ) -> None:
         self.queues, self.slots = queues, slots
+        self.spending = Spending()
         self.received_at = self.answered_at = self.kept_at = self.asked_at = time.monotonic()
         """When a message came last, when Redis answered last, when leases were looked after, and
         when Celery's loop last wanted a message."""
@@ -138,7 +140,9 @@ class Leases:
                 self.left -= 1
             if not self._in_hand:
                 self._busy_since = self.received_at
-            self._in_hand[delivery.lease] = Lease(delivery, self.queues, self._outbox.tell)
+            self._in_hand[delivery.lease] = Lease(
+                delivery, self.queues, self.spending, self._outbox.tell
+            )
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -226,6 +230,8 @@ class Leases:
     def refuse(self, lease: str, reason: str) -> None:
         telemetry.POISON.inc()
         log.error("set aside", reason=reason)
+        if lease in self._in_hand:
+            self.of(lease).account.wasted("failures")
         self._end(lease, lambda: self._outbox.tell(lambda: self.queues.poison(lease, reason)))
 
     def release(
@@ -237,7 +243,7 @@ class Leases:
 
         def give_back() -> None:
             if not tried:
-                lease.weigh(1.0)  # as its turn counted it, which is given back, too
+                lease.weigh(1.0)  # whoever does it counts it anew; this turn was one
             self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why))
 
         self._settle(lease, give_back)
@@ -248,6 +254,7 @@ class Leases:
         if lease is None:
             return
         self._settle(lease, how)
+        self.spending.close(lease.account)
         with self._changed:
             self.full.ended(lease.units, len(self._in_hand), self.at_once)
             self._in_hand.pop(name, None)

@@ -15,12 +15,14 @@ from shared.broker.sharing import READS_TENANTS
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.telemetry import tracing
+from shared.telemetry.readers import READERS
 from shared.waiting import wait_for
 from shared.watchdog import EX_SOFTWARE
 from workers.delivery.drain import Drain
 from workers.delivery.first_caption import first_caption
 from workers.delivery.health import WorkerHealth
 from workers.delivery.leases import LONGEST_FLUSH_S, Leases
+from workers.delivery.ledger import LedgerWriter
 from workers.delivery.once import Once
 from workers.delivery.rate import BusyRate
 from workers.delivery.scratch import Scratch
@@ -39,6 +41,7 @@ class Lifecycle:
         queues: those that it serves, its own class first.
         health: hears when work is being taken.
         slots: jobs in hand at once; without it one for each thread.
+        ledger: of this worker's time; its last page is written at the end.
         once_s: it ends after one job, and after so long without one.
         about: what else the operator's side should know: the `card`, the `model` and its
             `revision`, and up to which version it `reads` messages.
@@ -55,6 +58,7 @@ class Lifecycle:
         health: WorkerHealth,
         slots: int | None = None,
         *,
+        ledger: LedgerWriter | None = None,
         once_s: float | None = None,
         **about: Any,
     ) -> None:
@@ -65,6 +69,7 @@ class Lifecycle:
                 cure="Leave --pool out: it is threads.",
             )
         self._settings, self._queues, self._health = settings, queues, health
+        self._ledger = ledger
         self._rate = BusyRate()
         worker.app.amqp.queues.select(queues)
         self._about = {
@@ -82,9 +87,11 @@ class Lifecycle:
         self._scratch = wait_for("room for temporary files", lambda: Scratch(settings.scratch_dir))
         self.scratch, self.prove_scratch = self._scratch.folder, self._scratch.prove
         self.leases = Leases(queues_of(worker.app), slots or worker.concurrency, self._tell)
+        if ledger is not None:
+            self.leases.spending = ledger.spending
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
-        self._once = Once(self.leases, once_s) if once_s is not None else None
+        self._once = Once(self.leases, once_s, READERS) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
         self._drain.install()
@@ -98,6 +105,7 @@ class Lifecycle:
         @worker_ready.connect(weak=False)
         def ready(**_: Any) -> None:
             watchdog.start()
+            self.leases.spending.ready()
             self._health.takes_work(self.leases)
             log.info("taking work", queues=self._queues, worker=self.leases.queues.worker)
             if self._once is not None:
@@ -126,4 +134,6 @@ class Lifecycle:
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        if self._ledger is not None:
+            self._ledger.end()
         tracing.stop()

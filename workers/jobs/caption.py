@@ -105,6 +105,7 @@ class CaptionWork:
         lease.weigh(self._units.of(Effort.of(job.recipe), self._card.card.name))
         started = time.monotonic()
         if self._is_done(job, lease):
+            lease.account.how = "duplicates"
             telemetry.CAPTION_DUPLICATES.inc()
             log.info("already captioned", job=job.id, key=job.video.uri)
             return "duplicate"
@@ -113,15 +114,18 @@ class CaptionWork:
         try:
             with self._meter.job():
                 caption = self._caption(job, lease)
+            lease.account.adapter = caption.adapter.version if caption.adapter else ""
             lease.say(lambda: facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
             lease.check()
             if not self._records.write(job, caption):
+                lease.account.how = "duplicates"
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
                 self._is_done(job, lease)
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
+            lease.account.how = "captions"
             progress.ends_at = None  # what is recorded is in time
             progress.tick("views")
             self._records.render(caption)
@@ -262,6 +266,8 @@ class CaptionWork:
                     return info, told
             finally:
                 lease.advanced = parts.written > 0
+                if lease.advanced:
+                    lease.account.how = "parts"
 
         def send(newer: CaptionJob) -> None:
             self._send(newer, lease.delivery.queue)

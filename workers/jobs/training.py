@@ -37,6 +37,7 @@ class TrainWork:
         """
         lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
         if self._records.outcome(job.id) is not None:
+            lease.account.how = "duplicates"
             log.info("it has ended already", job=job.id)
             return
         self._records.begin(job.id, lease.check)
@@ -56,6 +57,7 @@ class TrainWork:
                 seen,
                 on_event,
             )
+        lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})
         self._write(
             job,

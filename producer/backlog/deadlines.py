@@ -1,0 +1,106 @@
+"""What of backlogs with a deadline is in no queue yet, for whoever scales workers.
+
+Asked again and again, so little is read each time: the cursors of the backlogs that run. Knows
+nothing of workers, and of how many are wanted.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from producer.backlog.manifest import Backlog, Cursor, Manifest, backlog_names
+from producer.backlog.terms import utc_now
+from producer.jobs.send import queue_of
+from shared.broker.apps import reaching_redis
+from shared.broker.backlog_progress import NOWHERE, fed_of
+from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.storage import ObjectStore
+from shared.errors import NewerObject, Reject, UsageError
+from shared.messages import Recipe
+from shared.settings import Settings
+
+READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Unfed:
+    """What of a backlog with a deadline is in no queue yet."""
+
+    queue: str
+    recipe: Recipe
+    lines: int
+    left_s: float
+    """Until it shall be captioned; below 0: it is late."""
+
+
+class Deadlines:
+    """For one process. Not thread-safe.
+
+    Args:
+        now: with a zone.
+    """
+
+    FIND_S = 30.0
+    """How soon a new backlog is noticed."""
+    AGAIN_S = 300.0
+    """How soon it is noticed that one is due that was not: it was resumed, or got a deadline."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        settings: Settings,
+        queues: LeasedQueues,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store, self._settings, self._queues, self._now = store, settings, queues, now
+        self._found_at = float("-inf")
+        self._names: list[str] = []
+        """Of backlogs that run and have a deadline."""
+        self._others: dict[str, float] = {}
+        """Name -> when it was seen that it is no such one. There may be thousands."""
+
+    def unfed(self) -> list[Unfed]:
+        """Of all that can be read; the feeder says what cannot.
+
+        Raises:
+            StoreUnavailable, BrokerUnavailable: that is not known now.
+        """
+        now = time.monotonic()
+        names, finding = self._names, now - self._found_at > self.FIND_S
+        if finding:
+            there = list(backlog_names(self._store, self._settings))
+            self._others = {name: self._others.get(name, float("-inf")) for name in there}
+            names = [name for name in there if now - self._others[name] > self.AGAIN_S]
+        with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="deadlines") as pool:
+            files = list(pool.map(self._read, names))
+        read = [(name, one) for name, one in zip(names, files, strict=True) if one]
+        self._found_at = now if finding else self._found_at
+        self._names = [name for name, _ in read]
+        self._others |= dict.fromkeys(set(names) - set(self._names), now)
+        with reaching_redis():
+            fed = fed_of(self._queues, self._names)
+        found = [
+            self._unfed(manifest, cursor, so_far)
+            for (_, (manifest, cursor)), so_far in zip(read, fed, strict=True)
+        ]
+        return [one for one in found if one.lines > 0]
+
+    def _read(self, name: str) -> tuple[Manifest, Cursor] | None:
+        backlog = Backlog(self._store, self._settings, name)
+        try:
+            cursor, _ = backlog.cursor()
+            if cursor.state != "running" or cursor.terms is None or cursor.terms.by is None:
+                return None
+            return backlog.manifest()[0], cursor
+        except (UsageError, Reject, NewerObject):  # deleted meanwhile, or not to be read
+            return None
+
+    def _unfed(self, manifest: Manifest, cursor: Cursor, fed: int | None) -> Unfed:
+        assert cursor.terms is not None
+        assert cursor.terms.by is not None
+        so_far = cursor.fed if fed in (None, NOWHERE) else fed
+        left_s = (cursor.terms.by - self._now()).total_seconds()
+        queue = queue_of(manifest.card, bulk=True)
+        return Unfed(queue, manifest.recipe, manifest.lines - so_far, left_s)
