@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from producer.jobs.in_flight import first_argument
 from producer.scaling.arrivals import MINUTE_S, MINUTES
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
+from shared.broker.queue_order import BULK
 from shared.units import Effort, segments_of
 
 READ_WHOLE = 200
@@ -125,11 +126,12 @@ def _lengths(
     with side.redis.pipeline(transaction=False) as pipe:
         for _, name in lists:
             pipe.llen(f"{side.prefix}{name}")
-        for queue in queues:
+        fresh = [queue for queue in queues if not queue.endswith(BULK)]
+        for queue in fresh:
             for minute in _minutes(now_s):
                 pipe.get(f"{side.prefix}put:{queue}:{minute % COUNTED}")
         told = pipe.execute()
-    return told[: len(lists)], _arrivals(queues, told[len(lists) :], now_s)
+    return told[: len(lists)], _arrivals(fresh, told[len(lists) :], now_s)
 
 
 def _messages(

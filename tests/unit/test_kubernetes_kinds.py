@@ -1,6 +1,7 @@
 """Each manifest is one that Kubernetes, KEDA and Karpenter take, and a misspelt field is none."""
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -9,6 +10,8 @@ import kubernetes_validate.utils
 import pytest
 from pydantic import ValidationError
 
+import tests.kinds
+from infra.local.procfile import ROOT
 from tests.kinds import OTHERS
 from tests.manifests import OVERLAYS, Manifest, overlay
 
@@ -87,3 +90,12 @@ def test_a_misspelt_field_is_refused_wherever_it_stands() -> None:
                 pytest.fail(f"{manifest['kind']}: {path} was let in misspelt")
             tried += 1
     assert tried > 300
+
+
+def test_the_page_names_the_versions_that_are_checked() -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    *others, newest = VERSIONS
+    assert f"Kubernetes {', '.join(others)} and {newest} take every manifest" in page
+    assert f"| Kubernetes {VERSIONS[0]} or newer" in page
+    (keda,) = re.findall(r"KEDA ([\d.]+\d)", tests.kinds.__doc__ or "")
+    assert f"| KEDA {keda} or newer" in page
