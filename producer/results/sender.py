@@ -104,7 +104,7 @@ class Sender:
             if self._refused[one.id] < MOST_TRIES:
                 return False
             RESULTS.labels("refused").inc()
-            log.error("a result was refused", message=why, event=one.event)
+            log.error("a result was refused", message=why, result=one.event)
         del self._refused[one.id]
         return True
 
