@@ -206,7 +206,7 @@ def _client(service: Literal["sns", "events"], region: str) -> Any:
     import boto3
 
     with of_client("SNS" if service == "sns" else "EventBridge"):
-        return boto3.client(service, region_name=region, config=network(2))  # type: ignore[call-overload]
+        return boto3.client(service, region_name=region, config=network(2))
 
 
 @contextmanager

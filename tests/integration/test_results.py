@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 
+from infra.local.processes import Process, stop
+from infra.local.procfile import ROOT
 from producer.jobs.fleet import fleet_reading
 from producer.results import sender as sending
 from producer.results.sender import MOST_TRIES, Sender
@@ -28,6 +32,7 @@ from shared.sinks import Sink, key_of
 from tests.hook import Sent, hook
 from tests.verbs import inside
 from tests.videos import write_clip
+from tests.waiting import wait_until
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
@@ -317,6 +322,30 @@ def test_after_redis_has_lost_everything_results_are_told_again(told: World) -> 
         ended(told.queues, event())
         until_empty(one)
         assert len(there.got) == 1
+
+
+def test_the_feeder_tells_what_has_ended(told: World, tmp_path: Path) -> None:
+    with hook() as there:
+        where = {
+            "JAMAK_RESULTS": there.address,
+            "JAMAK_RESULTS_SECRET": SECRET,
+            "JAMAK_ADDRESSES": there.address.partition("?")[0],
+        }
+        ended(told.queues, event(1), event(2))
+        feeder = Process(
+            "feeder",
+            [sys.executable, "-m", "producer.cli", "feed"],
+            log=tmp_path / "log",
+            env={**os.environ, **told.env, **where},
+            cwd=ROOT,
+        )
+        try:
+            feeder.wait_until(lambda: len(there.got) == 2, 60)
+            wait_until(lambda: Results(told.queues).untold().waiting == 0, 20, "their end")
+        finally:
+            stop([feeder])
+    assert feeder.poll() == 0
+    assert "secret" not in feeder.log.read_text()
 
 
 def test_rights_are_tried_before_anything_is_told(told: World) -> None:
