@@ -28,6 +28,7 @@ PROGRAMS = {
     "fairness": Program("Do tenants get what their weights say under load?", 20, 150),
     "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
     "gpu": Program("What does the engine do on one card, and what could the card do?", 10, 480),
+    "growth": Program("What do many workers and keys cost Redis and the feeder?", 10, 300),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),

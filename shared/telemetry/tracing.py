@@ -60,17 +60,16 @@ def start(role: str) -> None:
         if not wanted(os.environ):
             return
         try:
-            from shared.telemetry.trace_export import provider_of, spans_of
+            from shared.telemetry.trace_export import exported
         except ImportError as error:
             cure = "pip install 'jamak[tracing]', or unset OTEL_EXPORTER_OTLP_ENDPOINT."
             log.warning("no traces", message=str(error), cure=cure)
             return
         try:
-            provider = provider_of(role, os.environ)
+            _state.provider, _state.spans = exported(role, os.environ)
         except ConfigError as error:
             log.warning("no traces", message=str(error), cure=error.cure)
             return
-        _state.provider, _state.spans = provider, spans_of(provider)
         atexit.register(stop)
     log.info("traces", role=role)
 

@@ -287,9 +287,9 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     size = {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}
     for name, value in size.items():
         untraced.setenv(name, value)
-    provider = trace_export.with_exporter("captioner", sick, size)
-    tracing._state.provider, tracing._state.decided = provider, True
-    tracing._state.spans = trace_export.spans_of(provider)
+    provider, spans = trace_export.exported_by(sick, "captioner", size)
+    state = tracing._state
+    state.provider, state.spans, state.decided = provider, spans, True
     failed = SPANS.labels("failed")
     before = failed._value.get()
     for _ in range(2):  # away, and then it refuses
@@ -307,3 +307,16 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     assert time.monotonic() - began < 10
     assert sick.exported == 0
     sick.hangs.set()
+
+
+def test_what_an_attempt_sends_belongs_to_it() -> None:
+    """To a larger card, or the newer version of an overwritten video."""
+    with tracing_here() as told:
+        attempt = begun({}, "lease-1")
+        with attempt.current(), tracing.sending("caption.l4", [("job", "video")]) as headers:
+            pass
+        attempt.end("handed_up", {}, [], failed=False)
+        one, sent = told.only(f"process {QUEUE}"), told.only("send caption.l4")
+    carried = carried_by(message_with(headers[0]))
+    assert carried is not None
+    assert (carried.trace_id, parent_of(sent)) == ids(one)
