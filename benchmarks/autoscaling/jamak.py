@@ -4,7 +4,7 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.autoscaling.cluster import DRAIN_S, Replica
+from benchmarks.autoscaling.cluster import DRAIN_S, LEASE_S, Replica
 from benchmarks.autoscaling.kubernetes import Policy, Rules, ScaledObject
 from benchmarks.autoscaling.scaler import OnKeda
 from benchmarks.autoscaling.scenarios import COLD_P90_S, MOST
@@ -15,6 +15,8 @@ from producer.scaling.arrivals import MINUTE_S, MINUTES, lasting
 from producer.scaling.policy import Demand, Due, kept, wanted
 
 POLLING_S, COOLDOWN_S = 15.0, 900.0
+BEAT_S = LEASE_S / 4
+"""How often a worker says what it has in hand."""
 
 
 class Jamak(OnKeda):
@@ -38,21 +40,22 @@ class Jamak(OnKeda):
         self._minutes: deque[float] = deque([0.0], maxlen=MINUTES + 1)
         """What had arrived at the end of each."""
         self._entered: deque[tuple[float, float]] = deque()
-        self._costs: dict[int, float] = {}
+        self._costs: dict[Replica, float] = {}
+        """Units in hand, of who has any, by the last beats."""
         self._wanted = 0
 
     def start(self) -> None:
         super().start()
         self.every(LOOK_S, self._look)
         self.every(MINUTE_S, self._count)
+        self.every(BEAT_S, self._hear)
 
     def metric(self) -> float:
         return self._wanted
 
     def _lasting(self) -> int:
         """Replicas that could not do in their drain what they have in hand."""
-        left = (one.left(self.now) / one.card.rate for one in self._working())
-        return sum(seconds > DRAIN_S for seconds in left)
+        return sum(units > DRAIN_S * self.card.rate for units in self._costs.values())
 
     def _working(self) -> list[Replica]:
         return [one for one in self.cluster.there(self.card.name) if one.is_busy]
@@ -79,7 +82,7 @@ class Jamak(OnKeda):
 
     def first_to_go(self, one: Replica) -> Any:
         """Pods that are not ready, those with the lowest pod-deletion-cost, the newest."""
-        return (one.is_ready(self.now), self._costs.get(id(one), 0.0), -one.ready_at)
+        return (one.is_ready(self.now), self._costs.get(one, 0.0), -one.ready_at)
 
     def _mark(self) -> float:
         """How many messages may wait in Redis: what is above it waits outside."""
@@ -95,11 +98,13 @@ class Jamak(OnKeda):
     def _count(self) -> None:
         self._minutes.append(self.cluster.arrived[self.card.name])
 
+    def _hear(self) -> None:
+        self._costs = {one: one.left(self.now) for one in self._working()}
+
     def _look(self) -> None:
         self._entered.append((self.now, self.queue.taken + self._mark()))
         while self._entered[0][1] <= self.queue.taken:
             self._entered.popleft()
-        self._costs = {id(one): one.left(self.now) for one in self._working()}
         demand = self.demand()
         least = min(max(kept(demand), self._lasting()), MOST)
         answer = wanted(demand, slo_s=self.scenario.slo_s, most=MOST, least=least)
@@ -120,11 +125,11 @@ class Held(Jamak):
         super()._look()
         there = self.cluster.there(self.card.name)
         ready = [one for one in there if one.is_ready(self.now)]
-        ready.sort(key=lambda one: (not one.held, self._costs.get(id(one), 0.0)))
+        ready.sort(key=lambda one: (not one.held, self._costs.get(one, 0.0)))
         self.cluster.hold(self.card.name, ready[: max(0, len(there) - self._wanted)])
 
     def first_to_go(self, one: Replica) -> Any:
-        return (one.is_ready(self.now), not one.held, self._costs.get(id(one), 0.0))
+        return (one.is_ready(self.now), not one.held, self._costs.get(one, 0.0))
 
 
 class Slowly(Jamak):

@@ -115,6 +115,18 @@ def test_on_a_card_what_does_not_fit_in_the_time_is_left_out_and_what_fails_is_t
     assert clock.failed == ["one that fails"]
 
 
+def test_growth(tmp_path: Path) -> None:
+    found = run("growth", "--into", str(tmp_path / "told.json"))
+    assert json.loads((tmp_path / "told.json").read_text())["result"] == found
+    few, more = found["measured"]
+    assert (few["workers"], more["workers"]) == (2, 4)
+    for one in (few, more):
+        assert one["idle"]["scripts_per_s"] > 0
+        assert one["busy"]["jobs_per_s"] > 0
+        assert one["busy"]["feeder_cpu_ms_per_job"] > 0
+    assert found["far"]["extrapolated"] is True
+
+
 def test_ingest() -> None:
     found = run("ingest")
     assert found["records"] == found["videos"]

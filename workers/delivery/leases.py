@@ -243,7 +243,7 @@ class Leases:
 
         def give_back() -> None:
             if not tried:
-                lease.weigh(1.0)  # as its turn counted it, which is given back, too
+                lease.weigh(1.0)  # whoever does it counts it anew; this turn was one
             self._outbox.tell(lambda: self.queues.release(name, history, delay_s, why))
 
         self._settle(lease, give_back)

@@ -159,15 +159,6 @@ local function tenant_in(where)
   return string.match(where, '@([^@]*)$')
 end
 
--- A tenant has had so many units of work, or of that many it had none (below 0): nobody comes before
--- who is first.
-local function move_back(queue, tenant, units)
-  local shares = shares_of(queue)
-  local first = tonumber(redis.call('ZRANGE', shares, 0, 0, 'WITHSCORES')[2]) or 0
-  local place = tonumber(redis.call('ZSCORE', shares, tenant) or first)
-  redis.call('ZADD', shares, math.max(place + units / weight_of(tenant), first), tenant)
-end
-
 local function put_back(push, queue, item, tenant)
   if must_run_alone(item) then
     redis.call(push, prefix .. queue .. ':alone', item) -- and from then on it is nobody's

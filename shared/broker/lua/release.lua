@@ -8,8 +8,6 @@ end
 local queue, item, where, tenant = held[1], held[4], 'last', tenant_in(held[3])
 if ARGV[3] ~= '-' then
   item, where = with_history(item, ARGV[3]), 'first ' .. ARGV[4]
-elseif tenant then
-  move_back(queue, tenant, -1) -- its turn was of no use
 end
 local delay_ms = tonumber(ARGV[2])
 if delay_ms > 0 then

@@ -82,15 +82,16 @@ local function queue_of(class, tenant, fresh, bulk)
   return fresh and class or bulk and twin or nil
 end
 
--- Whose turn it is in a class that tenants share, and where its message is; or nil. Each unit of work
--- moves a tenant back by 1 / weight, and the first one in line is next (start-time fair queueing).
+-- Whose turn it is in a class that tenants share, where its message is, and its place in line; or
+-- nil. Each unit of work moves a tenant back by 1 / weight, and the first one is next (start-time fair
+-- queueing).
 local function turn_in(class)
   local shares, at = shares_of(class), 0
   if redis.call('LLEN', prefix .. class) + redis.call('LLEN', prefix .. class .. BULK) > 0 then
     line_up(class, OTHER)
   end
   while true do
-    local tenant = redis.call('ZRANGE', shares, at, at)[1]
+    local tenant, place = unpack(redis.call('ZRANGE', shares, at, at, 'WITHSCORES'))
     if not tenant then
       return nil
     end
@@ -101,15 +102,15 @@ local function turn_in(class)
     else
       local queue = queue_of(class, tenant, fresh, bulk)
       if queue then
-        return queue, tenant
+        return queue, tenant, place
       end
       at = at + 1
     end
   end
 end
 
--- Where the next message is that this queue would give, and whose turn that is; nobody's, where
--- tenants share nothing.
+-- Where the next message is that this queue would give, whose turn that is, and its place; nobody's,
+-- where tenants share nothing.
 local function next_in(queue)
   if redis.call('ZCARD', shares_of(queue)) == 0 then
     return queue, nil
@@ -117,7 +118,7 @@ local function next_in(queue)
   return turn_in((string.gsub(queue, '%.bulk$', '')))
 end
 
-local function take(queue, alone, tenant)
+local function take(queue, alone, tenant, place)
   local list = list_of(queue, tenant or OTHER)
   local item = redis.call('RPOP', alone and prefix .. queue .. ':alone' or list)
   if not item then
@@ -130,9 +131,10 @@ local function take(queue, alone, tenant)
   redis.call('HINCRBY', prefix .. 'taken', queue, 1)
   local others = false
   if tenant then
-    move_back(queue, tenant, 1)
+    local shares = shares_of(queue)
+    redis.call('ZADD', shares, tonumber(place) + 1 / weight_of(tenant), tenant)
     redis.call('HINCRBY', prefix .. 'taken', queue .. '@' .. tenant, 1)
-    others = redis.call('ZCARD', shares_of(queue)) > 1
+    others = redis.call('ZCARD', shares) > 1
   end
   if others or redis.call('LLEN', list) > 0 then
     wake(queue)
@@ -165,7 +167,7 @@ for _, queue in ipairs(queues) do
     local claim = prefix .. queue .. ':alone:claim'
     if in_flight == 0 then
       redis.call('DEL', claim)
-      return take(queue, true, nil)
+      return take(queue, true)
     end
     local by, since = string.match(redis.call('GET', claim) or '', '^(.*)\n(%d+)$')
     since = tonumber(since)
@@ -178,9 +180,9 @@ for _, queue in ipairs(queues) do
 end
 
 if passed_over > 0 then
-  local oldest, whose, since
+  local oldest, whose, its_place, since
   for i = passed_over + 1, #queues do
-    local queue, tenant = next_in(queues[i])
+    local queue, tenant, place = next_in(queues[i])
     local head = queue and redis.call('LINDEX', list_of(queue, tenant or OTHER), -1)
     if head then
       local enqueued = tonumber((parse(head)))
@@ -188,18 +190,18 @@ if passed_over > 0 then
         enqueued = 0 -- by a clock that was set back since
       end
       if not since or enqueued < since then
-        oldest, whose, since = queue, tenant, enqueued
+        oldest, whose, its_place, since = queue, tenant, place, enqueued
       end
     end
   end
   if oldest then
-    return take(oldest, false, whose)
+    return take(oldest, false, whose, its_place)
   end
 end
 
 for _, one in ipairs(queues) do
-  local queue, tenant = next_in(one)
-  local found = queue and take(queue, false, tenant)
+  local queue, tenant, place = next_in(one)
+  local found = queue and take(queue, false, tenant, place)
   if found then
     return found
   end

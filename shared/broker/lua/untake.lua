@@ -4,11 +4,7 @@ also_when_full()
 local held = end_lease(ARGV[1])
 if held then
   local queue, _, where, item = unpack(held)
-  local tenant = tenant_in(where)
-  if tenant then
-    move_back(queue, tenant, -1) -- it was of no use
-  end
-  put_first(queue, traced(item, was_not_had), tenant)
+  put_first(queue, traced(item, was_not_had), tenant_in(where))
   return 1
 end
 redis.call('SET', prefix .. 'void:' .. ARGV[1], '1', 'EX', 3600)
