@@ -313,9 +313,7 @@ def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = parser_of(
-        "fairness", __doc__, quick="Jamak alone, for three seconds, and what taking costs"
-    )
+    parser = parser_of("fairness", __doc__, quick="Jamak alone, for three seconds")
     parser.add_argument("--rounds", type=int, default=5, help="of what tenants cost")
     arguments = begin(parser)
     need("celery")
