@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.manifests import KUBERNETES, environment, named, of_kind, pods, render
+from tests.manifests import KUBERNETES, container, environment, named, of_kind, pods, render
 from tests.rendered import outputs_of
 
 SETTINGS = {
@@ -37,17 +37,18 @@ def test_the_pods_read_what_terraform_made(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "kustomization.yaml").write_text(text)
     rendered = tuple(render(overlay))
+    secrets = {one["metadata"]["name"] for one in of_kind(rendered, "Secret")}
+    assert secrets == {f"jamak-redis-{user}" for user in USERS}
     for _, template in pods(rendered):
         variables = environment(rendered, template)
         assert {name: variables[name] for name in SETTINGS} == SETTINGS
         (url,) = (
             one["valueFrom"]["secretKeyRef"]
-            for one in template["spec"]["containers"][0]["env"]
+            for one in container(template)["env"]
             if one["name"] == "JAMAK_REDIS_URL"
         )
-        assert named(rendered, "Secret", url["name"])["data"].keys() == {url["key"]}
-    secrets = {one["metadata"]["name"] for one in of_kind(rendered, "Secret")}
-    assert secrets == {f"jamak-redis-{user}" for user in USERS}
+        assert url["name"] in secrets
+        assert url["key"] == "url"
     for account, arn in arns.items():
         found = named(rendered, "ServiceAccount", account)["metadata"]["annotations"]
         assert found == {"eks.amazonaws.com/role-arn": arn}
