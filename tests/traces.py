@@ -7,13 +7,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared.telemetry import tracing
-from shared.telemetry.trace_export import spans_of, with_exporter
+from shared.telemetry.trace_export import exported_by
 
 
 class Told:
     def __init__(self, role: str, environ: dict[str, str]) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = with_exporter(role, self._exporter, environ)
+        self.provider, self.traced = exported_by(self._exporter, role, environ)
 
     def spans(self) -> list[ReadableSpan]:
         self.provider.force_flush()
@@ -35,7 +35,7 @@ def tracing_here(role: str = "test") -> Iterator[Told]:
     told = Told(role, {})
     state = tracing._state
     before = state.provider, state.spans, state.decided
-    state.provider, state.spans, state.decided = told.provider, spans_of(told.provider), True
+    state.provider, state.spans, state.decided = told.provider, told.traced, True
     try:
         yield told
     finally:

@@ -79,7 +79,7 @@ GLANCE = Row(
             "Failed",
             "Share of the jobs of the last half hour that ended as failures.",
             "percentunit",
-            (Query("jamak:captions_failed:ratio30m or vector(0)", "failed"),),
+            (Query("max(jamak:captions_failed:ratio30m) or vector(0)", "failed"),),
             kind="stat",
             good=(0.02, 0.05),
         ),

@@ -1,4 +1,4 @@
-"""A small fleet sits for its picture: ten minutes of real work, watched by a real Prometheus.
+"""A small fleet sits for its picture: six minutes of real work, watched by a real Prometheus.
 
     python -m infra.grafana.sitting docs/images/fleet.svg
 
@@ -26,17 +26,17 @@ from infra.local.prometheus import start_prometheus
 from infra.local.signals import stop_in_order
 from infra.local.stack import PROCESSES, START_S, LocalStack
 
-MINUTES = 10.0
+MINUTES = 6.0
 UPLOADS_PER_S = 0.7
-BURSTS = {1.5: 250, 6.5: 400}
+BURSTS = {1.0: 200, 3.5: 350}
 """Minute -> uploads at once."""
-BACKLOG_AT = 3.0
-BAD_AT, BAD = 4.5, 12
-KILLED_AT, BACK_AT = 5.0, 5.75
+BACKLOG_AT = 2.0
+BAD_AT, BAD = 2.75, 12
+KILLED_AT, BACK_AT = 3.51, 4.25
 SCRAPE = "5s"
 SETTINGS = {"JAMAK_CARD": "l4", "JAMAK_SCALE_CLASSES": "l4,h100", "JAMAK_MACHINE_START_S": "30"}
 NOTE = (
-    "Drawn by infra/grafana/picture.py, not by Grafana, from ten minutes of a real Prometheus: the "
+    "Drawn by infra/grafana/picture.py, not by Grafana, from six minutes of a real Prometheus: the "
     "demo's tiny model on two CPU cores, one captioner as l4 and one as h100. {} UTC."
 )
 

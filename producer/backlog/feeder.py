@@ -257,6 +257,7 @@ class Feeder:
         room: how many messages a queue takes now.
         wait: until the next look; True = stop.
         away, allow: as `feed_round`.
+        settle: sums up what one that is fed has cost so far; True: nothing more will come.
         pool: what waits where no live worker looks is moved; how many messages that were.
     """
 
@@ -274,11 +275,12 @@ class Feeder:
         wait: Callable[[float], bool],
         away: Callable[[str], Container[str]] = lambda queue: (),
         allow: Callable[[Feed, int], int] = lambda feed, room: room,
+        settle: Callable[[Feed], bool] = lambda feed: True,
         pool: Callable[[], int] = lambda: 0,
     ) -> None:
         self._find, self._fed, self._open = find, fed, open_feed
         self._room, self._wait, self._away = room, wait, away
-        self._allow, self._pool = allow, pool
+        self._allow, self._settle, self._pool = allow, settle, pool
         self._feeds: dict[str, Feed] = {}
         self._over: dict[str, int | None] = {}
         """How far they were fed. If that changes, there is another backlog of the name."""
@@ -323,7 +325,7 @@ class Feeder:
                     "cannot feed", backlog=name, message=str(feed.broken), cure=feed.broken.cure
                 )
                 del self._feeds[name]  # until it is found again
-            elif feed.finished:
+            elif feed.finished and (feed.gone or self._settle(feed)):
                 log.info("gone" if feed.gone else "fed", backlog=name, lines=feed.fed)
                 if not feed.gone:
                     (self._over[name],) = self._fed([name])

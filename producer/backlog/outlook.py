@@ -67,8 +67,9 @@ def _time(
     workers = workers_for(left, left_s, one.jobs_per_s, start_s)
     if ends_at is not None and ends_at <= terms.by:
         return True, workers, ""
-    in_time = None if ends_at is None and workers is not None else False
-    return in_time, workers, _how_in_time(workers, serving, one)
+    if ends_at is None and workers is not None:
+        return None, workers, _how_in_time(workers, serving, one) if workers > serving else ""
+    return False, workers, _how_in_time(workers, serving, one)
 
 
 def _too_late(by: datetime) -> str:
@@ -78,7 +79,7 @@ def _too_late(by: datetime) -> str:
 def _how_in_time(workers: int | None, serving: int, one: Offer) -> str:
     if workers is None:
         return "no number of workers is enough: the time is over before they have started"
-    return f"in time it takes {workers:,} workers of {one.card}, and {serving:,} take it now"
+    return f"in time it takes {workers:,} × {one.card}, and {serving:,} workers take it now"
 
 
 def _too_dear(usd: float, budget_usd: float) -> str:

@@ -32,6 +32,9 @@ class SpentSoFar(Message):
     """That ended for it: with a caption or a failure."""
     at: datetime
     """When it was summed up."""
+    earlier_usd: Annotated[float, Field(ge=0)] = 0.0
+    """Not among these: what was spent before under this name, by a backlog that was deleted."""
+    earlier_jobs: Count = 0
 
     @property
     def each_usd(self) -> float | None:

@@ -123,7 +123,7 @@ def _show_offers(told: backlogs.Plan) -> None:
         if best.workers is None:
             warn(f"by {by} it cannot be done: a worker takes {duration(best.start_s)} to start")
         else:
-            out.print(spoken(f"by {by} it takes {best.workers:,} workers of {best.card}"))
+            out.print(spoken(f"by {by} it takes {best.workers:,} × {best.card}"))
     if terms.budget_usd is not None and best.usd is not None:
         cost, most = usd(best.usd), usd(terms.budget_usd)
         if best.usd <= terms.budget_usd:

@@ -86,6 +86,7 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
             queues.redis.ping()  # also when there is nothing to feed: it says so at `/readyz`
         return list(backlog_names(store, settings))
 
+    budgets = Budgets(store, settings, unread)
     feeder = Feeder(
         find,
         lambda names: fed_of(queues, names),
@@ -93,7 +94,8 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         HighWaterMarks(queues).room,
         stopping.wait,
         SourcesAway(queues).of,
-        Budgets(store, settings, unread).allow,
+        budgets.allow,
+        budgets.settle,
         partial(pool_unread, queues),
     )
 

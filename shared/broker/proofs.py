@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from shared.broker.leased_queues import LeasedQueues
 
 READER, PRODUCER, TRAINER, CAPTIONER = "rptc"
+WEIGHER = "w"
+"""A reader who looks at what messages ask for."""
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
 SHARING = "s"
 """A producer, where tenants share the queues."""
@@ -44,7 +46,8 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("tc", "LINDEX", KEY, 0),
     ("rptc", "LLEN", KEY),
     ("ptc", "LPUSH", KEY, "1"),
-    ("p", "LRANGE", KEY, 0, 0),
+    ("pw", "LRANGE", KEY, 0, 0),
+    ("w", "HRANDFIELD", KEY, 1),
     ("p", "LREM", KEY, 0, "1"),
     ("tc", "PEXPIRE", KEY, 1000 * REMAINS_S),
     ("ptc", "PING"),
@@ -123,6 +126,23 @@ def prove_reader(queues: "LeasedQueues") -> None:
     with _told(queues):
         _try_commands(queues, READER)
         _read(queues)
+
+
+def prove_weigher(queues: "LeasedQueues") -> None:
+    """For a process that says how much work there is: it may read, and looks at messages if it may.
+
+    Raises as `prove_reader`.
+    """
+    prove_reader(queues)
+    try:
+        with _told(queues):
+            _try_commands(queues, WEIGHER)
+    except BrokerRefuses as error:
+        log.warning(
+            "may only count messages: what they ask for, and how old they are, is not known",
+            message=str(error),
+            cure=error.cure,
+        )
 
 
 def prove_broker(queues: "LeasedQueues") -> None:

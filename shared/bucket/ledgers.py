@@ -58,7 +58,7 @@ class Ledger(Message):
     began_at: datetime
     written_at: datetime
     every_s: Seconds
-    """How often it is written anew. Who was killed spent so much more at the most."""
+    """After so long it is written again. Who was killed spent so much more at the most."""
     closed: Literal["", "ended", "midnight"] = ""
     """`ended`: the worker said goodbye; `midnight`: its next page goes on from here."""
     usd_per_hour: Seconds | None = None

@@ -66,9 +66,18 @@ IDS = Ids()
 """Asked by the generator of ids (trace_export.py), for the API does not take any."""
 
 
+class Tell(Protocol):
+    """A span that is over, of a trace that is sampled. The tracer would begin one, ask whether it
+    is sampled, and copy it at its end: for the nine stages of an attempt that costs the most."""
+
+    def __call__(
+        self, name: str, parent: SpanContext, began_ns: int, ended_ns: int, facts: Facts
+    ) -> None: ...
+
+
 class Spans:
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: Tracer, tell: Tell) -> None:
+        self._tracer, self._tell = tracer, tell
 
     @contextmanager
     def sending(
@@ -106,18 +115,16 @@ class Spans:
         """From then until now."""
         now = time.time_ns()
         began = min(round(at_s * 1e9), now)
-        span = self._start("upload", SpanKind.INTERNAL, Context(), began_ns=began)
-        _say(span, {"jamak.video": about})
+        facts = {"jamak.video": about}
+        span = self._start("upload", SpanKind.INTERNAL, Context(), facts=facts, began_ns=began)
         span.end(now)
         return set_span_in_context(span, Context())
 
     def _send(
         self, queue: str, job: str, about: str, parent: Context | None, links: Sequence[Link]
     ) -> Span:
-        span = self._start(f"send {queue}", SpanKind.PRODUCER, parent, links)
-        named = {"messaging.message.id": job, "jamak.video": about}
-        _say(span, messaging(queue, "send") | named)
-        return span
+        facts = messaging(queue, "send") | {"messaging.message.id": job, "jamak.video": about}
+        return self._start(f"send {queue}", SpanKind.PRODUCER, parent, links, facts=facts)
 
     def attempt(
         self, *, queue: str, lease: str, message: bytes, number: int, worker: str, dead: str
@@ -135,10 +142,15 @@ class Spans:
             links = [Link(_remote(carried, carried.last.span_id))]
             if carried.last.lost:
                 self._lost(queue, carried, dead)
+        facts = messaging(queue, "process") | {"jamak.attempt": number, "jamak.worker": worker}
         span = self._start(
-            f"process {queue}", SpanKind.CONSUMER, parent, links, span_id=attempt_id(lease)
+            f"process {queue}",
+            SpanKind.CONSUMER,
+            parent,
+            links,
+            facts=facts,
+            span_id=attempt_id(lease),
         )
-        _say(span, messaging(queue, "process") | {"jamak.attempt": number, "jamak.worker": worker})
         return Attempt(self, span)
 
     def _lost(self, queue: str, carried: Carried, worker: str) -> None:
@@ -147,16 +159,16 @@ class Spans:
         assert carried.last is not None
         last = carried.last
         links = [Link(_remote(carried, last.before))] if last.before else []
+        ended = {"jamak.worker": worker, "jamak.outcome": LOST, "error.type": LOST}
         span = self._start(
             f"process {queue}",
             SpanKind.CONSUMER,
             _context_of(carried),
             links,
+            facts=messaging(queue, "process") | ended,
             began_ns=round(last.taken_s * 1e9),
             span_id=last.span_id,
         )
-        ended = {"jamak.worker": worker, "jamak.outcome": LOST, "error.type": LOST}
-        _say(span, messaging(queue, "process") | ended)
         span.set_status(Status(StatusCode.ERROR, LOST))
         span.end()
 
@@ -166,12 +178,9 @@ class Spans:
     ) -> Iterator[SpanContext]:
         """Around what puts a stretch of a backlog into a queue."""
         parent = set_span_in_context(self._backlog(backlog, created_at), Context())
-        span = self._start(f"feed {queue}", SpanKind.INTERNAL, parent)
-        _say(
-            span,
-            messaging(queue, "send")
-            | {"messaging.batch.message_count": jobs, "jamak.backlog": backlog},
-        )
+        facts = messaging(queue, "send") | {"jamak.backlog": backlog}
+        facts["messaging.batch.message_count"] = jobs
+        span = self._start(f"feed {queue}", SpanKind.INTERNAL, parent, facts=facts)
         try:
             yield span.get_span_context()
         finally:
@@ -180,7 +189,7 @@ class Spans:
     def scanned(self, backlog: str, created_at: datetime, facts: Facts) -> None:
         """All of it is known: from when it was created until now."""
         span = self._backlog(backlog, created_at)
-        _say(span, {"jamak.backlog": backlog, **facts})
+        span.set_attributes(_told({"jamak.backlog": backlog, **facts}))
         span.end()
 
     def _backlog(self, name: str, created_at: datetime) -> Span:
@@ -195,16 +204,14 @@ class Spans:
             span_id=int(made[32:48], 16),
         )
 
-    def stage(self, of: Span, stage: Stage, began_ns: int) -> None:
+    def stage(self, attempt: SpanContext, stage: Stage, began_ns: int) -> None:
         """Args:
         began_ns: since 1970.
         """
-        parent = set_span_in_context(of, Context())
-        span = self._start(stage.name, SpanKind.INTERNAL, parent, began_ns=began_ns)
         lasted_s = stage.ended - stage.began
-        if stage.seconds < 0.99 * lasted_s:
-            _say(span, {"jamak.seconds": round(stage.seconds, 6)})
-        span.end(began_ns + round(lasted_s * 1e9))
+        left = stage.seconds < 0.99 * lasted_s
+        facts: Facts = {"jamak.seconds": round(stage.seconds, 6)} if left else {}
+        self._tell(stage.name, attempt, began_ns, began_ns + round(lasted_s * 1e9), facts)
 
     def _start(
         self,
@@ -213,6 +220,7 @@ class Spans:
         parent: Context | None,
         links: Sequence[Link] = (),
         *,
+        facts: Facts | None = None,
         began_ns: int | None = None,
         trace_id: int = 0,
         span_id: int = 0,
@@ -223,7 +231,7 @@ class Spans:
         IDS.trace_id, IDS.span_id = trace_id, span_id
         try:
             return self._tracer.start_span(
-                name, parent, kind, links=links, start_time=began_ns, record_exception=False
+                name, parent, kind, _told(facts or {}), links, began_ns, record_exception=False
             )
         finally:
             IDS.trace_id = IDS.span_id = 0
@@ -250,17 +258,16 @@ class Attempt:
         """Args:
         outcome: `done`, or the reason of an error.
         """
-        if not self._once.acquire(blocking=False):
-            return
-        if not self._span.is_recording():
+        if not self._span.is_recording() or not self._once.acquire(blocking=False):
             return
         now_ns, now = time.time_ns(), time.monotonic()
+        inside = self._span.get_span_context()
         longest = sorted(stages, key=lambda one: one.seconds, reverse=True)[:MOST_STAGES]
         for one in sorted(longest, key=lambda one: one.began):
-            self._spans.stage(self._span, one, now_ns - round((now - one.began) * 1e9))
-        _say(self._span, {**facts, "jamak.outcome": outcome})
+            self._spans.stage(inside, one, now_ns - round((now - one.began) * 1e9))
+        error = {"error.type": outcome} if failed else {}
+        self._span.set_attributes(_told({**facts, "jamak.outcome": outcome, **error}))
         if failed:
-            _say(self._span, {"error.type": outcome})
             self._span.set_status(Status(StatusCode.ERROR, outcome))
         self._span.end(now_ns)
 
@@ -278,15 +285,16 @@ def headers(context: SpanContext) -> dict[str, str]:
     return headers_of(context.trace_id, context.span_id, context.trace_flags)
 
 
-def _say(span: Span, facts: Facts) -> None:
+def _told(facts: Facts) -> dict[str, Value]:
     """What is empty is left out, and so is what no reader shall see (shared/shown.py)."""
-    if span.is_recording():
-        span.set_attributes({name: _shown(value) for name, value in facts.items() if value != ""})
+    return {name: _shown(value) for name, value in facts.items() if value != ""}
 
 
 def _shown(value: Value) -> Value:
     if isinstance(value, str):
-        return for_people(value)
+        # Mostly there is nothing to be shown otherwise, and spans are many.
+        plain = value.isascii() and value.isprintable() and "@" not in value
+        return value if plain else for_people(value)
     return value if isinstance(value, int | float) else [for_people(one) for one in value]
 
 

@@ -12,6 +12,8 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind
 
 from shared import __version__
 from shared.errors import ConfigError
@@ -19,6 +21,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import SPANS
 from shared.telemetry.repeated import Repeated
 from shared.telemetry.spans import IDS, SCHEMA, Spans
+from shared.telemetry.tracing import Facts
 
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 QUEUE = 16384
@@ -29,24 +32,55 @@ CURE = "See docs/tracing.md."
 log = get_logger("jamak.tracing")
 
 
-def provider_of(role: str, environ: Mapping[str, str]) -> TracerProvider:
-    """Raises ConfigError: the variables want what is not there."""
-    return with_exporter(role, _exporter(environ), environ)
+def exported(role: str, environ: Mapping[str, str]) -> tuple[TracerProvider, Spans]:
+    """What makes spans, and what they are made by.
+
+    Raises:
+        ConfigError: the variables want what is not there.
+    """
+    return exported_by(_exporter(environ), role, environ)
 
 
-def with_exporter(role: str, exporter: SpanExporter, environ: Mapping[str, str]) -> TracerProvider:
+def exported_by(
+    exporter: SpanExporter, role: str, environ: Mapping[str, str]
+) -> tuple[TracerProvider, Spans]:
     ours = {"service.name": f"jamak-{role}", "service.version": __version__}
     told = OTELResourceDetector().detect().attributes
-    resource = Resource.create({name: ours[name] for name in ours if name not in told})
+    resource = Same(Resource.create({name: ours[name] for name in ours if name not in told}))
     # Its own end at exit takes as long as the collector does; ours does not (tracing.stop).
     provider = TracerProvider(resource=resource, id_generator=Named(), shutdown_on_exit=False)
     size = None if "OTEL_BSP_MAX_QUEUE_SIZE" in environ else QUEUE
-    provider.add_span_processor(BatchSpanProcessor(Watched(exporter), max_queue_size=size))
-    return provider
+    queue = BatchSpanProcessor(Watched(exporter), max_queue_size=size)
+    provider.add_span_processor(queue)
+    scope = InstrumentationScope("jamak", __version__, SCHEMA)
+
+    def tell(name: str, parent: SpanContext, began_ns: int, ended_ns: int, facts: Facts) -> None:
+        flags, span_id = parent.trace_flags, provider.id_generator.generate_span_id()
+        span = ReadableSpan(
+            name,
+            SpanContext(parent.trace_id, span_id, is_remote=False, trace_flags=flags),
+            parent,
+            resource,
+            facts,
+            kind=SpanKind.INTERNAL,
+            start_time=began_ns,
+            end_time=ended_ns,
+            instrumentation_scope=scope,
+        )
+        queue.on_end(span)
+
+    return provider, Spans(provider.get_tracer("jamak", __version__, SCHEMA), tell)
 
 
-def spans_of(provider: TracerProvider) -> Spans:
-    return Spans(provider.get_tracer("jamak", __version__, SCHEMA))
+class Same(Resource):
+    """Hashed once. The exporter asks for each span, and the SDK's makes JSON of it each time."""
+
+    def __init__(self, as_it_is: Resource) -> None:
+        super().__init__(as_it_is.attributes, as_it_is.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Named(RandomIdGenerator):

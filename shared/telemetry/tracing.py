@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+
 from shared.errors import ConfigError
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import configure_logging, get_logger
 from shared.telemetry.repeated import Repeated
 
 if TYPE_CHECKING:
@@ -59,18 +61,19 @@ def start(role: str) -> None:
         _state.decided = True
         if not wanted(os.environ):
             return
+        if not structlog.is_configured():
+            configure_logging("warning")  # a command's answer is on stdout, and nothing else
         try:
-            from shared.telemetry.trace_export import provider_of, spans_of
+            from shared.telemetry.trace_export import exported
         except ImportError as error:
             cure = "pip install 'jamak[tracing]', or unset OTEL_EXPORTER_OTLP_ENDPOINT."
             log.warning("no traces", message=str(error), cure=cure)
             return
         try:
-            provider = provider_of(role, os.environ)
+            _state.provider, _state.spans = exported(role, os.environ)
         except ConfigError as error:
             log.warning("no traces", message=str(error), cure=error.cure)
             return
-        _state.provider, _state.spans = provider, spans_of(provider)
         atexit.register(stop)
     log.info("traces", role=role)
 

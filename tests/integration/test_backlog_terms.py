@@ -12,10 +12,11 @@ from producer.backlog.backlogs import read_backlog, resume
 from producer.backlog.budgets import Budgets
 from producer.backlog.deadlines import Deadlines
 from producer.backlog.estimate import offer
-from producer.backlog.feeder import Feed, feed_round
+from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import create, scan
 from producer.backlog.terms import Terms
+from shared.broker.backlog_progress import fed_of
 from shared.bucket.ledgers import How, Ledger, Spent, ledger_key
 from shared.bucket.records import Records
 from shared.errors import JamakError, UsageError
@@ -133,6 +134,41 @@ def test_no_more_is_fed_than_the_budget_pays_for_and_then_it_is_paused(
     assert fed() == 2
 
 
+def test_what_was_spent_is_summed_up_until_the_last_job_is_paid_for(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    page(world, name, usd=7, jobs=3)  # of another one of this name, that was deleted
+    backlog = start(world, name, 2, Terms(budget_usd=50))
+    budgets = Budgets(world.store, world.settings, print)
+    feeder = Feeder(
+        lambda: [name],
+        lambda names: fed_of(world.queues, names),
+        lambda _: Feed(backlog, world.queues),
+        lambda queue: 9,
+        lambda seconds: True,
+        allow=budgets.allow,
+        settle=budgets.settle,
+    )
+
+    def spent() -> object:
+        feeder.round()
+        return read_backlog(world.store, world.settings, world.queues, name)["spent_usd"]
+
+    assert spent() == 0
+    page(world, name, usd=8, jobs=4)
+    assert spent() == 1  # it is fed, and looked at all the same
+    work(world)
+    page(world, name, usd=10, jobs=5)
+    assert spent() == 3
+    page(world, name, usd=11, jobs=5)
+    assert spent() == 4  # not all pages were written when the last job ended
+    budgets.SETTLED_S = 0.0  # type: ignore[misc]
+    spent()
+    page(world, name, usd=12, jobs=5)
+    assert spent() == 4  # nobody looks any more
+
+
 def test_who_paused_it_resumes_it_with_the_same_budget(world: World, name: str) -> None:
     backlog = start(world, name, 1, Terms(budget_usd=5))
     backlog.turn("paused")
@@ -161,7 +197,7 @@ def test_the_verbs_take_terms_and_say_whether_they_hold(
     assert [one["card"] for one in planned["offers"]] == ["t4", "l4", "a100", "h100"]
     assert (planned["offers"][0]["workers"], planned["offers"][0]["measured"]) == (1, False)
     shown = jamak_here(monkeypatch, "backlog", "plan", source, "--by", by, "--budget", "0.01").out
-    assert "by 2199-01-01 08:00 +00:00 it takes 1 workers of t4" in shown
+    assert "by 2199-01-01 08:00 +00:00 it takes 1 × t4" in shown
     started = jamak_here(
         monkeypatch, "backlog", "start", name, source, "--by", by, "--budget", "1usd", "--json"
     )
@@ -171,6 +207,6 @@ def test_the_verbs_take_terms_and_say_whether_they_hold(
     shown = " ".join(jamak_here(monkeypatch, "backlog", "status", name).out.split())
     assert "by 2199-01-01 08:00 +00:00 not known yet" in shown
     assert "budget $0.00 / $1.00 will hold" in shown
-    assert "what to do in time it takes 1 workers of t4, and 0 take it now" in shown
+    assert "what to do in time it takes 1 × t4, and 0 workers take it now" in shown
     refused = jamak_here(monkeypatch, "backlog", "start", "x", source, "--by", "2001-01-01T00:00")
     assert (refused.code, "has passed" in refused.err) == (2, True)

@@ -81,7 +81,7 @@ def test_a_page_is_written_again_and_a_new_one_begins_with_the_day(place: World)
     times.pass_s(30)
     ledger.write()
     (page,) = pages(place)
-    assert (page.alive_s, page.idle_s, page.closed) == (30, 30, "")
+    assert (page.alive_s, page.idle_s, page.closed, page.every_s) == (30, 30, "", 5)
     times.pass_s(80)
     ledger.write()  # ten seconds past midnight
     times.pass_s(5)
@@ -120,9 +120,20 @@ def test_a_page_that_could_not_be_written_at_midnight_is_written_later(place: Wo
     assert [page.alive_s for page in pages(place)] == [20, 7]
 
 
+def test_the_longer_it_lives_the_less_often_it_is_written(place: World) -> None:
+    times = Times(MIDNIGHT)
+    ledger = writer(place, times)
+    told = []
+    for seconds in (1, 199, 400, 3000):
+        times.pass_s(seconds)
+        ledger.write()
+        told += [page.every_s for page in pages(place)]
+    assert told == [5, 10, 30, 60]
+
+
 def test_who_is_killed_leaves_what_was_written_last(place: World) -> None:
     times = Times(MIDNIGHT)
-    ledger = writer(place, times, every_s=0.01)
+    ledger = writer(place, times, soonest_s=0.01)
     account = ledger.spending.open(Progress())
     ledger.spending.name(account, "s3://v/news/a.mp4", "b1")
     times.pass_s(8)
@@ -135,7 +146,7 @@ def test_who_is_killed_leaves_what_was_written_last(place: World) -> None:
 
 def test_it_is_written_by_itself_and_what_changes_is_read_again(place: World) -> None:
     times = Times(MIDNIGHT)
-    ledger = writer(place, times, every_s=0.02)
+    ledger = writer(place, times, soonest_s=0.02)
     known = Pages(place.store, place.settings)
     ledger.start()
     from tests.waiting import wait_until

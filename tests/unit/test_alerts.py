@@ -17,6 +17,7 @@ from tests.programs import need
 from tests.promql import SCRAPED, counted_twice, labels_of, selected
 from tests.rules import ALERTS, FILES, RECORDED, ROOT, RULES
 
+KUBERNETES = ROOT / "infra/kubernetes"
 TESTS = sorted((ROOT / "infra/prometheus/tests").glob("*.yml"))
 
 
@@ -93,4 +94,19 @@ def test_the_operator_of_prometheus_gets_all_rules_and_the_pods_of_the_manifests
     pods, rules = yaml.safe_load_all(manifests())
     told = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
     assert told == RULES
-    assert pods["spec"]["podMetricsEndpoints"][0]["port"] == "metrics"
+    pod = yaml.safe_load((KUBERNETES / "pod/pod.yaml").read_text())["spec"]["template"]
+    ports = pod["spec"]["containers"][0]["ports"]
+    assert [one["port"] for one in pods["spec"]["podMetricsEndpoints"]] == [
+        one["name"] for one in ports
+    ]
+    (space,) = pods["spec"]["namespaceSelector"]["matchNames"]
+    named = yaml.safe_load((KUBERNETES / "base/namespace.yaml").read_text())
+    assert named["metadata"]["name"] == space
+
+
+@pytest.mark.parametrize("alert", ["JamakKedaErrors", "JamakKedaPaused"])
+def test_what_is_said_of_keda_is_said_of_our_objects(alert: str) -> None:
+    (chosen,) = re.findall('scaledObject=~"([^"]+)"', ALERTS[alert]["expr"])
+    for file in ("captioner/scaledobject.yaml", "trainer/scaledjob.yaml"):
+        scaled = yaml.safe_load((KUBERNETES / file).read_text())
+        assert re.fullmatch(chosen, scaled["metadata"]["name"])

@@ -1,7 +1,7 @@
 """The manifests keep what they promise to each other, to the code and to the clouds."""
 
+import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -396,14 +396,17 @@ def test_nothing_is_let_through_but_what_is_named(name: str) -> None:
     assert all(rule["from"] for rule in within)
 
 
+def with_more(folder: Path, *lines: str) -> tuple[Manifest, ...]:
+    """The overlay of production, and what somebody adds to it."""
+    # Kustomize takes no absolute paths.
+    resources = os.path.relpath(KUBERNETES / "overlays/eks", folder)
+    (folder / "kustomization.yaml").write_text("\n".join([f"resources: [{resources}]", *lines]))
+    return tuple(render(folder))
+
+
 def test_with_irsa_each_account_has_a_role(tmp_path: Path) -> None:
-    folders = {"resources": "overlays/eks", "components": "overlays/eks/irsa"}
-    lines = [
-        f"{kind}: [{shlex.quote(Path(KUBERNETES / folder).as_posix())}]"
-        for kind, folder in folders.items()
-    ]
-    (tmp_path / "kustomization.yaml").write_text("\n".join(relative(lines, tmp_path)))
-    accounts = of_kind(tuple(render(tmp_path)), "ServiceAccount")
+    component = os.path.relpath(KUBERNETES / "overlays/eks/irsa", tmp_path)
+    accounts = of_kind(with_more(tmp_path, f"components: [{component}]"), "ServiceAccount")
     roles = {
         one["metadata"]["name"]: one["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
         for one in accounts
@@ -412,13 +415,11 @@ def test_with_irsa_each_account_has_a_role(tmp_path: Path) -> None:
     assert all(role.endswith(f":role/jamak-{name}") for name, role in roles.items())
 
 
-def relative(lines: list[str], folder: Path) -> list[str]:
-    """Kustomize takes no absolute paths."""
-    import os
-
-    return [
-        re.sub(r"\[(.*)\]", lambda m: f"[{os.path.relpath(m[1], folder)}]", one) for one in lines
-    ]
+def test_the_page_says_how_to_do_without_prometheus(tmp_path: Path) -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    (patch,) = re.findall(r"```yaml\n(patches:\n.*?)```", page, re.DOTALL)
+    for one in of_kind(with_more(tmp_path, patch), "ScaledObject"):
+        assert [trigger["type"] for trigger in one["spec"]["triggers"]] == ["metrics-api"]
 
 
 def seconds(duration: str) -> int:

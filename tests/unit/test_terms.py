@@ -152,8 +152,9 @@ ONE = Offer("l4", 1, 2.0, True, 100.0, None, None, each_usd=0.01)
     ("left", "per_minute", "serving", "in_time", "workers", "said"),
     [
         (6000, 120.0, 1, True, 1, ""),  # 50 minutes
-        (14400, 120.0, 1, False, 2, "in time it takes 2 workers of l4, and 1 take it now"),
-        (14400, 0.0, 0, None, 3, "in time it takes 3 workers of l4, and 0 take it now"),
+        (14400, 120.0, 1, False, 2, "in time it takes 2 × l4, and 1 workers take it now"),
+        (14400, 0.0, 0, None, 3, "in time it takes 3 × l4, and 0 workers take it now"),
+        (14400, 0.0, 9, None, 2, ""),
         (0, 0.0, 0, True, 0, ""),
     ],
 )

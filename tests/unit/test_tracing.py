@@ -1,5 +1,6 @@
 """Traces by the real SDK: when there are any, where they go, and what they cost whom."""
 
+import json
 import os
 import subprocess
 import sys
@@ -83,6 +84,23 @@ def test_without_the_sdk_it_says_so_and_goes_on(
     assert tracing.spans() is None
     with tracing.sending(QUEUE, [("job", "video")]) as headers:
         assert headers == ()
+
+
+def test_a_commands_answer_stays_alone_on_stdout() -> None:
+    """Whatever there is to say of a collector that is away, or of a library that is not there."""
+    program = "from shared.telemetry import tracing\n"
+    program += "with tracing.sending('q', [('job', 'video')]): print('{}')"
+    for more in ({}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={**os.environ, ENDPOINT: "http://127.0.0.1:9", **more},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, "{}\n"), done.stderr
+        assert ("no traces" in done.stderr) == bool(more)
+        assert all(json.loads(line) for line in done.stderr.splitlines())
 
 
 def test_what_cannot_be_used_ends_no_process(untraced: pytest.MonkeyPatch) -> None:
@@ -287,9 +305,9 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     size = {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}
     for name, value in size.items():
         untraced.setenv(name, value)
-    provider = trace_export.with_exporter("captioner", sick, size)
-    tracing._state.provider, tracing._state.decided = provider, True
-    tracing._state.spans = trace_export.spans_of(provider)
+    provider, spans = trace_export.exported_by(sick, "captioner", size)
+    state = tracing._state
+    state.provider, state.spans, state.decided = provider, spans, True
     failed = SPANS.labels("failed")
     before = failed._value.get()
     for _ in range(2):  # away, and then it refuses
@@ -307,3 +325,16 @@ def test_a_sick_collector_holds_nobody_up_and_is_counted(untraced: pytest.Monkey
     assert time.monotonic() - began < 10
     assert sick.exported == 0
     sick.hangs.set()
+
+
+def test_what_an_attempt_sends_belongs_to_it() -> None:
+    """To a larger card, or the newer version of an overwritten video."""
+    with tracing_here() as told:
+        attempt = begun({}, "lease-1")
+        with attempt.current(), tracing.sending("caption.l4", [("job", "video")]) as headers:
+            pass
+        attempt.end("handed_up", {}, [], failed=False)
+        one, sent = told.only(f"process {QUEUE}"), told.only("send caption.l4")
+    carried = carried_by(message_with(headers[0]))
+    assert carried is not None
+    assert (carried.trace_id, parent_of(sent)) == ids(one)

@@ -16,7 +16,10 @@ from shared.prices import Price
 from shared.settings import Output
 from workers.delivery.spending import Spending, Told
 
-EVERY_S = 60.0
+SOONEST_S, LATEST_S = 5.0, 60.0
+"""Before the page is written again: after a twentieth of what it tells of, within these bounds. So
+who is killed young loses little of its life, too."""
+SHARE = 0.05
 LONGEST_END_S = 2.0
 
 log = telemetry.get_logger("jamak.costs")
@@ -37,10 +40,11 @@ class LedgerWriter:
         card: str,
         price: Price,
         spending: Spending,
-        every_s: float = EVERY_S,
+        soonest_s: float = SOONEST_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store, self._output, self._every_s, self._now = store, output, every_s, now
+        self._store, self._output, self._now = store, output, now
+        self._soonest_s = self._wait_s = soonest_s
         self._worker, self._card, self._price = worker, card, price
         self.spending = spending
         self._page_began = now() - timedelta(seconds=spending.read().alive_s)
@@ -72,7 +76,7 @@ class LedgerWriter:
                 self.write()
             except Exception:
                 log.exception("no ledger")  # the next one may succeed
-            wait_s = self._every_s
+            wait_s = self._wait_s
 
     def write(self) -> None:
         """What there is by now; on a new day that page is closed, and another one begun."""
@@ -87,12 +91,13 @@ class LedgerWriter:
                 self._page_began = now
 
     def _write(self, told: Told, now: datetime, closed: Literal["", "ended", "midnight"]) -> None:
+        self._wait_s = min(max(SHARE * told.alive_s, self._soonest_s), LATEST_S)
         page = Ledger(
             worker=self._worker,
             card=self._card,
             began_at=self._page_began,
             written_at=now,
-            every_s=self._every_s,
+            every_s=self._wait_s,
             closed=closed,
             usd_per_hour=self._price.usd_per_hour,
             price=self._price.source,

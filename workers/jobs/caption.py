@@ -85,6 +85,9 @@ class CaptionWork:
         self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records, self._units = Records(store, settings), Units(model.id)
+        for outcome in ("ok", "partial", "failed"):
+            # From 0 on: of a counter that begins with 1 Prometheus does not see the first.
+            telemetry.CAPTIONS.labels(card.card.name, "", outcome)
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
