@@ -23,8 +23,11 @@ WEIGHER = "w"
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
 SHARING = "s"
 """A producer, where tenants share the queues."""
+TELLING = "e"
+"""A worker, where somebody wants to hear of results. (Who sends them goes through all of it.)"""
 KEY = object()
 """Of a string, in what follows, so that most of it cannot be done, and nothing is left of it."""
+STREAM = object()
 REMAINS_S = 10
 TRIES: tuple[tuple[Any, ...], ...] = (
     # Whose, and the command; the first and the last two in this order.
@@ -66,6 +69,9 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("ptc", "ZREM", KEY, "1"),
     ("tc", "ZSCORE", KEY, "1"),
     ("pc", "EXPIRE", KEY, 1),
+    ("e", "XADD", STREAM, "*", "1", "1"),
+    ("re", "XLEN", STREAM),
+    ("e", "XTRIM", STREAM, "MAXLEN", 1),
     ("tc", "DEL", KEY),
 )
 
@@ -97,6 +103,21 @@ def prove_captioner(queues: "LeasedQueues") -> None:
         except redis.ResponseError as error:
             if not is_full(error):  # then it is drained all the same
                 raise
+
+
+def prove_telling(queues: "LeasedQueues") -> None:
+    """Go through what a worker does besides, where results are told. Raises as the others."""
+    with _told(queues):
+        _try_commands(queues, TELLING)
+        queues.redis.expire(f"{queues.prefix}prove:stream", REMAINS_S)
+
+
+def prove_results(queues: "LeasedQueues") -> None:
+    """Go through what is done by whoever sends results. Raises as the others."""
+    from shared.broker.told_results import Results
+
+    with _told(queues):
+        Results(queues).prove()
 
 
 def prove_producer(queues: "LeasedQueues") -> None:
@@ -203,12 +224,12 @@ def _try_commands(queues: "LeasedQueues", wanted: str) -> None:
     unless none can be done now: then the others would each be told the same, and wait for it.
     """
     refused: dict[str, redis.ResponseError] = {}
-    key = f"{queues.prefix}prove:{queues.worker}"
+    keys = {KEY: f"{queues.prefix}prove:{queues.worker}", STREAM: f"{queues.prefix}prove:stream"}
     for roles, *command in TRIES:
         if not set(wanted) & set(roles):
             continue
         try:
-            words = [key if word is KEY else word for word in command]
+            words = [keys.get(word, word) for word in command]
             queues.redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             if passes(error) and not is_full(error):

@@ -23,6 +23,7 @@ from shared.broker.proofs import (
     PRODUCER,
     READER,
     SHARING,
+    TELLING,
     TRAINER,
     WEIGHER,
     commands_of,
@@ -30,9 +31,12 @@ from shared.broker.proofs import (
     prove_captioner,
     prove_producer,
     prove_reader,
+    prove_results,
+    prove_telling,
     prove_trainer,
     prove_weigher,
 )
+from shared.broker.told_results import Results
 from shared.errors import BrokerRefuses
 from tests.captioner import Captioner
 from tests.scaling import Fleet, recipe
@@ -297,7 +301,12 @@ def test_who_lacks_a_right_leaves_no_trace(secure: World) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_each_user_has_what_its_role_needs(role: str) -> None:
     sends = {"producer": PRODUCER + SHARING, "operator": PRODUCER + SHARING}
-    needed = {**sends, "worker": CAPTIONER, "trainer": TRAINER, "autoscaler": READER + WEIGHER}
+    needed = {
+        **sends,
+        "worker": CAPTIONER + TELLING,
+        "trainer": TRAINER,
+        "autoscaler": READER + WEIGHER,
+    }
     (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
     granted = {word[1:] for word in line.split() if word.startswith("+")}
     assert commands_of(needed[role]) <= granted
@@ -308,7 +317,29 @@ def test_each_command_of_a_script_is_tried_at_the_start() -> None:
     called = {
         name.lower() for file in scripts for name in re.findall(r"call\('(\w+)'", file.read_text())
     }
-    assert called <= commands_of(CAPTIONER) | commands_of(PRODUCER)
+    assert called <= commands_of(CAPTIONER + TELLING) | commands_of(PRODUCER)
+
+
+def test_results_are_told_with_a_user_for_each_role(secure: World) -> None:
+    producer, reader = as_role(secure, "producer"), as_role(secure, "autoscaler")
+    worker, sends, reads = (
+        leased_queues(one.settings, caption_prefix(one.settings))
+        for one in (secure, producer, reader)
+    )
+    prove_telling(worker)
+    prove_results(sends)
+    worker.redis.lpush(f"{worker.prefix}q", b"7\n\nm")
+    delivery = worker.take(worker.new_lease(), ["q"])
+    assert delivery is not None
+    worker.ack([delivery.lease], {delivery.lease: "{}"})
+    results = Results(sends)
+    (only,) = results.take(9)
+    assert Results(reads).untold().waiting == 1
+    for one in (worker, reads):
+        with pytest.raises(redis.ResponseError, match=r"(?i)permission|acl"):
+            Results(one).take(9)
+    results.done([only])
+    assert Results(reads).untold().waiting == 0
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:
