@@ -99,6 +99,7 @@ class Applied:
             target.write_text(json.dumps(override))
         (self._terraform.folder / "terraform.tfvars.json").write_text(json.dumps(VARIABLES))
         self._terraform("init", f"-plugin-dir={plugins()}")
+        self._terraform("validate")
         self.apply()
         self.outputs = self._terraform.outputs()
 
