@@ -40,7 +40,7 @@ PYTEST = (
     # Libraries that are imported before pytest begins are none whose asserts it rewrites.
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
-LEFT_OUT = (".*", "__pycache__", "build", "*.egg-info", "results")
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info")
 SAID_LINES = 25
 """Of pytest's output, for people."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::\w+)", re.MULTILINE)
@@ -61,6 +61,11 @@ class Mutation:
     """Stands there instead."""
     tests: tuple[str, ...]
     """Functions; a file before one (`tests/unit/test_x.py::test_y`) where several have its name."""
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    figures = {"results"} if Path(folder).name == "benchmarks" else set()
+    return LEFT_OUT(folder, names) | figures
 
 
 class Stale(Exception):
@@ -103,7 +108,7 @@ class Tree:
     def copied(cls, root: Path, imported: tuple[str, ...] = ()) -> Iterator["Tree"]:
         with tempfile.TemporaryDirectory(prefix="jamak-tree-") as folder:
             to = Path(folder) / "tree"
-            shutil.copytree(root, to, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+            shutil.copytree(root, to, ignore=_left_out, symlinks=True)
             with closing(cls(to, imported=imported)) as tree:
                 yield tree
 

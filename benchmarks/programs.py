@@ -25,7 +25,7 @@ PROGRAMS = {
     "dispatch": Program("What does it cost that no message is lost?", 6, 420),
     "enqueue": Program("How fast do many keys become jobs?", 6, 600),
     "engine": Program("What does a caption cost beside generate, static batches, vLLM?", 10, 5400),
-    "fairness": Program("Do tenants get what their weights say under load?", 20, 150),
+    "fairness": Program("Do tenants get what their weights say under load?", 9, 150),
     "frames": Program("How fast are the right frames found, beside other libraries?", 3, 1500),
     "gpu": Program("What does the engine do on one card, and what could the card do?", 10, 480),
     "growth": Program("What do many workers and keys cost Redis and the feeder?", 10, 300),

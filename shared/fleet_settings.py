@@ -1,16 +1,17 @@
-"""The settings of the fleet as a whole: whose work it does, and what its machines cost.
+"""The settings of the fleet as a whole: whose work it does, who hears of it, what it costs.
 
 Knows how they are written, and nothing of queues, workers and costs.
 """
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from shared.errors import ConfigError
 from shared.lists import parse_numbers, parse_pairs
 from shared.scale_settings import ScaleSettings
+from shared.sinks import Sink, key_of
 from shared.tenants import Tenants
 
 
@@ -32,6 +33,31 @@ class FleetSettings(ScaleSettings):
         "(docs/costs.md): `l4=0.35,h100=4.2`, or a JSON object. Each worker tells its own: give "
         "those of a spot pool what the spot market asks.",
     )
+
+    results: str = Field(
+        "",
+        description="Who is told when a job has ended (docs/events.md): `arn:aws:sns:…:topic`, "
+        "`arn:aws:events:…:event-bus/name` or `https://host/path`. The same for every process.",
+    )
+    results_secret: SecretStr | None = Field(
+        None,
+        description="What is told to a webhook is signed with this: `whsec_` and 24 to 64 bytes "
+        "in base64. The feeder alone needs it.",
+    )
+
+    @field_validator("results")
+    @classmethod
+    def _results_go_somewhere(cls, value: str) -> str:
+        if value:
+            Sink.parse(value)
+        return value
+
+    @field_validator("results_secret")
+    @classmethod
+    def _results_can_be_signed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            key_of(value.get_secret_value())
+        return value
 
     @field_validator("usd_per_hour", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from shared import redis_url, tenants
+from shared import redis_url, sinks, tenants
 from shared.broker_settings import PREFIX
 
 FORMS = {
@@ -10,6 +10,8 @@ FORMS = {
     "redis_ca_file": "the path of a PEM file",
     "outputs": "s3://bucket/prefix/=s3://other/,… or a JSON object",
     "tenants": tenants.FORM,
+    "results": sinks.FORM,
+    "results_secret": "whsec_ and 24 to 64 bytes in base64",
     "usd_per_hour": "l4=0.35,h100=4.2,… or a JSON object",
     "sources": "s3://bucket/prefix,… or a JSON list",
     "video_suffixes": ".mp4,.mov,… or a JSON list",

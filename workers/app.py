@@ -19,7 +19,7 @@ from celery.signals import celeryd_init, setup_logging
 
 from shared import telemetry
 from shared.broker.apps import CAPTION_TASK, TRAIN_QUEUE, caption_app, queues_of, train_app
-from shared.broker.proofs import prove_captioner
+from shared.broker.proofs import prove_captioner, prove_telling
 from shared.broker.transport import VIDEO
 from shared.bucket.client import TRIES_UNDER_LEASE
 from shared.bucket.ledgers import TRAINER
@@ -92,6 +92,8 @@ class CaptionRuntime(bootsteps.StartStopStep):
         ledger = ledger_of(worker, choice.card.name, choice)
         # Before the model, which may take minutes.
         wait_for("Redis", partial(prove_captioner, queues_of(worker.app)))
+        if settings.results:
+            wait_for("Redis", partial(prove_telling, queues_of(worker.app)))
         first_caption.ended("servers")
 
         # Torch and transformers are loaded here: after what can be refused without them, and

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from producer.backlog.manifest import Backlog, Cursor, Manifest, backlog_names
+from producer.backlog.manifest import Backlog, Cursor, backlog_names
 from producer.backlog.terms import utc_now
 from producer.jobs.send import queue_of
 from shared.broker.apps import reaching_redis
@@ -22,6 +22,8 @@ from shared.messages import Recipe
 from shared.settings import Settings
 
 READS_AT_ONCE = 16
+UNTOLD = (UsageError, Reject, NewerObject)
+"""Deleted meanwhile, just being made, or not to be read."""
 
 
 @dataclass(frozen=True)
@@ -74,32 +76,37 @@ class Deadlines:
             self._others = {name: self._others.get(name, float("-inf")) for name in there}
             names = [name for name in there if now - self._others[name] > self.AGAIN_S]
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="deadlines") as pool:
-            files = list(pool.map(self._read, names))
-        read = [(name, one) for name, one in zip(names, files, strict=True) if one]
+            cursors = list(pool.map(self._read, names))
         self._found_at = now if finding else self._found_at
-        self._names = [name for name, _ in read]
-        self._others |= dict.fromkeys(set(names) - set(self._names), now)
+        due = {
+            name: cursor
+            for name, cursor in zip(names, cursors, strict=True)
+            if cursor and cursor.state == "running" and cursor.terms and cursor.terms.by
+        }
+        others = {name for name, cursor in zip(names, cursors, strict=True) if cursor} - due.keys()
+        self._names = list(due)
+        self._others |= dict.fromkeys(others, now)
         with reaching_redis():
             fed = fed_of(self._queues, self._names)
         found = [
-            self._unfed(manifest, cursor, so_far)
-            for (_, (manifest, cursor)), so_far in zip(read, fed, strict=True)
+            self._unfed(name, cursor, so_far)
+            for (name, cursor), so_far in zip(due.items(), fed, strict=True)
         ]
-        return [one for one in found if one.lines > 0]
+        return [one for one in found if one and one.lines > 0]
 
-    def _read(self, name: str) -> tuple[Manifest, Cursor] | None:
-        backlog = Backlog(self._store, self._settings, name)
+    def _read(self, name: str) -> Cursor | None:
         try:
-            cursor, _ = backlog.cursor()
-            if cursor.state != "running" or cursor.terms is None or cursor.terms.by is None:
-                return None
-            return backlog.manifest()[0], cursor
-        except (UsageError, Reject, NewerObject):  # deleted meanwhile, or not to be read
+            return Backlog(self._store, self._settings, name).cursor()[0]
+        except UNTOLD:
             return None
 
-    def _unfed(self, manifest: Manifest, cursor: Cursor, fed: int | None) -> Unfed:
+    def _unfed(self, name: str, cursor: Cursor, fed: int | None) -> Unfed | None:
         assert cursor.terms is not None
         assert cursor.terms.by is not None
+        try:
+            manifest, _ = Backlog(self._store, self._settings, name).manifest()
+        except UNTOLD:
+            return None
         so_far = cursor.fed if fed in (None, NOWHERE) else fed
         left_s = (cursor.terms.by - self._now()).total_seconds()
         queue = queue_of(manifest.card, bulk=True)

@@ -6,6 +6,7 @@ Redis as often. Knows nothing of S3: which backlogs there are it is told.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from shared.broker.apps import CAPTION_QUEUES, TRAIN_QUEUE
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
 from shared.broker.sharing import list_of
+from shared.broker.told_results import Results
 from shared.cards import CLASSES
 from shared.telemetry import metrics
 from shared.telemetry.reading import Reading
@@ -49,9 +51,19 @@ def fleet_reading(
             trainers = []
         yield from _queues(sides)
         yield from _workers(captions.workers(), trainers)
+        yield from _results(captions)
         yield from _backlogs(captions, backlogs())
 
     return Reading("redis", read)
+
+
+def _results(captions: LeasedQueues) -> Iterable[Metric]:
+    waiting, dropped = metrics.RESULTS_WAITING.family(), metrics.RESULTS_DROPPED.family()
+    with suppress(NoPermissionError):  # a user by an older list, where nobody is told
+        untold = Results(captions).untold()
+        waiting.add_metric([], untold.waiting)
+        dropped.add_metric([], untold.dropped)
+    return waiting, dropped
 
 
 def _queues(sides: Mapping[str, LeasedQueues]) -> Iterable[Metric]:

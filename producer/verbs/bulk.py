@@ -23,6 +23,8 @@ from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.older_workers import pool_unread
 from producer.jobs.send import queue_of
 from producer.jobs.served import SourcesAway
+from producer.results.sender import Sender
+from producer.results.sinks import teller_of
 from producer.verbs import completion
 from producer.verbs.asked import reconcile_asked, show_reconciled
 from producer.verbs.console import (
@@ -47,7 +49,8 @@ from shared import telemetry
 from shared.broker.apps import leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
-from shared.broker.proofs import prove_broker, prove_producer
+from shared.broker.proofs import prove_broker, prove_producer, prove_results
+from shared.broker.told_results import Results
 from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.storage import ObjectStore, naming
@@ -76,6 +79,7 @@ def feed() -> None:
 
 def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
     stopping = threading.Event()
+    teller = teller_of(settings) if settings.results else None
     log = telemetry.get_logger("jamak.feeder")
 
     def unread(error: JamakError) -> None:
@@ -115,6 +119,9 @@ def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:
         wait_for("S3", find)
         # Cursors move by compare-and-swap.
         wait_for("S3", partial(store.prove, settings.all_outputs[0], proofs.conditions))
+    if teller is not None:
+        wait_for("Redis", partial(prove_results, queues))
+        Sender(Results(queues), teller, stopping.wait).start()
     log.info("feeding", output=settings.output)
     feeder.run()
     if interrupted():

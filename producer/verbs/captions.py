@@ -95,6 +95,12 @@ def status(as_json: AsJson = False) -> None:
     ):
         trainings = counts.get("training", "?")
         out.print(spoken(f"{what}: {counts['captions']} captions, {trainings} training jobs"))
+    results = found["results"]
+    if results["to"] or results.get("waiting"):
+        waiting, dropped = results.get("waiting", "?"), results.get("dropped", "?")
+        out.print(spoken(f"results to be told: {waiting} wait, {dropped} were dropped"))
+    if results.get("why"):
+        warn(f"results cannot be told: {results['why']}")
     if found["hidden"]:
         out.print(spoken("?: this user of Redis may not look at training"))
     show_wanted(found["scale"])

@@ -21,7 +21,7 @@ from producer.verbs.console import AsJson, Grid, out, print_json, warn
 from producer.verbs.process import running
 from shared import telemetry
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
-from shared.broker.proofs import prove_reader
+from shared.broker.proofs import prove_weigher
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, UsageError
 from shared.language import spoken
@@ -72,7 +72,7 @@ def _serve(settings: Settings) -> None:
         page_of(answers, settings),
     )
     watch(scaler.health.live)
-    wait_for("Redis", partial(prove_reader, leased_queues(settings, caption_prefix(settings))))
+    wait_for("Redis", partial(prove_weigher, leased_queues(settings, caption_prefix(settings))))
     log.info("scaling", classes=settings.scale_classes, slo_s=settings.slo_s)
     scaler.run()
     if interrupted():

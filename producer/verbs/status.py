@@ -18,11 +18,13 @@ from shared.broker.apps import (
     reaching_redis,
     train_prefix,
 )
+from shared.broker.told_results import Results
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.errors import JamakError
 from shared.settings import Settings
+from shared.sinks import shown_sink
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
     Returns:
         `{queues: {name: {waiting, alone, workers, why: [{reason, jobs, message}], looked_at}},
         sampled: [...], hidden: [...], workers: [...], in_flight: {captions, training}, delayed: …,
-        poison: …, scale: {classes: [{class, wanted, running, reason, …}], unknown: {name: why}},
+        poison: …, results: {to, waiting, dropped, why},
+        scale: {classes: [{class, wanted, running, reason, …}], unknown: {name: why}},
         adapters: [...], unreadable: [...]}`. `sampled` names what was too long to be
         looked at as a whole, `unreadable` what of the bucket cannot be read, and why, `hidden` what
         this user of Redis may not see: a producer's has no part in training.
@@ -43,6 +46,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         sides = {
             "captions": look(leased_queues(settings, caption_prefix(settings)), CAPTION_QUEUES)
         }
+        results = _results(settings)
         with suppress(NoPermissionError):
             training = leased_queues(settings, train_prefix(settings))
             sides["training"] = look(training, [TRAIN_QUEUE])
@@ -68,10 +72,21 @@ def read_status(settings: Settings) -> dict[str, Any]:
             what: {name: getattr(side, what) for name, side in sides.items()}
             for what in ("in_flight", "delayed", "poison")
         },
+        "results": results,
         "scale": scale_of(settings),
         "adapters": adapters,
         "unreadable": [{"message": str(one), "cure": one.cure} for one in unreadable],
     }
+
+
+def _results(settings: Settings) -> dict[str, Any]:
+    """What JAMAK_RESULTS has still to be told; `why` it cannot be."""
+    told = {"to": shown_sink(settings.results)}
+    try:
+        untold = Results(leased_queues(settings, caption_prefix(settings))).untold()
+    except NoPermissionError:
+        return told
+    return {**told, **asdict(untold)}
 
 
 def scale_of(settings: Settings) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -45,6 +46,7 @@ SCRIPTS = (
     "merge",
 )
 ITEM = re.compile(rb"(\d{1,15})\n([^\n]{0,10000})\n")
+NO_EVENTS: Mapping[str, str] = MappingProxyType({})
 WAIT_S = 1.0
 """How long an idle worker waits to be woken before it looks by itself."""
 
@@ -233,9 +235,15 @@ class LeasedQueues:
         """Whether it is still held; if so, for another timeout."""
         return bool(self.run("renew", lease, self._timeout_ms))
 
-    def ack(self, leases: Sequence[str]) -> int:
-        """Done; how many were still held. What was lost is with somebody else."""
-        return int(self.run("ack", *leases))
+    def ack(self, leases: Sequence[str], events: Mapping[str, str] = NO_EVENTS) -> int:
+        """Done; how many were still held. What was lost is with somebody else.
+
+        Args:
+            events: by their leases, what is to be told of them (`told_results.py`), in the same
+                step.
+        """
+        words = [word for lease in leases for word in (lease, events.get(lease, ""))]
+        return int(self.run("ack", *words))
 
     def charge(self, lease: str, more: float) -> bool:
         """So many units of work is a message more than one: its tenant's turns count by them.

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from shared.broker.leased_queues import LeasedQueues
 
 READER, PRODUCER, TRAINER, CAPTIONER = "rptc"
+WEIGHER = "w"
+"""A reader who looks at what messages ask for."""
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
 SHARING = "s"
 """A producer, where tenants share the queues."""
+TELLING = "e"
+"""A worker, where somebody wants to hear of results. (Who sends them goes through all of it.)"""
 KEY = object()
 """Of a string, in what follows, so that most of it cannot be done, and nothing is left of it."""
+STREAM = object()
 REMAINS_S = 10
 TRIES: tuple[tuple[Any, ...], ...] = (
     # Whose, and the command; the first and the last two in this order.
@@ -44,7 +49,8 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("tc", "LINDEX", KEY, 0),
     ("rptc", "LLEN", KEY),
     ("ptc", "LPUSH", KEY, "1"),
-    ("p", "LRANGE", KEY, 0, 0),
+    ("pw", "LRANGE", KEY, 0, 0),
+    ("w", "HRANDFIELD", KEY, 1),
     ("p", "LREM", KEY, 0, "1"),
     ("tc", "PEXPIRE", KEY, 1000 * REMAINS_S),
     ("ptc", "PING"),
@@ -63,6 +69,9 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("ptc", "ZREM", KEY, "1"),
     ("tc", "ZSCORE", KEY, "1"),
     ("pc", "EXPIRE", KEY, 1),
+    ("e", "XADD", STREAM, "*", "1", "1"),
+    ("re", "XLEN", STREAM),
+    ("e", "XTRIM", STREAM, "MAXLEN", 1),
     ("tc", "DEL", KEY),
 )
 
@@ -96,6 +105,21 @@ def prove_captioner(queues: "LeasedQueues") -> None:
                 raise
 
 
+def prove_telling(queues: "LeasedQueues") -> None:
+    """Go through what a worker does besides, where results are told. Raises as the others."""
+    with _told(queues):
+        _try_commands(queues, TELLING)
+        queues.redis.expire(f"{queues.prefix}prove:stream", REMAINS_S)
+
+
+def prove_results(queues: "LeasedQueues") -> None:
+    """Go through what is done by whoever sends results. Raises as the others."""
+    from shared.broker.told_results import Results
+
+    with _told(queues):
+        Results(queues).prove()
+
+
 def prove_producer(queues: "LeasedQueues") -> None:
     """Go through what is done by whoever sends jobs. Raises as the others."""
     with _told(queues):
@@ -123,6 +147,23 @@ def prove_reader(queues: "LeasedQueues") -> None:
     with _told(queues):
         _try_commands(queues, READER)
         _read(queues)
+
+
+def prove_weigher(queues: "LeasedQueues") -> None:
+    """For a process that says how much work there is: it may read, and looks at messages if it may.
+
+    Raises as `prove_reader`.
+    """
+    prove_reader(queues)
+    try:
+        with _told(queues):
+            _try_commands(queues, WEIGHER)
+    except BrokerRefuses as error:
+        log.warning(
+            "may only count messages: what they ask for, and how old they are, is not known",
+            message=str(error),
+            cure=error.cure,
+        )
 
 
 def prove_broker(queues: "LeasedQueues") -> None:
@@ -183,12 +224,12 @@ def _try_commands(queues: "LeasedQueues", wanted: str) -> None:
     unless none can be done now: then the others would each be told the same, and wait for it.
     """
     refused: dict[str, redis.ResponseError] = {}
-    key = f"{queues.prefix}prove:{queues.worker}"
+    keys = {KEY: f"{queues.prefix}prove:{queues.worker}", STREAM: f"{queues.prefix}prove:stream"}
     for roles, *command in TRIES:
         if not set(wanted) & set(roles):
             continue
         try:
-            words = [key if word is KEY else word for word in command]
+            words = [keys.get(word, word) for word in command]
             queues.redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             if passes(error) and not is_full(error):

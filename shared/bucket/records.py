@@ -97,6 +97,11 @@ class Records:
         bucket, prefix = self._output(job)
         return f"s3://{bucket}/{record_key(prefix, job)}"
 
+    def place_of_failure(self, job: CaptionJob) -> str:
+        """The address of its failure record."""
+        bucket, prefix = self._output(job)
+        return f"s3://{bucket}/{failure_key(prefix, job)}"
+
     def places_of_views(self, bucket: str, key: str) -> list[str]:
         """The addresses of a video's views, there or not."""
         output = self._settings.output_of(bucket, key)

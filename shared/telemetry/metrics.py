@@ -267,6 +267,30 @@ JOBS_ENQUEUED = _counter(
     "jamak_jobs_enqueued_total", "Jobs that this process put into queues.", "queue", of=PRODUCERS
 )
 
+# Results that are told.
+
+RESULTS_WAITING = _read(
+    "jamak_results_waiting",
+    "Results that JAMAK_RESULTS has still to be told, in Redis; never more than 100,000.",
+    of=FEEDER,
+)
+RESULTS_DROPPED = _read(
+    "jamak_results_dropped",
+    "Results that were never told, because more waited than that. Their records are in the bucket.",
+    of=FEEDER,
+)
+RESULTS_AWAY = _gauge(
+    "jamak_results_away",
+    "1 while whoever wants to hear of results takes none; `jamak status` says why.",
+    of=FEEDER,
+)
+RESULTS = _counter(
+    "jamak_results_total",
+    "Results by what became of them: `sent`, or `refused` eight times and given up.",
+    "outcome",
+    of=FEEDER,
+)
+
 # Captions.
 
 CAPTIONS = _counter(

@@ -258,9 +258,7 @@ class Attempt:
         """Args:
         outcome: `done`, or the reason of an error.
         """
-        if not self._once.acquire(blocking=False):
-            return
-        if not self._span.is_recording():
+        if not self._span.is_recording() or not self._once.acquire(blocking=False):
             return
         now_ns, now = time.time_ns(), time.monotonic()
         inside = self._span.get_span_context()

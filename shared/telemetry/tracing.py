@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+
 from shared.errors import ConfigError
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import configure_logging, get_logger
 from shared.telemetry.repeated import Repeated
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def start(role: str) -> None:
         _state.decided = True
         if not wanted(os.environ):
             return
+        if not structlog.is_configured():
+            configure_logging("warning")  # a command's answer is on stdout, and nothing else
         try:
             from shared.telemetry.trace_export import exported
         except ImportError as error:

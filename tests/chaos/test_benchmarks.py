@@ -84,6 +84,14 @@ def test_enqueue() -> None:
     assert found["jamak"]["redis_peak_mib"] < 32
 
 
+def test_fairness() -> None:
+    told = run("fairness")
+    assert told["least_ratio"] > 0.8
+    assert told["starved"] == []
+    assert told["late_first_s"] < 5
+    assert set(told["cost"]["take_us_by_tenants"]) == {"0", "10", "100"}
+
+
 def test_frames() -> None:
     rows = run("frames")["cases"]
     assert {row["library"] for row in rows} == {"jamak", "pyav"}

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -173,9 +174,9 @@ def test_an_idle_worker_does_not_end_before_what_it_did_is_acknowledged(
     answers, in_flight = threading.Event(), []
     ack = LeasedQueues.ack
 
-    def slow(self: LeasedQueues, names: list[str]) -> object:
+    def slow(self: LeasedQueues, *told: Any) -> object:
         answers.wait(5)
-        return ack(self, names)
+        return ack(self, *told)
 
     monkeypatch.setattr(LeasedQueues, "ack", slow)
     monkeypatch.setattr(

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ import pytest
 from infra.local.metrics import ask
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.procfile import ROOT, read_procfile
+from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
 from shared.broker.leased_queues import LeasedQueues
+from shared.bucket.training import TrainingRecords
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
 from shared.telemetry.probes import serve
 from shared.telemetry.readers import Readers
+from tests.training import make_job
 from tests.waiting import wait_until
 from tests.warm import WarmProcess
 from tests.world import World
@@ -90,12 +94,20 @@ def test_it_ends_when_no_job_comes(leases: Leases) -> None:
         assert leases.receive(["q"], 0.3) is None
 
 
-def test_the_trainer_of_the_procfile_ends_when_no_job_comes(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_the_trainer_of_the_procfile_ends_by_itself(
+    world: World, tmp_path: Path, waiting: int
+) -> None:
+    place = replace(world, redis_prefix=f"{world.redis_prefix}-{waiting}")
+    app = train_app(place.settings)
+    jobs = [make_job(id=f"one-job-{number}", model="jamak/other") for number in range(waiting)]
+    for job in jobs:
+        app.send_task(TRAIN_TASK, (job.model_dump(mode="json"),), queue=TRAIN_QUEUE, task_id=job.id)
     trainer = WarmProcess(
         "trainer",
         shlex.split(read_procfile()["trainer"].removeprefix("exec ")),
         log=tmp_path / "log",
-        env={**world.env, "JAMAK_TRAIN_ONCE_S": "0.1"},
+        env={**place.env, "JAMAK_TRAIN_ONCE_S": "600" if waiting else "0.1"},
         cwd=ROOT,
     )
     try:
@@ -103,5 +115,8 @@ def test_the_trainer_of_the_procfile_ends_when_no_job_comes(world: World, tmp_pa
         assert trainer.poll() == 0, trainer.log.read_text()
     finally:
         trainer.kill()
-    log = trainer.log.read_text()
-    assert '"no job has come"' in log and '"handed back"' in log
+    # The other one is for another trainer.
+    assert queues_of(app).waiting(TRAIN_QUEUE) == max(0, waiting - 1)
+    records = TrainingRecords(place.store, place.output, place.prefix)
+    ended = [job.id for job in jobs if records.outcome(job.id) is not None]
+    assert len(ended) == min(1, waiting)

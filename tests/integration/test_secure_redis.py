@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from infra.local.processes import stop
 from infra.local.procfile import ROOT
@@ -15,22 +16,30 @@ from infra.local.redis import start_redis
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.training import Training, new_job_id
+from producer.scaling.answers import look_once
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.broker.proofs import (
     CAPTIONER,
     PRODUCER,
     READER,
     SHARING,
+    TELLING,
     TRAINER,
+    WEIGHER,
     commands_of,
     prove_broker,
     prove_captioner,
     prove_producer,
     prove_reader,
+    prove_results,
+    prove_telling,
     prove_trainer,
+    prove_weigher,
 )
+from shared.broker.told_results import Results
 from shared.errors import BrokerRefuses
 from tests.captioner import Captioner
+from tests.scaling import Fleet, recipe
 from tests.tls import make_certificate, tls_proxy
 from tests.training import make_job
 from tests.verbs import jamak
@@ -42,6 +51,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 USERS = ROOT / "infra/redis/users.acl"
 BOTH = {"captions", "training"}
+MISSES = "Grant it +hrandfield +lrange, "
 ROLES = ["producer", "operator", "worker", "trainer", "autoscaler"]
 
 
@@ -57,6 +67,9 @@ def secure(aws: dict[str, str], buckets: tuple[str, str], tmp_path: Path) -> Ite
             if name == "jamak-operator":  # one that somebody wrote down by hand
                 clerk = [*rules, "resetpass", ">change-me-clerk", "-lrem"]
                 admin.execute_command("ACL", "SETUSER", "jamak-clerk", *clerk)
+            if name == "jamak-autoscaler":  # as it was before it looked at messages
+                counter = [*rules, "resetpass", ">change-me-counter", "-lrange", "-hrandfield"]
+                admin.execute_command("ACL", "SETUSER", "jamak-counter", *counter)
     certificate, key = make_certificate(tmp_path)
     with tls_proxy(certificate, key, server.port) as port:
         url = f"rediss://jamak-worker:change-me-worker@127.0.0.1:{port}/0"
@@ -140,6 +153,27 @@ def test_the_feeder_reads_what_it_may_of_the_fleet(
     status = json.loads(jamak(as_role(secure, role), "status", "--json").stdout)
     assert set(status["in_flight"]) == seen
     assert set(status["hidden"]) == BOTH - seen
+
+
+def test_an_autoscaler_weighs_what_it_may_read_and_else_counts(secure: World) -> None:
+    fleet = Fleet(secure.settings)
+    fleet.put("caption.l4", 8, recipe(segments="5"))
+    fleet.take("caption.l4", 2)
+    fleet.worker("l4", in_hand_of={"caption.l4": [2, 10.0]})
+    seen = {}
+    for role in ("autoscaler", "counter"):
+        settings = as_role(secure, role).settings
+        captions, training = (
+            leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
+        )
+        with capture_logs() as told:
+            prove_weigher(captions)
+        cures = [one["cure"] for one in told]
+        assert [cure[: len(MISSES)] for cure in cures] == ([] if role == "autoscaler" else [MISSES])
+        of = look_once(settings, captions, training).answers["l4"].of
+        assert of is not None
+        seen[role] = of.waiting, of.in_flight, of.demand.oldest_s > 0
+    assert seen == {"autoscaler": (30, 10, True), "counter": (6, 2, False)}
 
 
 def test_an_operator_may_see_and_redrive_what_was_set_aside(secure: World) -> None:
@@ -267,7 +301,12 @@ def test_who_lacks_a_right_leaves_no_trace(secure: World) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_each_user_has_what_its_role_needs(role: str) -> None:
     sends = {"producer": PRODUCER + SHARING, "operator": PRODUCER + SHARING}
-    needed = {**sends, "worker": CAPTIONER, "trainer": TRAINER, "autoscaler": READER}
+    needed = {
+        **sends,
+        "worker": CAPTIONER + TELLING,
+        "trainer": TRAINER,
+        "autoscaler": READER + WEIGHER,
+    }
     (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
     granted = {word[1:] for word in line.split() if word.startswith("+")}
     assert commands_of(needed[role]) <= granted
@@ -278,7 +317,29 @@ def test_each_command_of_a_script_is_tried_at_the_start() -> None:
     called = {
         name.lower() for file in scripts for name in re.findall(r"call\('(\w+)'", file.read_text())
     }
-    assert called <= commands_of(CAPTIONER) | commands_of(PRODUCER)
+    assert called <= commands_of(CAPTIONER + TELLING) | commands_of(PRODUCER)
+
+
+def test_results_are_told_with_a_user_for_each_role(secure: World) -> None:
+    producer, reader = as_role(secure, "producer"), as_role(secure, "autoscaler")
+    worker, sends, reads = (
+        leased_queues(one.settings, caption_prefix(one.settings))
+        for one in (secure, producer, reader)
+    )
+    prove_telling(worker)
+    prove_results(sends)
+    worker.redis.lpush(f"{worker.prefix}q", b"7\n\nm")
+    delivery = worker.take(worker.new_lease(), ["q"])
+    assert delivery is not None
+    worker.ack([delivery.lease], {delivery.lease: "{}"})
+    results = Results(sends)
+    (only,) = results.take(9)
+    assert Results(reads).untold().waiting == 1
+    for one in (worker, reads):
+        with pytest.raises(redis.ResponseError, match=r"(?i)permission|acl"):
+            Results(one).take(9)
+    results.done([only])
+    assert Results(reads).untold().waiting == 0
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(secure: World) -> None:

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from producer.backlog.feeder import Feed
+from producer.backlog.scan import create, scan_new
 from producer.jobs.send import send
 from shared.broker.leased_queues import Delivery, LeasedQueues
 from shared.errors import StoreUnavailable
 from shared.messages import CaptionJob, Recipe, Video
 from shared.telemetry.spans import LOST
 from shared.telemetry.trace_headers import Attempt, attempt_id, carried_by
+from tests.backlogs import fill
 from tests.one_task import run_next
 from tests.traces import Told, ids, links_of, parent_of, tracing_here
+from tests.world import World
 from workers import tasks
 from workers.delivery.lease import Lease
 from workers.delivery.leases import Leases
@@ -159,3 +163,24 @@ def test_what_a_drain_hands_back_is_told_by_who_had_it(queues: LeasedQueues, tol
     one, two = told.named(f"process {QUEUE}")
     assert (one.attributes or {})["jamak.outcome"] == "draining"
     assert links_of(two) == [ids(one)]
+
+
+def test_a_backlog_is_a_trace_and_each_of_its_videos_another(world: World, told: Told) -> None:
+    fill(world, "traced", 2)
+    source = f"s3://{world.videos}/traced/"
+    made = create(world.store, world.settings, "traced", source, world.recipe, "t4")
+    scan_new(world.store, world.settings, world.queues, made)
+    feed = Feed(made, world.queues)
+    assert feed.step(10) == 2
+    backlog, fed = told.only("backlog"), told.only("feed caption.t4.bulk")
+    assert (backlog.attributes or {})["jamak.videos"] == 2
+    assert (fed.context.trace_id, parent_of(fed)) == ids(backlog)
+    sends = told.named("send caption.t4.bulk")
+    assert [links_of(one) for one in sends] == [[ids(fed)]] * 2
+    assert len({one.context.trace_id for one in [backlog, *sends]}) == 3
+    leases = Leases(world.queues, 1, dict)
+    delivery = leases.receive(["caption.t4.bulk"], 5)
+    assert delivery is not None
+    carried = carried_by(delivery.message)
+    assert carried is not None
+    assert carried.trace_id in {one.context.trace_id for one in sends}

@@ -47,7 +47,7 @@ def in_one_batch(engine: Engine, request: Request, adapters: list[Known | None])
 
     def tick(runs: bool) -> None:
         turn = next(turns)
-        if turn % 4 == 1 and turn // 4 < len(adapters):
+        if turn % 4 == 2 and turn // 4 < len(adapters):
             one = adapters[turn // 4]
             assert engine._use(one and one.used, one and engine._adapters.ready(one.adapter))
             tickets.append(engine.submit(request))

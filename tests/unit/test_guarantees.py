@@ -88,7 +88,7 @@ class Refusing:
         self.refused = refused
         self.heard: list[str] = []
 
-    def ack(self, leases: list[str]) -> None:
+    def ack(self, leases: list[str], events: object) -> None:
         if self.refused.intersection(leases):
             raise redis.ResponseError("bit offset is not an integer or out of range")
         self.heard += leases
@@ -138,7 +138,7 @@ def test_acknowledgements_that_are_refused_for_now_are_told_again_together() -> 
     asked: list[list[str]] = []
 
     class Replica:
-        def ack(self, leases: list[str]) -> None:
+        def ack(self, leases: list[str], events: object) -> None:
             asked.append(leases)
             if len(asked) == 1:
                 raise redis.exceptions.ReadOnlyError("You can't write against a replica.")

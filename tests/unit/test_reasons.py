@@ -28,7 +28,7 @@ def reasons_in(folder: str) -> Iterator[tuple[str, str]]:
 def test_every_error_that_a_worker_can_end_a_job_with_is_known() -> None:
     never = {"Retry", "Reject", "LeaseLost", "Draining", "NotForMe", "NewerMessage"}
     never |= {"NewerObject", "WrongModel", "UsageError", "Unfinished", "Conflict"}
-    never |= {"SickMachine", "Outage", "Unwritable"}
+    never |= {"SickMachine", "Outage", "Unwritable", "NoRoom", "HandedUp"}
     found = {**dict(reasons_in("shared")), **dict(reasons_in("workers"))}
     assert {"InternalError", "Truncated", "StoreUnavailable"} <= found.keys()
     assert set(known_reasons()) == {reason for name, reason in found.items() if name not in never}

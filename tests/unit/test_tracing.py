@@ -1,5 +1,6 @@
 """Traces by the real SDK: when there are any, where they go, and what they cost whom."""
 
+import json
 import os
 import subprocess
 import sys
@@ -83,6 +84,23 @@ def test_without_the_sdk_it_says_so_and_goes_on(
     assert tracing.spans() is None
     with tracing.sending(QUEUE, [("job", "video")]) as headers:
         assert headers == ()
+
+
+def test_a_commands_answer_stays_alone_on_stdout() -> None:
+    """Whatever there is to say of a collector that is away, or of a library that is not there."""
+    program = "from shared.telemetry import tracing\n"
+    program += "with tracing.sending('q', [('job', 'video')]): print('{}')"
+    for more in ({}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={**os.environ, ENDPOINT: "http://127.0.0.1:9", **more},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, "{}\n"), done.stderr
+        assert ("no traces" in done.stderr) == bool(more)
+        assert all(json.loads(line) for line in done.stderr.splitlines())
 
 
 def test_what_cannot_be_used_ends_no_process(untraced: pytest.MonkeyPatch) -> None:

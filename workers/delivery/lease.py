@@ -43,6 +43,8 @@ class Lease:
         """False: lost, given back or set aside. Its task may still be running."""
         self.units = 1.0
         """How much work it is, once its task has read it (shared/units.py)."""
+        self.event = ""
+        """That tells its result, once it has one (shared/results.py)."""
         self.advanced = False
         """Something of it is kept: whoever tries again goes on from there."""
         self.moved_at = time.monotonic()

@@ -220,7 +220,7 @@ class Leases:
 
     def _ack(self, lease: str) -> None:
         self.ended += 1
-        self._outbox.ack(lease)
+        self._outbox.ack(lease, self._in_hand[lease].event)
 
     def note(self, line: BacklogLine, outcome: str) -> None:
         """How a line of a backlog ended; before its message is acknowledged."""

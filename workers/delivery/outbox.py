@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice, takewhile
+from typing import NamedTuple
 
 import redis
 
@@ -24,6 +25,13 @@ LOOK_AGAIN_S = 0.2
 log = telemetry.get_logger("jamak.outbox")
 
 
+class Ack(NamedTuple):
+    """Of a message."""
+
+    lease: str
+    event: str
+
+
 class Outbox:
     """Args:
     redis: told whether it answers.
@@ -31,12 +39,15 @@ class Outbox:
 
     def __init__(self, queues: LeasedQueues, redis: telemetry.Repeated) -> None:
         self._queues, self._redis = queues, redis
-        self._waiting: deque[str | Callable[[], object]] = deque()
+        self._waiting: deque[Ack | Callable[[], object]] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="outbox", daemon=True).start()
 
-    def ack(self, lease: str) -> None:
-        self._put(lease)
+    def ack(self, lease: str, event: str = "") -> None:
+        """Args:
+        event: that tells its result, if anybody wants to hear of it.
+        """
+        self._put(Ack(lease, event))
 
     def tell(self, what: Callable[[], object]) -> None:
         """Anything else. It may be called more than once."""
@@ -47,7 +58,7 @@ class Outbox:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
-    def _put(self, item: str | Callable[[], object]) -> None:
+    def _put(self, item: Ack | Callable[[], object]) -> None:
         with self._changed:
             self._waiting.append(item)
             self._changed.notify_all()
@@ -59,7 +70,7 @@ class Outbox:
                 self._changed.wait_for(lambda: self._waiting)
                 items = list(islice(self._waiting, 1 if one_by_one else MOST_AT_ONCE))
             # What comes first is told first; acknowledgements that follow each other, at once.
-            told = [*takewhile(lambda one: isinstance(one, str), items)] or items[:1]
+            told = [*takewhile(lambda one: isinstance(one, Ack), items)] or items[:1]
             again = False
             try:
                 self._tell(told)
@@ -95,12 +106,14 @@ class Outbox:
                 time.sleep(LOOK_AGAIN_S)
                 in_vain = 0
 
-    def _tell(self, told: list[str | Callable[[], object]]) -> None:
+    def _tell(self, told: list[Ack | Callable[[], object]]) -> None:
         (first, *_) = told
-        if callable(first):
-            first()
+        if isinstance(first, Ack):
+            acks = [one for one in told if isinstance(one, Ack)]
+            events = {one.lease: one.event for one in acks if one.event}
+            self._queues.ack([one.lease for one in acks], events)
         else:
-            self._queues.ack([one for one in told if isinstance(one, str)])
+            first()
 
 
 def unheard(error: redis.RedisError) -> str:

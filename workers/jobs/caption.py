@@ -33,7 +33,9 @@ from shared.messages import (
     Flag,
     ModelIdentity,
 )
+from shared.results import of_caption, of_failure
 from shared.settings import Settings
+from shared.tenants import Tenants
 from shared.units import Effort, Units
 from shared.web.addresses import Addresses
 from workers.caption.captioner import Captioner
@@ -85,6 +87,7 @@ class CaptionWork:
         self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records, self._units = Records(store, settings), Units(model.id)
+        self._tenants = Tenants(settings.tenants)
         for outcome in ("ok", "partial", "failed"):
             # From 0 on: of a counter that begins with 1 Prometheus does not see the first.
             telemetry.CAPTIONS.labels(card.card.name, "", outcome)
@@ -104,7 +107,7 @@ class CaptionWork:
         lease.say(lambda: facts.of_job(job, self._card.card.name))
         lease.weigh(self._units.of(Effort.of(job.recipe), self._card.card.name))
         started = time.monotonic()
-        if self._is_done(job):
+        if self._is_done(job, lease):
             lease.account.how = "duplicates"
             telemetry.CAPTION_DUPLICATES.inc()
             log.info("already captioned", job=job.id, key=job.video.uri)
@@ -121,7 +124,7 @@ class CaptionWork:
             if not self._records.write(job, caption):
                 lease.account.how = "duplicates"
                 # Whose it is may have died before its views; or it is ours: S3's answer was lost.
-                self._is_done(job)
+                self._is_done(job, lease)
                 telemetry.CAPTION_DUPLICATES.inc()
                 log.info("captioned elsewhere", job=job.id, key=job.video.uri)
                 return "duplicate"
@@ -129,6 +132,7 @@ class CaptionWork:
             progress.ends_at = None  # what is recorded is in time
             progress.tick("views")
             self._records.render(caption)
+            self._tell(job, lease, caption)
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
             for stage, spent in progress.timings_s().items():
@@ -148,9 +152,9 @@ class CaptionWork:
         )
         return caption.status
 
-    def _is_done(self, job: CaptionJob) -> bool:
-        """It has its caption, and from now on its views show what is to be shown: whoever wrote the
-        record may have died before that.
+    def _is_done(self, job: CaptionJob, lease: Lease) -> bool:
+        """It has its caption, and from now on its views show what is to be shown, and who wants to
+        hear of it does: whoever wrote the record may have died before that.
 
         Raises:
             NewerObject: a newer Jamak captioned it, and has to render it, too.
@@ -158,13 +162,20 @@ class CaptionWork:
         try:
             found = self._records.find(job)
         except NewerObject:
-            if self._records.shows(job):
+            if self._records.shows(job) and not self._settings.results:
                 return True
             raise
         if found is None:
             return False
         self._records.render(found)
+        self._tell(job, lease, found)
         return True
+
+    def _tell(self, job: CaptionJob, lease: Lease, caption: Caption) -> None:
+        """With the acknowledgement of its message."""
+        if self._settings.results:
+            record = self._records.place_of(caption)
+            lease.event = of_caption(job, caption, record, self._tenants.of(job.video.uri))
 
     def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
         recipe = job.recipe
@@ -288,7 +299,7 @@ class CaptionWork:
             NewerObject: as `_is_done`.
         """
         try:
-            if self._is_done(job):
+            if self._is_done(job, lease):
                 return True
         except DamagedObject as damaged:
             # Its record, which is written once, is in the way of another one.
@@ -312,6 +323,9 @@ class CaptionWork:
         )
         lease.check()
         self._records.write_failure(job, failure)
+        if self._settings.results:
+            record = self._records.place_of_failure(job)
+            lease.event = of_failure(job, failure, record, self._tenants.of(job.video.uri))
         card = self._card.card.name
         telemetry.CAPTIONS.labels(card, "", "failed").inc()
         telemetry.CAPTION_FAILURES.labels(card, error.reason).inc()

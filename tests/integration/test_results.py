@@ -1,0 +1,358 @@
+"""Results are told at least once: from the record to a topic, a bus and a webhook, all real."""
+
+import base64
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.local.processes import Process, stop
+from infra.local.procfile import ROOT
+from producer.jobs.fleet import fleet_reading
+from producer.results import sender as sending
+from producer.results.sender import MOST_TRIES, Sender
+from producer.results.sinks import Bus, Topic, Webhook, signature, teller_of
+from producer.verbs.captions import status
+from shared.broker import told_results
+from shared.broker.apps import leased_queues, train_prefix
+from shared.broker.leased_queues import LeasedQueues
+from shared.broker.proofs import prove_results, prove_telling
+from shared.broker.told_results import Results
+from shared.errors import EmptyCaption
+from shared.results import ResultEvent
+from shared.sinks import Sink, key_of
+from tests.hook import Sent, hook
+from tests.verbs import inside
+from tests.videos import write_clip
+from tests.waiting import wait_until
+from tests.work import Silent, taken, work_with
+from tests.world import World
+from workers.caption.captioner import Answer
+from workers.delivery.leases import Lease
+from workers.video.pool import DecoderPool
+
+pytestmark = pytest.mark.integration
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+TOPIC = "arn:aws:sns:us-east-1:123456789012:results"
+
+
+class Speaking(Silent):
+    def caption(self, *args: Any) -> Answer:
+        return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[DecoderPool]:
+    pool = DecoderPool(1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def told(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Whose results are told."""
+    prefix = f"{world.redis_prefix}-{request.node.name[:30]}"
+    yield replace(world, redis_prefix=prefix, aws={**world.aws, "JAMAK_RESULTS": TOPIC})
+    for key in world.queues.redis.scan_iter(f"{prefix}*"):
+        world.queues.redis.delete(key)
+
+
+def event(number: int = 0, **more: object) -> str:
+    return ResultEvent(
+        id=f"job-{number}",
+        status="ok",
+        record=f"s3://out/{number}.json",
+        video={"uri": f"s3://in/{number}.mp4", "etag": "e", "size_bytes": 1},  # type: ignore[arg-type]
+        recipe="r",
+        tenant="other",
+        created_at=datetime.now(UTC),
+        **more,  # type: ignore[arg-type]
+    ).model_dump_json(exclude_none=True)
+
+
+def ended(queues: LeasedQueues, *events: str) -> None:
+    """Jobs that ended like this."""
+    for one in events:
+        queues.put("q", ["m"])
+        delivery = queues.take(queues.new_lease(), ["q"])
+        assert delivery is not None
+        assert queues.ack([delivery.lease], {delivery.lease: one}) == 1
+
+
+def waiting(queues: LeasedQueues) -> list[str]:
+    found: Any = queues.redis.xrange(f"{queues.prefix}results")
+    return [fields[b"event"].decode() for _, fields in found]
+
+
+# From the record into Redis.
+
+
+def end(world: World, lease: Lease) -> list[dict[str, Any]]:
+    """Acknowledge it, as its worker does; all that waits to be told then."""
+    world.queues.ack([lease.delivery.lease], {lease.delivery.lease: lease.event})
+    return [json.loads(one) for one in waiting(world.queues)]
+
+
+def test_a_caption_and_a_failure_are_told_with_their_records(
+    told: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 12)
+    job = told.job(told.upload(clip, "told.mp4"))
+    lease = taken(told, job)
+    work_with(told, Speaking(), decoders).run(job, lease)
+    (caption,) = end(told, lease)
+    assert caption["video"]["uri"] == job.video.uri
+    bucket, _, key = caption["record"].removeprefix("s3://").partition("/")
+    record = json.loads(told.store.get(bucket, key))
+    assert (record["status"], record["video"]["key"]) == (caption["status"], job.video.key)
+    failing = told.job(told.upload(clip, "silent.mp4"))
+    lease = taken(told, failing)
+    work_with(told, Silent(), decoders).fail(failing, lease, EmptyCaption("nothing"))
+    _, failure = end(told, lease)
+    assert (failure["status"], failure["reason"]) == ("failed", "empty_caption")
+    bucket, _, key = failure["record"].removeprefix("s3://").partition("/")
+    assert told.store.exists(bucket, key)
+
+
+def test_who_dies_between_record_and_acknowledgement_leaves_it_to_the_next(
+    told: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    job = told.job(told.upload(write_clip(tmp_path / "a.mp4", 12), "died.mp4"))
+    lease = taken(told, job)
+    work = work_with(told, Speaking(), decoders)
+    work.run(job, lease)
+    told.queues.release(lease.delivery.lease, None)  # it died: the message came back
+    assert end(told, lease) == []  # and a zombie tells nothing
+    again = taken(told, job)
+    assert work.run(job, again) == "duplicate"
+    (only,) = end(told, again)
+    assert only["id"] == job.id
+
+
+def test_without_anybody_who_wants_to_hear_nothing_is_kept(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "silence.mp4"))
+    lease = taken(world, job)
+    work_with(world, Speaking(), decoders).run(job, lease)
+    assert end(world, lease) == []
+
+
+def test_no_more_wait_than_fit_and_the_others_are_counted(told: World) -> None:
+    queues = told.queues
+    fill = "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'event', '{}') end"
+    queues.redis.eval(fill, 1, f"{queues.prefix}results")
+    ended(queues, event(1), event(2))
+    untold = Results(queues).untold()
+    assert (untold.waiting, untold.dropped) == (100_000, 2)
+    training = leased_queues(told.settings, train_prefix(told.settings))
+    families = {one.name: one for one in fleet_reading(queues, training, dict).collect()}
+    assert families["jamak_results_waiting"].samples[0].value == 100_000
+    assert families["jamak_results_dropped"].samples[0].value == 2
+
+
+def test_a_full_redis_still_keeps_what_has_ended(told: World) -> None:
+    queues = told.queues
+    queues.put("q", ["m"])
+    delivery = queues.take(queues.new_lease(), ["q"])
+    assert delivery is not None
+    queues.redis.config_set("maxmemory", 1)
+    try:
+        assert queues.ack([delivery.lease], {delivery.lease: event()}) == 1
+    finally:
+        queues.redis.config_set("maxmemory", 0)
+    assert len(waiting(queues)) == 1
+
+
+# From Redis to who wants to hear of it.
+
+
+def sender(world: World, teller: Any) -> Sender:
+    return Sender(Results(world.queues), teller, lambda pause_s: True)
+
+
+def until_empty(one: Sender, turns: int = 30) -> None:
+    for _ in range(turns):
+        one.turn()
+        if not one._mine and one._results.untold().waiting == 0:
+            return
+    raise AssertionError("they are not told")
+
+
+def subscribed(name: str) -> tuple[Any, str, str]:
+    """SQS, and the URL and the ARN of a queue of its own."""
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return sqs, url, told["Attributes"]["QueueArn"]
+
+
+def received(sqs: Any, url: str, count: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for _ in range(20):
+        some = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        found += [json.loads(one["Body"]) for one in some.get("Messages", ())]
+        if len(found) >= count:
+            break
+    return found
+
+
+def test_a_topic_hears_of_each_once(told: World) -> None:
+    sns = boto3.client("sns")
+    arn = sns.create_topic(Name=told.redis_prefix[-40:])["TopicArn"]
+    sqs, url, queue = subscribed(told.redis_prefix[-40:])
+    only = {"FilterPolicy": json.dumps({"status": ["ok"]})}
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue, Attributes=only)
+    events = [event(number) for number in range(23)]
+    ended(told.queues, *events)
+    until_empty(sender(told, Topic(Sink.parse(arn))))
+    heard = [one["Message"] for one in received(sqs, url, 23)]
+    assert sorted(heard) == sorted(events)
+    assert waiting(told.queues) == []
+
+
+def test_a_bus_hears_of_each_once(told: World) -> None:
+    buses = boto3.client("events")
+    arn = buses.create_event_bus(Name=told.redis_prefix[-40:])["EventBusArn"]
+    sqs, url, queue = subscribed(f"{told.redis_prefix[-30:]}-bus")
+    name = told.redis_prefix[-40:]
+    pattern = json.dumps({"source": ["jamak"], "detail": {"status": ["ok"]}})
+    buses.put_rule(Name="all", EventBusName=name, EventPattern=pattern)
+    buses.put_targets(Rule="all", EventBusName=name, Targets=[{"Id": "1", "Arn": queue}])
+    events = [event(number) for number in range(12)]
+    ended(told.queues, *events)
+    until_empty(sender(told, Bus(Sink.parse(arn))))
+    heard = received(sqs, url, 12)
+    assert {one["detail-type"] for one in heard} == {"Jamak result"}
+    assert sorted(one["detail"]["id"] for one in heard) == sorted(f"job-{n}" for n in range(12))
+
+
+def test_a_webhook_gets_what_it_can_check(told: World) -> None:
+    with hook() as there:
+        key = key_of(SECRET)
+        ended(told.queues, *(event(number) for number in range(12)))
+        until_empty(sender(told, Webhook(there.address, key, (there.address.partition("?")[0],))))
+    assert Counter(json.loads(body)["id"] for _, body in there.got) == {
+        f"job-{number}": 1 for number in range(12)
+    }
+    for headers, body in there.got:
+        name, at = headers["webhook-id"], headers["webhook-timestamp"]
+        assert headers["webhook-signature"] == signature(key, name, at, body)
+        assert json.loads(body)["id"] == name
+
+
+def webhook(address: str) -> Webhook:
+    return Webhook(address, key_of(SECRET), (address.partition("?")[0],))
+
+
+@pytest.mark.parametrize("code", [302, 401, 404, 429, 503])
+def test_while_nobody_hears_they_wait_and_status_says_why(told: World, code: int) -> None:
+    codes = [code] * 2
+    with hook(lambda sent: codes.pop() if codes else 204) as there:
+        ended(told.queues, event())
+        one = sender(told, webhook(there.address))
+        assert [one.turn(), one.turn()] == [1.0, 2.0]
+        assert len(waiting(told.queues)) == 1
+        untold = Results(told.queues).untold()
+        assert f"HTTP {code}" in untold.why
+        assert "secret" not in untold.why
+        if code == 503:
+            said = inside(told, status)
+            assert "results to be told: 1 wait, 0 were dropped" in said.stdout
+            assert "results cannot be told: " in said.stderr
+        until_empty(one)
+        assert Results(told.queues).untold().why == ""
+        assert len(there.got) == 3
+
+
+def test_what_is_refused_by_itself_holds_up_nothing_and_is_given_up(told: World) -> None:
+    def answer(sent: Sent) -> int:
+        return 422 if b"job-3" in sent[1] else 204
+
+    with hook(answer) as there:
+        ended(told.queues, *(event(number) for number in range(25)))
+        one = sender(told, webhook(there.address))
+        until_empty(one)
+    tries = Counter(json.loads(body)["id"] for _, body in there.got)
+    assert tries.pop("job-3") == MOST_TRIES
+    assert set(tries.values()) == {1}
+    assert len(tries) == 24
+
+
+def test_a_server_of_another_network_is_never_asked(told: World) -> None:
+    """Whatever DNS says of the host: here it has its address for a name."""
+    with hook() as there:
+        port = there.address.split(":")[2]
+        ended(told.queues, event())
+        one = sender(told, Webhook(f"https://127.0.0.1:{port}", key_of(SECRET), ()))
+        assert one.turn() == 1.0
+        assert "no public address" in Results(told.queues).untold().why
+        assert there.got == []
+
+
+def test_what_a_dead_sender_had_the_next_one_sends(
+    told: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Results(leased_queues(told.settings, told.queues.prefix)) for _ in range(2))
+    first.prove()
+    ended(told.queues, *(event(number) for number in range(5)))
+    assert len(first.take(3)) == 3
+    assert len(second.take(9)) == 2
+    assert second.take(9) == []
+    monkeypatch.setattr(told_results, "SILENT_MS", 0)
+    assert len(second.take(9)) == 5
+
+
+def test_after_redis_has_lost_everything_results_are_told_again(told: World) -> None:
+    with hook() as there:
+        one = sender(told, webhook(there.address))
+        assert one.turn() == sending.LOOK_S
+        told.queues.redis.delete(f"{told.queues.prefix}results")
+        ended(told.queues, event())
+        until_empty(one)
+        assert len(there.got) == 1
+
+
+def test_the_feeder_tells_what_has_ended(told: World, tmp_path: Path) -> None:
+    with hook() as there:
+        where = {
+            "JAMAK_RESULTS": there.address,
+            "JAMAK_RESULTS_SECRET": SECRET,
+            "JAMAK_ADDRESSES": there.address.partition("?")[0],
+        }
+        ended(told.queues, event(1), event(2))
+        feeder = Process(
+            "feeder",
+            [sys.executable, "-m", "producer.cli", "feed"],
+            log=tmp_path / "log",
+            env={**os.environ, **told.env, **where},
+            cwd=ROOT,
+        )
+        try:
+            feeder.wait_until(lambda: len(there.got) == 2, 60)
+            wait_until(lambda: Results(told.queues).untold().waiting == 0, 20, "their end")
+        finally:
+            stop([feeder])
+    assert feeder.poll() == 0
+    assert "secret" not in feeder.log.read_text()
+
+
+def test_rights_are_tried_before_anything_is_told(told: World) -> None:
+    ended(told.queues, event())
+    prove_results(told.queues)
+    prove_telling(told.queues)
+    assert len(waiting(told.queues)) == 1
+    assert len(Results(told.queues).take(9)) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.env.items():
+            patch.setenv(name, value)
+        assert isinstance(teller_of(told.settings), Topic)
