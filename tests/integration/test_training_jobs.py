@@ -199,6 +199,7 @@ def test_a_job_is_followed_from_the_queue_to_its_cancelling(
     children = psutil.Process().children(recursive=True)
     assert not any("workers.train.run" in child.cmdline() for child in children)
     assert said(place, "list")["jobs"][0]["state"] == "cancelled"
+    assert [one.how for one in trainer.leases.spending.end().spent] == ["failures"]
     with pytest.raises(Reject, match="has ended already: cancelled"):
         said(place, "cancel", job.id)
 
@@ -292,6 +293,8 @@ def test_a_job_that_comes_again_never_undoes_a_rollback(
     assert ("somebody has changed" in str(outcome.why_not_activated)) is rolled_back
     assert place.registry.pointer(base).version == (None if rolled_back else in_use)
     assert place.registry.pointer(base).generation == (2 if rolled_back else 1)
+    spent = trainer.leases.spending.end().spent
+    assert [(one.how, one.adapter, one.jobs) for one in spent] == [("training", in_use, 2)]
 
 
 def test_a_job_that_redis_forgot_is_seen_and_can_be_cancelled(

@@ -349,9 +349,7 @@ def test_only_the_scaler_talks_to_kubernetes(name: str) -> None:
     (role,) = of_kind(overlay(name), "Role")
     assert able == ["scaler"] == [one["name"] for one in binding["subjects"]]
     assert not of_kind(overlay(name), "ClusterRole", "ClusterRoleBinding")
-    assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "patch"]}
-    ]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
