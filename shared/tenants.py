@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 
 from shared.errors import ConfigError
-from shared.prefixes import innermost
 
 OTHER = "other"
 """Whose prefix is named nowhere. It may be named, too, to give it a weight."""
@@ -39,11 +38,21 @@ class Tenants:
                 self._weigh(name, _weight(weight))
         for name in (*self._names.values(), OTHER):
             self.weights.setdefault(name, 1.0)
+        # Of two that differ by their last slash alone the longer one counts.
+        places = sorted(self._names.items(), key=lambda one: len(one[0]))
+        self._folders = {place.removesuffix("/"): name for place, name in places}
 
     def of(self, uri: str) -> str:
         """The tenant of a video, by its address: `s3://bucket/key`, or `https://host/path`."""
-        prefix = innermost(uri, self._names)
-        return OTHER if prefix is None else self._names[prefix]
+        if uri in self._names:
+            return self._names[uri]
+        # Upwards, folder by folder: a thousand tenants take no longer than one.
+        at = uri.rfind("/")
+        while at >= 0:
+            if uri[:at] in self._folders:
+                return self._folders[uri[:at]]
+            at = uri.rfind("/", 0, at)
+        return OTHER
 
     def _weigh(self, name: str, weight: float) -> None:
         if self.weights.setdefault(name, weight) != weight:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 SOONEST_S = 60.0
 """What is late is not to be done in no time: that would want endlessly many."""
 
+LITTLE = 0.25
+"""Of a replica: what it would do waits, and wants more when it has become more."""
 KEEP_S = 60.0
 """Who has work for so long is not ended, whatever is wanted."""
 
@@ -111,7 +113,7 @@ def wanted(demand: Demand, *, slo_s: float, most: int, least: int = 0) -> Wanted
     total = sum(line.value for line in lines if line.what in PARTS)
     replicas, bounded = _bounded(total, 0 if demand.is_nothing else 1, least, most)
     reason = _reason(demand, lines, total)
-    how = bounded or "rounded up"
+    how = bounded or f"rounded up, for more than {figure(LITTLE)} of a replica"
     lines += [Line("together", total, "the sum of these")]
     lines += [Line("replicas wanted", replicas, how)]
     return Wanted(replicas, f"{reason}; {bounded}" if bounded else reason, tuple(lines))
@@ -171,7 +173,7 @@ def _bounded(total: float, needed: int, least: int, most: int) -> tuple[int, str
     """
     if total > most:
         return most, f"{most} at the most"
-    asked = max(needed, math.ceil(total))
+    asked = max(needed, math.ceil(total - LITTLE))
     if asked > most:
         return most, f"{most} at the most"
     return (least, f"{least} at the least") if asked < least else (asked, "")

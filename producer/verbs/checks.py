@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import redis
 
+from producer.results.sinks import teller_of
 from producer.uploads.sqs import dead_letters_of, sqs_client
 from producer.verbs.console import size
 from shared.broker.apps import (
@@ -33,12 +34,14 @@ from shared.broker.connections import Reach, connected, named_by
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_captioner, prove_producer, prove_reader, prove_trainer
 from shared.broker.refusals import check_policy, meaning
+from shared.broker.told_results import Results
 from shared.bucket import proofs
 from shared.bucket.storage import ObjectStore, naming
 from shared.cards import choose_card, detect_gpu
 from shared.errors import BrokerRefuses, ConfigError, JamakError
 from shared.redis_url import Place
 from shared.settings import Output, Settings
+from shared.sinks import shown_sink
 
 LONGEST_S = 12.0
 """Of one check; longer than a server that does not answer is waited for in it."""
@@ -122,6 +125,8 @@ def checks_of(settings: Settings) -> Iterator[tuple[str, Ask]]:
         where = f"s3://{source.bucket}/{source.prefix}"
         yield f"bucket {where}", partial(bucket_reads, source, variable)
     yield "events queue", partial(events_queue, settings)
+    if settings.results:
+        yield "results", partial(results_are_told, settings)
     yield "model", partial(model_is_there, settings, os.environ)
     yield "card", partial(card_here, settings)
     yield "clock and S3", partial(clock_of_s3, settings, time.time)
@@ -301,6 +306,22 @@ def events_queue(settings: Settings) -> str:
         sqs = sqs_client(tries=1)
     dead = dead_letters_of(sqs, url)
     return f"{url}, dead letters {dead}"
+
+
+def results_are_told(settings: Settings) -> str:
+    """Whether they could be by this process, and are by the one that does it."""
+    to = shown_sink(settings.results)
+    try:
+        with _MAKING:
+            teller_of(settings)
+    except ConfigError as error:
+        raise Doubt(f"{error}: the feeder cannot tell {to}", error.cure) from error
+    with asking(), reaching_redis():
+        queues = leased_queues(settings, caption_prefix(settings))
+        untold = Results(queues).untold()
+    if untold.why:
+        raise Doubt(f"{untold.waiting} wait to be told: {untold.why}", "See docs/events.md.")
+    return f"{untold.waiting} wait to be told to {to}"
 
 
 def model_is_there(settings: Settings, environ: Mapping[str, str]) -> str:

@@ -16,6 +16,8 @@ from infra.local.stack import DEMO_MODEL
 from producer.verbs import checks
 from producer.verbs.checks import Doubt, Found, cached_model, clock_of_redis, clock_of_s3
 from producer.verbs.doctor import doctor, look
+from shared.broker.leased_queues import LeasedQueues
+from shared.broker.told_results import Results
 from shared.errors import ConfigError
 from shared.settings import Settings
 from tests.silent import silent_server
@@ -193,6 +195,18 @@ def test_the_queue_of_events_is_looked_at(env: pytest.MonkeyPatch, world: World)
     env.setenv("JAMAK_EVENTS_QUEUE_URL", f"{url}-that-is-not-there")
     assert "there is no such queue" in looked(78)["events queue"].found
     sqs.delete_queue(QueueUrl=url)
+
+
+def test_who_is_told_of_results_is_looked_at(env: pytest.MonkeyPatch, server: RedisServer) -> None:
+    env.setenv("JAMAK_RESULTS", "https://hooks.example.com/x?token=secret")
+    found = {one.check: one for one in look()}["results"]
+    assert (found.status, "JAMAK_RESULTS_SECRET is not set" in found.found) == ("warning", True)
+    env.setenv("JAMAK_RESULTS_SECRET", f"whsec_{'A' * 32}")
+    found = {one.check: one for one in look()}["results"]
+    assert found == Found("results", "ok", "0 wait to be told to https://hooks.example.com/x")
+    Results(LeasedQueues(server.url, "jamak:", 30)).say("HTTP 503")
+    found = {one.check: one for one in look()}["results"]
+    assert (found.status, "HTTP 503" in found.found) == ("warning", True)
 
 
 def test_a_model_is_found_where_the_hub_keeps_it(tmp_path: Path) -> None:

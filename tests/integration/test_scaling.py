@@ -11,6 +11,7 @@ import pytest
 from producer.scaling.answers import LOOK_S, STALE_S, TRAIN, Answers, NotKnown, look_once
 from producer.scaling.demand import PRESUMED_START_S, Outside, Unfed, class_of
 from producer.scaling.outside import Uploads
+from producer.scaling.policy import LITTLE
 from producer.scaling.reading import READ_WHOLE, take_snapshot
 from producer.uploads.sqs import sqs_client
 from shared.broker.apps import CAPTION_QUEUES
@@ -264,7 +265,7 @@ def test_a_backlog_does_not_want_ever_more_workers_for_what_they_hold(fleet: Mak
         wanted = one.look()["l4"].wanted.replicas
         # 20 jobs of 100 units fewer wait, and what is held is one replica's at the most.
         left = 12_000 - 2000 * (number + 1)
-        assert wanted == math.ceil((left + min(900, 2000)) / (900 - PRESUMED_START_S))
+        assert wanted == math.ceil((left + min(900, 2000)) / (900 - PRESUMED_START_S) - LITTLE)
 
 
 def test_a_deadline_wants_what_is_not_fed_yet(fleet: Make) -> None:

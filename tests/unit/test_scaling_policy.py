@@ -111,6 +111,11 @@ def test_what_goes_as_planned_changes_no_plan(passed_s: float) -> None:
     assert replicas(replace(burst, waiting=18_000 - done, oldest_s=passed_s)) == 10
 
 
+@pytest.mark.parametrize(("total", "asked"), [(0.1, 1), (1, 1), (2.25, 2), (2.26, 3), (3, 3)])
+def test_for_a_quarter_of_a_replica_none_is_started(total: float, asked: int) -> None:
+    assert replicas(replace(IDLE, arrival_per_s=total * IDLE.rate)) == asked
+
+
 def test_what_is_late_wants_many_and_not_endlessly_many() -> None:
     late = Demand(180, 0, 0, 5000, rate=3, cold_start_s=600, due=(Due(180, -9000),))
     assert replicas(late) == 2

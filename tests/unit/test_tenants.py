@@ -1,8 +1,11 @@
 """Whose a video is."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import ConfigError
+from shared.prefixes import innermost
 from shared.settings import load_settings
 from shared.tenants import OTHER, Tenants
 
@@ -29,6 +32,15 @@ TOLD = {
 )
 def test_a_video_belongs_to_the_longest_prefix(uri: str, tenant: str) -> None:
     assert Tenants(TOLD).of(uri) == tenant
+
+
+_PLACES = st.text("ab/", max_size=6).map("s3://{}".format)
+
+
+@given(st.dictionaries(_PLACES.filter(lambda one: one != "s3://"), st.sampled_from("xyz")), _PLACES)
+def test_each_place_is_compared_by_whole_segments(told: dict[str, str], uri: str) -> None:
+    place = innermost(uri, told)
+    assert Tenants(told).of(uri) == (OTHER if place is None else told[place])
 
 
 def test_a_weight_is_said_once_and_holds_for_every_prefix() -> None:
