@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -24,6 +23,7 @@ from infra.local.procfile import ROOT, read_procfile
 from infra.local.redis import start_redis
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.videos import video_of
+from shared.messages import Video
 from tests.iam import ACCOUNT, EVERYTHING, REGION, Account, acting_as
 from tests.rights import ROLES, Names, is_refused, rows
 from tests.terraform import Terraform, plugins
@@ -91,15 +91,22 @@ def redis_with_users(tmp_path: Path) -> Iterator[str]:
     server.stop()
 
 
-def applied(folder: Path, account: Account) -> dict[str, Any]:
-    """The outputs."""
-    terraform = Terraform.copied(folder)
-    for place, override in LOCALLY.items():
-        (terraform.folder / place / "locally_override.tf.json").write_text(json.dumps(override))
-    (terraform.folder / "terraform.tfvars.json").write_text(json.dumps(VARIABLES))
-    terraform("init", f"-plugin-dir={plugins()}")
-    terraform("apply", "-auto-approve", env={"AWS_ENDPOINT_URL": account.endpoint})
-    return terraform.outputs()
+class Applied:
+    def __init__(self, folder: Path, account: Account) -> None:
+        self._terraform, self._account = Terraform.copied(folder), account
+        for place, override in LOCALLY.items():
+            target = self._terraform.folder / place / "locally_override.tf.json"
+            target.write_text(json.dumps(override))
+        (self._terraform.folder / "terraform.tfvars.json").write_text(json.dumps(VARIABLES))
+        self._terraform("init", f"-plugin-dir={plugins()}")
+        self.apply()
+        self.outputs = self._terraform.outputs()
+
+    def apply(self, *options: str) -> None:
+        """By the administrator."""
+        self._account.trust_everybody()
+        env = {"AWS_ENDPOINT_URL": self._account.endpoint}
+        self._terraform("apply", "-auto-approve", *options, env=env)
 
 
 def open_plain_http(account: Account) -> None:
@@ -114,7 +121,8 @@ def open_plain_http(account: Account) -> None:
 def test_a_video_gets_its_caption_and_everybody_does_only_his_part(
     account: Account, redis_with_users: str, tmp_path: Path
 ) -> None:
-    made = applied(tmp_path, account)
+    terraform = Applied(tmp_path, account)
+    made = terraform.outputs
     open_plain_http(account)
     for bucket in (DATA, EXPORTS):
         account.client("s3").create_bucket(Bucket=bucket)
@@ -141,6 +149,9 @@ def test_a_video_gets_its_caption_and_everybody_does_only_his_part(
             process.wait_until(partial(is_ready, port), 90)
         captioned(worlds["operator"], tmp_path)
         trained(worlds["operator"], processes["captioner"][1])
+        terraform.apply("-target=module.uploads", "-var=events=eventbridge")
+        account.enforce()
+        uploaded(worlds["operator"], write_clip(tmp_path / "other.mp4", 13))
     finally:
         stop([process for process, _ in processes.values()], patience_s=30)
     refused = [one for one in account.decisions() if not one.allowed]
@@ -186,14 +197,20 @@ def start(role: str, world: World, folder: Path) -> tuple[WarmProcess, int]:
 
 def captioned(operator: World, folder: Path) -> None:
     """By its event, and again by a backlog."""
-    film = write_clip(folder / "film.mp4", 12)
+    video = uploaded(operator, write_clip(folder / "film.mp4", 12))
     with acting_as(operator.aws):
-        jamak(operator, "upload", str(film), f"s3://{VIDEOS}/in/")
-        video = video_of(operator.store.head(VIDEOS, "in/film.mp4"))
-        assert operator.caption(operator.job(video)).text
         jamak(operator, "backlog", "start", "again", f"s3://{VIDEOS}/in/", "--generation", "1")
         assert operator.caption(operator.job(video, generation=1)).text
         assert "WEBVTT" in jamak(operator, "get", video.uri, "--format", "vtt").stdout
+
+
+def uploaded(operator: World, film: Path) -> Video:
+    """And captioned."""
+    with acting_as(operator.aws):
+        jamak(operator, "upload", str(film), f"s3://{VIDEOS}/in/")
+        video = video_of(operator.store.head(VIDEOS, f"in/{film.name}"))
+        assert operator.caption(operator.job(video)).text
+    return video
 
 
 def fill_training_set(account: Account, folder: Path) -> None:
