@@ -236,11 +236,14 @@ CAPTIONS = Row(
         ),
         Panel(
             "Failures by reason",
-            "`jamak failures list` names the videos.",
-            "cpm",
+            "Of the last five minutes. `jamak failures list` names the videos.",
+            "short",
             (
+                # A reason's series begins with its first failure, which `increase` does not see.
                 Query(
-                    "60 * sum by (reason) (rate(jamak_caption_failures_total[$__rate_interval]))",
+                    "sum by (reason) ((jamak_caption_failures_total"
+                    " unless jamak_caption_failures_total offset 5m)"
+                    " or increase(jamak_caption_failures_total[5m]))",
                     "{{reason}}",
                 ),
             ),
