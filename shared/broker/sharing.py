@@ -5,6 +5,7 @@ of jobs: the address of its video says whose one is.
 """
 
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,7 +64,9 @@ class Sharing:
     """
 
     def __init__(self, queues: "LeasedQueues", tenants: Tenants) -> None:
-        self._queues, self.tenants = queues, tenants
+        # Without a circle: connections are closed when nobody needs their queues any more.
+        self._queues = weakref.proxy(queues)
+        self.tenants = tenants
         self.wanted = len(tenants.weights) > 1
         """There are tenants besides `other`."""
         self._workers: list[WorkerSeen] = []

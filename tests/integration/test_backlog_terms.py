@@ -208,5 +208,8 @@ def test_the_verbs_take_terms_and_say_whether_they_hold(
     assert "by 2199-01-01 08:00 +00:00 not known yet" in shown
     assert "budget $0.00 / $1.00 will hold" in shown
     assert "what to do in time it takes 1 × t4, and 0 workers take it now" in shown
+    scaled = json.loads(jamak_here(monkeypatch, "scale", "explain", "t4", "--json").out)
+    (wanted,) = scaled["classes"]
+    assert (wanted["units"]["due"], wanted["wanted"]) == (3, 1)
     refused = jamak_here(monkeypatch, "backlog", "start", "x", source, "--by", "2001-01-01T00:00")
     assert (refused.code, "has passed" in refused.err) == (2, True)

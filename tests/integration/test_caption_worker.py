@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,20 @@ def captioner(
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "OTEL_TRACES_SAMPLER": "parentbased_always_off",  # what no test has asked for
     }
-    worker = Captioner(world, tmp_path_factory.mktemp("worker"), **traced)
+    fleet = {
+        "JAMAK_TENANTS": tenants(world),
+        "JAMAK_RESULTS": "arn:aws:sns:us-east-1:123456789012:results",
+    }
+    worker = Captioner(world, tmp_path_factory.mktemp("worker"), **traced, **fleet)
     worker.wait()
     yield worker
     check_scrape(worker.port, "captioner")
     stop([worker.process], patience_s=20)
     assert check_log(worker.process.log)
+
+
+def tenants(world: World) -> str:
+    return f"s3://{world.videos}/news/=news:3"
 
 
 def send(world: World, *videos: Video, **recipe: object) -> list[CaptionJob]:
@@ -123,6 +132,26 @@ def test_any_key_becomes_a_caption_that_knows_how_it_was_made(
     for what in FORBIDDEN:
         assert told["decoders"][what] == "refused"
         assert captioner.metric("jamak_decoder_refused", what=what) == 1
+
+
+def test_a_tenants_video_waits_in_its_list_and_its_caption_is_told(
+    world: World, captioner: Captioner, tmp_path: Path
+) -> None:
+    sharing = replace(world, aws={**world.aws, "JAMAK_TENANTS": tenants(world)})
+    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "news/a.mp4"))
+    sharing.send(job)
+    caption = world.caption(job)
+    assert world.queues.taken("caption.t4@news") == 1
+
+    def told() -> list[dict[str, Any]]:
+        found: Any = world.queues.redis.xrange(f"{world.queues.prefix}results")
+        events = [json.loads(fields[b"event"]) for _, fields in found]
+        return [event for event in events if event["id"] == job.id]
+
+    wait_until(told, 20, "the event")
+    (event,) = told()
+    assert (event["status"], event["tenant"]) == (caption.status, "news")
+    assert event["record"] == f"s3://{world.output}/{record_key(world.prefix, job)}"
 
 
 def test_a_real_prometheus_reads_it_and_evaluates_every_rule(

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -178,6 +179,15 @@ def test_hundreds_of_tenants_cost_as_much_as_ten(queues: LeasedQueues) -> None:
 
 def keys(queues: LeasedQueues) -> list[bytes]:
     return list(queues.redis.scan_iter(f"{queues.prefix}*", count=10_000))
+
+
+def test_queues_that_nobody_needs_any_more_are_gone(redis_url: str) -> None:
+    """And so are their connections, without a search for garbage."""
+    made = LeasedQueues(redis_url, "test-gone:", TIMEOUT_S, tenants=TENANTS)
+    assert made.sharing.is_shared(FRESH)
+    gone = weakref.ref(made)
+    del made
+    assert gone() is None
 
 
 # What comes back.
