@@ -387,6 +387,24 @@ DELIVERY = Row(
             stacked=True,
         ),
         Panel(
+            "Leases lost, acks refused",
+            "Lost: a worker stood still, or was cut off. Refused: Redis takes no word of an end.",
+            "cpm",
+            (
+                Query("60 * sum(rate(jamak_leases_lost_total[$__rate_interval]))", "leases lost"),
+                Query("60 * sum(rate(jamak_untold_total[$__rate_interval]))", "refused by Redis"),
+            ),
+        ),
+        Panel(
+            "Results to be told",
+            "Of JAMAK_RESULTS, to a topic, a bus or a webhook.",
+            "short",
+            (
+                Query("max(jamak_results_waiting)", "waiting"),
+                Query("max(jamak_results_dropped)", "never told"),
+            ),
+        ),
+        Panel(
             "Memory of processes",
             "The largest of each kind.",
             "bytes",
