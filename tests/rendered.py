@@ -16,8 +16,12 @@ EVENTS, DEAD = "jamak-events", "jamak-events-dead"
 """Queues."""
 
 
-def render(folder: Path, output_prefix: str) -> dict[str, Any]:
-    """What the modules of policies and of Redis users say."""
+def render(folder: Path, output_prefix: str, **more: Any) -> dict[str, Any]:
+    """What the modules of policies and of Redis users say.
+
+    Args:
+        more: variables of the module of policies.
+    """
     policies: dict[str, Any] = {
         "region": REGION,
         "account_id": ACCOUNT,
@@ -29,6 +33,7 @@ def render(folder: Path, output_prefix: str) -> dict[str, Any]:
         "operator_writes": [f"s3://{EXPORTS}/"],
         "operators": [f"arn:aws:iam::{ACCOUNT}:role/people"],
         "pods": {"how": "pod-identity", "cluster": "films", "namespace": "jamak"},
+        **more,
     }
     return outputs_of(
         folder,

@@ -106,6 +106,7 @@ module "policies" {
   training_data   = var.training_data
   operator_reads  = var.operator_reads
   operator_writes = var.operator_writes
+  results_arn     = var.results_arn
   operators       = var.operators
   pods = {
     how               = local.irsa ? "irsa" : "pod-identity"

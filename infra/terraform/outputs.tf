@@ -12,6 +12,7 @@ locals {
       JAMAK_EVENTS_QUEUE_URL = module.uploads.queue.url
       JAMAK_SLO_S            = tostring(var.slo_s)
     },
+    var.results_arn == null ? {} : { JAMAK_RESULTS = var.results_arn },
     var.broker == "none" ? {} : { JAMAK_REDIS_CREDENTIALS = "${var.broker}/${var.name}" },
   )
   redis_urls = var.broker == "none" ? {} : {

@@ -86,6 +86,16 @@ variable "operator_writes" {
   }
 }
 
+variable "results_arn" {
+  description = "JAMAK_RESULTS: the SNS topic or EventBridge bus that is told how jobs ended; null: nobody is."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.results_arn == null || can(regex("^arn:[^:]+:(sns|events):", var.results_arn))
+    error_message = "Write the ARN of an SNS topic or of an EventBridge bus."
+  }
+}
+
 # Uploads
 
 variable "events" {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,22 @@ def test_no_right_is_wider_than_what_it_is_for(rendered: dict[str, Any]) -> None
                 assert place == "in/"
             else:
                 assert name in (EVENTS, DEAD, f"{DATA}/*", f"{EXPORTS}/*")
+
+
+@pytest.mark.parametrize(
+    ("arn", "action"),
+    [
+        (f"arn:aws:sns:eu-west-1:{ACCOUNT}:ended", "sns:Publish"),
+        (f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/ended", "events:PutEvents"),
+    ],
+)
+def test_the_feeder_alone_tells_results(
+    arn: str, action: str, tmp_path: Path, rendered: dict[str, Any]
+) -> None:
+    told = render(tmp_path, output_prefix="out/", results_arn=arn)
+    for role in ROLES:
+        more = rights(told, role) - rights(rendered, role)
+        assert more == ({(action, arn)} if role == "feeder" else set())
 
 
 def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> None:

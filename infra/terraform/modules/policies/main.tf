@@ -98,6 +98,9 @@ locals {
     [for folder in local.reads[role] : "${local.output}${folder}"], local.sources[role]
   ) }
 
+  results = var.results_arn
+  tells   = { sns = "sns:Publish", events = "events:PutEvents" }
+
   connect = {
     elasticache = { action = "elasticache:Connect", cache = "replicationgroup:", user = "user:" }
     memorydb    = { action = "memorydb:Connect", cache = "cluster/", user = "user/" }
@@ -161,6 +164,12 @@ locals {
         Sid      = "LookAtDeadLetters"
         Action   = ["sqs:GetQueueUrl"]
         Resource = role == "operator" ? ["${local.sqs}:${var.dead_letters}"] : []
+      },
+      {
+        Sid = "TellResults"
+        # The feeder tells how jobs ended (docs/events.md).
+        Action   = local.results == null ? [] : [local.tells[split(":", local.results)[2]]]
+        Resource = role == "feeder" && local.results != null ? [local.results] : []
       },
       {
         Sid    = "ConnectToRedis"

@@ -62,6 +62,12 @@ variable "operator_writes" {
   default     = []
 }
 
+variable "results_arn" {
+  description = "The SNS topic or EventBridge bus that is told how jobs ended; null: nobody is."
+  type        = string
+  default     = null
+}
+
 variable "pods" {
   description = "By what a pod gets its role: `pod-identity` of a cluster, or `irsa` with an OIDC provider."
   type = object({
