@@ -13,8 +13,9 @@ from shared.errors import ConfigError
 OTHER = "other"
 """Whose prefix is named nowhere. It may be named, too, to give it a weight."""
 FORM = "s3://bucket/prefix/=name,s3://bucket/another/=name:3,… or a JSON object"
-MOST_WEIGHT = 1000.0
-"""A tenant of the least weight shall still be noticed beside one of the most."""
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
+"""A tenant of the least weight shall still be noticed beside one of the most; and a turn of the one
+shall not move it so far back that a turn of the other is lost in rounding."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
@@ -86,9 +87,9 @@ def _weight(text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = math.nan
-    if not 0 < weight <= MOST_WEIGHT:
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
         raise ConfigError(
             f"{text!r} is no weight of a tenant",
-            cure="Write a number above 0, and 1000 at most.",
+            cure="Write a number from 0.001 to 1000.",
         )
     return weight

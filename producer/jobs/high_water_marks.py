@@ -38,7 +38,7 @@ class HighWaterMarks:
             BrokerUnavailable: Redis does not answer.
         """
         with reaching_redis():
-            taken, waiting = self._queues.taken(name), self._queues.waiting_in(name)
+            taken, waiting = self._queues.taken_in(name), self._queues.waiting_in(name)
         return max(0, self._mark(name, taken) - waiting)
 
     def has_room(self, queue: str) -> bool:

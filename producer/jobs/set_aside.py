@@ -14,7 +14,7 @@ from typing import Any
 from producer.jobs.in_flight import first_argument
 from shared.broker.apps import reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
-from shared.broker.sharing import list_of
+from shared.broker.sharing import list_of, weight_text
 
 AT_ONCE = 100
 """An entry may have 64 KiB."""
@@ -77,12 +77,20 @@ def put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
     """Each to the end of the queue that it came from, as new, and at most once; how many were
     still set aside. Raises BrokerUnavailable, BrokerRefuses."""
     with reaching_redis():
-        told = [word for one in found for word in (one.entry, _tenant(queues, one))]
+        told = [
+            word
+            for one in found
+            for word in (one.entry, _tenant(queues, one), _weight(queues, one))
+        ]
         return int(queues.run("redrive", *told))
 
 
 def _tenant(queues: LeasedQueues, one: SetAside) -> str:
     return queues.sharing.tenant_of(one.queue, one.about)
+
+
+def _weight(queues: LeasedQueues, one: SetAside) -> str:
+    return weight_text(queues.sharing.weight_of(one.about))
 
 
 def forget(queues: LeasedQueues, found: list[SetAside]) -> int:

@@ -6,7 +6,7 @@ Whatever happens there stops no caption: they wait in Redis, as many as fit. A t
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis
 
@@ -18,7 +18,8 @@ from shared.telemetry.metrics import RESULTS, RESULTS_AWAY
 LOOK_S = 1.0
 LONGEST_WAIT_S = 60.0
 MOST_TRIES = 8
-"""Of an event that the place refuses, and no other."""
+"""Of an event that the place refuses, and no other: then it is given up. Of one that may be taken
+later: then it goes behind the others, for it may be the one that the place fails at."""
 
 log = telemetry.get_logger("jamak.results")
 
@@ -35,6 +36,7 @@ class Sender:
         self._mine: list[ToTell] = []
         """Taken, and not told yet; the oldest first."""
         self._refused: Counter[str] = Counter()
+        self._again: Counter[str] = Counter()
         self._in_vain = 0
         self._said_at = float("-inf")
         self._ails = telemetry.Repeated(log, "tells results again", quiet_s=0.0)
@@ -69,20 +71,33 @@ class Sender:
             became = self._teller.send(self._mine)
         except Away as error:
             self._failed(str(error))
-            self._in_vain += 1
-            return float(min(2.0 ** min(self._in_vain - 1, 6), LONGEST_WAIT_S))
-        over = [
-            one for one, told in zip(self._mine, became, strict=True) if self._is_over(one, *told)
-        ]
+            self._put_behind(self._mine)
+            return self._longer_s()
+        told = list(zip(self._mine, became, strict=True))
+        over = [one for one, (outcome, why) in told if self._is_over(one, outcome, why)]
         self._results.done(over)
-        self._mine = [one for one in self._mine if one not in over]
+        self._forget(over)
         if over:
             self._in_vain = 0
             self._worked()
-        if not self._mine:
-            return 0.0
+        self._put_behind([one for one, (outcome, _) in told if outcome == "again"])
+        return 0.0 if over and not self._mine else self._longer_s()
+
+    def _longer_s(self) -> float:
         self._in_vain += 1
         return float(min(2.0 ** min(self._in_vain - 1, 6), LONGEST_WAIT_S))
+
+    def _put_behind(self, again: Sequence[ToTell]) -> None:
+        """Those that were tried often, so that they do not keep the others from being told."""
+        self._again.update(one.id for one in again)
+        tired = [one for one in again if one.late or self._again[one.id] >= MOST_TRIES]
+        self._results.put_behind(tired)
+        self._forget(tired)
+
+    def _forget(self, some: Sequence[ToTell]) -> None:
+        for one in some:
+            self._mine.remove(one)
+            del self._refused[one.id], self._again[one.id]
 
     def _take(self, most: int) -> list[ToTell]:
         try:
@@ -105,7 +120,6 @@ class Sender:
                 return False
             RESULTS.labels("refused").inc()
             log.error("a result was refused", message=why, result=one.event)
-        del self._refused[one.id]
         return True
 
     def _failed(self, why: str) -> None:

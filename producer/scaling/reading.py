@@ -16,6 +16,8 @@ from producer.jobs.in_flight import first_argument
 from producer.scaling.arrivals import MINUTE_S, MINUTES
 from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
 from shared.broker.queue_order import BULK
+from shared.broker.sharing import list_of, shares_of
+from shared.tenants import OTHER
 from shared.units import Effort, segments_of
 
 READ_WHOLE = 200
@@ -73,8 +75,7 @@ class Snapshot:
 
 def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
     """Raises redis.RedisError: it does not answer."""
-    now_s, tenants, taken, learned, held, delayed = _totals(side)
-    lists = _lists(queues, tenants)
+    now_s, lists, taken, learned, held, delayed = _totals(side, queues)
     lengths, arrivals = _lengths(side, lists, queues, now_s)
     read, later, leased = _messages(side, lists, lengths)
     workers = side.workers()
@@ -90,22 +91,23 @@ def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
 
 
 def _totals(
-    side: LeasedQueues,
-) -> tuple[float, list[str], dict[str, int], dict[str, str], int, int]:
-    """The server's time in s, tenants, what was taken, what was learned; how many messages are
-    leased and how many delayed."""
+    side: LeasedQueues, queues: Sequence[str]
+) -> tuple[float, list[tuple[str, str]], dict[str, int], dict[str, str], int, int]:
+    """The server's time in s, queue and name of each list in which messages of it wait, what was
+    taken, what was learned; how many messages are leased and how many delayed."""
     prefix = side.prefix
     with side.redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zrange(f"{prefix}tenants", 0, -1)
         pipe.hgetall(f"{prefix}taken")
         pipe.hgetall(f"{prefix}learned")
         pipe.hlen(f"{prefix}unacked")
         pipe.zcard(f"{prefix}delayed")
-        (seconds, micros), tenants, taken, learned, held, delayed = pipe.execute()
+        for queue in queues:
+            pipe.zrange(f"{prefix}{shares_of(queue)}", 0, -1)
+        (seconds, micros), taken, learned, held, delayed, *shares = pipe.execute()
     return (
         seconds + micros / 1e6,
-        [name.decode() for name in tenants],
+        _lists(queues, shares),
         {queue.decode(): int(count) for queue, count in taken.items()},
         {name.decode(): told.decode() for name, told in learned.items()},
         held,
@@ -113,10 +115,16 @@ def _totals(
     )
 
 
-def _lists(queues: Sequence[str], tenants: Sequence[str]) -> list[tuple[str, str]]:
-    """Queue and name of each list in which messages of it wait."""
-    suffixes = ("", ":alone", *(f"@{name}" for name in tenants))
-    return [(queue, f"{queue}{suffix}") for queue in queues for suffix in suffixes]
+def _lists(queues: Sequence[str], shares: Iterable[list[bytes]]) -> list[tuple[str, str]]:
+    """Args:
+    shares: for each queue the tenants that wait there.
+    """
+    found = []
+    for queue, waiting in zip(queues, shares, strict=True):
+        tenants = {OTHER, *(name.decode() for name in waiting)}
+        names = [*(list_of(queue, tenant) for tenant in sorted(tenants)), f"{queue}:alone"]
+        found += [(queue, name) for name in names]
+    return found
 
 
 def _lengths(

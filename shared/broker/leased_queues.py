@@ -42,6 +42,7 @@ SCRIPTS = (
     "pool",
     "feed",
     "halt",
+    "behind",
     "note",
     "merge",
 )
@@ -313,6 +314,16 @@ class LeasedQueues:
             name: of a queue, or of a tenant's list in it.
         """
         return int(self.redis.hget(f"{self.prefix}taken", name) or 0)
+
+    def taken_in(self, name: str) -> int:
+        """The same of one list, as `list_of` names it; a queue's count is that of all its lists."""
+        others = [list_of(name, one) for one in self.sharing.tenants.weights if one != OTHER]
+        if "@" in name or not others:
+            return self.taken(name)
+        names = [name, *others]
+        counts: Any = self.redis.hmget(f"{self.prefix}taken", names)
+        of_all, *of_others = (int(count or 0) for count in counts)
+        return of_all - sum(of_others)
 
     def turns(self) -> dict[str, dict[str, int]]:
         """Queue -> tenant -> how many messages were taken of what is its, ever."""

@@ -23,8 +23,8 @@ WEIGHER = "w"
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
 SHARING = "s"
 """A producer, where tenants share the queues."""
-TELLING = "e"
-"""A worker, where somebody wants to hear of results. (Who sends them goes through all of it.)"""
+TELLING, SENDING = "ed"
+"""A worker, where somebody wants to hear of results; and a script, for whoever sends them."""
 KEY = object()
 """Of a string, in what follows, so that most of it cannot be done, and nothing is left of it."""
 STREAM = object()
@@ -44,6 +44,7 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("tc", "HINCRBY", KEY, "1", 0),
     ("rp", "HLEN", KEY),
     ("tc", "HSET", KEY, "1", "1"),
+    ("s", "HMGET", KEY, "1"),
     ("p", "HVALS", KEY),
     ("tc", "INFO", "server"),
     ("tc", "LINDEX", KEY, 0),
@@ -69,7 +70,9 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("ptc", "ZREM", KEY, "1"),
     ("tc", "ZSCORE", KEY, "1"),
     ("pc", "EXPIRE", KEY, 1),
-    ("e", "XADD", STREAM, "*", "1", "1"),
+    ("ed", "XADD", STREAM, "*", "1", "1"),
+    ("d", "XACK", STREAM, "1", "0-0"),
+    ("d", "XDEL", STREAM, "0-0"),
     ("re", "XLEN", STREAM),
     ("e", "XTRIM", STREAM, "MAXLEN", 1),
     ("tc", "DEL", KEY),
@@ -108,8 +111,7 @@ def prove_captioner(queues: "LeasedQueues") -> None:
 def prove_telling(queues: "LeasedQueues") -> None:
     """Go through what a worker does besides, where results are told. Raises as the others."""
     with _told(queues):
-        _try_commands(queues, TELLING)
-        queues.redis.expire(f"{queues.prefix}prove:stream", REMAINS_S)
+        _try_stream(queues, TELLING)
 
 
 def prove_results(queues: "LeasedQueues") -> None:
@@ -117,6 +119,7 @@ def prove_results(queues: "LeasedQueues") -> None:
     from shared.broker.told_results import Results
 
     with _told(queues):
+        _try_stream(queues, SENDING)
         Results(queues).prove()
 
 
@@ -212,6 +215,11 @@ def _try_worker(queues: "LeasedQueues") -> None:
     queues.take(nothing, [])  # then that has left nothing
     queues.redis.blpop([f"{queues.prefix}:wake"], timeout=0.01)
     queues.leave()
+
+
+def _try_stream(queues: "LeasedQueues", wanted: str) -> None:
+    _try_commands(queues, wanted)
+    queues.redis.expire(f"{queues.prefix}prove:stream", REMAINS_S)
 
 
 def _try_commands(queues: "LeasedQueues", wanted: str) -> None:

@@ -41,9 +41,13 @@ def words_of(messages: Messages) -> list[str]:
     groups = messages if isinstance(messages, Mapping) else {Share(): list(messages)}
     words: list[str] = []
     for share, some in groups.items():
-        weight = "" if share.weight is None else f"{share.weight:.10g}"
-        words += [share.tenant, weight, str(len(some)), *some]
+        words += [share.tenant, weight_text(share.weight), str(len(some)), *some]
     return words
+
+
+def weight_text(weight: float | None) -> str:
+    """As scripts read it."""
+    return "" if weight is None else f"{weight:.10g}"
 
 
 def list_of(queue: str, tenant: str) -> str:

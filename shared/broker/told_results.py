@@ -29,6 +29,8 @@ class ToTell:
     """Its place in the stream."""
     event: str
     """JSON."""
+    late: bool = False
+    """It was put behind others before."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Results:
     """Of one prefix."""
 
     def __init__(self, queues: LeasedQueues) -> None:
-        self._redis, self._me = queues.redis, queues.worker
+        self._queues, self._redis, self._me = queues, queues.redis, queues.worker
         self._stream, self._state = f"{queues.prefix}results", f"{queues.prefix}results:state"
         self._dropped = f"{queues.prefix}results:dropped"
 
@@ -77,7 +79,10 @@ class Results:
             # A list of pairs, or with the third protocol a mapping to lists of lists.
             for _, entries in fresh.items() if isinstance(fresh, dict) else fresh:
                 found += entries[0] if isinstance(fresh, dict) else entries
-        return [ToTell(place.decode(), fields[b"event"].decode()) for place, fields in found]
+        return [
+            ToTell(place.decode(), fields[b"event"].decode(), b"late" in fields)
+            for place, fields in found
+        ]
 
     def keep(self, some: Sequence[ToTell]) -> None:
         """They are still this sender's."""
@@ -93,6 +98,12 @@ class Results:
                 pipe.xack(self._stream, GROUP, *ids)
                 pipe.xdel(self._stream, *ids)
                 pipe.execute()
+
+    def put_behind(self, some: Sequence[ToTell]) -> None:
+        """All that waits comes before them now, and they are nobody's."""
+        if some:
+            told = [word for one in some for word in (one.id, one.event)]
+            self._queues.run("behind", GROUP, *told)
 
     def say(self, why: str) -> None:
         """Why nothing can be sent; empty: it can."""

@@ -65,8 +65,10 @@ class Channel(virtual.Channel):
         self.queues.redis.ping()
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        uri = message["headers"].pop(VIDEO, "")
-        self.queues.put(queue, self.queues.sharing.groups(queue, [uri], [json.dumps(message)]))
+        headers = dict(message["headers"])  # kombu has them for its next try
+        uri = headers.pop(VIDEO, "")
+        told = json.dumps({**message, "headers": headers})
+        self.queues.put(queue, self.queues.sharing.groups(queue, [uri], [told]))
 
     def _size(self, queue: str) -> int:
         return self.queues.waiting(queue)

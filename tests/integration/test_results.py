@@ -19,7 +19,7 @@ from infra.local.procfile import ROOT
 from producer.jobs.fleet import fleet_reading
 from producer.results import sender as sending
 from producer.results.sender import MOST_TRIES, Sender
-from producer.results.sinks import Bus, Topic, Webhook, signature, teller_of
+from producer.results.sinks import AT_ONCE, Bus, Topic, Webhook, signature, teller_of
 from producer.verbs.captions import status
 from shared.broker import told_results
 from shared.broker.apps import leased_queues, train_prefix
@@ -286,6 +286,53 @@ def test_what_is_refused_by_itself_holds_up_nothing_and_is_given_up(told: World)
     assert tries.pop("job-3") == MOST_TRIES
     assert set(tries.values()) == {1}
     assert len(tries) == 24
+
+
+def test_those_at_which_a_place_fails_hold_up_no_others_and_are_told_in_the_end(
+    told: World,
+) -> None:
+    failing = {f"job-{number}" for number in range(AT_ONCE)}
+
+    def answer(sent: Sent) -> int:
+        return 500 if json.loads(sent[1])["id"] in failing else 204
+
+    def tries() -> Counter[str]:
+        return Counter(json.loads(body)["id"] for _, body in there.got)
+
+    with hook(answer) as there:
+        ended(told.queues, *(event(number) for number in range(AT_ONCE + 5)))
+        one = sender(told, webhook(there.address))
+        pauses = [one.turn() for _ in range(MOST_TRIES + 1)]
+        assert pauses[:3] == [1.0, 2.0, 4.0]
+        others = {f"job-{AT_ONCE + number}": 1 for number in range(5)}
+        assert others.items() <= tries().items()
+        assert min(tries()[one] for one in failing) >= MOST_TRIES
+        # From then on each is tried once, and goes behind what has come meanwhile.
+        ended(told.queues, event(99))
+        for _ in range(3):
+            one.turn()
+        assert tries()["job-99"] == 1
+        assert max(tries().values()) <= MOST_TRIES + 2
+        assert {json.loads(text)["id"] for text in waiting(told.queues)} == failing
+        assert len(waiting(told.queues)) == len(failing)
+        failing.clear()
+        until_empty(one)
+
+
+def test_what_goes_behind_is_kept_by_a_full_redis_and_put_there_once(told: World) -> None:
+    first, second = (Results(leased_queues(told.settings, told.queues.prefix)) for _ in range(2))
+    first.prove()
+    events = [event(number) for number in range(3)]
+    ended(told.queues, *events)
+    mine = first.take(2)
+    told.queues.redis.config_set("maxmemory", 1)
+    try:
+        first.put_behind(mine)
+    finally:
+        told.queues.redis.config_set("maxmemory", 0)
+    second.put_behind(mine)  # it was taken for dead
+    assert waiting(told.queues) == [events[2], *events[:2]]
+    assert [one.late for one in second.take(9)] == [False, True, True]
 
 
 def test_a_server_of_another_network_is_never_asked(told: World) -> None:

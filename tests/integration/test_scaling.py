@@ -1,6 +1,7 @@
 """What is wanted, read from a real Redis: what waits, what is in hand, and how fast workers are."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from producer.jobs.send import messages
+from producer.jobs.set_aside import all_set_aside, put_back
 from producer.scaling.answers import LOOK_S, STALE_S, TRAIN, Answers, NotKnown, look_once
 from producer.scaling.demand import PRESUMED_START_S, Outside, Unfed, class_of
 from producer.scaling.outside import Uploads
@@ -16,10 +19,13 @@ from producer.scaling.reading import READ_WHOLE, take_snapshot
 from producer.uploads.sqs import sqs_client
 from shared.broker.apps import CAPTION_QUEUES
 from shared.broker.leased_queues import History
+from shared.broker.queue_order import BULK
+from shared.broker.sharing import Share
 from shared.errors import BrokerUnavailable, NoSuchQueue
 from shared.settings import CardName, Settings
+from shared.tenants import OTHER
 from shared.units import Effort, Units
-from tests.scaling import Fleet, recipe
+from tests.scaling import Fleet, jobs, recipe
 
 pytestmark = pytest.mark.integration
 
@@ -352,12 +358,26 @@ def test_a_redis_that_has_lost_everything_is_not_believed_at_once(fleet: Make) -
 
 def test_tenants_have_lists_of_their_own(fleet: Make) -> None:
     one = fleet()
-    one.put(L4, 2)
-    key = f"{one.queues.prefix}{L4}"
-    one.queues.redis.rename(key, f"{key}@acme")
-    one.queues.redis.zadd(f"{one.queues.prefix}tenants", {"acme": 3})
+    one.queues.put(L4, {Share("acme"): messages(jobs(2))})
     one.put(L4, 1)
-    assert take_snapshot(one.queues, CAPTION_QUEUES).waiting[L4].messages == 3
+    one.feed(L4 + BULK, 1)
+    waiting = take_snapshot(one.queues, CAPTION_QUEUES).waiting
+    assert (waiting[L4].messages, waiting[L4 + BULK].messages) == (3, 1)
+
+
+def test_what_is_put_back_for_a_new_tenant_is_seen_and_weighed(fleet: Make) -> None:
+    before = fleet()
+    before.put(L4, 3)
+    for lease in before.take(L4, 3):
+        before.queues.poison(lease, "a test")
+    after = Fleet(before.settings.model_copy(update={"tenants": {"s3://b/": "news:3"}}))
+    assert put_back(after.queues, list(all_set_aside(after.queues))) == 3
+    assert after.queues.waiting_by_tenant(L4) == {OTHER: 0, "news": 3}
+    assert after.look()["l4"].wanted.replicas == 1
+    after.put(L4, 2)
+    after.queues.put(L4, {Share(OTHER): ["m"] * 9})
+    taken = [after.queues.take(after.queues.new_lease(), [L4]) for _ in range(4)]
+    assert Counter(one.tenant for one in taken if one) == {"news": 3, OTHER: 1}
 
 
 def test_what_sqs_holds_is_asked_for_now_and_then_and_its_growth_by_the_minute(

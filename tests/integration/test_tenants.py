@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.scan import create, scan
@@ -19,6 +20,7 @@ from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.waits import look
 from producer.verbs.captions import status
 from shared.broker.apps import CAPTION_QUEUES, CAPTION_TASK, leased_queues, train_prefix
+from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
 from shared.broker.sharing import READS_TENANTS, Share
 from shared.broker.transport import VIDEO
@@ -94,6 +96,29 @@ def test_what_a_worker_sends_on_is_its_tenants(shared: World) -> None:
     assert VIDEO not in json.loads(taken.message)["headers"]
 
 
+def test_a_send_that_is_tried_again_is_its_tenants_too(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs(shared, "b", 1)
+    put, tries = LeasedQueues.put, []
+
+    def fails_once(queues: LeasedQueues, *told: Any) -> int:
+        tries.append(told)
+        if len(tries) == 1:
+            raise redis.ConnectionError("reset")
+        return put(queues, *told)
+
+    monkeypatch.setattr(LeasedQueues, "put", fails_once)
+    shared.captions.send_task(
+        CAPTION_TASK,
+        args=(job.model_dump(mode="json"),),
+        queue=QUEUE,
+        headers={VIDEO: job.video.uri},
+    )
+    assert len(tries) == 2
+    assert by_tenant(shared) == {"b": 1}
+
+
 def test_each_tenant_has_room_of_its_own(shared: World) -> None:
     now = [0.0]
     marks = HighWaterMarks(shared.queues, lambda: now[0])
@@ -110,6 +135,18 @@ def test_each_tenant_has_room_of_its_own(shared: World) -> None:
     now[0] = 11.5
     assert not marks.has_room(QUEUE)
     assert marks.room(f"{QUEUE}@b") == LEAST
+
+
+def test_the_mark_of_nobodys_list_counts_what_was_taken_of_it(shared: World) -> None:
+    now = [0.0]
+    marks = HighWaterMarks(shared.queues, lambda: now[0])
+    marks.room(BULK), marks.room(f"{BULK}@a")
+    shared.queues.put(BULK, {Share("a", 1.0): ["m"] * 400, Share(OTHER): ["m"] * 20})
+    for _ in range(420):
+        assert shared.queues.take(shared.queues.new_lease(), [BULK])
+    now[0] = 20.0
+    assert marks.room(f"{BULK}@a") == 2400  # 20 a second, for two minutes
+    assert marks.room(BULK) == 120
 
 
 def test_who_has_no_room_holds_up_nobody_else(
