@@ -22,6 +22,7 @@ from shared.broker.proofs import (
     CAPTIONER,
     PRODUCER,
     READER,
+    SENDING,
     SHARING,
     TELLING,
     TRAINER,
@@ -300,7 +301,7 @@ def test_who_lacks_a_right_leaves_no_trace(secure: World) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_user_has_what_its_role_needs(role: str) -> None:
-    sends = {"producer": PRODUCER + SHARING, "operator": PRODUCER + SHARING}
+    sends = dict.fromkeys(("producer", "operator"), PRODUCER + SHARING + SENDING)
     needed = {
         **sends,
         "worker": CAPTIONER + TELLING,
@@ -317,7 +318,7 @@ def test_each_command_of_a_script_is_tried_at_the_start() -> None:
     called = {
         name.lower() for file in scripts for name in re.findall(r"call\('(\w+)'", file.read_text())
     }
-    assert called <= commands_of(CAPTIONER + TELLING) | commands_of(PRODUCER)
+    assert called <= commands_of(CAPTIONER + TELLING) | commands_of(PRODUCER + SENDING)
 
 
 def test_results_are_told_with_a_user_for_each_role(secure: World) -> None:
