@@ -180,12 +180,12 @@ def sender(world: World, teller: Any) -> Sender:
     return Sender(Results(world.queues), teller, lambda pause_s: True)
 
 
-def until_empty(one: Sender, turns: int = 30) -> None:
-    for _ in range(turns):
+def until_empty(one: Sender) -> None:
+    def is_empty() -> bool:
         one.turn()
-        if not one._mine and one._results.untold().waiting == 0:
-            return
-    raise AssertionError("they are not told")
+        return not one._mine and one._results.untold().waiting == 0
+
+    wait_until(is_empty, 5, "all to be told")  # what answers 500 once is asked again a second later
 
 
 def subscribed(name: str) -> tuple[Any, str, str]:

@@ -149,11 +149,12 @@ def test_backlogs_of_tenants_are_fed_side_by_side(shared: World) -> None:
 
 
 def test_a_stretch_ends_where_another_tenants_lines_begin(shared: World) -> None:
-    for key in ("a/m1.mp4", "a/m2.mp4", "b/m1.mp4", "c/m1.mp4"):
-        shared.store.put(shared.videos, key, b"x")
-    made = create(
-        shared.store, shared.settings, "mixed", f"s3://{shared.videos}/", shared.recipe, "t4"
-    )
+    source = f"s3://{shared.videos}/mixed/"
+    tenants = f"{source}a/=a,{source}b/=b:3"
+    shared = replace(shared, aws={**shared.aws, "JAMAK_TENANTS": tenants})
+    for key in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "c/1.mp4"):
+        shared.store.put(shared.videos, f"mixed/{key}", b"x")
+    made = create(shared.store, shared.settings, "mixed", source, shared.recipe, "t4")
     scan(shared.store, shared.settings, shared.queues, made)
     one = Feed(made, shared.queues)
     full = {f"{BULK}@b"}

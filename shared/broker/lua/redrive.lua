@@ -5,7 +5,7 @@ for i = 1, #ARGV, 2 do
   if redis.call('LREM', prefix .. 'poison', -1, ARGV[i]) == 1 then
     local _, queue, _, item = unpack(split(ARGV[i], 4))
     local tenant = ARGV[i + 1] ~= OTHER and ARGV[i + 1] or nil
-    put_last(queue, with_history(item, ''), tenant)
+    put_last(queue, came_back(with_history(item, '')), tenant)
     back = back + 1
   end
 end
