@@ -159,14 +159,13 @@ def read_backlog(
     queue = queue_of(manifest.card, bulk=True)
     waits = []
     if state == "paused":
-        waits.append(_paused(name, manifest.lines - fed, cursor))
+        waits.append(_paused(name, manifest.lines - fed, cursor, fed))
     if state not in OVER:
         unserved = why_unserved(workers, queue, needs_of(manifest.recipe))
         if unserved:
             waits.append(Wait(unserved.reason, left, unserved.message))
     if state in ("running", "scanning") and fed < manifest.lines:
-        told = "not in the queue yet: `jamak feed` puts them there bit by bit"
-        waits.append(Wait("not_fed", manifest.lines - fed, told))
+        waits.append(_not_fed(manifest.lines - fed, cursor))
     return {
         "name": name,
         "source": manifest.source,
@@ -192,11 +191,27 @@ def read_backlog(
     }
 
 
-def _paused(name: str, jobs: int, cursor: Cursor) -> Wait:
+def _not_fed(jobs: int, cursor: Cursor) -> Wait:
+    if cursor.why == "costs":
+        told = "what it has cost cannot be read, and it has a budget: see the log of `jamak feed`"
+        return Wait("costs", jobs, told)
+    return Wait("not_fed", jobs, "not in the queue yet: `jamak feed` puts them there bit by bit")
+
+
+def _paused(name: str, jobs: int, cursor: Cursor, fed: int) -> Wait:
     terms, spent = cursor.terms, cursor.spent
     if cursor.why != "budget" or terms is None or terms.budget_usd is None:
         return Wait("paused", jobs, f"`jamak backlog resume {name}`")
     used = spent.usd if spent else 0.0
+    unpaid = spent.unpaid(fed) if spent else 0
+    if unpaid:
+        return Wait(
+            "budget",
+            jobs,
+            f"${used:,.2f} of ${terms.budget_usd:,.2f} are used, {unpaid:,} fed jobs are on no "
+            f"worker's page and count as spent, and another job would be too much: "
+            f"`jamak backlog resume {name} --budget ...` with more",
+        )
     return Wait(
         "budget",
         jobs,
@@ -361,7 +376,7 @@ def paused(
         except (Reject, NewerObject) as error:
             unread(error)
             return None
-        wait = _paused(name, manifest.lines - cursor.fed, cursor)
+        wait = _paused(name, manifest.lines - cursor.fed, cursor, cursor.fed)
         return name, queue_of(manifest.card, bulk=True), wait
 
     names = list(islice(backlog_names(store, settings), LOOKED_AT + 1))

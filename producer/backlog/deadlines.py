@@ -1,21 +1,22 @@
 """What of backlogs with a deadline is in no queue yet, for whoever scales workers.
 
 Asked again and again, so little is read each time: the cursors of the backlogs that run. Knows
-nothing of workers, and of how many are wanted.
+nothing of how many workers are wanted.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
+from producer.backlog.budgets import affordable
 from producer.backlog.manifest import Backlog, Cursor, backlog_names
 from producer.backlog.terms import utc_now
 from producer.jobs.send import queue_of
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, fed_of
-from shared.broker.leased_queues import LeasedQueues
+from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.bucket.storage import ObjectStore
 from shared.errors import NewerObject, Reject, UsageError
 from shared.messages import Recipe
@@ -33,6 +34,7 @@ class Unfed:
     queue: str
     recipe: Recipe
     lines: int
+    """Of a budget those that its rest pays for: no others are fed."""
     left_s: float
     """Until it shall be captioned; below 0: it is late."""
 
@@ -88,8 +90,10 @@ class Deadlines:
         self._others |= dict.fromkeys(others, now)
         with reaching_redis():
             fed = fed_of(self._queues, self._names)
+            money = any(cursor.terms and cursor.terms.budget_usd for cursor in due.values())
+            workers = self._queues.workers() if money else []
         found = [
-            self._unfed(name, cursor, so_far)
+            self._unfed(name, cursor, so_far, workers)
             for (name, cursor), so_far in zip(due.items(), fed, strict=True)
         ]
         return [one for one in found if one and one.lines > 0]
@@ -100,7 +104,9 @@ class Deadlines:
         except UNTOLD:
             return None
 
-    def _unfed(self, name: str, cursor: Cursor, fed: int | None) -> Unfed | None:
+    def _unfed(
+        self, name: str, cursor: Cursor, fed: int | None, workers: Sequence[WorkerSeen]
+    ) -> Unfed | None:
         assert cursor.terms is not None
         assert cursor.terms.by is not None
         try:
@@ -110,4 +116,7 @@ class Deadlines:
         so_far = cursor.fed if fed in (None, NOWHERE) else fed
         left_s = (cursor.terms.by - self._now()).total_seconds()
         queue = queue_of(manifest.card, bulk=True)
-        return Unfed(queue, manifest.recipe, manifest.lines - so_far, left_s)
+        lines = manifest.lines - so_far
+        paid_for = affordable(self._settings, manifest, cursor, so_far, workers)
+        lines = lines if paid_for is None else min(lines, max(paid_for, 0))
+        return Unfed(queue, manifest.recipe, lines, left_s)

@@ -15,11 +15,12 @@ from math import ceil
 import redis
 
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
+from producer.jobs.in_flight import count_of
 from producer.jobs.send import AT_ONCE, grouped, named, queue_of
 from shared import telemetry
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import NOWHERE, BacklogProgress
-from shared.broker.leased_queues import LeasedQueues
+from shared.broker.leased_queues import LeasedQueues, WorkerSeen
 from shared.broker.sharing import list_of
 from shared.errors import JamakError, NewerObject, Reject, UsageError
 from shared.messages import BacklogLine, CaptionJob, Video
@@ -46,6 +47,8 @@ class Feed:
         self._shard: tuple[int, list[Video]] = (-1, [])
         self._ended: tuple[int, set[int]] = (-1, set())
         self._saved_at = time.monotonic()
+        self.free = 0
+        """Lines it went past that had ended already, and the cursor does not know."""
         self.broken: JamakError | None = None
         """Something of it cannot be read."""
         self.gone = False
@@ -110,10 +113,19 @@ class Feed:
         over = self.manifest.scanned and not self.waits
         return self.gone or self.cursor.state == "cancelled" or over
 
-    def on_their_way(self) -> int:
-        """Jobs that are fed and have not ended."""
+    def ended(self) -> int:
+        """How many of the lines that are fed. Raises BrokerUnavailable."""
         with reaching_redis():
-            return self.fed - self._progress.ended_before(self.fed)
+            return self._progress.ended_before(self.fed)
+
+    def in_flight(self) -> int:
+        """How many of its jobs Redis holds, by looking at each. Raises BrokerUnavailable."""
+        return count_of(self._queues, self.name)
+
+    def workers(self) -> list[WorkerSeen]:
+        """Those that live. Raises BrokerUnavailable."""
+        with reaching_redis():
+            return self._queues.workers()
 
     def step(self, room: int, away: Container[str] = ()) -> int:
         """Feed a stretch of at most so many jobs; how many lines it went on. It ends where the
@@ -148,19 +160,22 @@ class Feed:
             return 0
         with reaching_redis(), self._traced(jobs) as headers:
             told = grouped(self._queues, self.queue, jobs, headers)
-            self.fed, _ = self._progress.feed(self.queue, start, end, told)
+            self.fed, put = self._progress.feed(self.queue, start, end, told)
         if self.fed == NOWHERE:
             self.fed, self.gone = start, True
             return 0
-        telemetry.JOBS_ENQUEUED.labels(self.queue).inc(len(jobs))
+        if put:
+            telemetry.JOBS_ENQUEUED.labels(self.queue).inc(len(jobs))
+            self.free += end - start - len(jobs)
         if not self.waits or time.monotonic() - self._saved_at > SAVE_S:
             self.save()
         return self.fed - start
 
     def save(self) -> None:
-        if self.fed > self.cursor.fed and not self.gone:
+        if (self.fed > self.cursor.fed or self.free) and not self.gone:
             try:
-                self.cursor = self.backlog.advance(self.fed)
+                self.cursor = self.backlog.advance(self.fed, self.free)
+                self.free = 0
             except UsageError:
                 self.gone = True
             except (Reject, NewerObject) as error:
@@ -336,7 +351,7 @@ class Feeder:
         ran = [feed for feed in feeds if feed.running]
         fed = feed_round(feeds[first:] + feeds[:first], self._room, self._away, self._allow)
         for feed in ran:
-            if feed.cursor.why:
+            if feed.cursor.state == "paused" and feed.cursor.why:
                 log.warning("paused", backlog=feed.name, reason=feed.cursor.why, lines=feed.fed)
         return fed
 

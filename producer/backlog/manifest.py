@@ -76,8 +76,9 @@ class Cursor(Message):
     """Since version 2, as all that follows."""
     spent: SpentSoFar | None = None
     """As far as a feeder has summed it up, which it does where there is a budget."""
-    why: Literal["", "budget"] = ""
-    """It is paused though nobody has paused it."""
+    why: Literal["", "budget", "costs"] = ""
+    """Nothing more of it is fed though nobody has paused it: its budget is used up, or what it
+    costs cannot be read."""
 
     def as_json(self) -> bytes:
         """Without terms as version 1: whoever knows none may feed it. With them it may not."""
@@ -159,26 +160,50 @@ class Backlog:
             return changed
         raise AssertionError("the last swap returns or raises")
 
-    def advance(self, fed: int) -> Cursor:
-        """It is fed so far, at least."""
-        return self.move(lambda cursor: _moved(cursor, fed=max(cursor.fed, fed)))
+    def advance(self, fed: int, free: int = 0) -> Cursor:
+        """It is fed so far, at least; on the way so many more lines had ended already."""
+
+        def change(cursor: Cursor) -> Cursor:
+            spent = cursor.spent
+            if spent and free:
+                spent = spent.model_copy(update={"free": spent.free + free})
+            return _moved(cursor, fed=max(cursor.fed, fed), spent=spent)
+
+        return self.move(change)
 
     def agree(self, terms: Terms) -> Cursor:
         """By when, and for how much."""
         return self.move(lambda cursor: _moved(cursor, terms=terms or None))
 
     def spend(self, spent: SpentSoFar) -> Cursor:
-        """So much was spent on it."""
-        return self.move(lambda cursor: _moved(cursor, spent=spent))
-
-    def run_out(self) -> Cursor:
-        """Its budget is used up, unless somebody has raised it or stopped it meanwhile."""
+        """So much was spent on it. Nothing is written where only the time has changed."""
 
         def change(cursor: Cursor) -> Cursor:
-            budget = cursor.terms and cursor.terms.budget_usd
-            if cursor.state != "running" or not budget:
+            before, why = cursor.spent, "" if cursor.why == "costs" else cursor.why
+            now = spent
+            if before:
+                now = spent.model_copy(update={"free": before.free})
+                now = before if now.model_copy(update={"at": before.at}) == before else now
+            return _moved(cursor, spent=now, why=why)
+
+        return self.move(change)
+
+    def run_out(self, judged: Terms) -> Cursor:
+        """Its budget is used up, unless somebody has changed it or stopped it meanwhile."""
+
+        def change(cursor: Cursor) -> Cursor:
+            if cursor.state != "running" or cursor.terms != judged:
                 return cursor
             return _moved(cursor, state="paused", why="budget")
+
+        return self.move(change)
+
+    def go_blind(self) -> Cursor:
+        """What it costs cannot be read."""
+
+        def change(cursor: Cursor) -> Cursor:
+            blind = cursor.state == "running" and cursor.terms
+            return _moved(cursor, why="costs") if blind else cursor
 
         return self.move(change)
 

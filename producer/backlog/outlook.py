@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from producer.backlog.estimate import Offer, workers_for
 from producer.backlog.terms import SpentSoFar, Terms, shown
 
+FAR = timedelta(days=365 * 1000)
+"""What ends later has no date."""
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -37,7 +40,9 @@ def outlook(
     serving: workers that take them now.
     one: of its class.
     """
-    ends_at = now + timedelta(minutes=left / per_minute) if per_minute else None
+    ends_at = None
+    if per_minute:
+        ends_at = now + timedelta(minutes=min(left / per_minute, FAR / timedelta(minutes=1)))
     in_time, workers, how = _time(terms, left, ends_at, serving, one, now)
     each_usd = (spent and spent.each_usd) or one.each_usd
     before_usd = spent.usd if spent else 0.0
@@ -48,7 +53,8 @@ def outlook(
         in_budget = usd <= terms.budget_usd
         if not in_budget:
             advice.append(_too_dear(usd, terms.budget_usd))
-    return Outlook(ends_at, in_time, workers, usd, in_budget, tuple(advice))
+    known = ends_at if ends_at and ends_at - now < FAR else None
+    return Outlook(known, in_time, workers, usd, in_budget, tuple(advice))
 
 
 def _time(

@@ -24,22 +24,48 @@ class Terms(Message):
         return self.by is not None or self.budget_usd is not None
 
 
-class SpentSoFar(Message):
-    """On the jobs of a backlog, by the workers' own pages."""
+class Sums(Message):
+    """Of the workers' own pages."""
 
-    usd: Annotated[float, Field(ge=0)]
-    jobs: Count
-    """That ended for it: with a caption or a failure."""
+    usd: Annotated[float, Field(ge=0)] = 0.0
+    captions: Count = 0
+    failures: Count = 0
+    duplicates: Count = 0
+    """Somebody else had written the caption."""
+
+    def since(self, earlier: "Sums") -> "Sums":
+        return Sums(
+            usd=max(0.0, self.usd - earlier.usd),
+            captions=max(0, self.captions - earlier.captions),
+            failures=max(0, self.failures - earlier.failures),
+            duplicates=max(0, self.duplicates - earlier.duplicates),
+        )
+
+
+class SpentSoFar(Sums):
+    """On the jobs of a backlog."""
+
     at: datetime
-    """When it was summed up."""
-    earlier_usd: Annotated[float, Field(ge=0)] = 0.0
+    """When that was summed up and had changed."""
+    earlier: Sums = Sums()
     """Not among these: what was spent before under this name, by a backlog that was deleted."""
-    earlier_jobs: Count = 0
+    free: Count = 0
+    """Lines that had ended before they were fed."""
+
+    @property
+    def jobs(self) -> int:
+        """That ended for it."""
+        return self.captions + self.failures
 
     @property
     def each_usd(self) -> float | None:
         """For one job, with all that was wasted on it."""
         return self.usd / self.jobs if self.jobs and self.usd else None
+
+    def unpaid(self, fed: int) -> int:
+        """How many of the lines that are fed no page tells of: they wait, run, ended just now or
+        with a worker that writes no pages, or were lost with Redis."""
+        return max(0, fed - self.free - self.jobs - self.duplicates)
 
 
 def parse_by(text: str, now: datetime) -> datetime:
@@ -54,23 +80,30 @@ def parse_by(text: str, now: datetime) -> datetime:
     """
     clock = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text)
     if clock:
-        here = now.astimezone().replace(tzinfo=None)
-        at = here.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
-        # Of each day the zone has its own difference to UTC, so it is added last.
-        return (at if at > here else at + timedelta(days=1)).astimezone()
+        return _next(int(clock[1]), int(clock[2]), now)
     try:
         if not re.search(r"[T ]\d", text):
             raise ValueError
         at = datetime.fromisoformat(text)
-    except ValueError as error:
+        at = at.astimezone() if at.tzinfo is None else at
+        at.astimezone(UTC)  # the first and the last day of all are not in every zone
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--by: {text!r} is no time",
             cure="Write 08:00, 2026-11-30T08:00, or with a zone 2026-11-30T08:00+09:00.",
         ) from error
-    at = at.astimezone() if at.tzinfo is None else at
     if at <= now:
         raise UsageError(f"--by: {shown(at)} has passed", cure="Name a time to come.")
     return at
+
+
+def _next(hour: int, minute: int, now: datetime) -> datetime:
+    """When the clock here shows that next. Where clocks change it shows one time twice on one day,
+    and another one not at all."""
+    today = now.astimezone().replace(hour=hour, minute=minute, second=0, microsecond=0, tzinfo=None)
+    shows = (today + timedelta(days=days) for days in range(3))
+    found = ((one, one.replace(fold=fold).astimezone()) for one in shows for fold in (0, 1))
+    return min(at for one, at in found if at > now and at.replace(tzinfo=None) == one)
 
 
 def parse_budget(text: str) -> float:

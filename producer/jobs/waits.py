@@ -28,7 +28,7 @@ class Wait:
 
     reason: str
     """A stable word: no_worker, wrong_model, newer_message, worker_paused, busy, next, alone,
-    retry, handed_on, paused, budget, not_fed, no_message."""
+    retry, handed_on, paused, budget, costs, not_fed, no_message."""
     jobs: int
     message: str
 

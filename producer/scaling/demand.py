@@ -48,7 +48,7 @@ class ClassDemand:
     due: float
     """Units; those of backlogs, too, which `demand` has among what is due."""
     lasting: int
-    """Live workers whose work in hand takes longer than their drain."""
+    """Live workers whose work in hand takes longer than their drain; not those that drain."""
     notes: tuple[Line, ...]
 
     @property
@@ -90,6 +90,7 @@ def demand_of(
     units = Units(settings.model)
     weigh = partial(units.of, card=card)
     live = [one for one in seen.workers if one.about.get("card") == card]
+    staying = [one for one in live if not one.about.get("draining")]
     rate = _rate(card, live, seen.learned.get(f"rate:{card}"), units.rate(card))
     start = _cold_start(settings.machine_start_s, seen.learned.get(f"starts:{card}", ""))
     fresh = [queue for queue in queues if not queue.endswith(BULK)]
@@ -109,7 +110,7 @@ def demand_of(
         oldest_s=max((seen.waiting[one].oldest_s for one in fresh), default=0.0),
         rate=rate.value,
         cold_start_s=start.value,
-        running=sum(not one.about.get("draining") for one in live),
+        running=len(staying),
         due=(
             *_of_backlogs(of_backlogs, held_of_backlogs, rate.value, settings.slo_s, due),
             *due,
@@ -121,7 +122,7 @@ def demand_of(
         waiting + of_backlogs,
         in_flight + held_of_backlogs,
         sum(one.units for one in due),
-        sum(_outlasts_drain(one, queues, rate.value) for one in live),
+        sum(_outlasts_drain(one, queues, rate.value) for one in staying),
         (rate, start),
     )
 

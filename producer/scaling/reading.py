@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError
 
 from producer.jobs.in_flight import first_argument
 from producer.scaling.arrivals import MINUTE_S, MINUTES
-from shared.broker.leased_queues import LeasedQueues, WorkerSeen, split_item
+from shared.broker.leased_queues import ITEM, LeasedQueues, WorkerSeen
 from shared.broker.queue_order import BULK
 from shared.broker.sharing import list_of, shares_of
 from shared.tenants import OTHER
@@ -201,9 +201,13 @@ def _answer(found: Any) -> list[Any]:
 
 
 def _age_s(items: Sequence[bytes], now_s: float) -> float:
-    """For how long the one has waited that is next; what others pushed may lack its time."""
-    since_ms = split_item(items[-1])[0] if items else 0
-    return max(0.0, now_s - since_ms / 1000) if since_ms else 0.0
+    """For how long the one has waited that is next, of those that never came back: what did was put
+    long ago, and tells nothing of how long the others wait. What others pushed lacks its time."""
+    for found in map(ITEM.match, reversed(items)):
+        since_ms = int(found[1]) if found and not found[2] else 0
+        if since_ms:
+            return max(0.0, now_s - since_ms / 1000)
+    return 0.0
 
 
 def _by_queue(told: Iterable[bytes], at: int) -> dict[str, list[bytes]]:

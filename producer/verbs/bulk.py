@@ -152,7 +152,7 @@ def feed_here(settings: Settings, store: ObjectStore, queues: LeasedQueues, name
             one.save()
     if one.broken:
         raise one.broken
-    if one.cursor.why:
+    if one.cursor.state == "paused" and one.cursor.why:
         warn(f"{name} is paused after {one.fed:,} videos: its budget is used up")
     if one.gone:
         raise Conflict(

@@ -61,18 +61,18 @@ class BacklogProgress:
         """None: Redis does not know; then the bucket's cursor counts."""
         return fed_of(self._queues, [self._name])[0]
 
-    def feed(self, queue: str, start: int, end: int, messages: Messages) -> tuple[int, int]:
+    def feed(self, queue: str, start: int, end: int, messages: Messages) -> tuple[int, bool]:
         """Put the messages of the lines [start, end) at the end of a queue, in one step.
 
         If somebody else was faster nothing is put.
 
         Returns:
-            How far it is fed now, and how many messages wait in `other`'s list of the queue.
+            How far it is fed now, and whether these were put.
         """
-        fed, waiting = self._queues.run(
+        fed, put = self._queues.run(
             "feed", queue, self._name, start, end, REMEMBERED_S, *words_of(messages)
         )
-        return int(fed), int(waiting)
+        return int(fed), bool(put)
 
     def stop(self) -> None:
         """Whoever feeds it finds that it is fed to its end, at once."""

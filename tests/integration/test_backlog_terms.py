@@ -19,9 +19,9 @@ from producer.backlog.terms import Terms
 from shared.broker.backlog_progress import fed_of
 from shared.bucket.ledgers import How, Ledger, Spent, ledger_key
 from shared.bucket.records import Records
-from shared.errors import JamakError, UsageError
+from shared.errors import Forbidden, JamakError, UsageError
 from shared.settings import Settings
-from tests.backlogs import QUEUE, caption_of, fill, work
+from tests.backlogs import QUEUE, caption_of, fill, take_all, work
 from tests.terminal import jamak_here
 from tests.world import World
 
@@ -105,33 +105,198 @@ def test_no_more_is_fed_than_the_budget_pays_for_and_then_it_is_paused(
 ) -> None:
     monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
     settings, unread = dollar_a_job(world), list[JamakError]()
-    backlog = start(world, name, 32, Terms(budget_usd=5), done=12)
+    backlog = start(world, name, 32, Terms(budget_usd=50), done=12)
     feed, allow = Feed(backlog, world.queues), Budgets(world.store, settings, unread.append).allow
 
     def fed() -> int:
         return feed_round([feed], lambda queue: 100, allow=allow)
 
-    assert (fed(), fed()) == (5, 0)  # what is on its way counts
+    assert (fed(), fed()) == (5, 0)  # what is on its way counts, and a tenth tries what it costs
     assert len(work(world)) == 5
-    page(world, name, usd=4, jobs=5)  # they were cheaper: 80 cents each
+    assert fed() == 0  # no page tells of them yet
+    page(world, name, usd=40, jobs=5)  # they were dearer: eight dollars each
     assert (fed(), fed()) == (1, 0)
     assert feed.cursor.state == "running"  # that one may have been cheaper still
     work(world)
-    page(world, name, usd=4.9, jobs=6)
+    page(world, name, usd=49, jobs=6)
     assert fed() == 0
     assert (backlog.cursor()[0].state, backlog.cursor()[0].why) == ("paused", "budget")
     told = read_backlog(world.store, settings, world.queues, name)
-    assert (told["state"], told["spent_usd"], told["in_budget"]) == ("paused", 4.9, False)
+    assert (told["state"], told["spent_usd"], told["in_budget"]) == ("paused", 49, False)
     (why, *_) = told["why"]
     assert (why["reason"], why["jobs"]) == ("budget", 26)
-    assert "$4.90 of $5.00 are used" in why["message"]
-    for little in (None, "5usd"):
-        with pytest.raises(UsageError, match=r"\$4.90 of .* are used already"):
+    assert "$49.00 of $50.00 are used, and another" in why["message"]
+    for little in (None, "50usd"):
+        with pytest.raises(UsageError, match=r"\$49.00 of .* are used already"):
             resume(world.store, settings, name, None, little)
-    resume(world.store, settings, name, None, "7usd")
+    resume(world.store, settings, name, None, "70usd")
     feed.look()
     assert feed.running
     assert fed() == 2
+
+
+def test_what_had_ended_before_it_was_fed_is_not_to_be_paid_for(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    backlog = start(world, name, 9, Terms(budget_usd=1000), done=6)
+    feed, budgets = Feed(backlog, world.queues), Budgets(world.store, dollar_a_job(world), print)
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 9
+    spent = backlog.cursor()[0].spent
+    assert spent is not None
+    assert (spent.free, spent.unpaid(feed.fed)) == (6, 3)
+    # A budget that comes late knows none of them, but what has ended.
+    backlog.agree(Terms())
+    work(world)
+    backlog.move(lambda cursor: cursor.model_copy(update={"spent": None}))
+    backlog.agree(Terms(budget_usd=5))
+    feed.look()
+    assert not budgets.settle(feed)
+    spent = backlog.cursor()[0].spent
+    assert spent is not None
+    assert (spent.free, spent.unpaid(feed.fed)) == (9, 0)
+
+
+def test_what_no_page_tells_of_counts_as_spent(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    settings = dollar_a_job(world)
+    backlog = start(world, name, 60, Terms(budget_usd=50))
+    feed, budgets = Feed(backlog, world.queues), Budgets(world.store, settings, print)
+
+    def fed(rounds: int = 4) -> int:
+        """By workers of an earlier version, that write no pages."""
+        total = 0
+        for _ in range(rounds):
+            total += feed_round([feed], lambda queue: 7, allow=budgets.allow)
+            work(world)
+        return total
+
+    assert fed() == 5  # the pages may come yet
+    budgets.SETTLED_S = 0.0  # type: ignore[misc]
+    assert fed(20) == 45
+    cursor, _ = backlog.cursor()
+    assert (cursor.state, cursor.why) == ("paused", "budget")
+    (why, *_) = read_backlog(world.store, settings, world.queues, name)["why"]
+    assert "$0.00 of $50.00 are used, 50 fed jobs are on no worker's page" in why["message"]
+
+
+def feeder_of(world: World, budgets: Budgets, *names: str) -> Feeder:
+    return Feeder(
+        lambda: names,
+        lambda names: fed_of(world.queues, names),
+        lambda name: Feed(Backlog(world.store, world.settings, name), world.queues),
+        lambda queue: 100,
+        lambda seconds: True,
+        allow=budgets.allow,
+        settle=budgets.settle,
+    )
+
+
+def test_a_backlog_whose_costs_cannot_be_read_does_not_keep_the_others(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    names, told = [f"{name}-{one}" for one in ("fed", "new", "free")], list[JamakError]()
+    over, new, free = (
+        start(world, one, 3, Terms(budget_usd=usd))
+        for one, usd in zip(names, (50, 50, None), strict=True)
+    )
+    feed_round([Feed(over, world.queues)], lambda queue: 100)
+    budgets = Budgets(world.store, dollar_a_job(world), told.append)
+    feeder = feeder_of(world, budgets, *names)
+
+    def refused(*_: object) -> list[Ledger]:
+        raise Forbidden("costs/ may not be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(budgets._pages, "read", refused)
+        for _ in range(3):
+            feeder.round()
+    assert [Feed(one, world.queues).fed for one in (over, new, free)] == [3, 0, 3]
+    assert len(told) == 2  # once of each
+    status = read_backlog(world.store, world.settings, world.queues, new.name)
+    assert (status["why"][-1]["reason"], status["why"][-1]["jobs"]) == ("costs", 3)
+    feeder.round()
+    assert Feed(new, world.queues).fed == 3
+    assert new.cursor()[0].why == ""
+
+
+def forget(world: World, name: str) -> None:
+    """As Redis does after 30 days, or when it is lost."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        for key in client.scan_iter(f"{world.redis_prefix}:backlog:{name}:*"):
+            client.delete(key)
+
+
+def test_what_redis_forgot_is_not_waited_for(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    monkeypatch.setattr(Budgets, "SETTLED_S", 0.0)
+    settings = dollar_a_job(world)
+    backlog = start(world, name, 9, Terms(budget_usd=50))
+    feed, budgets = Feed(backlog, world.queues), Budgets(world.store, settings, print)
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 5
+    work(world)
+    page(world, name, usd=48, jobs=5)
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 0
+    assert backlog.cursor()[0].why == "budget"
+    feed.save()
+    forget(world, name)
+    resume(world.store, settings, name, None, "99usd")
+    feed, budgets = Feed(backlog, world.queues), Budgets(world.store, settings, print)
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 4
+    assert [budgets.settle(feed) for _ in range(4)] == [False] * 4  # they wait for a worker
+    take_all(world)
+    with redis.Redis.from_url(world.redis_url) as client:  # lost, like all of it
+        client.delete(f"{world.redis_prefix}:unacked")
+    forget(world, name)
+    at = backlog.cursor()[1]
+    assert budgets.settle(feed)
+    assert backlog.cursor()[1] == at  # nothing has changed, so nothing is written
+
+
+def test_a_lost_message_neither_keeps_a_used_up_budget_open_nor_scales_for_what_is_never_fed(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    settings, now = dollar_a_job(world), datetime.now(UTC)
+    backlog = start(world, name, 60, Terms(by=now + timedelta(hours=2), budget_usd=50))
+    feed, budgets = Feed(backlog, world.queues), Budgets(world.store, settings, print)
+    deadlines = Deadlines(world.store, settings, world.queues)
+    (due,) = deadlines.unfed()
+    assert due.lines == 50  # what the budget pays for
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 5
+    (due,) = deadlines.unfed()
+    assert due.lines == 45
+    work(world)
+    page(world, name, usd=40, jobs=5)
+    assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 1
+    assert deadlines.unfed() == []
+    assert take_all(world)
+    with redis.Redis.from_url(world.redis_url) as client:
+        client.delete(f"{world.redis_prefix}:unacked")  # a failover
+    for _ in range(3):
+        assert feed_round([feed], lambda queue: 100, allow=budgets.allow) == 0
+    assert backlog.cursor()[0].state == "running"  # its page may come yet
+    budgets.SETTLED_S = 0.0  # type: ignore[misc]
+    feed_round([feed], lambda queue: 100, allow=budgets.allow)
+    assert backlog.cursor()[0].why == "budget"
+
+
+def test_a_price_that_is_presumed_is_tried_with_a_tenth_of_the_budget(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
+    settings = dollar_a_job(world)
+    cheap = settings.model_copy(update={"usd_per_hour": {"t4": settings.usd_per_hour["t4"] / 10}})
+    feed = Feed(start(world, name, 60, Terms(budget_usd=5)), world.queues)
+    allow = Budgets(world.store, cheap, print).allow
+    assert feed_round([feed], lambda queue: 100, allow=allow) == 5
+    page(world, name, usd=1, jobs=1)  # a dollar, and not ten cents
+    assert feed_round([feed], lambda queue: 100, allow=allow) == 0
 
 
 def test_what_was_spent_is_summed_up_until_the_last_job_is_paid_for(
@@ -139,17 +304,9 @@ def test_what_was_spent_is_summed_up_until_the_last_job_is_paid_for(
 ) -> None:
     monkeypatch.setattr(Budgets, "LOOK_S", 0.0)
     page(world, name, usd=7, jobs=3)  # of another one of this name, that was deleted
-    backlog = start(world, name, 2, Terms(budget_usd=50))
+    start(world, name, 2, Terms(budget_usd=50))
     budgets = Budgets(world.store, world.settings, print)
-    feeder = Feeder(
-        lambda: [name],
-        lambda names: fed_of(world.queues, names),
-        lambda _: Feed(backlog, world.queues),
-        lambda queue: 9,
-        lambda seconds: True,
-        allow=budgets.allow,
-        settle=budgets.settle,
-    )
+    feeder = feeder_of(world, budgets, name)
 
     def spent() -> object:
         feeder.round()
@@ -177,8 +334,13 @@ def test_who_paused_it_resumes_it_with_the_same_budget(world: World, name: str) 
     resume(world.store, world.settings, name, None, "none")
     assert backlog.cursor()[0].terms is None
     backlog.turn("paused")
-    backlog.run_out()  # a feeder that comes late
+    backlog.run_out(Terms(budget_usd=5))  # a feeder that comes late
     assert backlog.cursor()[0].why == ""
+    resume(world.store, world.settings, name, None, "9usd")
+    backlog.run_out(Terms(budget_usd=5))  # that one judged what is not agreed on any more
+    assert backlog.cursor()[0].state == "running"
+    backlog.run_out(Terms(budget_usd=9))
+    assert backlog.cursor()[0].why == "budget"
 
 
 def test_the_verbs_take_terms_and_say_whether_they_hold(

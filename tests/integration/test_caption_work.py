@@ -73,9 +73,13 @@ def test_what_has_its_caption_does_not_fail_any_more(
     job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 12), "captioned.mp4"))
     lease = taken(world, job)
     work.run(job, lease)
+    assert lease.done == lease.units > 0
     # Its workers died between the record and its acknowledgement.
     work.fail(job, lease, KillsWorkers("again and again"))
     assert not world.store.exists(world.output, failure_key(world.prefix, job))
+    again = taken(world, job)
+    assert work.run(job, again) == "duplicate"
+    assert again.done == 0
 
 
 def test_a_pointer_that_cannot_be_read_now_is_followed_later(world: World, tmp_path: Path) -> None:

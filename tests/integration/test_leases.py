@@ -17,6 +17,7 @@ from shared.broker.leased_queues import History, LeasedQueues
 from shared.errors import LeaseLost
 from tests.waiting import SLOWEST, wait_until
 from workers.delivery.drain import Drain
+from workers.delivery.full import FullRate
 from workers.delivery.lease import Lease
 from workers.delivery.leases import Leases
 from workers.delivery.watchdog import Watchdog
@@ -65,6 +66,28 @@ def test_what_is_in_hand_is_told_by_queue_in_messages_and_units(leases: Leases) 
     assert leases.in_hand_of() == {"q": (1, 7.5)}
     leases.finished(second.delivery.lease)
     assert leases.in_hand_of() == {}
+
+
+def test_what_is_given_back_or_was_done_already_tells_nothing_of_how_fast_it_is(
+    leases: Leases,
+) -> None:
+    now = [0.0]
+    leases.full = FullRate(lambda: now[0])
+    leases.queues.put("q", [f"{n}" for n in range(40)])
+    for _ in range(10):
+        made, other = receive(leases), receive(leases)
+        made.units = other.units = 3.0
+        now[0] += 2  # both are in hand
+        made.done = made.units
+        leases.finished(made.delivery.lease)
+        other.account.wasted("duplicates")
+        leases.finished(other.delivery.lease)
+    for _ in range(10):
+        for back in (receive(leases), receive(leases)):
+            now[0] += 0.01
+            leases.release(back, 60, tried=False)
+            leases.finished(back.delivery.lease)
+    assert leases.full.look() == pytest.approx(30 / 20, rel=0.02)
 
 
 def test_a_job_that_moves_is_kept_and_one_that_hangs_is_lost(leases: Leases) -> None:

@@ -264,6 +264,7 @@ def test_a_job_that_is_out_of_time_writes_no_segment_for_it(
     with pytest.raises(TooSlow, match="not done in time"):
         work_with(world, Slow(), decoders).run(job, lease)
     assert world.times_written(part_key(world.prefix, job, "0001")).total() == 0
+    assert lease.done == pytest.approx(lease.units / 3)  # one of its segments was made
 
 
 def test_a_video_of_which_nothing_can_be_seen_is_not_a_video(

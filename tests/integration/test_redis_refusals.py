@@ -185,7 +185,7 @@ def test_a_backlog_can_be_ended_on_a_full_redis(server: RedisServer) -> None:
     """Which is a way to make room."""
     queues = LeasedQueues(server.url, "ended:", 30)
     progress = BacklogProgress(queues, "b")
-    assert progress.feed("q", 0, 2, ["1", "2"]) == (2, 2)
+    assert progress.feed("q", 0, 2, ["1", "2"]) == (2, True)
     with redis.Redis.from_url(server.url) as admin:
         admin.config_set("maxmemory", 1)
         try:

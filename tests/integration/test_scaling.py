@@ -26,6 +26,7 @@ from shared.settings import CardName, Settings
 from shared.tenants import OTHER
 from shared.units import Effort, Units
 from tests.scaling import Fleet, jobs, recipe
+from tests.waiting import SLOWEST
 
 pytestmark = pytest.mark.integration
 
@@ -156,6 +157,42 @@ def test_the_oldest_is_the_one_that_is_next_and_no_backlogs(fleet: Make) -> None
     of = one.look()["l4"].of
     assert of is not None
     assert of.demand.oldest_s == pytest.approx(300, abs=30)
+
+
+@pytest.mark.parametrize("how", ["handed back", "later", "again", "redriven", "alone"])
+def test_how_long_ago_what_came_back_was_put_tells_nothing(fleet: Make, how: str) -> None:
+    one = fleet()
+    one.worker("l4", units_per_full_s=2.0)
+    one.put(L4, 5000)
+    queues, before = one.queues, one.look()["l4"]
+    seconds, _ = queues.redis.time()
+    old = f"{1000 * (seconds - 3600)}\n"
+    if how == "alone":
+        queues.redis.rpush(f"{queues.prefix}{L4}:alone", f"{old}{History(deaths=2).dump()}\nold")
+    else:
+        queues.redis.rpush(f"{queues.prefix}{L4}", f"{old}\nold")
+        (lease,) = one.take(L4, 1)
+        if how == "redriven":
+            queues.poison(lease, "a test")
+            (entry,) = queues.redis.lrange(f"{queues.prefix}poison", 0, -1)
+            queues.redis.delete(f"{queues.prefix}{L4}")
+            queues.run("redrive", entry, "other")
+        else:
+            history = History(attempt=2) if how == "again" else None
+            queues.release(lease, history, delay_s=600 if how == "later" else 0)
+    after = one.look()["l4"]
+    assert after.of and after.of.demand.oldest_s < 60 * SLOWEST
+    if how != "redriven":
+        assert after.wanted.replicas == before.wanted.replicas
+
+
+def test_who_drains_keeps_nobody_running(fleet: Make) -> None:
+    one = fleet()
+    held = {"units_per_full_s": 1.0, "drain_s": 10.0, "in_hand_of": {L4: [1, 50.0]}}
+    one.worker("l4", **held)
+    one.worker("l4", **held, draining=True)
+    of = one.look()["l4"].of
+    assert of and of.lasting == 1
 
 
 def test_what_waits_in_sqs_counts_for_the_class_of_uploads(fleet: Make) -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from producer.backlog.budgets import affordable
 from producer.backlog.estimate import Offer, offer, offers
-from producer.backlog.manifest import Cursor
+from producer.backlog.manifest import Cursor, Manifest
 from producer.backlog.outlook import outlook
 from producer.backlog.terms import SpentSoFar, Terms, parse_budget, parse_by, shown, terms_of
 from shared.broker.leased_queues import WorkerSeen
@@ -57,11 +58,31 @@ def test_a_time_of_tomorrow_has_tomorrows_difference_to_utc(zone: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
+    ("now", "text", "at"),
+    [
+        ("2026-11-01T05:45Z", "01:30", "2026-11-01 01:30 -05:00"),  # 01:45, and soon again 01:00
+        ("2026-11-01T06:20Z", "01:30", "2026-11-01 01:30 -05:00"),  # 01:20 for the second time
+        ("2026-11-01T06:30Z", "01:30", "2026-11-02 01:30 -05:00"),
+        ("2026-11-01T05:20Z", "01:30", "2026-11-01 01:30 -04:00"),
+        ("2026-03-08T06:30Z", "02:30", "2026-03-09 02:30 -04:00"),  # that night has none
+    ],
+)
+def test_where_clocks_change_it_is_the_next_time_that_they_show_that(
+    now: str, text: str, at: str, zone: pytest.MonkeyPatch
+) -> None:
+    zone.setenv("TZ", "America/New_York")
+    time.tzset()
+    assert shown(parse_by(text, datetime.fromisoformat(now))) == at
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("tomorrow", "'tomorrow' is no time"),
         ("25:00", "'25:00' is no time"),
         ("2026-12-01", "'2026-12-01' is no time"),
+        ("9999-12-31T23:59-05:00", "is no time"),
+        ("0001-01-01T00:00+05:00", "is no time"),
         ("2026-11-29T11:00Z", "has passed"),
     ],
 )
@@ -173,8 +194,34 @@ def test_a_deadline_that_is_over_or_too_near_does_not_hold() -> None:
     assert "no number of workers is enough" in near.advice[0]
 
 
+def test_what_ends_in_thousands_of_years_has_no_date() -> None:
+    terms = Terms(by=NOW + timedelta(hours=1))
+    seen = outlook(terms, None, 2**53, 1 / 15, 1, ONE, NOW)
+    assert (seen.ends_at, seen.in_time) == (None, False)
+    near = outlook(terms, None, 60, 1.0, 1, ONE, NOW)
+    assert near.ends_at == NOW + timedelta(hours=1)
+
+
+def test_what_a_job_costs_is_presumed_by_the_live_workers_until_five_captions_are_paid_for() -> (
+    None
+):
+    settings = Settings(usd_per_hour={"l4": 3600.0})
+    recipe = RECIPE.model_copy(update={"sampling": Sampling(frames=8)})
+    manifest = Manifest(name="b", source="-", recipe=recipe, card="l4", created_at=NOW)
+    cursor = Cursor(updated_at=NOW, terms=Terms(budget_usd=100))
+    slow = [live("l4", units_per_full_s=0.1)]  # ten dollars each
+    assert affordable(settings, manifest, cursor, 3, slow) == 7
+    few = cursor.model_copy(update={"spent": SpentSoFar(usd=4, captions=4, failures=9, at=NOW)})
+    assert affordable(settings, manifest, few, 15, slow) == 9 - 2
+    dear = cursor.model_copy(update={"spent": SpentSoFar(usd=80, captions=4, at=NOW)})
+    assert affordable(settings, manifest, dear, 4, slow) == 1
+    sure = cursor.model_copy(update={"spent": SpentSoFar(usd=5, captions=5, at=NOW)})
+    assert affordable(settings, manifest, sure, 5, slow) == 95
+    assert affordable(settings, manifest, Cursor(updated_at=NOW), 5, slow) is None
+
+
 def test_a_budget_holds_by_what_jobs_have_cost_so_far() -> None:
-    terms, spent = Terms(budget_usd=10), SpentSoFar(usd=2, jobs=100, at=NOW)
+    terms, spent = Terms(budget_usd=10), SpentSoFar(usd=2, captions=100, at=NOW)
     seen = outlook(terms, spent, 300, 0.0, 0, ONE, NOW)
     assert (seen.usd, seen.in_budget, seen.advice) == (8, True, ())
     dear = outlook(terms, spent, 500, 0.0, 0, ONE, NOW)

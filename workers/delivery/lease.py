@@ -43,6 +43,9 @@ class Lease:
         """False: lost, given back or set aside. Its task may still be running."""
         self.units = 1.0
         """How much work it is, once its task has read it (shared/units.py)."""
+        self.done = 0.0
+        """Units of it that were captioned in this try: none of a duplicate, or of what is given
+        back at once."""
         self.event = ""
         """That tells its result, once it has one (shared/results.py)."""
         self.advanced = False

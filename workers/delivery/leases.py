@@ -143,6 +143,7 @@ class Leases:
             self._in_hand[delivery.lease] = Lease(
                 delivery, self.queues, self.spending, self._outbox.tell
             )
+            self.full.took(delivery.lease, self.at_once)
         return delivery
 
     def _untake(self, lease: str) -> None:
@@ -256,7 +257,7 @@ class Leases:
         self._settle(lease, how)
         self.spending.close(lease.account)
         with self._changed:
-            self.full.ended(lease.units, len(self._in_hand), self.at_once)
+            self.full.ended(name, lease.done, self.at_once)
             self._in_hand.pop(name, None)
             if not self._in_hand:
                 self._busy_s += time.monotonic() - self._busy_since

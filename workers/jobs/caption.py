@@ -264,7 +264,7 @@ class CaptionWork:
                         video,
                         parts,
                         before_each=partial(self._before_part, job, lease),
-                        before_write=lease.check,
+                        before_write=partial(self._before_write, lease),
                     )
                     return info, told
             finally:
@@ -278,7 +278,9 @@ class CaptionWork:
         if job.recipe.sampling.segments is not None:
             return read_video(self._places, job, lease.progress, send, in_parts)
         info, look = read_video(self._places, job, lease.progress, send, at_once)
-        return info, describer.describe(look)
+        told = describer.describe(look)
+        lease.done = lease.units
+        return info, told
 
     def _before_part(self, job: CaptionJob, lease: Lease, number: int, count: int) -> None:
         """What holds for a whole short video holds for each segment of a long one."""
@@ -287,6 +289,11 @@ class CaptionWork:
         if self._draining():
             raise Draining("the rest of its segments is for the next worker")
         lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
+
+    def _before_write(self, lease: Lease, count: int) -> None:
+        """Of a segment, one of so many."""
+        lease.done += lease.units / count
+        lease.check()
 
     def fail(self, job: CaptionJob, lease: Lease, error: JamakError) -> bool:
         """Write why a job cannot succeed, unless it has its caption. Its neighbours never notice.

@@ -114,13 +114,14 @@ class Describer:
         parts: Parts,
         *,
         before_each: Callable[[int, int], None],
-        before_write: Callable[[], None],
+        before_write: Callable[[int], None],
     ) -> Described:
         """Segment by segment, and then as a whole.
 
         Args:
             before_each: called with its number (from 0) and how many there are, before a segment is
             begun; may raise to end it there.
+            before_write: called with how many there are, when one is made; may raise, too.
 
         Raises:
             NotAVideo, EmptyCaption: nothing could be seen in any of them, or said.
@@ -133,7 +134,7 @@ class Describer:
             def make(number: int = number, window_s: Window = window_s) -> Segment:
                 before_each(number, len(cuts.segments_s))
                 made = self._segment(film, window_s)
-                before_write()
+                before_write(len(cuts.segments_s))
                 return made
 
             segments.append(parts.segment(number, make))

@@ -28,8 +28,8 @@
 --                             "starts:<card>": what the last workers took to start, in s
 --   backlog:<name>:…          see shared/broker/backlog_progress.py
 --
--- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty or JSON: attempt, deaths
--- and deaths_alone. All times are the server's, so no other clock matters.
+-- An item is `<enqueued, ms>\n<history>\n<message>`; the history is empty, until the message comes
+-- back, or JSON: attempt, deaths and deaths_alone. All times are the server's, so no other clock matters.
 
 local prefix = KEYS[1]
 local time = redis.call('TIME')
@@ -80,6 +80,13 @@ end
 local function with_history(item, history)
   local enqueued, _, message = parse(item)
   return enqueued .. '\n' .. history .. '\n' .. message
+end
+
+-- It was in somebody's hands, who did nothing that counts. How long ago it was put tells nothing of how
+-- long others have to wait: see producer/scaling/reading.py.
+local function came_back(item)
+  local _, history = parse(item)
+  return history == '' and with_history(item, '{}') or item
 end
 
 -- A message that is traced says in its header `tracestate` who had it last: the span of that attempt,

@@ -8,7 +8,7 @@ for i = 1, #ARGV, 3 do
     if tenant then
       redis.call('ZADD', prefix .. 'tenants', ARGV[i + 2], tenant)
     end
-    put_last(queue, with_history(item, ''), tenant)
+    put_last(queue, came_back(with_history(item, '')), tenant)
     back = back + 1
   end
 end

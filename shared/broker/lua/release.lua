@@ -8,6 +8,8 @@ end
 local queue, item, where, tenant = held[1], held[4], 'last', tenant_in(held[3])
 if ARGV[3] ~= '-' then
   item, where = with_history(item, ARGV[3]), 'first ' .. ARGV[4]
+else
+  item = came_back(item)
 end
 local delay_ms = tonumber(ARGV[2])
 if delay_ms > 0 then
