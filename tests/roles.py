@@ -270,6 +270,8 @@ class Story:
             assert feed.step(100)
             feed.save()
             assert feed.cursor.fed == feed.manifest.lines
+            assert not budgets.settle(feed)
+            assert feed.in_flight() == feed.manifest.lines - feed.ended()
 
     def operator_looks_after_it(self) -> None:
         with self._acting("admin") as world:

@@ -91,7 +91,7 @@ class Budgets:
             return room
         try:
             self._look(feed)
-            return self._blind_or(feed, room)
+            return self._paid_for(feed, room)
         except BrokerUnavailable:
             raise
         except JamakError as error:
@@ -115,7 +115,7 @@ class Budgets:
             self._go_blind(feed, error)
             return False
 
-    def _blind_or(self, feed: Feed, room: int) -> int:
+    def _paid_for(self, feed: Feed, room: int) -> int:
         """As `allow`, by what was seen last."""
         if feed.name in self._blind or feed.cursor.spent is None or feed.cursor.terms is None:
             return 0

@@ -86,7 +86,7 @@ def parse_by(text: str, now: datetime) -> datetime:
             raise ValueError
         at = datetime.fromisoformat(text)
         at = at.astimezone() if at.tzinfo is None else at
-        at.astimezone(UTC)  # the first and the last day of all are not in every zone
+        at.astimezone(UTC) + timedelta(days=1)  # the last day of all is not in every zone
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--by: {text!r} is no time",

@@ -82,6 +82,7 @@ def test_where_clocks_change_it_is_the_next_time_that_they_show_that(
         ("25:00", "'25:00' is no time"),
         ("2026-12-01", "'2026-12-01' is no time"),
         ("9999-12-31T23:59-05:00", "is no time"),
+        ("9999-12-31T23:59Z", "is no time"),
         ("0001-01-01T00:00+05:00", "is no time"),
         ("2026-11-29T11:00Z", "has passed"),
     ],
