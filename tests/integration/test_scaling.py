@@ -411,7 +411,6 @@ def test_what_is_put_back_for_a_new_tenant_is_seen_and_weighed(fleet: Make) -> N
     assert put_back(after.queues, list(all_set_aside(after.queues))) == 3
     assert after.queues.waiting_by_tenant(L4) == {OTHER: 0, "news": 3}
     assert after.look()["l4"].wanted.replicas == 1
-    after.put(L4, 2)
     after.queues.put(L4, {Share(OTHER): ["m"] * 9})
     taken = [after.queues.take(after.queues.new_lease(), [L4]) for _ in range(4)]
     assert Counter(one.tenant for one in taken if one) == {"news": 3, OTHER: 1}
