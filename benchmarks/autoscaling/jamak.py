@@ -12,6 +12,7 @@ from producer.jobs.high_water_marks import AHEAD_S, LEAST
 from producer.jobs.high_water_marks import MOST as MOST_AHEAD
 from producer.scaling.answers import LOOK_S
 from producer.scaling.arrivals import MINUTE_S, MINUTES, lasting
+from producer.scaling.going import Running, still_finish, to_go
 from producer.scaling.policy import Demand, Due, kept, wanted
 
 POLLING_S, COOLDOWN_S = 15.0, 900.0
@@ -25,7 +26,7 @@ class Jamak(OnKeda):
     """
 
     UP = Rules((Policy("Pods", MOST, 15),), window_s=0)
-    DOWN = Rules((Policy("Percent", 100, 15),), window_s=120)
+    DOWN = Rules((Policy("Percent", 100, 15),), window_s=60)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -42,6 +43,12 @@ class Jamak(OnKeda):
         self._entered: deque[tuple[float, float]] = deque()
         self._costs: dict[Replica, float] = {}
         """Units in hand, of who has any, by the last beats."""
+        self._heard_at = 0.0
+        self._say_held: set[Replica] = set()
+        """By the same beats."""
+        self._held_since: dict[Replica, float] = {}
+        self._done: set[Replica] = set()
+        """Of them, those that had nothing left at the last look."""
         self._wanted = 0
 
     def start(self) -> None:
@@ -82,7 +89,8 @@ class Jamak(OnKeda):
 
     def first_to_go(self, one: Replica) -> Any:
         """Pods that are not ready, those with the lowest pod-deletion-cost, the newest."""
-        return (one.is_ready(self.now), self._costs.get(one, 0.0), -one.ready_at)
+        stays = 2 - (one in self._held_since) - (one in self._done)
+        return (one.is_ready(self.now), stays, self._costs.get(one, 0.0), -one.ready_at)
 
     def _mark(self) -> float:
         """How many messages may wait in Redis: what is above it waits outside."""
@@ -100,6 +108,8 @@ class Jamak(OnKeda):
 
     def _hear(self) -> None:
         self._costs = {one: one.left(self.now) for one in self._working()}
+        self._say_held = {one for one in self.cluster.there(self.card.name) if one.held}
+        self._heard_at = self.now
 
     def _look(self) -> None:
         self._entered.append((self.now, self.queue.taken + self._mark()))
@@ -108,28 +118,43 @@ class Jamak(OnKeda):
         demand = self.demand()
         least = min(max(kept(demand), self._lasting()), MOST)
         answer = wanted(demand, slo_s=self.scenario.slo_s, most=MOST, least=least)
-        self._wanted = answer.replicas
+        self._wanted = answer.replicas + self._hold(demand.running - answer.replicas)
+
+    def _hold(self, too_many: int) -> int:
+        """As producer/scaling/scale_in.py; how many still finish what they have."""
+        there = self.cluster.there(self.card.name)
+        running = [self._seen(one) for one in there if one.is_ready(self.now)]
+        going = to_go(running, too_many)
+        names = [one.name for one in going]
+        self._held_since = {one: self._held_since.get(one, self.now) for one in names}
+        self._done = {one.name for one in going if one.is_done}
+        self.cluster.hold(self.card.name, names)
+        return still_finish(going)
+
+    def _seen(self, one: Replica) -> Running[Replica]:
+        since = self._held_since.get(one)
+        return Running(
+            one,
+            self._costs.get(one, 0.0),
+            self.now - self._heard_at,
+            DRAIN_S,
+            one in self._say_held,
+            None if since is None else self.now - since,
+        )
 
 
-class AnyPod(Jamak):
-    """The same without pod-deletion-cost: Kubernetes ends the newest."""
+class NotHeld(Jamak):
+    """The same, but who is to go takes work until it ends."""
+
+    def _hold(self, too_many: int) -> int:
+        return 0
+
+
+class AnyPod(NotHeld):
+    """Without pod-deletion-cost, too: Kubernetes ends the newest."""
 
     def first_to_go(self, one: Replica) -> Any:
         return OnKeda.first_to_go(self, one)
-
-
-class Held(Jamak):
-    """The same, and the pods that shall go take nothing more from when that is known."""
-
-    def _look(self) -> None:
-        super()._look()
-        there = self.cluster.there(self.card.name)
-        ready = [one for one in there if one.is_ready(self.now)]
-        ready.sort(key=lambda one: (not one.held, self._costs.get(one, 0.0)))
-        self.cluster.hold(self.card.name, ready[: max(0, len(there) - self._wanted)])
-
-    def first_to_go(self, one: Replica) -> Any:
-        return (one.is_ready(self.now), not one.held, self._costs.get(one, 0.0))
 
 
 class Slowly(Jamak):

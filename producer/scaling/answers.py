@@ -165,7 +165,7 @@ class Answers:
     Args:
         look: at everything.
         settle_s: how long what a new Redis says is not believed: its workers have not beaten yet.
-        before: called with a look before anybody is told of it.
+        before: gets a look before anybody is told of it, and says what may be told.
         clock: seconds.
     """
 
@@ -173,7 +173,7 @@ class Answers:
         self,
         look: Callable[[], Look],
         settle_s: float,
-        before: Callable[[Look], None] = lambda found: None,
+        before: Callable[[Look], Look] = lambda found: found,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look, self._settle_s, self._before, self._clock = look, settle_s, before, clock
@@ -183,7 +183,7 @@ class Answers:
         self._believed_at = float("-inf")
 
     def refresh(self) -> None:
-        """Raises what `look` raises; then the last one goes on to grow old."""
+        """Raises what `look` and `before` raise; then the last one goes on to grow old."""
         try:
             found = self._look()
         except Exception as error:
@@ -196,8 +196,12 @@ class Answers:
             self._why = "Redis has lost what it knew, and workers have not told it again yet"
             self._last = replace(found, answers={})
             return
-        self._before(found)
-        self._last, self._at, self._why = found, now, ""
+        try:
+            self._last = self._before(found)
+        except Exception as error:
+            self._why = str(error)
+            raise
+        self._at, self._why = now, ""
 
     @property
     def age_s(self) -> float:

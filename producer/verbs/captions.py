@@ -104,6 +104,8 @@ def status(as_json: AsJson = False) -> None:
     if found["hidden"]:
         out.print(spoken("?: this user of Redis may not look at training"))
     show_wanted(found["scale"])
+    if going := [worker["name"] for worker in found["workers"] if worker.get("held")]:
+        out.print(spoken(f"are to go, and take nothing more: {', '.join(going)}"), highlight=False)
     for adapter in found["adapters"]:
         version = adapter["version"] or "none"
         out.print(spoken(f"adapter of base {adapter['base']}: {version}"))

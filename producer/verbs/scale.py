@@ -21,7 +21,8 @@ from producer.verbs.console import AsJson, Grid, out, print_json, warn
 from producer.verbs.process import running
 from shared import telemetry
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
-from shared.broker.proofs import prove_weigher
+from shared.broker.held import Holds
+from shared.broker.proofs import prove_holder, prove_weigher
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, UsageError
 from shared.language import spoken
@@ -53,7 +54,9 @@ def _serve(settings: Settings) -> None:
         )
     cluster = Cluster.here()
     log.info("pods", told=cluster is not None, api_server=cluster and cluster.url)
-    before = ScaleIn(Pods(cluster).set_costs).prepare if cluster else lambda found: None
+    captions = leased_queues(settings, caption_prefix(settings))
+    scale_in = ScaleIn(Pods(cluster).set_costs, Holds(captions)) if cluster else None
+    before = scale_in.prepare if scale_in else lambda found: found
     answers = Answers(looking(settings), settings.visibility_timeout_s, before)
     ending = threading.Event()
     scaler = Scaler(answers, ending.wait)
@@ -72,7 +75,9 @@ def _serve(settings: Settings) -> None:
         page_of(answers, settings),
     )
     watch(scaler.health.live)
-    wait_for("Redis", partial(prove_weigher, leased_queues(settings, caption_prefix(settings))))
+    wait_for("Redis", partial(prove_weigher, captions))
+    if cluster is not None:
+        prove_holder(captions)
     log.info("scaling", classes=settings.scale_classes, slo_s=settings.slo_s)
     scaler.run()
     if interrupted():

@@ -100,6 +100,10 @@ class Busy(Exception):
     """Something must run alone on this worker, which first has to finish what it has."""
 
 
+class Held(Exception):
+    """This worker is to go (`held.py`), so it takes nothing for now."""
+
+
 @dataclass(frozen=True)
 class WorkerSeen:
     name: str
@@ -192,6 +196,7 @@ class LeasedQueues:
 
         Raises:
             Busy: something must run alone here. Ask again when nothing is in flight.
+            Held: others take what there is. Ask again later.
         """
         how = (self._timeout_ms, in_flight, passed_over)
         found = self.run("take", lease, self.worker, *how, *queues, client=self._taker)
@@ -199,6 +204,8 @@ class LeasedQueues:
             return None
         if found == [b"busy"]:
             raise Busy
+        if found == [b"held"]:
+            raise Held
         queue, where, item = found
         enqueued, history, message = split_item(item)
         tenant = where[1:].decode() if where.startswith(b"@") else None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 READER, PRODUCER, TRAINER, CAPTIONER = "rptc"
 WEIGHER = "w"
 """A reader who looks at what messages ask for."""
+HOLDER = "h"
+"""A reader who says which workers take nothing (`held.py`)."""
 """Who shows and scales; the listener, the feeder, and the verbs that send; the workers."""
 SHARING = "s"
 """A producer, where tenants share the queues."""
@@ -28,6 +30,8 @@ TELLING, SENDING = "ed"
 KEY = object()
 """Of a string, in what follows, so that most of it cannot be done, and nothing is left of it."""
 STREAM = object()
+HELD = object()
+"""The one key that a holder may write: nothing is added to it, and nothing taken away."""
 REMAINS_S = 10
 TRIES: tuple[tuple[Any, ...], ...] = (
     # Whose, and the command; the first and the last two in this order.
@@ -64,10 +68,12 @@ TRIES: tuple[tuple[Any, ...], ...] = (
     ("rpc", "SMEMBERS", KEY),
     ("rptc", "TIME"),
     ("tcs", "ZADD", KEY, 0, "1"),
+    ("h", "ZADD", HELD, "XX", 0, ""),
     ("rp", "ZCARD", KEY),
     ("rptc", "ZRANGE", KEY, 0, 0),
     ("tc", "ZRANGEBYSCORE", KEY, 0, 0),
     ("ptc", "ZREM", KEY, "1"),
+    ("h", "ZREM", HELD, ""),
     ("tc", "ZSCORE", KEY, "1"),
     ("pc", "EXPIRE", KEY, 1),
     ("ed", "XADD", STREAM, "*", "1", "1"),
@@ -169,6 +175,22 @@ def prove_weigher(queues: "LeasedQueues") -> None:
         )
 
 
+def prove_holder(queues: "LeasedQueues") -> None:
+    """For a process that says which workers go: that it may not is told, and it goes on.
+
+    Raises BrokerUnavailable.
+    """
+    try:
+        with _told(queues):
+            _try_commands(queues, HOLDER)
+    except BrokerRefuses as error:
+        log.warning(
+            "may not hold workers that are to go: a job that one takes last is handed back",
+            message=str(error),
+            cure="Give it the rights of jamak-autoscaler in infra/redis/users.acl.",
+        )
+
+
 def prove_broker(queues: "LeasedQueues") -> None:
     """For a process that sends for as long as it runs: it may send, and nothing is thrown away.
 
@@ -232,7 +254,11 @@ def _try_commands(queues: "LeasedQueues", wanted: str) -> None:
     unless none can be done now: then the others would each be told the same, and wait for it.
     """
     refused: dict[str, redis.ResponseError] = {}
-    keys = {KEY: f"{queues.prefix}prove:{queues.worker}", STREAM: f"{queues.prefix}prove:stream"}
+    keys = {
+        KEY: f"{queues.prefix}prove:{queues.worker}",
+        STREAM: f"{queues.prefix}prove:stream",
+        HELD: f"{queues.prefix}held",
+    }
     for roles, *command in TRIES:
         if not set(wanted) & set(roles):
             continue

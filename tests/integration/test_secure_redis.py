@@ -17,9 +17,12 @@ from producer.jobs.fleet import fleet_reading
 from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.training import Training, new_job_id
 from producer.scaling.answers import look_once
+from producer.scaling.scale_in import ScaleIn
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
+from shared.broker.held import Holds
 from shared.broker.proofs import (
     CAPTIONER,
+    HOLDER,
     PRODUCER,
     READER,
     SENDING,
@@ -30,6 +33,7 @@ from shared.broker.proofs import (
     commands_of,
     prove_broker,
     prove_captioner,
+    prove_holder,
     prove_producer,
     prove_reader,
     prove_results,
@@ -68,8 +72,11 @@ def secure(aws: dict[str, str], buckets: tuple[str, str], tmp_path: Path) -> Ite
             if name == "jamak-operator":  # one that somebody wrote down by hand
                 clerk = [*rules, "resetpass", ">change-me-clerk", "-lrem"]
                 admin.execute_command("ACL", "SETUSER", "jamak-clerk", *clerk)
-            if name == "jamak-autoscaler":  # as it was before it looked at messages
-                counter = [*rules, "resetpass", ">change-me-counter", "-lrange", "-hrandfield"]
+            if (
+                name == "jamak-autoscaler"
+            ):  # as it was before it looked at messages and held workers
+                less = ("-lrange", "-hrandfield", "-zadd", "-zrem")
+                counter = [*rules, "resetpass", ">change-me-counter", *less]
                 admin.execute_command("ACL", "SETUSER", "jamak-counter", *counter)
     certificate, key = make_certificate(tmp_path)
     with tls_proxy(certificate, key, server.port) as port:
@@ -133,6 +140,8 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         ]
     if role == "autoscaler":
         refused += [("LPUSH", f"{mine}q", "x"), ("EVAL", "return 1", "0")]
+        refused += [("ZADD", f"{mine}{key}", "1", "x") for key in ("workers", "leases", "held:x")]
+        refused += [("ZREM", f"{other}held", "x")]
     for command in refused:
         with pytest.raises(redis.ResponseError, match=r"(?i)permission|can't run|acl"):
             client.execute_command(*command)
@@ -175,6 +184,26 @@ def test_an_autoscaler_weighs_what_it_may_read_and_else_counts(secure: World) ->
         assert of is not None
         seen[role] = of.waiting, of.in_flight, of.demand.oldest_s > 0
     assert seen == {"autoscaler": (30, 10, True), "counter": (6, 2, False)}
+
+
+@pytest.mark.parametrize(("role", "may"), [("autoscaler", True), ("counter", False)])
+def test_a_scaler_that_may_not_hold_workers_says_so_and_goes_on(
+    secure: World, role: str, may: bool
+) -> None:
+    fleet = Fleet(secure.settings)
+    worker = fleet.worker("l4", pod="p", held=False)
+    settings = as_role(secure, role).settings
+    captions, training = (
+        leased_queues(settings, prefix(settings)) for prefix in (caption_prefix, train_prefix)
+    )
+    holds = Holds(captions)
+    with capture_logs() as told:
+        prove_holder(captions)
+        assert holds.held() == set()
+        found = ScaleIn(lambda costs: None, holds).prepare(look_once(settings, captions, training))
+    assert [one["log_level"] for one in told] == ([] if may else ["warning"] * 2)
+    assert found.answers["l4"].wanted.replicas == (1 if may else 0)
+    assert holds.held() == ({worker.worker} if may else set())
 
 
 def test_an_operator_may_see_and_redrive_what_was_set_aside(secure: World) -> None:
@@ -306,7 +335,7 @@ def test_each_user_has_what_its_role_needs(role: str) -> None:
         **sends,
         "worker": CAPTIONER + TELLING,
         "trainer": TRAINER,
-        "autoscaler": READER + WEIGHER,
+        "autoscaler": READER + WEIGHER + HOLDER,
     }
     (line,) = (line for line in USERS.read_text().splitlines() if f"jamak-{role} " in line)
     granted = {word[1:] for word in line.split() if word.startswith("+")}

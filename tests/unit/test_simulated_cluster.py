@@ -8,7 +8,7 @@ import pytest
 import simpy
 
 from benchmarks.autoscaling.cluster import NODE_STAYS_S, Card, Cluster, Work
-from benchmarks.autoscaling.jamak import AnyPod, Held, Jamak
+from benchmarks.autoscaling.jamak import AnyPod, Jamak, NotHeld
 from benchmarks.autoscaling.oracle import plan, taut
 from benchmarks.autoscaling.planned import Fixed, Oracle
 from benchmarks.autoscaling.rivals import KedaLlen, SkyPilot
@@ -99,7 +99,7 @@ def test_a_scale_in_ends_what_fits_the_drain_and_hands_back_the_rest(
     assert cluster.bill() == pytest.approx(ends[0] + NODE_STAYS_S)
 
 
-@pytest.mark.parametrize("policy", [Jamak, Held, KedaLlen, SkyPilot, Fixed, Oracle])
+@pytest.mark.parametrize("policy", [Jamak, NotHeld, KedaLlen, SkyPilot, Fixed, Oracle])
 def test_each_message_is_done_once_whatever_happens(policy: type[Scaler]) -> None:
     draw = np.random.default_rng(3)
     arrivals = tuple(
@@ -190,7 +190,7 @@ def test_who_is_held_takes_nothing_until_it_is_let_go() -> None:
 
 def test_who_is_held_before_it_goes_is_never_ended_before_it_is_done() -> None:
     scenario = churn(0, 1.0)
-    held, not_held = (run(scenario, policy, 0) for policy in (Held, AnyPod))
+    held, not_held = (run(scenario, policy, 0) for policy in (Jamak, AnyPod))
     assert held.scale_ins > 50
     assert held.busy_killed == 0 < not_held.busy_killed
 

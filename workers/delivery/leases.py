@@ -14,7 +14,7 @@ import redis
 
 from shared import telemetry
 from shared.broker.backlog_progress import BacklogProgress
-from shared.broker.leased_queues import WAIT_S, Busy, Delivery, LeasedQueues
+from shared.broker.leased_queues import WAIT_S, Busy, Delivery, Held, LeasedQueues
 from shared.broker.queue_order import QueueOrder
 from shared.broker.refusals import passes
 from shared.errors import Draining
@@ -67,6 +67,8 @@ class Leases:
         """While an answer may bring a message."""
         self._unanswered = False
         """What became of the last take is not known."""
+        self.held = False
+        """By the last answer: the scaler lets this worker take nothing, for it is to go."""
         self._redis = telemetry.Repeated(log, "Redis answers again")
         self._outbox = Outbox(queues, self._redis)
         self.full = FullRate()
@@ -101,12 +103,23 @@ class Leases:
             self.received_at = time.monotonic()
             self._wait_for_change(timeout_s)
             return None
+        except Held:
+            self._heard()
+            self.received_at = time.monotonic()  # it is not deaf
+            self._be_held(True)
+            self._stopping.wait(min(timeout_s, WAIT_S))  # and nobody's token is taken meanwhile
+            return None
         except redis.RedisError as error:
             self._redis.failed(unheard(error), message=str(error), when="taking")
             self._stopping.wait(LOOK_AGAIN_S)
             return None
         self._heard()
         return delivery
+
+    def _be_held(self, held: bool) -> None:
+        if held != self.held:
+            self.held = held
+            log.info("takes nothing: this worker is to go" if held else "takes work again")
 
     def _heard(self) -> None:
         self.answered_at = time.monotonic()
@@ -129,6 +142,7 @@ class Leases:
             self._unanswered = True
             self._outbox.tell(lambda: self._untake(lease))
             raise
+        self._be_held(False)
         if delivery is None:
             return None
         order.took(delivery.queue)

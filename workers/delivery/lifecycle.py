@@ -122,6 +122,7 @@ class Lifecycle:
         return {
             **self._about,
             "slots": self.leases.at_once,
+            "held": self.leases.held,  # before what is in hand: while it holds none is added
             "in_hand": len(self.leases.in_hand()),
             "in_hand_of": self.leases.in_hand_of(),
             "draining": not self.leases.taking,

@@ -19,6 +19,7 @@
 --   run               string  the server's run, as seen by the last sweep
 --   clock             hash    "swept": when lost leases were last looked for, "seen": when a worker
 --                             was last here, in ms
+--   held              zset    worker that takes nothing, for its pod is to go -> until when, in ms
 --   void:<lease>      string  its take was given up before it came
 --   taken             hash    queue -> how many messages were taken from it, ever; also
 --                             <queue>@<tenant>, since tenants share it

@@ -2,7 +2,7 @@
 -- has in flight, how many of the queues may be passed over once for the oldest of the others
 -- (0: none), queue... in the order in which they are wanted.
 -- Returns queue, "alone", "@<tenant>" or "", item; or {"busy"}: something must run alone here, take
--- nothing until you have nothing in flight; or nil.
+-- nothing until you have nothing in flight; {"held"}: this worker is to go; or nil.
 local lease, worker, timeout_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local in_flight, passed_over = tonumber(ARGV[4]), tonumber(ARGV[5])
 local queues, wanted = {}, {}
@@ -161,6 +161,20 @@ if not swept or now < swept or now >= swept + 1000 then
   end
 end
 return_delayed()
+
+-- No longer than that, also where a clock was set back since. (HOLD_S in held.py.)
+local LONGEST_HOLD_MS = 180 * 1000
+
+local held_ms = (tonumber(redis.call('ZSCORE', prefix .. 'held', worker)) or 0) - now
+if held_ms > 0 and held_ms <= LONGEST_HOLD_MS then
+  -- It may have been woken before it knew: then somebody else has to be.
+  for _, queue in ipairs(queues) do
+    if redis.call('LLEN', prefix .. queue) > 0 or redis.call('ZCARD', shares_of(queue)) > 0 then
+      wake(queue)
+    end
+  end
+  return { 'held' }
+end
 
 for _, queue in ipairs(queues) do
   if redis.call('LLEN', prefix .. queue .. ':alone') > 0 then
