@@ -25,6 +25,7 @@ from infra.local.stack import DEMO_MODEL
 from shared.bucket.videos import video_of
 from shared.messages import Video
 from tests.iam import ACCOUNT, EVERYTHING, REGION, Account, acting_as
+from tests.redis_users import USERS, add_user
 from tests.rights import ROLES, Names, is_refused, rows
 from tests.terraform import Terraform, plugins
 from tests.training import make_videos, sft_rows
@@ -83,10 +84,9 @@ def redis_with_users(tmp_path: Path) -> Iterator[str]:
     """The address, for `format` with the last part of a user's name."""
     server = start_redis(tmp_path / "redis")
     with redis.Redis.from_url(server.url) as admin:
-        for line in (ROOT / "infra/redis/users.acl").read_text().splitlines():
-            _, name, *rules = line.split()
+        for name, rules in USERS.items():
             if name != "default":
-                admin.execute_command("ACL", "SETUSER", name, *rules)
+                add_user(admin, name, rules)
     yield f"redis://jamak-{{0}}:change-me-{{0}}@127.0.0.1:{server.port}/0"
     server.stop()
 

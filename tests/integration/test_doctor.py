@@ -20,17 +20,13 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.told_results import Results
 from shared.errors import ConfigError
 from shared.settings import Settings
+from tests.redis_users import USERS, add_user
 from tests.silent import silent_server
 from tests.topologies import cluster
 from tests.verbs import jamak
 from tests.world import World
 
 pytestmark = pytest.mark.integration
-
-USERS = {
-    line.split()[1].removeprefix("jamak-"): line.split()[2:]
-    for line in (Path(__file__).parents[2] / "infra/redis/users.acl").read_text().splitlines()
-}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     started = start_redis(tmp_path_factory.mktemp("redis"))
     with redis.Redis.from_url(started.url) as admin:
         for role in ("producer", "operator", "worker", "trainer", "autoscaler"):
-            admin.execute_command("ACL", "SETUSER", f"jamak-{role}", *USERS[role])
+            add_user(admin, f"jamak-{role}", USERS[f"jamak-{role}"])
     yield started
     started.stop()
 

@@ -9,7 +9,6 @@ import pytest
 import redis
 
 from infra.local.processes import stop
-from infra.local.procfile import ROOT
 from producer.verbs.captions import status
 from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
 from shared.broker.connections import Reach
@@ -17,6 +16,7 @@ from shared.broker.leased_queues import Delivery, LeasedQueues
 from shared.broker.proofs import prove_captioner, prove_producer, prove_trainer
 from shared.errors import BrokerRefuses, BrokerUnavailable
 from tests.captioner import Captioner
+from tests.redis_users import USERS
 from tests.tls import make_certificate, tls_proxy
 from tests.topologies import (
     NAME,
@@ -208,18 +208,12 @@ def test_verbs_ask_the_sentinels_too(trio: Sentinels, world: World) -> None:
     assert json.loads(inside(there, status, "--json").stdout)["workers"] == []
 
 
-ROLES = {
-    line.split()[1]: line.split()[2:]
-    for line in (ROOT / "infra/redis/users.acl").read_text().splitlines()
-}
-
-
 def test_a_cluster_over_tls_with_users(tmp_path: Path) -> None:
     """TLS and the user have to reach the node that is named and the one that it names."""
     certificate, key = make_certificate(tmp_path)
     with cluster(tmp_path, primaries=1) as one:
         (node,) = one.nodes
-        node.client.execute_command("ACL", "SETUSER", "jamak-worker", *ROLES["jamak-worker"])
+        node.client.execute_command("ACL", "SETUSER", "jamak-worker", *USERS["jamak-worker"])
         with (
             tls_proxy(certificate, key, node.port) as named,
             tls_proxy(certificate, key, node.port) as found,
@@ -244,7 +238,7 @@ def test_sentinels_over_tls_with_users_of_their_own(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     server = start_node(tmp_path, "primary", [f'requirepass "{PASSWORD}"'], password=PASSWORD)
     try:
-        server.client.execute_command("ACL", "SETUSER", "jamak-worker", *ROLES["jamak-worker"])
+        server.client.execute_command("ACL", "SETUSER", "jamak-worker", *USERS["jamak-worker"])
         with tls_proxy(certificate, key, server.port, plain_too=True) as port:
             lines = [
                 f"sentinel monitor {NAME} 127.0.0.1 {port} 1",
