@@ -25,13 +25,11 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from benchmarks.programs import begin, parser_of
-from benchmarks.scale import NOW, Computed, Shards
+from benchmarks.scale import Computed, Shards
 from infra.local.processes import Process, stop
 from infra.local.redis import start_redis
 from producer.backlog.feeder import Feed, Feeder, feed_round
-from producer.backlog.manifest import Manifest
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.jobs.recipes import recipe_of
 from shared import telemetry
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.leased_queues import LeasedQueues
@@ -78,16 +76,6 @@ class Backlogged:
 
     def __init__(self, settings: Settings, queues: LeasedQueues, keys: int) -> None:
         backlog = Shards(Computed(settings, keys), settings, "growth", keys)
-        manifest = Manifest(
-            name=backlog.name,
-            source="s3://videos/2026/",
-            recipe=recipe_of(settings),
-            card="t4",
-            lines=keys,
-            scanned=True,
-            created_at=NOW,
-        )
-        backlog.create(manifest)
         self._feed = Feed(backlog, queues)
         self._room = HighWaterMarks(queues).room
         self.queue = self._feed.queue

@@ -102,11 +102,22 @@ class Computed:
 
 
 class Shards(Backlog):
-    """The files of a backlog that nobody has to write."""
+    """A backlog that is scanned, and whose files nobody has to write."""
 
     def __init__(self, store: Any, settings: Settings, name: str, lines: int) -> None:
         super().__init__(store, settings, name)
         self._total = lines
+        self.create(
+            Manifest(
+                name=name,
+                source="s3://videos/2026/",
+                recipe=recipe_of(settings),
+                card="t4",
+                lines=lines,
+                scanned=True,
+                created_at=NOW,
+            )
+        )
 
     def shard(self, number: int) -> list[Video]:
         start = number * SHARD_LINES
@@ -120,16 +131,6 @@ def measure(
     store = Computed(settings, keys)
     queues = leased_queues(settings, caption_prefix(settings))
     backlog = Shards(store, settings, f"scale-{number}", keys)
-    manifest = Manifest(
-        name=backlog.name,
-        source="s3://videos/2026/",
-        recipe=recipe_of(settings),
-        card="t4",
-        lines=keys,
-        scanned=True,
-        created_at=NOW,
-    )
-    backlog.create(manifest)
     bar = bars.add_task(f"{keys:,} keys", total=2 * keys)
     one = Feed(backlog, queues)
     cpu = time.process_time()
