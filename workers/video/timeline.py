@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from workers.video.container import packets
 
 Ticks = NDArray[np.int64]
-UNSEEKABLE = frozenset({"mpegts", "mpeg", "h264", "hevc", "gif", "m4v"})
+UNSEEKABLE = frozenset(
+    {"mpegts", "mpeg", "h264", "hevc", "vvc", "gif", "apng", "m4v", "mpegvideo", "obu", "flic"}
+)
 """Demuxers without an index: a seek lands somewhere near, or nowhere."""
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
