@@ -67,7 +67,7 @@ REFUSED = {
     b'<?xml version="1.0"?>\n<MPD/>': (NotAVideo, "a playlist", "that it names"),
     b"version https://git-lfs.github.com/spec/v1\noid": (NotAVideo, "Git LFS", "git lfs pull"),
     b"WEBVTT\n\n00:01.000 --> ": (NotAVideo, "a file of subtitles", "Filter"),
-    '{"제목": "영상'.encode()[:-1]: (NotAVideo, "is a text, not a video", "Filter"),
+    '{"제목": "영상'.encode()[:-1]: (NotAVideo, "is no video but a text", "Filter"),
     bytes(4096): (NotAVideo, "holds zeros where a video begins", "Upload it again"),
     b"\0\0\0\x20ftypqt  ": (Truncated, "begins as mp4 but its index", "Upload it again"),
     b"\0\0\0\1mdat": (Truncated, "begins as mov but its index", "Upload it again"),

@@ -178,7 +178,13 @@ class VideoFile:
         moving = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not moving:
             kinds = {stream.type for stream in container.streams}
-            raise why_no_pictures(self.name, self._head(HEAD_BYTES), kinds, cover="video" in kinds)
+            raise why_no_pictures(
+                self.name,
+                self._head(HEAD_BYTES),
+                container.format.name.split(",")[0],
+                kinds,
+                cover="video" in kinds,
+            )
         stream = moving[0]
         if stream.codec_context is None:
             raise why_undecodable(self.name, self._head(CODEC_BYTES))

@@ -109,19 +109,19 @@ _OTHERS = (
 )
 _TEXTS = {
     "lfs": (
-        "a pointer of Git LFS, not the video that it stands for",
+        "a pointer of Git LFS, which stands for one",
         "Run `git lfs pull`, and upload the file itself.",
     ),
     "playlist": (
-        "a playlist: it names videos and holds none",
+        "a playlist, which names some and holds none",
         "Upload the videos that it names, or filter this key out.",
     ),
     "page": (
-        "a web page, not a video",
+        "a web page",
         "A server's answer was saved in place of the video: download it again.",
     ),
-    "subtitles": ("a file of subtitles, not a video", "Filter such keys out."),
-    "": ("a text, not a video", "Filter such keys out."),
+    "subtitles": ("a file of subtitles", "Filter such keys out."),
+    "": ("a text", "Filter such keys out."),
 }
 
 
@@ -138,7 +138,7 @@ def why_unreadable(name: str, head: bytes) -> NotAVideo | NoVideoStream | Trunca
         return NotAVideo(f"{name}: format {form} is not read here", cure=to_convert(form), **facts)
     for magics, what, cure in _OTHERS:
         if form := named(magics, head):
-            return NotAVideo(f"{name} is {what} ({form}), not a video", cure=cure, **facts)
+            return NotAVideo(f"{name} is no video but {what} ({form})", cure=cure, **facts)
     if not head.strip(b"\x00"):
         return NotAVideo(
             f"{name} holds zeros where a video begins",
@@ -150,22 +150,23 @@ def why_unreadable(name: str, head: bytes) -> NotAVideo | NoVideoStream | Trunca
     text = head.removeprefix(BYTE_ORDER_MARK).lstrip()
     if _is_text(text):
         what, cure = _TEXTS[named(TEXTS, text)]
-        return NotAVideo(f"{name} is {what}", cure=cure, **facts)
+        return NotAVideo(f"{name} is no video but {what}", cure=cure, **facts)
     return NotAVideo(f"{name} is no video of a known format", **facts)
 
 
 def why_no_pictures(
-    name: str, head: bytes, kinds: Collection[str], *, cover: bool
+    name: str, head: bytes, opened_as: str, kinds: Collection[str], *, cover: bool
 ) -> NotAVideo | NoVideoStream | Truncated:
     """The error of a file that was opened and has no video track.
 
     Args:
+        opened_as: how whoever opened it calls its format.
         kinds: what its tracks are: `audio`, `subtitle`, `data`.
         cover: it has the picture on a song's sleeve.
     """
     if not kinds:
         return why_unreadable(name, head)
-    form = named(READ, head) or "a file"
+    form = named(READ, head) or opened_as
     if "audio" not in kinds:
         cure = "Filter such files out, or upload the picture too."
         return NoVideoStream(f"{name}: {form} without pictures or sound", cure=cure)
