@@ -82,7 +82,8 @@ def caption_rows(
                 pad_token_id=encoder.pad_id,
             )
         for i, ids in zip(batch, output[:, input_ids.shape[1] :].tolist(), strict=True):
-            captions[i] = text_of(loaded.tokenizer, ids)
+            ended = loaded.tokenizer.eos_token_id in ids
+            captions[i] = text_of(loaded.tokenizer, ids, finished=ended)
         done += len(batch)
         on_batch(done, len(rows))
     return captions
