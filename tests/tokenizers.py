@@ -74,3 +74,30 @@ def _byte_of(name: str) -> int:
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [one for one in range(256) if one not in shown]
     return ord(name) if ord(name) < 256 else hidden[ord(name) - 256]
+
+
+def piece_tokenizer() -> Tokenizer:
+    """As Llama's, saved when it was `legacy`: pieces of text with a mark for a space, one of them
+    put before every part between special tokens, and single bytes for all that is in no piece."""
+    pieces = ["▁", "▁▁", "▁US", "ER", ":", "▁ASS", "IST", "ANT", "이", "영", "상", "화", "면"]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    letters = sorted({*"".join(pieces)} - {*pieces})
+    vocabulary = {name: number for number, name in enumerate([*names, *letters, *pieces])}
+    merges = [
+        *[("▁", "▁"), ("▁", "U"), ("▁U", "S"), ("E", "R")],
+        *[("▁", "A"), ("▁A", "S"), ("▁AS", "S"), ("I", "S"), ("IS", "T"), ("A", "N"), ("AN", "T")],
+    ]
+    for pair in merges:
+        vocabulary.setdefault("".join(pair), len(vocabulary))
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            *(decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()),
+            decoders.Strip(content=" ", left=1),
+        ]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", "<video>", "<image>"])
+    return tokenizer

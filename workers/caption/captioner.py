@@ -28,6 +28,7 @@ from workers.caption.language_lock import LanguageLock
 from workers.caption.meter import Meter
 from workers.caption.room import Room
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.ends import before_end
 from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids
@@ -247,7 +248,8 @@ class EngineCaptioner:
         # Not by the step: one more may have been begun for a caption that was over.
         telemetry.ENGINE_TOKENS.labels("generated").inc(len(said.tokens))
         finished = said.ended == "eos"
-        words = spoken(self._loaded.tokenizer, said.tokens, finished=finished)
+        tokens = before_end(said.tokens, self._loaded.ends)
+        words = spoken(self._loaded.tokenizer, tokens, finished=finished)
         return Answer(
             text=words.text,
             finished=finished,
