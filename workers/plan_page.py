@@ -82,10 +82,11 @@ says, whatever class was named. A model that does not fit is refused before any 
 fetched: Yi-34B on a T4 downloads nothing. The message names the nearest plan that can hold.
 
 On a CPU the memory is the machine's, or the least that a container allows. A model with less than
-{SMALL / GIB:.0f} GiB of weights is computed in float32. A larger one is computed in bfloat16 where the CPU
-has instructions for it (`avx512_bf16`, `amx_bf16`, Arm's `bf16`), or where only so it fits: in
-float32 the language model's weights are in memory twice, in the order that is fast for few rows. In
-bfloat16 a caption may differ in company from what it is alone. The record says which it was (`card.dtype`).
+{SMALL / GIB:.0f} GiB of weights is computed in float32. A larger one is computed in bfloat16 where
+the CPU has instructions for it (`avx512_bf16`, `amx_bf16`, Arm's `bf16`), or where only so it fits:
+in float32 the language model's weights are in memory twice, in the order that is fast for few rows.
+In bfloat16 a caption may differ in company from what it is alone. The record says which it was
+(`card.dtype`).
 """
 
 if __name__ == "__main__":
