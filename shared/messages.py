@@ -165,6 +165,7 @@ Flag = Literal[
     "wrong_language",
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
+    "hdr",  # its colours need what only their maker's decoder has: they are wrong
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
     "emulated",  # a GPU class's budget on a CPU
 ]
@@ -181,6 +182,15 @@ class CardUsed(Message):
     device: Literal["cuda", "cpu"]
     dtype: str
     quantized: bool
+
+
+class Colour(Message):
+    """Other than those of an ordinary screen."""
+
+    transfer: Literal["sdr", "pq", "hlg"]
+    primaries: Literal["bt709", "bt2020", "p3"]
+    mapped: bool
+    """The model saw them as an ordinary screen shows them; false: see the flag `hdr`."""
 
 
 class FramesUsed(Message):
@@ -205,6 +215,10 @@ class FramesUsed(Message):
     """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
+    colour: Colour | None = None
+    """None: an ordinary one. Since version 4 of a record, as what follows."""
+    deinterlaced: Count = 0
+    """Frames that held two pictures, and of which the model saw the first."""
 
 
 class TokensUsed(Message):
@@ -246,7 +260,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 3
+    v: Count = 4
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str

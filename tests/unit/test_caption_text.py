@@ -58,7 +58,7 @@ def test_more_than_fits_is_refused_not_shortened() -> None:
 
 def check(text: str, **changes: object) -> tuple[str, tuple[str, ...]]:
     values = {"finished": True, "frames_found": 4, "frames_expected": 4}
-    values |= {"sparse": False, "damaged": False}
+    values |= {"sparse": False, "damaged": False, "wrong_colours": False}
     return check_text(text, **(values | changes))  # type: ignore[arg-type]
 
 

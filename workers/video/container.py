@@ -13,6 +13,7 @@ import av
 from av.stream import Discard, Disposition
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from workers.video.colour import Tags
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -59,6 +60,8 @@ class VideoFile:
     stream: Any
     decoded: int
     """Frames, since they were last counted anew."""
+    tags: Tags
+    """What the container says of the colours, before anything is decoded."""
 
     def __init__(
         self,
@@ -158,6 +161,8 @@ class VideoFile:
         except BaseException:
             container.close()
             raise
+        if not hasattr(self, "tags"):
+            self.tags = Tags.of_container(self.stream.codec_context)
 
     def _video_of(self, container: Any) -> Any:
         if not len(container.streams):

@@ -11,12 +11,13 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from workers.video.colour import UNSPECIFIED, Colour, peak_nits, to_bt709
+from workers.video.container import VideoFile
+from workers.video.deinterlace import called_one, first_of, holds_two
 from workers.video.shape import Frames, Shape
 
 ALMOST = 0.01
 """An angle of half a degree is none."""
-UNSPECIFIED = 2
-"""Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
 
@@ -46,14 +47,23 @@ class Converter:
         shape: of every picture; None: the size of the first one.
     """
 
-    def __init__(self, shape: Shape | None) -> None:
-        self._shape = shape
+    colour: Colour | None = None
+    """Of the last frame that has others than the ordinary ones."""
+    deinterlaced: int = 0
+    """Frames."""
+
+    def __init__(self, video: VideoFile, shape: Shape | None) -> None:
+        self._video, self._shape = video, shape
         self._size: tuple[int, int] | None = None
         """(height, width) of the first picture."""
         self._swscale = VideoReformatter()
 
     def __call__(self, frame: Any) -> Frames:
         """(height, width, 3)"""
+        if holds_two(frame, self._video.stream.codec_context.name):
+            frame = first_of(frame)
+            self.deinterlaced += 1
+        frame = called_one(frame)
         if self._shape is None:
             return self._like_the_first(self._upright(frame, frame.width, frame.height))
         picture = self._upright(frame, *self._shape.scaled(frame.width, frame.height))
@@ -74,12 +84,25 @@ class Converter:
         height, width = self._size = self._size or (picture.shape[0], picture.shape[1])
         if picture.shape[:2] == (height, width):
             return picture
-        return self._scaled(av.VideoFrame.from_ndarray(picture, format="rgb24"), width, height)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        return cast(Frames, self._converted(frame, width, height, "rgb24"))
 
     def _scaled(self, frame: Any, width: int, height: int) -> Frames:
+        """In the colours of an ordinary screen."""
+        tags = self._video.tags.of(frame)
+        colour = tags.colour
+        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+            frame.colorspace = tags.matrix
+        self.colour = colour or self.colour
+        if colour is None or not colour.mapped:
+            return cast(Frames, self._converted(frame, width, height, "rgb24"))
+        picture = self._converted(frame, width, height, "rgb48le")
+        return to_bt709(picture, colour, peak_nits(frame, colour.transfer))
+
+    def _converted(self, frame: Any, width: int, height: int, form: str) -> Any:
         before, after = frame.width * frame.height, width * height
         how = ONLY_COLOURS if before == after else SHRINK if before > after else ENLARGE
-        into: Any = {"width": width, "height": height, "format": "rgb24", "interpolation": how}
+        into: Any = {"width": width, "height": height, "format": form, "interpolation": how}
         into["threads"] = 1
         try:
             small = self._swscale.reformat(frame, **into)
@@ -87,4 +110,4 @@ class Converter:
             # It cannot convert from the colours that the file names, mostly wrongly.
             frame.colorspace = UNSPECIFIED
             small = self._swscale.reformat(frame, **into)
-        return cast(Frames, small.to_ndarray())
+        return small.to_ndarray()

@@ -19,6 +19,7 @@ from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Trun
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
+from workers.video.colour import Colour
 from workers.video.container import VideoFile
 from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
@@ -76,6 +77,10 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    colour: Colour | None = None
+    """If it is not an ordinary one."""
+    deinterlaced: int = 0
+    """Frames."""
 
 
 class Deadline:
@@ -175,7 +180,7 @@ class Sampler:
         targets = timeline.shown_at(asked)
         self._on_plan(self._plan(targets))
         reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
-        convert = Converter(request.shape)
+        convert = Converter(self.video, request.shape)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
             if found and found[-1][0] == one.time:
@@ -210,6 +215,8 @@ class Sampler:
                 for first, last in self.timeline.groups(targets)
             ),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            colour=convert.colour,
+            deinterlaced=convert.deinterlaced,
         )
 
     def changes(self) -> tuple[list[float], str]:
