@@ -75,6 +75,7 @@ def test_good_korean_is_ok() -> None:
         ("빨간 원이 있습니다.", {"frames_found": 2}, "low_coverage"),
         ("빨간 원이 있습니다.", {"sparse": True}, "low_coverage"),
         ("빨간 원이 있습니다.", {"damaged": True}, "damaged"),
+        ("빨간 원이 있습니다.", {"wrong_colours": True}, "hdr"),
         ("원이 원이 원이 원이 있습니다.", {}, "repetitive"),
         ("공을 차고 공을 차고 공을 차고 갑니다.", {}, "repetitive"),
     ],
