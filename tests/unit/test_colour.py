@@ -1,6 +1,7 @@
 """Colours that an ordinary screen does not show are brought to those that it does."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ COLOURS = [(400, 440, 640), (460, 400, 440), (300, 640, 470), (420, 500, 580), (
 """Y, Cb, Cr in ten bits, of which 64 is black, 573 white in PQ, 723 1000 nits."""
 PQ, HLG, BT709, BT2020, P3 = 16, 18, 1, 9, 12
 SAID_NOTHING = (2, 2, 2)
+X265 = "log-level=none:bframes=0:lossless=1"
 HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L({}0000,1)"
 
 
@@ -54,7 +56,7 @@ def film(
         frame = frame_of(patches, tags)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p10le"
         _tag(stream.codec_context, tags)
-        frame.pts = 0
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -156,7 +158,7 @@ def test_a_pixel_of_hlg_is_as_bright_as_on_its_own_screen(
 def test_the_brightest_of_a_film_is_where_it_says(
     tmp_path: Path, told: str, peak_nits: int
 ) -> None:
-    params = f"log-level=none:lossless=1:{told}".rstrip(":")
+    params = f"{X265}:{told}".rstrip(":")
     patches = [(509, 512, 512)] * 4
     path = film(tmp_path / "a.mkv", patches, (PQ, BT2020, 9), "libx265", {"x265-params": params})
     nits = 100.2  # of 509, by SMPTE ST 2084
@@ -179,7 +181,7 @@ def retagged(path: Path, source: Path, tags: tuple[int, int, int]) -> Path:
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
 def test_a_container_may_say_it_alone(tmp_path: Path, kind: str) -> None:
     """HEVC's decoder says of such frames that it does not know."""
-    options = {"x265-params": "log-level=none:lossless=1"}
+    options = {"x265-params": X265}
     source = film(tmp_path / f"a.{kind}", GREYS, SAID_NOTHING, "libx265", options)
     path = retagged(tmp_path / f"b.{kind}", source, (PQ, BT2020, 9))
     with av.open(str(path)) as container:
@@ -197,7 +199,7 @@ def test_what_only_dolbys_decoder_knows_is_told(tmp_path: Path, tags: tuple[int,
 
 
 def test_a_track_for_dolbys_decoder_alone_is_told(tmp_path: Path) -> None:
-    options = {"x265-params": "log-level=none"}
+    options = {"x265-params": X265}
     path = film(tmp_path / "a.mp4", GREYS, SAID_NOTHING, "libx265", options)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"hev1", b"dvhe").replace(b"hvc1", b"dvh1"))
