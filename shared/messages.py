@@ -163,6 +163,7 @@ Flag = Literal[
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
+    "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
     "hdr",  # its colours need what only their maker's decoder has: they are wrong
@@ -246,7 +247,7 @@ class Cuts(Message):
 class Segment(Message):
     """A part of a long video, and what is said of it."""
 
-    v: Count = 1
+    v: Count = 2
     start_s: float
     end_s: float
     text: str
