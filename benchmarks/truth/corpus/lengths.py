@@ -18,7 +18,9 @@ SOUND = ("-f", "lavfi", "-i")
 def last_held(name: str, *codec: object, frames: int = 10, until_s: float = 21.0) -> Film:
     def make(studio: Studio, path: Path) -> None:
         last = (frames - 1) / 10
-        studio.ffmpeg(*studio.pictures(frames, 10), *codec, *held(last, until_s), path)
+        studio.ffmpeg(
+            *studio.pictures(frames, 10), *codec, *held(path, frames, last, until_s), path
+        )
 
     shown = evenly(frames, 10, held_s=until_s - frames / 10)
     return Film("held last frame", name, make, shown)
@@ -42,7 +44,8 @@ def uneven(
 ) -> Film:
     def make(studio: Studio, path: Path) -> None:
         pictures = studio.pictures(len(times_s))
-        studio.ffmpeg(*pictures, *timed(times_s, ends_s), *codec, path)
+        stays = held(path, len(times_s), times_s[-1], ends_s)
+        studio.ffmpeg(*pictures, *timed(times_s), *stays, *codec, path)
 
     return Film(kind, name, make, at_times(times_s, ends_s), slack_s=slack_s, open_s=open_s)
 

@@ -79,7 +79,7 @@ def avif(name: str, *codec: object, frames: int = 10) -> Film:
 
     shown = evenly(frames, 10)
     refusable = {"readable": False, "refused_as": "(?i)avif|still"}
-    return Film("AVIF", name, make, shown, slack_s=0.002, **refusable)  # type: ignore[arg-type]
+    return Film("AVIF", name, make, shown, slack_s=0.002, open_s=1.0, **refusable)  # type: ignore[arg-type]
 
 
 AOM = ("-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuv420p")
