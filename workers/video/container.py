@@ -12,7 +12,14 @@ from typing import Any, Self
 import av
 from av.stream import Discard, Disposition
 
-from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from shared.errors import TooLarge
+from workers.video.formats import (
+    CODEC_BYTES,
+    HEAD_BYTES,
+    why_no_pictures,
+    why_undecodable,
+    why_unreadable,
+)
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -25,7 +32,15 @@ DEMUXERS = (
     "gif",
     "h264",
     "hevc",
+    "vvc",
     "m4v",
+    "mpegvideo",
+    "obu",
+    "ivf",
+    "dv",
+    "apng",
+    "flic",
+    "yuv4mpegpipe",
     "asf",
     "mxf",
 )
@@ -152,7 +167,7 @@ class VideoFile:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
-            raise self._unreadable(str(error)) from error
+            raise why_unreadable(self.name, self._head(HEAD_BYTES)) from error
         try:
             self.container, self.stream = container, self._video_of(container)
         except BaseException:
@@ -160,14 +175,19 @@ class VideoFile:
             raise
 
     def _video_of(self, container: Any) -> Any:
-        if not len(container.streams):
-            raise self._unreadable("it holds no streams")
         moving = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not moving:
-            raise NoVideoStream(f"{self.name} has no video stream")
+            kinds = {stream.type for stream in container.streams}
+            raise why_no_pictures(
+                self.name,
+                self._head(HEAD_BYTES),
+                container.format.name.split(",")[0],
+                kinds,
+                cover="video" in kinds,
+            )
         stream = moving[0]
         if stream.codec_context is None:
-            raise NotAVideo(f"{self.name}: nothing here can decode its video stream")
+            raise why_undecodable(self.name, self._head(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
@@ -178,12 +198,6 @@ class VideoFile:
             if other.index != stream.index:
                 other.discard = Discard.all
         return stream
-
-    def _unreadable(self, error: str) -> NotAVideo | Truncated:
-        first_bytes = self._head(12)
-        if first_bytes[4:8] == MP4:
-            return Truncated(f"{self.name} begins as an MP4 but its index is missing: {error}")
-        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes.hex())
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
