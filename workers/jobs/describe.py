@@ -243,5 +243,6 @@ class Describer:
             frames_expected=0,
             sparse=False,
             damaged=False,
+            wrong_colours=False,
         )
         return text, flags
