@@ -194,6 +194,15 @@ class Colour(Message):
     """The model saw them as an ordinary screen shows them; false: see the flag `hdr`."""
 
 
+class TrackUsed(Message):
+    """Of a file's picture tracks the one that was looked at."""
+
+    index: Count
+    """From 0, as in ffmpeg's `-map 0:v:1`."""
+    of: Count
+    reason: str
+
+
 class FramesUsed(Message):
     requested: Count
     decoded: Count
@@ -217,9 +226,13 @@ class FramesUsed(Message):
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
     colour: Colour | None = None
-    """None: an ordinary one. Since version 4 of a record, as what follows."""
+    """None: an ordinary one. Since version 4, as what follows."""
     deinterlaced: Count = 0
     """Frames that held two pictures, and of which the model saw the first."""
+    track: TrackUsed | None = None
+    aspect: float | None = None
+    """Width by height of the first frame, upright, without what the file cuts off, and with points
+    as wide as the file says; before it was cut to the model's square."""
 
 
 class TokensUsed(Message):

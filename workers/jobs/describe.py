@@ -211,6 +211,8 @@ class Describer:
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
             colour=next((one.colour for one in used if one.colour), None),
             deinterlaced=sum(one.deinterlaced for one in used),
+            track=next((one.track for one in used if one.track), None),
+            aspect=next((one.aspect for one in used if one.aspect), None),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"
