@@ -19,6 +19,7 @@ from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Trun
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
+from workers.video.colour import Colour
 from workers.video.container import VideoFile
 from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
@@ -27,6 +28,7 @@ from workers.video.limits import Limits
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.tracks import ONLY, Track
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -76,6 +78,13 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    colour: Colour | None = None
+    """If it is not an ordinary one."""
+    deinterlaced: int = 0
+    """Frames."""
+    track: Track = ONLY
+    aspect: float | None = None
+    """Width by height of the first frame as it is shown: not cut to a shape yet."""
 
 
 class Deadline:
@@ -175,7 +184,7 @@ class Sampler:
         targets = timeline.shown_at(asked)
         self._on_plan(self._plan(targets))
         reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
-        convert = Converter(request.shape)
+        convert = Converter(self.video, request.shape, self._limits.max_pixels)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
             if found and found[-1][0] == one.time:
@@ -209,7 +218,11 @@ class Sampler:
                 (self.timeline.seconds(first), self.timeline.seconds(last))
                 for first, last in self.timeline.groups(targets)
             ),
+            track=self.video.track,
+            aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            colour=convert.colour,
+            deinterlaced=convert.deinterlaced,
         )
 
     def changes(self) -> tuple[list[float], str]:
