@@ -13,6 +13,7 @@ import av
 from av.stream import Discard, Disposition
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from workers.video.told_size import BEGINNING
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -57,6 +58,8 @@ class VideoFile:
 
     container: Any
     stream: Any
+    beginning: bytes
+    """The first few bytes, for what FFmpeg does not tell of them."""
     decoded: int
     """Frames, since they were last counted anew."""
 
@@ -124,7 +127,7 @@ class VideoFile:
         self._open_with({})
 
     def _open(self) -> None:
-        first_bytes = self._head(8)
+        self.beginning = first_bytes = self._head(BEGINNING)
         if first_bytes[4:8] == MP4:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
