@@ -163,6 +163,7 @@ Flag = Literal[
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
+    "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
@@ -181,6 +182,15 @@ class CardUsed(Message):
     device: Literal["cuda", "cpu"]
     dtype: str
     quantized: bool
+
+
+class TrackUsed(Message):
+    """Of a file's picture tracks the one that was looked at."""
+
+    index: Count
+    """From 0, as in ffmpeg's `-map 0:v:1`."""
+    of: Count
+    reason: str
 
 
 class FramesUsed(Message):
@@ -205,6 +215,11 @@ class FramesUsed(Message):
     """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
+    track: TrackUsed | None = None
+    """Since version 4, as what follows."""
+    aspect: float | None = None
+    """Width by height of the first frame, upright, without what the file cuts off, and with points
+    as wide as the file says; before it was cut to the model's square."""
 
 
 class TokensUsed(Message):
@@ -232,7 +247,7 @@ class Cuts(Message):
 class Segment(Message):
     """A part of a long video, and what is said of it."""
 
-    v: Count = 1
+    v: Count = 2
     start_s: float
     end_s: float
     text: str
@@ -246,7 +261,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 3
+    v: Count = 4
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str

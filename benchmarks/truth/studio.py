@@ -11,7 +11,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from benchmarks.truth.films import SIZE
-from benchmarks.truth.painting import framed, paint
+from benchmarks.truth.painting import framed, paint, with_stripe
 
 Args = Sequence[object]
 
@@ -63,27 +63,42 @@ class Studio:
                 for i in range(frames):
                     scene = scenes[min(i, len(scenes) - 1)]
                     file.write(framed(paint(first + i, size, scene), *around).tobytes())
-        width, height = size[0] + around[0] + around[2], size[1] + around[1] + around[3]
-        shape = ("-s", f"{width}x{height}", "-r", fps)
+        whole = (size[0] + around[0] + around[2], size[1] + around[1] + around[3])
+        return self._raw(path, whole, fps)
+
+    def _raw(self, path: Path, size: tuple[int, int], fps: object) -> list[object]:
+        shape = ("-s", f"{size[0]}x{size[1]}", "-r", fps)
         return ["-f", "rawvideo", "-pix_fmt", "rgb24", *shape, "-i", path]
+
+    def fields(self, fields: int, rate: int, *, size: tuple[int, int]) -> list[object]:
+        """As `pictures`; two after each other have one number, and a stripe moves."""
+        path = self.folder / f"{size[0]}x{size[1]}-{fields}-fields.rgb"
+        with path.open("wb") as file:
+            for i in range(fields):
+                place = i * 0.11 % 1
+                file.write(with_stripe(paint(i // 2, size), place).tobytes())
+        return self._raw(path, size, rate)
 
     def part(self, name: str) -> Path:
         """A place for what a film is made of."""
         return self.folder / name
 
 
-def timed(times_s: Sequence[float], ends_s: float | None = None) -> list[object]:
-    """Arguments that show the pictures at these times; the last one until `ends_s`."""
+def timed(times_s: Sequence[float]) -> list[object]:
+    """Arguments that show the pictures at these times."""
     place = "+".join(f"eq(N,{i})*{time:g}" for i, time in enumerate(times_s))
     arguments: list[object] = ["-vf", f"settb=1/1000,setpts='round(({place})/TB)'"]
-    arguments += ["-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
-    if ends_s is not None:
-        arguments += held(times_s[-1], ends_s)
-    return arguments
+    return [*arguments, "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
 
 
-def held(last_s: float, ends_s: float) -> list[object]:
-    """Arguments that let the frame that begins at `last_s` stay until `ends_s`."""
-    stays = f"if(gte(PTS*TB,{last_s - 0.001:g}),{ends_s - last_s:g}/TB,DURATION)"
-    # Unasked, it makes both times of a packet one.
+def held(path: Path, frames: int, last_s: float, ends_s: float) -> list[object]:
+    """Arguments that let the frame that begins at `last_s` stay until `ends_s`.
+
+    Matroska tells how long a frame is shown; MP4 only when the next one is decoded, so what comes
+    last there, shown before others or not, has to last until the end.
+    """
+    by_table = path.suffix in (".mp4", ".mov")
+    last = f"eq(N,{frames - 1})" if by_table else f"gte(PTS*TB,{last_s - 0.001:g})"
+    # Unasked, the filter makes both times of a packet one.
+    stays = f"if({last},{ends_s:g}/TB-PTS,DURATION)"
     return ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration='{stays}'"]

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from workers.video.container import packets
 
 Ticks = NDArray[np.int64]
-UNSEEKABLE = frozenset({"mpegts", "mpeg", "h264", "hevc", "gif", "m4v"})
+UNSEEKABLE = frozenset(
+    {"mpegts", "mpeg", "h264", "hevc", "vvc", "gif", "apng", "m4v", "mpegvideo", "obu", "flic"}
+)
 """Demuxers without an index: a seek lands somewhere near, or nowhere."""
+COUNTED = frozenset({"mpegvideo"})
+"""Demuxers of streams without times, for which FFmpeg makes some up: the first is often wrong."""
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
 SOME_STEPS, SOME_SHARE = 5, 0.05
@@ -189,13 +193,15 @@ def from_packets(
     """
     times, keys = [], []
     last = (-math.inf, 0)
-    untimed = damaged = lost = 0
+    untimed = lasting = damaged = lost = 0
+    counted = container.format.name in COUNTED
     try:
         for packet in packets(container, stream):
             on_packet()
             damaged += packet.is_corrupt
-            if packet.pts is None:
+            if packet.pts is None or counted:
                 untimed += packet.size > 0
+                lasting += packet.duration or 0
                 continue
             if packet.is_keyframe:
                 keys.append(packet.pts)
@@ -205,7 +211,7 @@ def from_packets(
     except av.FFmpegError:
         lost = 1
     if not times:
-        return _numbered(stream, untimed) if untimed else None
+        return _numbered(stream, untimed, lasting) if untimed else None
     start = stream.start_time or 0
     ordered = np.unique(np.array(times, np.int64))
     shown = ordered[ordered >= start]
@@ -221,8 +227,14 @@ def from_packets(
     )
 
 
-def _numbered(stream: Any, frames: int) -> Timeline:
-    """A raw stream: so many pictures, at the rate that it names."""
-    rate = stream.average_rate or stream.guessed_rate or 25
+def _numbered(stream: Any, frames: int, lasting: int) -> Timeline:
+    """A raw stream: so many pictures, each as long as all are on the average: of film that was made
+    for television, some are shown for longer.
+
+    Args:
+        lasting: ticks of all of them, if that is known.
+    """
+    named = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    rate = frames / (lasting * stream.time_base) if lasting else named
     zero = np.zeros(1, np.int64)
-    return Timeline(np.arange(frames), zero, 1 / Fraction(rate), seekable=False, numbered=True)
+    return Timeline(np.arange(frames), zero, 1 / rate, seekable=False, numbered=True)
