@@ -1,5 +1,6 @@
 """What a bucket of videos holds: each format is read, or refused by its true name."""
 
+import io
 from pathlib import Path
 
 import av
@@ -9,8 +10,10 @@ import pytest
 from shared.errors import NotAVideo, NoVideoStream, Truncated
 from shared.language import in_korean
 from tests.hostile.contents import good, no_index, plain, spliced
+from tests.hostile.encrypted import encrypted
 from tests.hostile.files import encoded, mp4, sound
 from tests.hostile.no_videos import with_cover
+from tests.hostile.pictures import heic
 from workers.video.formats import why_unreadable
 from workers.video.sampling import sample_frames
 
@@ -124,3 +127,33 @@ def test_a_cut_file_is_told_without_what_the_library_says(tmp_path: Path) -> Non
     with pytest.raises(Truncated) as caught:
         sample_frames(written(tmp_path, "a.mp4", plain()[:9000]), 4)
     assert str(caught.value) == "a.mp4 begins as mp4 but its index is missing or broken"
+
+
+ENCRYPTED = [(name, content) for name, _, content in encrypted()]
+
+
+@pytest.mark.parametrize(("name", "content"), ENCRYPTED, ids=[name for name, _ in ENCRYPTED])
+def test_an_encrypted_film_says_so(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(NotAVideo, match=f"^{name} is encrypted") as caught:
+        sample_frames(written(tmp_path, name, content), 4)
+    assert "copy protection" in caught.value.cure
+    assert in_korean(str(caught.value)) and in_korean(caught.value.cure)
+
+
+@pytest.mark.parametrize("ending", ["ts", "mpg", "asf"])
+def test_a_damaged_film_is_not_called_encrypted(tmp_path: Path, ending: str) -> None:
+    whole = no_index()[ending]
+    middle = len(whole) // 2
+    sample = sample_frames(
+        written(tmp_path, "a", spliced(whole, middle, bytes(len(whole) // 8))), 4
+    )
+    assert len(sample.frames)
+
+
+def test_a_picture_in_tiles_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    with av.open(io.BytesIO(heic())) as container:
+        assert [stream.codec_context.width for stream in container.streams.video] == [128, 128]
+    still = encoded("avif", "libsvtav1", 1, options={"preset": "12"})
+    for name, content, form in (("a.heic", heic(), "HEIC"), ("a.avif", still, "AVIF")):
+        with pytest.raises(NotAVideo, match=f"^{name} is no video but a picture .{form}.$"):
+            sample_frames(written(tmp_path, name, content), 4)
