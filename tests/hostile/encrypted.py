@@ -6,7 +6,7 @@ streams), and the ASF specification.
 
 import struct
 
-from tests.hostile.contents import good, no_index, spliced
+from tests.hostile.contents import good, spliced
 from tests.hostile.expected import NOT_A_VIDEO, Made
 from tests.hostile.files import clip, element, encoded, mkv, mp4, remuxed, unsigned
 
@@ -27,7 +27,7 @@ def encrypted() -> Made:
     yield "rented-newer.wmv", NOT_A_VIDEO, with_object(film, newer, WORDS[:8])
     broadcast = remuxed(mp4(clip(frames=24)), "mpegts")
     yield "for-payment.ts", NOT_A_VIDEO, scrambled(broadcast)
-    yield "disc.vob", NOT_A_VIDEO, disc(no_index()["mpg"])
+    yield "disc.vob", NOT_A_VIDEO, disc(encoded("vob", "mpeg2video"))
 
 
 def content_key() -> bytes:

@@ -11,7 +11,7 @@ from shared.errors import NotAVideo, NoVideoStream, Truncated
 from shared.language import in_korean
 from tests.hostile.contents import good, no_index, plain, spliced
 from tests.hostile.encrypted import encrypted
-from tests.hostile.files import encoded, mp4, sound
+from tests.hostile.files import encoded, mp4, picture, sound
 from tests.hostile.no_videos import with_cover
 from tests.hostile.pictures import heic
 from workers.video.formats import why_unreadable
@@ -31,10 +31,14 @@ def test_a_stream_without_an_index_gives_the_frames_at_its_centres(
     tmp_path: Path, ending: str
 ) -> None:
     path = written(tmp_path, f"film.{ending}", no_index()[ending])
-    with av.open(str(path)) as container:
-        plainly = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    count = len(plainly)
     sample = sample_frames(path, 4)
+    height, width = sample.frames.shape[1:3]
+    # The points of DV are wider than high.
+    as_shown = {"width": width, "height": height, "interpolation": "BICUBIC"} if width > 700 else {}
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        plainly = [frame.to_ndarray(format="rgb24", **as_shown) for frame in frames]
+    count = len(plainly)
     wanted = [int((part + 0.5) * count / 4) for part in range(4)]
     found = [
         next(at for at, one in enumerate(plainly) if np.array_equal(one, picture))
@@ -157,3 +161,33 @@ def test_a_picture_in_tiles_is_refused_as_what_it_is(tmp_path: Path) -> None:
     for name, content, form in (("a.heic", heic(), "HEIC"), ("a.avif", still, "AVIF")):
         with pytest.raises(NotAVideo, match=f"^{name} is no video but a picture .{form}.$"):
             sample_frames(written(tmp_path, name, content), 4)
+
+
+def test_of_a_moving_avif_the_colours_are_taken(tmp_path: Path) -> None:
+    """Beside its track it has a picture that stands for it."""
+    path = written(tmp_path, "a.avif", encoded("avif", "libsvtav1", 6, options={"preset": "12"}))
+    with av.open(str(path)) as container:
+        assert [stream.frames for stream in container.streams.video] == [1, 6]
+        plainly = [
+            frame.to_ndarray(format="rgb24")
+            for frame in container.decode(container.streams.video[1])
+        ]
+    sample = sample_frames(path, 8)
+    np.testing.assert_array_equal(sample.frames, plainly)
+    assert sample.duration_s == pytest.approx(6 / 24)
+
+
+def test_of_several_bit_rates_the_one_that_is_there_is_taken(tmp_path: Path) -> None:
+    """Windows Media for streaming: an encoder names three, and writes one."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="asf") as out:
+        streams = [out.add_stream("wmv2", rate=24) for _ in range(3)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(number, (128, 64)), format="rgb24")
+            out.mux(streams[2].encode(frame))
+        out.mux(streams[2].encode())
+    sample = sample_frames(written(tmp_path, "a.wmv", file.getvalue()), 4)
+    assert (len(sample.frames), sample.damaged) == (4, "")
+    assert sample.duration_s == pytest.approx(0.5, abs=0.01)

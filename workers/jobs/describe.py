@@ -208,6 +208,8 @@ class Describer:
             damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+            track=next((one.track for one in used if one.track), None),
+            aspect=next((one.aspect for one in used if one.aspect), None),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"

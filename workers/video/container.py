@@ -1,4 +1,4 @@
-"""An opened video: the container, its first video stream, and a way back to its beginning.
+"""An opened video: the container, the film among its tracks, and a way back to its beginning.
 
 Only these demuxers are let at a file; FFmpeg's others include playlists and lists of files, which
 would read whatever their text names.
@@ -6,11 +6,12 @@ would read whatever their text names.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 import av
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
 from shared.errors import TooLarge
 from workers.video import encryption
@@ -24,6 +25,8 @@ from workers.video.formats import (
     why_undecodable,
     why_unreadable,
 )
+from workers.video.geometry import Geometry
+from workers.video.tracks import Candidate, Track, candidates, why
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -60,6 +63,8 @@ IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
+PATIENCE = 64
+"""Packets of a track, where there are several, until it shows that it can be decoded."""
 
 
 class VideoFile:
@@ -76,6 +81,8 @@ class VideoFile:
 
     container: Any
     stream: Any
+    track: Track
+    geometry: Geometry
     decoded: int
     """Frames, since they were last counted anew."""
 
@@ -88,10 +95,18 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
-        self._max_decoded = max_decoded
+        self._max_pixels, self._max_decoded = max_pixels, max_decoded
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
+        self._taken: int | None = None
+        """Its number among the picture tracks, once it is chosen."""
         self._open()
+        try:
+            self._choose()
+            self.geometry = Geometry(self.container, self.stream)
+        except BaseException:
+            self.container.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -205,8 +220,8 @@ class VideoFile:
             raise
 
     def _video_of(self, container: Any) -> Any:
-        moving = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not moving:
+        found = self._candidates = candidates(container.streams.video, self._max_pixels)
+        if not found:
             kinds = {stream.type for stream in container.streams}
             raise why_no_pictures(
                 self.name,
@@ -215,8 +230,9 @@ class VideoFile:
                 kinds,
                 cover="video" in kinds,
             )
-        stream = moving[0]
+        stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
+            self.refuse_encrypted([])
             raise why_undecodable(self.name, self._head(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
@@ -228,6 +244,27 @@ class VideoFile:
             if other.index != stream.index:
                 other.discard = Discard.all
         return stream
+
+    def _choose(self) -> None:
+        """The best track that gives a picture. Where there is only one, none is decoded for it."""
+        found = self._candidates
+        taken = found[0]
+        if len(found) > 1:
+            taken = next((one for one in found if one.decodable and self._decodes(one)), taken)
+            self._taken = taken.index
+            self.rewind()
+        rivals = [one for one in found if one.index != taken.index]
+        self.track = Track(taken.index, len(self.container.streams.video), why(taken, rivals))
+
+    def _decodes(self, one: Candidate) -> bool:
+        self._taken = one.index
+        self.rewind()
+        with suppress(av.FFmpegError):
+            for packet in islice(self.packets(), PATIENCE):
+                with suppress(av.FFmpegError):
+                    if packet.decode():
+                        return True
+        return False
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -252,8 +289,3 @@ def _is_described(stream: Any) -> bool:
 def _is_track(stream: Any) -> bool:
     """Of HEIC and AVIF: no picture that stands alone, which is a stream to FFmpeg, too."""
     return stream.duration is not None
-
-
-def _is_cover(stream: Any) -> bool:
-    """The picture on a song's sleeve is a video stream to FFmpeg."""
-    return bool(stream.disposition & Disposition.attached_pic)

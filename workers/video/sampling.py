@@ -27,6 +27,7 @@ from workers.video.limits import Limits
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.tracks import ONLY, Track
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -76,6 +77,9 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    track: Track = ONLY
+    aspect: float | None = None
+    """Width by height of the first frame as it is shown: not cut to a shape yet."""
 
 
 class Deadline:
@@ -175,7 +179,7 @@ class Sampler:
         targets = timeline.shown_at(asked)
         self._on_plan(self._plan(targets))
         reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
-        convert = Converter(request.shape)
+        convert = Converter(self.video, request.shape, self._limits.max_pixels)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
             if found and found[-1][0] == one.time:
@@ -211,6 +215,8 @@ class Sampler:
                 (self.timeline.seconds(first), self.timeline.seconds(last))
                 for first, last in groups
             ),
+            track=self.video.track,
+            aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
         )
 
