@@ -12,8 +12,8 @@ HEVC = {"preset": "ultrafast", "x265-params": "log-level=0:pools=1:frame-threads
 
 
 def heic() -> bytes:
-    """Two tiles, side by side."""
-    source = encoded("mp4", "libx265", 1, options=HEVC)
+    """Two tiles, side by side: the first picture of a film."""
+    source = encoded("mp4", "libx265", 4, options=HEVC)
     with av.open(io.BytesIO(source)) as container:
         stream: Any = container.streams.video[0]
         tile, config = bytes(next(container.demux(stream))), bytes(stream.codec_context.extradata)

@@ -229,13 +229,12 @@ def _serve(parent: Parent, fd: int, memory_bytes: int) -> None:
                 parent.tell_sample(session.sample(told))
         except JamakError as error:
             _tell_error(parent, error)
-        except MemoryError as error:  # PyAV's is one too
+        except MemoryError:  # PyAV's is one too
             _tell_error(
                 parent,
                 TooLarge(
                     f"{name}: decoding needs more than {memory_bytes >> 20} MiB of memory",
                     memory_mib=memory_bytes >> 20,
-                    error=str(error),
                 ),
             )
             return  # who knows what it left behind
