@@ -33,15 +33,16 @@ def test_a_stream_without_an_index_gives_the_frames_at_its_centres(
     path = written(tmp_path, f"film.{ending}", no_index()[ending])
     sample = sample_frames(path, 4)
     height, width = sample.frames.shape[1:3]
-    # The points of DV are wider than high.
-    as_shown = {"width": width, "height": height, "interpolation": "BICUBIC"} if width > 700 else {}
     with av.open(str(path)) as container:
-        frames = container.decode(video=0)
-        plainly = [frame.to_ndarray(format="rgb24", **as_shown) for frame in frames]
+        # A camera's tape has two fields, and points that are no squares: others see to that.
+        plainly = [
+            frame.to_ndarray(width=width, height=height, format="rgb24").astype(np.int16)
+            for frame in container.decode(video=0)
+        ]
     count = len(plainly)
     wanted = [int((part + 0.5) * count / 4) for part in range(4)]
     found = [
-        next(at for at, one in enumerate(plainly) if np.array_equal(one, picture))
+        int(np.argmin([np.abs(one - picture).mean() for one in plainly]))
         for picture in sample.frames
     ]
     assert found == wanted
