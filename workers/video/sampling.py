@@ -194,10 +194,12 @@ class Sampler:
             except av.FFmpegError:
                 # FFmpeg can decode it, but not convert it.
                 reader.tally.errors += 1
-        tally = reader.tally
+        tally, groups = reader.tally, self.timeline.groups(targets)
+        errors = timeline.damaged + tally.errors + tally.corrupt
+        if errors or not found:
+            self.video.refuse_encrypted(key for key, _ in groups)
         if not found:
             raise self._undecodable(tally)
-        errors = timeline.damaged + tally.errors + tally.corrupt
         first_s = self.timeline.seconds(int(timeline.times[0]))
         return Sample(
             frames=np.stack([picture for _, _, picture in found]),
@@ -216,7 +218,7 @@ class Sampler:
             frames_looked_at=looked_at,
             groups_s=tuple(
                 (self.timeline.seconds(first), self.timeline.seconds(last))
-                for first, last in self.timeline.groups(targets)
+                for first, last in groups
             ),
             track=self.video.track,
             aspect=None if convert.aspect is None else round(convert.aspect, 4),
@@ -341,6 +343,7 @@ class Sampler:
         self._on_plan(None)
         timeline = from_packets(self.video.container, stream, self._tick)
         if timeline is None:
+            self.video.refuse_encrypted([])
             raise NotAVideo(f"{name} holds a video stream without pictures")
         damage = missing(self.video, timeline, size_bytes)
         return timeline if damage else held_to_its_end(self.video, timeline), True, damage
