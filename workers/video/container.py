@@ -13,6 +13,7 @@ import av
 from av.stream import Discard, Disposition
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from workers.video.clock import Clock
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -41,6 +42,8 @@ IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
+VP8_HEADER = b"OVP80"
+"""In Ogg, of a packet that is no picture."""
 
 
 class VideoFile:
@@ -59,6 +62,8 @@ class VideoFile:
     stream: Any
     decoded: int
     """Frames, since they were last counted anew."""
+    clock: Clock | None = None
+    """None: every frame says when it is shown."""
 
     def __init__(
         self,
@@ -70,6 +75,8 @@ class VideoFile:
     ) -> None:
         self._source, self.name, self._head = source, name, head
         self._max_decoded = max_decoded
+        self._before: int | None = None
+        """The time of the last frame, since the decoder was last emptied."""
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
         self._open()
@@ -95,7 +102,8 @@ class VideoFile:
         Raises:
             av.FFmpegError: a packet cannot be read.
         """
-        return packets(self.container, self.stream)
+        found = packets(self.container, self.stream)
+        return self.clock.retimed(found) if self.clock and self.clock.joints else found
 
     def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         """What `decode` makes of a packet: all frames are decoded here.
@@ -111,10 +119,22 @@ class VideoFile:
                     f"{self.name}: more than {self._max_decoded} frames have to be decoded",
                     max_decoded_frames=self._max_decoded,
                 )
+            if self.clock is not None:
+                frame.pts = self._before = self.clock.time_of(frame, self._before)
             yield frame
+
+    def seek(self, place: int) -> None:
+        """To the keyframe that the container's index has at this time, or before it.
+
+        Raises:
+            av.FFmpegError: it cannot.
+        """
+        self._before = None
+        self.container.seek(place, stream=self.stream, backward=True)
 
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
+        self._before = None
         self.container.close()
         self._open()
 
@@ -190,7 +210,22 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
     """As `VideoFile.packets`, of any stream."""
     with suppress(IndexError):
         # PyAV has no object for a stream that begins on the way, and looks for it at the end.
-        yield from container.demux(stream)
+        if container.format.name == "ogg":
+            yield from _pictures(container.demux(stream), stream.codec_context.name)
+        else:
+            yield from container.demux(stream)
+
+
+def _pictures(found: Iterator[Any], codec: str) -> Iterator[Any]:
+    """Without the headers with which another recording of a chained Ogg begins. Theora's decoder
+    takes the new tables from them."""
+    for packet in found:
+        head = bytes(memoryview(packet)[:5]) if packet.size else b""
+        if codec == "theora" and head[:1] >= b"\x80":
+            with suppress(av.FFmpegError):
+                packet.decode()
+        elif not (codec == "vp8" and head == VP8_HEADER):
+            yield packet
 
 
 def _is_described(stream: Any) -> bool:

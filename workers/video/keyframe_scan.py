@@ -59,7 +59,7 @@ def _pictures(
     for key in keys:
         context.skip_frame = "NONKEY"
         try:
-            video.container.seek(key, stream=video.stream, backward=True)
+            video.seek(key)
         except av.FFmpegError:
             continue
         picture = _next_picture(video, tick)

@@ -24,9 +24,10 @@ from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
 from workers.video.limits import Limits
+from workers.video.packet_times import from_packets
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
-from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.timeline import Timeline, from_index
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -318,7 +319,7 @@ class Sampler:
             if guessed is not None and len(guessed.times):
                 return guessed, False, ""
         self._on_plan(None)
-        timeline = from_packets(self.video.container, stream, self._tick)
+        timeline = from_packets(self.video, self._tick)
         if timeline is None:
             raise NotAVideo(f"{name} holds a video stream without pictures")
         return timeline, True, self._shortfall(timeline)

@@ -86,20 +86,17 @@ def _decoded(
     context = video.stream.codec_context
     if context.name in SKIPPING:
         context.options = {**context.options, **ROUGH}
-        if not timeline.numbered:
+        if timeline.skippable:
             context.skip_frame = "NONREF"
     if start is not None and timeline.seekable:
         key = int(timeline.keys[timeline.key_before(start)])
         with suppress(av.FFmpegError):  # then from the beginning
-            video.container.seek(key, stream=video.stream, backward=True)
-    number = 0
+            video.seek(key)
     for packet in readable(video):
         tick()
         for frame in decodable(video, packet.decode):
-            time = number if timeline.numbered else frame.pts
-            number += 1
-            if time is not None:
-                yield time, frame
+            if frame.pts is not None:
+                yield frame.pts, frame
 
 
 def readable(video: VideoFile) -> Iterator[Any]:
