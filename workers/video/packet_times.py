@@ -115,6 +115,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     times = np.concatenate(parts)
     keys = np.unique((told.times + shifts)[own[told.keys[own]]])
     shown = own[told.visible[own]] if told.visible[own].any() else own
+    last = shown[np.argmax((told.times + shifts)[shown])]
     clock = Clock(times, tuple(joints), counts=counts) if counts or joints else None
     return Timeline(
         times,
@@ -122,7 +123,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         told.tick,
         seekable=clock is None and not UNSEEKABLE & set(told.demuxer.split(",")),
         clock=clock,
-        ends_at=int((told.ends + shifts)[shown].max()),
+        end=float(max(told.ends[last] + shifts[last], times[-1] + counts * told.step) - times[0]),
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
@@ -187,7 +188,6 @@ def _decoded(video: VideoFile, told: Told, tick: Callable[[], None]) -> Timeline
         np.unique(told.times[told.keys & told.full]),
         told.tick,
         clock=Clock(times, held_back=held_back),
-        ends_at=int(times[-1]) + _step(told, decoded),
         damaged=len(told.corrupt),
         lost=told.lost,
     )

@@ -77,6 +77,9 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    clock_jumps_s: tuple[float, ...] = ()
+    """Where the file's clock starts again or jumps, and another recording follows, from the start
+    of the picture; of a window, those in it."""
 
 
 class Deadline:
@@ -211,6 +214,7 @@ class Sampler:
                 for first, last in self.timeline.groups(targets)
             ),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            clock_jumps_s=tuple(round(self.timeline.seconds(time), 6) for time in timeline.joints),
         )
 
     def changes(self) -> tuple[list[float], str]:
@@ -228,6 +232,7 @@ class Sampler:
         keys = some_keys(timeline)
         self._on_plan(self._plan(keys))
         found = key_changes(self.video, timeline, keys, self._tick)
+        found = sorted({*found, *timeline.joints})
         return (
             [timeline.seconds(time) for time in found],
             f"scene changes among {len(keys)} keyframes: {too_much}",
@@ -281,15 +286,23 @@ class Sampler:
         return ""
 
     def _by_content(self, n: int, timeline: Timeline) -> list[float]:
-        """Ticks."""
-        start = int(timeline.times[0])
-        end = math.ceil(start + timeline.duration)
+        """Ticks since the first frame of this part."""
+        first, last = int(timeline.times[0]), int(timeline.times[-1])
+        end = first + math.ceil(timeline.ends)
         part = len(timeline.times) < len(self.timeline.times)
         seen_until = end + round(AFTER_S / timeline.time_base)
-        self._on_plan(self._plan(self._times(start, seen_until)) if part else None)
-        seen = look(self.video, timeline, self._tick, start, end)
-        scenes = scenes_of(seen.changes(), seen.signatures, seen.times, start, end, seen.tick_s)
-        return [moment - start for moment in moments(n, scenes)]
+        self._on_plan(self._plan(self._times(first, seen_until)) if part else None)
+        seen = look(self.video, timeline, self._tick, first, end)
+        here = seen.times >= first
+        scenes = scenes_of(
+            [one.time - first for one in seen.changes() if one.time <= last],
+            seen.signatures[here],
+            seen.times[here] - first,
+            timeline.begin,
+            timeline.ends,
+            seen.tick_s,
+        )
+        return moments(n, scenes)
 
     def _check_size(self, limits: Limits) -> None:
         context = self.video.stream.codec_context
@@ -334,8 +347,9 @@ class Sampler:
             return f"the file is cut: {beyond} frames of its index are missing"
         # With every frame in its index none is missing, whatever the file says of its length.
         indexed = 0 < stream.frames == len(stream.index_entries)
-        declared_s = None if indexed else _declared_duration_s(stream)
-        found_s = max(timeline.duration_s, timeline.seconds(timeline.ends_at or 0))
+        # And where a clock jumps the length is from the one clock's beginning to the other's end.
+        declared_s = None if indexed or timeline.joints else _declared_duration_s(stream)
+        found_s = timeline.duration_s
         if declared_s and declared_s > 1 and found_s < 0.8 * declared_s:
             return f"the file says it lasts {declared_s:.1f} s, but ends after {found_s:.1f} s"
         return ""
