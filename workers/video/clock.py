@@ -41,6 +41,8 @@ class Clock:
     counts: bool = False
     """Some frames have no time of their own: each is the next one after the frame before it. So
     none may be left out, and decoding begins at the beginning."""
+    untrue: frozenset[int] = frozenset()
+    """Packets whose time is not theirs."""
     held_back: int | None = None
     """The packets tell when they are decoded, and so many ticks before that lies the frame that
     comes out then. None: they tell when their frames are shown."""
@@ -48,12 +50,14 @@ class Clock:
     def retimed(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Packets from the first one of the file on, with the timeline's times."""
         shifts = {one.packet: one.shift for one in self.joints}
-        beside = set().union(*(one.beside for one in self.joints))
+        beside: set[int] = set().union(*(one.beside for one in self.joints))
         shift = 0
         for number, packet in enumerate(packets):
             shift = shifts.get(number, shift)
             if number in beside:
                 packet.is_corrupt = False
+            if number in self.untrue:
+                packet.pts = packet.dts = None
             if shift and packet.pts is not None:
                 packet.pts += shift
             if shift and packet.dts is not None:
@@ -69,7 +73,6 @@ class Clock:
             told = None if frame.dts is None else frame.dts - self.held_back
         if not (self.counts or self.held_back is not None):
             return told
-        # Of two with the same time the parser has given the second one that of the first.
         if told is not None and (before is None or told > before):
             return told
         place = 0 if before is None else int(np.searchsorted(self.times, before, side="right"))

@@ -103,7 +103,7 @@ class VideoFile:
             av.FFmpegError: a packet cannot be read.
         """
         found = packets(self.container, self.stream)
-        return self.clock.retimed(found) if self.clock and self.clock.joints else found
+        return self.clock.retimed(found) if self.clock else found
 
     def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         """What `decode` makes of a packet: all frames are decoded here.

@@ -50,6 +50,7 @@ class Told:
 
 def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None) -> Timeline | None:
     """None: no picture. The video's frames have the timeline's times from here on."""
+    video.clock = None
     by_decoding = decode_times.are_told(video.stream)
     told = _read(video, by_decoding, on_packet)
     own = np.flatnonzero(told.times != UNTOLD)
@@ -103,9 +104,11 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     edges = [0, *(int(own[i]) for i in begins[1:]), len(told.times)]
     parts: list[Ticks] = []
     joints: list[Joint] = []
+    untrue: set[int] = set()
     shifts = np.zeros(len(told.times), np.int64)
     for first, end in itertools.pairwise(edges):
-        times = _times(told, first, end, counts=counts)
+        times, also = _times(told, first, end, counts=counts)
+        untrue.update(also)
         if parts:
             begin = int(parts[-1][-1]) + _step(told, parts[-1])
             shifts[first:end] = begin - int(times[0])
@@ -116,7 +119,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     keys = np.unique((told.times + shifts)[own[told.keys[own]]])
     shown = own[told.visible[own]] if told.visible[own].any() else own
     last = shown[np.argmax((told.times + shifts)[shown])]
-    clock = Clock(times, tuple(joints), counts=counts) if counts or joints else None
+    clock = Clock(times, tuple(joints), counts, frozenset(untrue)) if counts or joints else None
     return Timeline(
         times,
         keys if len(keys) else times[:1],
@@ -129,16 +132,19 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     )
 
 
-def _times(told: Told, first: int, end: int, *, counts: bool) -> Ticks:
-    """Of the frames of one recording, by its own clock."""
-    part = slice(first, end)
-    own = np.flatnonzero(told.times[part] != UNTOLD)
-    visible = own[told.visible[part][own]]
+def _times(told: Told, first: int, end: int, *, counts: bool) -> tuple[Ticks, list[int]]:
+    """Of the frames of one recording, by its own clock; and the packets whose times are not theirs,
+    if frames are counted."""
+    own = first + np.flatnonzero(told.times[first:end] != UNTOLD)
+    visible = own[told.visible[own]]
     own = visible if len(visible) else own
     if not counts:
-        return np.unique(told.times[part][own])
-    numbers = np.cumsum(told.full[part]) - 1
-    return untimed.filled(numbers[own], told.times[part][own], int(numbers[-1]) + 1, told.step)
+        return np.unique(told.times[own]), []
+    untrue = untimed.untrue(own, told.times[own])
+    own = own[~np.isin(own, untrue)]
+    numbers = np.cumsum(told.full[first:end]) - 1
+    count = int(numbers[-1]) + 1
+    return untimed.filled(numbers[own - first], told.times[own], count, told.step), untrue
 
 
 def _step(told: Told, times: Ticks) -> int:

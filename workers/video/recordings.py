@@ -62,8 +62,8 @@ def starts(
         time, end = int(shown[i]), int(ends[i])
         ahead = time - last > longest and last_end < time - longest
         behind = time < last - back and (
-            (len(recent) > REORDERED and time < min(recent) - back)
-            or (keys[i] and (time <= min(recent) or shown[i : i + SOON].max() <= last))
+            _is_far_behind(time, recent, back)
+            or (keys[i] and (time <= min(recent) or _stay_behind(shown[i : i + SOON], last)))
         )
         if ahead or behind:
             found.append(i)
@@ -72,6 +72,14 @@ def starts(
             last, last_end = time, end
         recent.append(time)
     return found
+
+
+def _is_far_behind(time: int, recent: deque[int], back: float) -> bool:
+    return len(recent) > REORDERED and time < min(recent) - back
+
+
+def _stay_behind(soon: Ticks, last: int) -> bool:
+    return len(soon) == SOON and bool((soon <= last).all())
 
 
 def _is_behind(shown: Ticks, back: float) -> bool:

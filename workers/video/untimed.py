@@ -29,12 +29,12 @@ def filled(numbers: NDArray[np.intp], told: Ticks, count: int, step: float) -> T
 
     Args:
         numbers: (n,): of the packets that have a timestamp, in the order of decoding.
-        told: (n,), ticks: theirs.
+        told: (n,), ticks: theirs, no two the same.
         count: of all packets.
         step: ticks between two frames, as the packets say.
     """
-    told, firsts = np.unique(told, return_index=True)
-    numbers = numbers[firsts]
+    order = np.argsort(told)
+    numbers, told = numbers[order], told[order]
     between, apart = np.diff(numbers), np.diff(told)
     forward = between > 0
     if forward.any():
@@ -50,6 +50,14 @@ def filled(numbers: NDArray[np.intp], told: Ticks, count: int, step: float) -> T
     parts.append(told[-1] + step * np.arange(max(count - there, 1)))
     times: Ticks = np.unique(np.round(np.concatenate(parts)).astype(np.int64))
     return times
+
+
+def untrue(numbers: NDArray[np.intp], told: Ticks) -> list[int]:
+    """Of these packets those that have the time of another one: where one packet of the container
+    ends in the midst of a picture, FFmpeg gives the next one's time to both."""
+    order = np.argsort(told, kind="stable")
+    same = np.flatnonzero(np.diff(told[order]) == 0)
+    return [int(numbers[order[i]]) for i in {*same, *(same + 1)}]
 
 
 def come_out(video: VideoFile, key: int, untold: int, tick: Callable[[], None]) -> bool:
