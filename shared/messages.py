@@ -163,6 +163,7 @@ Flag = Literal[
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
+    "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
@@ -232,7 +233,7 @@ class Cuts(Message):
 class Segment(Message):
     """A part of a long video, and what is said of it."""
 
-    v: Count = 1
+    v: Count = 2
     start_s: float
     end_s: float
     text: str
@@ -246,7 +247,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 3
+    v: Count = 4
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str

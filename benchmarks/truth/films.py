@@ -69,5 +69,7 @@ class Film:
     colour_slack: int = 12
     no_black: bool = False
     """Scenes are asked for: none of them is the black between two."""
+    open_s: float = 0.0
+    """By so much its length may differ: the container does not tell how long the last one stays."""
     combed: bool = False
     """It was interlaced: fields must not be seen."""

@@ -97,7 +97,7 @@ def _length_slack(film: Film) -> float:
     """Half of a frame: few containers tell how long the last one stays."""
     shown = film.shown
     steps = np.diff([*shown.times_s, shown.ends_s])
-    return max(2 * film.slack_s, 0.5 * float(steps.min()))
+    return max(2 * film.slack_s, 0.5 * float(steps.min()), film.open_s)
 
 
 def _whole(film: Film, sample: Sample) -> Iterator[str]:
@@ -131,13 +131,14 @@ def combing(frames: Frames) -> float:
     beside = np.abs(grey[:, 1:-1] - grey[:, :-2]) + np.abs(grey[:, 1:-1] - grey[:, 2:])
     same_field = np.abs(grey[:, 2:] - grey[:, :-2])
     excess = (beside / 2 - same_field).clip(min=0)
-    return float(np.percentile(excess.mean(axis=1), 95))
+    return float(np.percentile(excess.mean(axis=1), 98))
 
 
 def _frames(film: Film, sample: Sample, how: str, start: float, end: float) -> Iterator[str]:
     """A target may fall on the moment at which frames change: then either of them will do."""
     shown, slack = film.shown, film.slack_s
-    beyond = [t for t in sample.targets_s if not start - slack <= t <= end + slack]
+    latest = end + max(slack, film.open_s)
+    beyond = [t for t in sample.targets_s if not start - slack <= t <= latest]
     if beyond:
         yield f"{how}: asked for {_times(beyond)}, outside of {start:.2f}-{end:.2f} s"
     got = tuple(read(frame).number for frame in sample.frames)

@@ -72,6 +72,20 @@ def paint(number: int, size: tuple[int, int], scene: int = 0) -> Picture:
     return picture
 
 
+def with_stripe(picture: Picture, place: float) -> Picture:
+    """Something that moves, above and below the bars.
+
+    Args:
+        place: from 0, left, to 1.
+    """
+    height, width = picture.shape[:2]
+    left = round((0.1 + 0.7 * place) * width)
+    for top, bottom in ((0.24, 0.36), (0.64, 0.76)):
+        part = slice(round(top * height), round(bottom * height))
+        picture[part, left : left + round(0.1 * width)] = LIGHT
+    return picture
+
+
 def framed(picture: Picture, left: int, top: int, right: int, bottom: int) -> Picture:
     """With so many pixels around it that are to be cropped."""
     height, width = picture.shape[:2]

@@ -33,12 +33,13 @@ class Decoded:
     """Its last word, where something was wrong."""
 
 
-def decode(path: Path, stream: str = "0:v:0") -> Decoded:
+def decode(path: Path) -> Decoded:
+    """Of the track that the program takes by itself."""
     width, height = SIZE
     done = subprocess.run(
         [
             *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "info", "-hide_banner"),
-            *("-i", str(path), "-map", stream, "-fps_mode", "passthrough"),
+            *("-i", str(path), "-an", "-sn", "-dn", "-fps_mode", "passthrough"),
             *("-vf", f"showinfo=checksum=0,scale={width}:{height}:flags=area"),
             *("-pix_fmt", "rgb24", "-f", "rawvideo", "-"),
         ],

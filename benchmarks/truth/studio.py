@@ -11,7 +11,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from benchmarks.truth.films import SIZE
-from benchmarks.truth.painting import framed, paint
+from benchmarks.truth.painting import framed, paint, with_stripe
 
 Args = Sequence[object]
 
@@ -63,9 +63,21 @@ class Studio:
                 for i in range(frames):
                     scene = scenes[min(i, len(scenes) - 1)]
                     file.write(framed(paint(first + i, size, scene), *around).tobytes())
-        width, height = size[0] + around[0] + around[2], size[1] + around[1] + around[3]
-        shape = ("-s", f"{width}x{height}", "-r", fps)
+        whole = (size[0] + around[0] + around[2], size[1] + around[1] + around[3])
+        return self._raw(path, whole, fps)
+
+    def _raw(self, path: Path, size: tuple[int, int], fps: object) -> list[object]:
+        shape = ("-s", f"{size[0]}x{size[1]}", "-r", fps)
         return ["-f", "rawvideo", "-pix_fmt", "rgb24", *shape, "-i", path]
+
+    def fields(self, fields: int, rate: int, *, size: tuple[int, int]) -> list[object]:
+        """As `pictures`; two after each other have one number, and a stripe moves."""
+        path = self.folder / f"{size[0]}x{size[1]}-{fields}-fields.rgb"
+        with path.open("wb") as file:
+            for i in range(fields):
+                place = i * 0.11 % 1
+                file.write(with_stripe(paint(i // 2, size), place).tobytes())
+        return self._raw(path, size, rate)
 
     def part(self, name: str) -> Path:
         """A place for what a film is made of."""

@@ -1,8 +1,26 @@
 """The films, by theme."""
 
-from benchmarks.truth.corpus import clocks, lengths, plain
+from benchmarks.truth.corpus import (
+    clocks,
+    colours,
+    lengths,
+    missing,
+    packing,
+    plain,
+    shapes,
+    tracks,
+)
 
-FILMS = [*plain.FILMS, *lengths.FILMS, *clocks.FILMS]
+FILMS = [
+    *plain.FILMS,
+    *lengths.FILMS,
+    *clocks.FILMS,
+    *missing.FILMS,
+    *tracks.FILMS,
+    *shapes.FILMS,
+    *colours.FILMS,
+    *packing.FILMS,
+]
 QUICK = frozenset(
     {
         "h264.mp4",
@@ -15,7 +33,7 @@ QUICK = frozenset(
         "one.mp4",
         "uneven-b.mp4",
         "avi-h264.avi",
-        "slow-1.mkv",
+        "slow-10-s-b.mkv",
         "joined.ts",
         "chained.ogv",
     }

@@ -109,6 +109,7 @@ def packed(name: str, fps: str, frames: int) -> Film:
     return replace(film, shown=replace(evenly(kept, float(fps)), numbers=numbers))
 
 
+PYRAMID = "bframes=3:b-adapt=0:b-pyramid=normal"
 OFFSET = ("-output_ts_offset",)
 FILMS = [
     joined("joined.ts", X264),
@@ -170,32 +171,14 @@ FILMS = [
     packed("packed.avi", "25", 50),
     packed("packed-slow.avi", "2", 20),
     *(
-        plain(
-            "low rate with B frames",
-            f"slow-{fps.replace('/', '-')}.{end}",
-            *X264,
-            fps=fps,
-            frames=14,
-        )
-        for fps in ("1", "1/2")
-        for end in ("mkv", "mp4", "ts", "mov")
+        plain("low rate", f"slow-{name}{more}.{end}", *X264, *how, fps=fps, frames=14)
+        for name, fps in (("1", "1"), ("2-s", "1/2"), ("10-s", "1/10"))
+        for more, how in (("", ("-bf", 0)), ("-b", ("-x264-params", PYRAMID)))
+        for end in ("mkv", "mp4", "ts")
     ),
-    plain(
-        "low rate with B frames",
-        "slow-8b.mkv",
-        *X264,
-        "-x264-params",
-        "bframes=8:b-pyramid=normal:b-adapt=0",
-        fps="1",
-        frames=24,
-    ),
-    plain(
-        "low rate with B frames",
-        "slow-hevc.mkv",
-        *X265,
-        "-x265-params",
-        "log-level=0:bframes=4",
-        fps="1",
-        frames=14,
-    ),
+    plain("low rate", "slow-hevc.mkv", *X265, fps="1/5", frames=14),
+    plain("low rate", "slow.mov", *X264, fps="1/5", frames=14),
+    plain("low rate", "slow.flv", *X264, fps="1/5", frames=14),
+    plain("low rate", "slow.webm", *VP9, fps="1/5", frames=14),
+    plain("low rate", "slow-mpeg4.mkv", "-c:v", "mpeg4", "-bf", "2", *Q2, fps="1", frames=14),
 ]

@@ -38,12 +38,13 @@ def uneven(
     times_s: Sequence[float] = UNEVEN,
     ends_s: float = 2.9,
     slack_s: float = 0.0015,
+    open_s: float = 0.0,
 ) -> Film:
     def make(studio: Studio, path: Path) -> None:
         pictures = studio.pictures(len(times_s))
         studio.ffmpeg(*pictures, *timed(times_s, ends_s), *codec, path)
 
-    return Film(kind, name, make, at_times(times_s, ends_s), slack_s=slack_s)
+    return Film(kind, name, make, at_times(times_s, ends_s), slack_s=slack_s, open_s=open_s)
 
 
 def gif_times(name: str, times_s: Sequence[float], ends_s: float, *more: object) -> Film:
