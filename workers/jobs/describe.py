@@ -208,6 +208,7 @@ class Describer:
             damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+            clock_jumps_s=tuple(sorted({at for one in used for at in one.clock_jumps_s})),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"

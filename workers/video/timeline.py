@@ -59,7 +59,7 @@ class Timeline:
     def joints(self) -> list[int]:
         """When another recording begins: the file's own clock starts again there, or jumps."""
         found = [one.time for one in self.clock.joints] if self.clock else []
-        return [time for time in found if self.times[0] < time <= self.times[-1]]
+        return [time for time in found if self.times[0] <= time <= self.times[-1]]
 
     @property
     def step(self) -> float:
