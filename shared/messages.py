@@ -184,6 +184,15 @@ class CardUsed(Message):
     quantized: bool
 
 
+class TrackUsed(Message):
+    """Of a file's picture tracks the one that was looked at."""
+
+    index: Count
+    """From 0, as in ffmpeg's `-map 0:v:1`."""
+    of: Count
+    reason: str
+
+
 class FramesUsed(Message):
     requested: Count
     decoded: Count
@@ -209,6 +218,11 @@ class FramesUsed(Message):
     """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
+    track: TrackUsed | None = None
+    """Since version 4, as what follows."""
+    aspect: float | None = None
+    """Width by height of the first frame, upright, without what the file cuts off, and with points
+    as wide as the file says; before it was cut to the model's square."""
 
 
 class TokensUsed(Message):

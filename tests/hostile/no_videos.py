@@ -45,12 +45,12 @@ def zipped(name: str, content: bytes) -> bytes:
 
 def sounds() -> Made:
     yield "sound.mp4", NO_VIDEO_STREAM, sound("mp4", "aac")
-    yield "sound.wav", NOT_A_VIDEO, sound("wav", "pcm_s16le")
-    yield "sound.flac", NOT_A_VIDEO, sound("flac", "flac")
+    yield "sound.wav", NO_VIDEO_STREAM, sound("wav", "pcm_s16le")
+    yield "sound.flac", NO_VIDEO_STREAM, sound("flac", "flac")
     yield "sound.ogg", NO_VIDEO_STREAM, sound("ogg", "libopus")
     yield "sound.mka", NO_VIDEO_STREAM, sound("matroska", "aac")
     yield "sound.ts", NO_VIDEO_STREAM, sound("mpegts", "aac")
-    yield "sound.mp2", NOT_A_VIDEO, sound("mp2", "mp2")
+    yield "sound.mp2", NO_VIDEO_STREAM, sound("mp2", "mp2")
     yield "song-with-cover.m4a", NO_VIDEO_STREAM, with_cover(sound("mp4", "aac"))
 
 

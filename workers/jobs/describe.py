@@ -209,6 +209,8 @@ class Describer:
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
             clock_jumps_s=tuple(sorted({at for one in used for at in one.clock_jumps_s})),
+            track=next((one.track for one in used if one.track), None),
+            aspect=next((one.aspect for one in used if one.aspect), None),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"

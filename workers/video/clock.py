@@ -43,6 +43,8 @@ class Clock:
     none may be left out, and decoding begins at the beginning."""
     untrue: frozenset[int] = frozenset()
     """Packets whose time is not theirs."""
+    made_up: bool = False
+    """No packet's is."""
     held_back: int | None = None
     """The packets tell when they are decoded, and so many ticks before that lies the frame that
     comes out then. None: they tell when their frames are shown."""
@@ -56,7 +58,7 @@ class Clock:
             shift = shifts.get(number, shift)
             if number in beside:
                 packet.is_corrupt = False
-            if number in self.untrue:
+            if self.made_up or number in self.untrue:
                 packet.pts = packet.dts = None
             if shift and packet.pts is not None:
                 packet.pts += shift

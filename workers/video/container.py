@@ -1,4 +1,4 @@
-"""An opened video: the container, its first video stream, and a way back to its beginning.
+"""An opened video: the container, the film among its tracks, and a way back to its beginning.
 
 Only these demuxers are let at a file; FFmpeg's others include playlists and lists of files, which
 would read whatever their text names.
@@ -6,14 +6,24 @@ would read whatever their text names.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 import av
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
-from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from shared.errors import TooLarge
 from workers.video.clock import Clock
+from workers.video.formats import (
+    CODEC_BYTES,
+    HEAD_BYTES,
+    why_no_pictures,
+    why_undecodable,
+    why_unreadable,
+)
+from workers.video.geometry import Geometry
+from workers.video.tracks import Candidate, Track, candidates, why
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -26,7 +36,15 @@ DEMUXERS = (
     "gif",
     "h264",
     "hevc",
+    "vvc",
     "m4v",
+    "mpegvideo",
+    "obu",
+    "ivf",
+    "dv",
+    "apng",
+    "flic",
+    "yuv4mpegpipe",
     "asf",
     "mxf",
 )
@@ -44,6 +62,8 @@ OPEN_S = 5
 ANY_NUMBER = 2**31 - 1
 VP8_HEADER = b"OVP80"
 """In Ogg, of a packet that is no picture."""
+PATIENCE = 64
+"""Packets of a track, where there are several, until it shows that it can be decoded."""
 
 
 class VideoFile:
@@ -60,6 +80,8 @@ class VideoFile:
 
     container: Any
     stream: Any
+    track: Track
+    geometry: Geometry
     decoded: int
     """Frames, since they were last counted anew."""
     clock: Clock | None = None
@@ -74,12 +96,20 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
-        self._max_decoded = max_decoded
+        self._max_pixels, self._max_decoded = max_pixels, max_decoded
         self._before: int | None = None
         """The time of the last frame, since the decoder was last emptied."""
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
+        self._taken: int | None = None
+        """Its number among the picture tracks, once it is chosen."""
         self._open()
+        try:
+            self._choose()
+            self.geometry = Geometry(self.container, self.stream)
+        except BaseException:
+            self.container.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +202,7 @@ class VideoFile:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
-            raise self._unreadable(str(error)) from error
+            raise why_unreadable(self.name, self._head(HEAD_BYTES)) from error
         try:
             self.container, self.stream = container, self._video_of(container)
         except BaseException:
@@ -180,14 +210,19 @@ class VideoFile:
             raise
 
     def _video_of(self, container: Any) -> Any:
-        if not len(container.streams):
-            raise self._unreadable("it holds no streams")
-        moving = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not moving:
-            raise NoVideoStream(f"{self.name} has no video stream")
-        stream = moving[0]
+        found = self._candidates = candidates(container.streams.video, self._max_pixels)
+        if not found:
+            kinds = {stream.type for stream in container.streams}
+            raise why_no_pictures(
+                self.name,
+                self._head(HEAD_BYTES),
+                container.format.name.split(",")[0],
+                kinds,
+                cover="video" in kinds,
+            )
+        stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
-            raise NotAVideo(f"{self.name}: nothing here can decode its video stream")
+            raise why_undecodable(self.name, self._head(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
@@ -199,11 +234,26 @@ class VideoFile:
                 other.discard = Discard.all
         return stream
 
-    def _unreadable(self, error: str) -> NotAVideo | Truncated:
-        first_bytes = self._head(12)
-        if first_bytes[4:8] == MP4:
-            return Truncated(f"{self.name} begins as an MP4 but its index is missing: {error}")
-        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes.hex())
+    def _choose(self) -> None:
+        """The best track that gives a picture. Where there is only one, none is decoded for it."""
+        found = self._candidates
+        taken = found[0]
+        if len(found) > 1:
+            taken = next((one for one in found if one.decodable and self._decodes(one)), taken)
+            self._taken = taken.index
+            self.rewind()
+        rivals = [one for one in found if one.index != taken.index]
+        self.track = Track(taken.index, len(self.container.streams.video), why(taken, rivals))
+
+    def _decodes(self, one: Candidate) -> bool:
+        self._taken = one.index
+        self.rewind()
+        with suppress(av.FFmpegError):
+            for packet in islice(self.packets(), PATIENCE):
+                with suppress(av.FFmpegError):
+                    if packet.decode():
+                        return True
+        return False
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -238,8 +288,3 @@ def _is_described(stream: Any) -> bool:
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
     return context.pix_fmt is not None
-
-
-def _is_cover(stream: Any) -> bool:
-    """The picture on a song's sleeve is a video stream to FFmpeg."""
-    return bool(stream.disposition & Disposition.attached_pic)

@@ -19,7 +19,7 @@ from workers.video import decode_times, untimed
 from workers.video.clock import Clock, Joint, Ticks
 from workers.video.container import VideoFile
 from workers.video.recordings import BACK_S, longest_s, starts
-from workers.video.timeline import UNSEEKABLE, Timeline
+from workers.video.timeline import COUNTED, UNSEEKABLE, Timeline
 
 UNTOLD = -(2**63)
 USUAL_RATE = 25
@@ -45,6 +45,8 @@ class Told:
     """Seconds."""
     step: float
     """Ticks between two frames: as most packets say, or else the stream."""
+    lasting: int
+    """Ticks of all frames, as the packets say; 0: they do not."""
     demuxer: str
 
 
@@ -74,12 +76,13 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     flags: list[tuple[bool, bool, bool]] = []
     corrupt: list[int] = []
     lost = 0
+    counted = demuxer in COUNTED
     try:
         for packet in video.packets():
             on_packet()
             if packet.is_corrupt:
                 corrupt.append(len(times))
-            told = packet.dts if by_decoding else packet.pts
+            told = None if counted else packet.dts if by_decoding else packet.pts
             full = packet.size > 0 or not (told is None or by_decoding)
             times.append(UNTOLD if told is None or not full else told)
             lengths.append(packet.duration or 0)
@@ -90,7 +93,8 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     tick = stream.time_base
     begins, long = np.array(times, np.int64), np.array(lengths, np.int64)
     step = float(np.median(long[long > 0])) if (long > 0).any() else float(1 / rate / tick)
-    return Told(begins, begins + long, keys, visible, full, corrupt, lost, tick, step, demuxer)
+    ends, lasting = begins + long, int(long.sum())
+    return Told(begins, ends, keys, visible, full, corrupt, lost, tick, step, lasting, demuxer)
 
 
 def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
@@ -168,14 +172,16 @@ def _is_counted(video: VideoFile, told: Told, tick: Callable[[], None]) -> bool:
 
 
 def _numbered(told: Told) -> Timeline:
-    """A raw stream: so many pictures, at the rate that it names."""
+    """A raw stream: so many pictures, each as long as all are on the average: of film that was made
+    for television, some are shown for longer."""
     times = np.arange(told.full.sum())
+    ticks = Fraction(told.lasting, len(times)) if told.lasting else Fraction(round(told.step))
     return Timeline(
         times,
         times[:1],
-        told.tick * Fraction(round(told.step)),
+        told.tick * ticks,
         seekable=False,
-        clock=Clock(times, counts=True),
+        clock=Clock(times, counts=True, made_up=told.demuxer in COUNTED),
         damaged=len(told.corrupt),
         lost=told.lost,
     )

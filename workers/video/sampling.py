@@ -28,6 +28,7 @@ from workers.video.packet_times import from_packets
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index
+from workers.video.tracks import ONLY, Track
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -80,6 +81,9 @@ class Sample:
     clock_jumps_s: tuple[float, ...] = ()
     """Where the file's clock starts again or jumps, and another recording follows, from the start
     of the picture; of a window, those in it."""
+    track: Track = ONLY
+    aspect: float | None = None
+    """Width by height of the first frame as it is shown: not cut to a shape yet."""
 
 
 class Deadline:
@@ -179,7 +183,7 @@ class Sampler:
         targets = timeline.shown_at(asked)
         self._on_plan(self._plan(targets))
         reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
-        convert = Converter(request.shape)
+        convert = Converter(self.video, request.shape, self._limits.max_pixels)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
             if found and found[-1][0] == one.time:
@@ -213,6 +217,8 @@ class Sampler:
                 (self.timeline.seconds(first), self.timeline.seconds(last))
                 for first, last in self.timeline.groups(targets)
             ),
+            track=self.video.track,
+            aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
             clock_jumps_s=tuple(round(self.timeline.seconds(time), 6) for time in timeline.joints),
         )

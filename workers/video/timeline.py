@@ -14,8 +14,12 @@ import numpy as np
 from workers.video import decode_times
 from workers.video.clock import Clock, Ticks
 
-UNSEEKABLE = frozenset({"mpegts", "mpeg", "h264", "hevc", "gif", "m4v"})
+UNSEEKABLE = frozenset(
+    {"mpegts", "mpeg", "h264", "hevc", "vvc", "gif", "apng", "m4v", "mpegvideo", "obu", "flic"}
+)
 """Demuxers without an index: a seek lands somewhere near, or nowhere."""
+COUNTED = frozenset({"mpegvideo"})
+"""Demuxers of streams without times, for which FFmpeg makes some up: the first is often wrong."""
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
 SOME_STEPS, SOME_SHARE = 5, 0.05
