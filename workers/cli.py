@@ -89,6 +89,8 @@ def _told(
         "decode_errors": sample.decode_errors,
         "damage": sample.damaged,
         "clock_jumps_s": sample.clock_jumps_s,
+        "colour": sample.colour and vars(sample.colour),
+        "deinterlaced": sample.deinterlaced,
         "size_bytes": size_bytes,
         "fetched_bytes": fetched,
         "fetched": "whole" if whole else "ranges",

@@ -15,6 +15,7 @@ from av.stream import Discard
 
 from shared.errors import TooLarge
 from workers.video.clock import Clock
+from workers.video.colour import Tags
 from workers.video.formats import (
     CODEC_BYTES,
     HEAD_BYTES,
@@ -86,6 +87,8 @@ class VideoFile:
     """Frames, since they were last counted anew."""
     clock: Clock | None = None
     """None: every frame says when it is shown."""
+    tags: Tags
+    """What the container says of the colours, before anything is decoded."""
 
     def __init__(
         self,
@@ -208,6 +211,8 @@ class VideoFile:
         except BaseException:
             container.close()
             raise
+        if not hasattr(self, "tags"):
+            self.tags = Tags.of_container(self.stream.codec_context)
 
     def _video_of(self, container: Any) -> Any:
         found = self._candidates = candidates(container.streams.video, self._max_pixels)

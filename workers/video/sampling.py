@@ -19,6 +19,7 @@ from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Trun
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
+from workers.video.colour import Colour
 from workers.video.container import VideoFile
 from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
@@ -81,6 +82,10 @@ class Sample:
     clock_jumps_s: tuple[float, ...] = ()
     """Where the file's clock starts again or jumps, and another recording follows, from the start
     of the picture; of a window, those in it."""
+    colour: Colour | None = None
+    """If it is not an ordinary one."""
+    deinterlaced: int = 0
+    """Frames."""
     track: Track = ONLY
     aspect: float | None = None
     """Width by height of the first frame as it is shown: not cut to a shape yet."""
@@ -221,6 +226,8 @@ class Sampler:
             aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
             clock_jumps_s=tuple(round(self.timeline.seconds(time), 6) for time in timeline.joints),
+            colour=convert.colour,
+            deinterlaced=convert.deinterlaced,
         )
 
     def changes(self) -> tuple[list[float], str]:
