@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.codec.context import Flags
 from av.stream import Discard
 
 from shared.errors import TooLarge
@@ -27,6 +28,7 @@ from workers.video.formats import (
     why_unreadable,
 )
 from workers.video.geometry import Geometry
+from workers.video.orientation import Orientation
 from workers.video.told_size import BEGINNING
 from workers.video.tracks import Candidate, Track, candidates, why
 
@@ -101,6 +103,7 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
+        self.orientation = Orientation()
         self._max_pixels, self._max_decoded = max_pixels, max_decoded
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
@@ -151,6 +154,7 @@ class VideoFile:
                     f"{self.name}: more than {self._max_decoded} frames have to be decoded",
                     max_decoded_frames=self._max_decoded,
                 )
+            self.orientation.follow(frame)
             yield frame
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
@@ -176,6 +180,7 @@ class VideoFile:
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
         self.container.close()
+        self.orientation = Orientation()
         self._open()
 
     def look_closer(self) -> None:
@@ -247,6 +252,8 @@ class VideoFile:
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = self._decoding
+        # Else edges at which a picture cannot be cut quickly are left on it.
+        stream.codec_context.flags |= Flags.unaligned
         # Else a seek reads them too, wherever in the file they are.
         for other in container.streams:
             if other.index != stream.index:
