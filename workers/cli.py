@@ -88,6 +88,8 @@ def _told(
         "frames_looked_at": sample.frames_looked_at,
         "decode_errors": sample.decode_errors,
         "damage": sample.damaged,
+        "colour": sample.colour and vars(sample.colour),
+        "deinterlaced": sample.deinterlaced,
         "size_bytes": size_bytes,
         "fetched_bytes": fetched,
         "fetched": "whole" if whole else "ranges",

@@ -14,6 +14,7 @@ import av
 from av.stream import Discard
 
 from shared.errors import TooLarge
+from workers.video.colour import Tags
 from workers.video.formats import (
     CODEC_BYTES,
     HEAD_BYTES,
@@ -81,6 +82,8 @@ class VideoFile:
     geometry: Geometry
     decoded: int
     """Frames, since they were last counted anew."""
+    tags: Tags
+    """What the container says of the colours, before anything is decoded."""
 
     def __init__(
         self,
@@ -188,6 +191,8 @@ class VideoFile:
         except BaseException:
             container.close()
             raise
+        if not hasattr(self, "tags"):
+            self.tags = Tags.of_container(self.stream.codec_context)
 
     def _video_of(self, container: Any) -> Any:
         found = self._candidates = candidates(container.streams.video, self._max_pixels)

@@ -12,13 +12,13 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from workers.video.colour import UNSPECIFIED, Colour, peak_nits, to_bt709
 from workers.video.container import VideoFile
+from workers.video.deinterlace import called_one, first_of, holds_two
 from workers.video.shape import Frames, Shape
 
 ALMOST = 0.01
 """An angle of half a degree is none."""
-UNSPECIFIED = 2
-"""Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
 
@@ -60,6 +60,11 @@ class Converter:
     aspect: float | None = None
     """Width by height of the first picture, before it was cut to a shape."""
 
+    colour: Colour | None = None
+    """Of the last frame that has others than the ordinary ones."""
+    deinterlaced: int = 0
+    """Frames."""
+
     def __init__(self, video: VideoFile, shape: Shape | None, most: int) -> None:
         self._video, self._shape, self._most = video, shape, most
         self._size: tuple[int, int] | None = None
@@ -68,6 +73,10 @@ class Converter:
 
     def __call__(self, frame: Any) -> Frames:
         """(height, width, 3)"""
+        if holds_two(frame, self._video.stream.codec_context.name):
+            frame = first_of(frame)
+            self.deinterlaced += 1
+        frame = called_one(frame)
         told = frame.side_data.get("DISPLAYMATRIX")
         matrix = None if told is None else struct.unpack("9i", bytes(told))
         on_its_side = matrix is not None and lies(matrix)
@@ -111,10 +120,22 @@ class Converter:
         return canvas
 
     def _scaled(self, frame: Any, width: int, height: int) -> Frames:
+        """In the colours of an ordinary screen."""
+        tags = self._video.tags.of(frame)
+        colour = tags.colour
+        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+            frame.colorspace = tags.matrix
+        self.colour = colour or self.colour
+        if colour is None or not colour.mapped:
+            return cast(Frames, self._converted(frame, width, height, "rgb24"))
+        picture = self._converted(frame, width, height, "rgb48le")
+        return to_bt709(picture, colour, peak_nits(frame, colour.transfer))
+
+    def _converted(self, frame: Any, width: int, height: int, form: str) -> Any:
         before, after = frame.width * frame.height, width * height
         same = (width, height) == (frame.width, frame.height)
         how = ONLY_COLOURS if same else SHRINK if before >= after else ENLARGE
-        into: Any = {"width": width, "height": height, "format": "rgb24", "interpolation": how}
+        into: Any = {"width": width, "height": height, "format": form, "interpolation": how}
         into["threads"] = 1
         try:
             small = self._swscale.reformat(frame, **into)
@@ -122,4 +143,4 @@ class Converter:
             # It cannot convert from the colours that the file names, mostly wrongly.
             frame.colorspace = UNSPECIFIED
             small = self._swscale.reformat(frame, **into)
-        return cast(Frames, small.to_ndarray())
+        return small.to_ndarray()

@@ -56,6 +56,7 @@ class Parent:
             while at < len(pixels):
                 at += os.pwrite(self._pictures, pixels[at:], at)
         facts = {name: value for name, value in vars(sample).items() if name != "frames"}
+        facts["colour"] = sample.colour and vars(sample.colour)
         facts["track"] = vars(sample.track)
         self.tell("sample", shape=sample.frames.shape, **facts)
 

@@ -36,6 +36,7 @@ from shared.errors import (
 )
 from shared.telemetry import get_logger
 from workers.video.byte_plan import Range
+from workers.video.colour import Colour
 from workers.video.isolation import Isolation
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
@@ -195,6 +196,8 @@ class Decoder:
         told["groups_s"] = map(tuple, told["groups_s"])
         for name in ("timestamps_s", "targets_s", "exact", "groups_s"):
             told[name] = tuple(told[name])
+        told["colour"] = told["colour"] and Colour.told(**told["colour"])
+        told["deinterlaced"] = int(told["deinterlaced"])
         told["track"] = _track(told["track"])
         return Sample(frames=np.frombuffer(pixels, np.uint8).reshape(shape), **told)
 

@@ -19,6 +19,7 @@ from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Trun
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
+from workers.video.colour import Colour
 from workers.video.container import VideoFile
 from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
@@ -77,6 +78,10 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    colour: Colour | None = None
+    """If it is not an ordinary one."""
+    deinterlaced: int = 0
+    """Frames."""
     track: Track = ONLY
     aspect: float | None = None
     """Width by height of the first frame as it is shown: not cut to a shape yet."""
@@ -216,6 +221,8 @@ class Sampler:
             track=self.video.track,
             aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            colour=convert.colour,
+            deinterlaced=convert.deinterlaced,
         )
 
     def changes(self) -> tuple[list[float], str]:
