@@ -58,7 +58,7 @@ def test_a_film_as_it_was_drawn_is_not_wrong(path: Path) -> None:
     [
         (
             lambda film: replace(film, shown=evenly(30, 25, first=1)),
-            "evenly: frames 3 9 15 21 27 for 4 10 16 22 28",
+            "in a part: frames 17 19 21 23",
         ),
         (lambda film: replace(film, shown=evenly(30, 24)), "lasts 1.200 s for 1.250"),
         (lambda film: replace(film, shown=evenly(30, 25, held_s=1)), "the part of 0.77 s is"),
