@@ -250,7 +250,7 @@ class VideoFile:
             container.close()
             raise
         if not hasattr(self, "tags"):
-            self.tags = Tags.of_container(self.stream.codec_context)
+            self.tags = Tags.of_container(self.container, self.stream)
 
     def _video_of(self, container: Any) -> Any:
         found = self._candidates = candidates(container.streams.video, self._max_pixels)
