@@ -27,6 +27,7 @@ from workers.video.formats import (
     why_unreadable,
 )
 from workers.video.geometry import Geometry
+from workers.video.told_size import BEGINNING
 from workers.video.tracks import Candidate, Track, candidates, why
 
 DEMUXERS = (
@@ -82,6 +83,8 @@ class VideoFile:
 
     container: Any
     stream: Any
+    beginning: bytes
+    """The first few bytes, for what FFmpeg does not tell of them."""
     track: Track
     geometry: Geometry
     decoded: int
@@ -181,7 +184,7 @@ class VideoFile:
         self._open_with({})
 
     def _open(self) -> None:
-        first_bytes = self._head(8)
+        self.beginning = first_bytes = self._head(BEGINNING)
         if first_bytes[4:8] == MP4:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
