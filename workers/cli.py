@@ -125,5 +125,5 @@ def _show(told: dict[str, object]) -> None:
         "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
     )
     if told["damage"]:
-        table.add_row("damage", escape(str(told["damage"])))
+        table.add_row("damage", escape(spoken(str(told["damage"]))))
     out.print(table)

@@ -186,7 +186,7 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     more = ", …" if frames.decoded > SHOWN_FRAMES else ""
     yield "frames", f"{frames.decoded} of {frames.requested}, at {shown}{more} s"
     if frames.damage:
-        yield "damage", frames.damage
+        yield "damage", spoken(frames.damage)
     yield (
         "tokens",
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",
