@@ -30,9 +30,8 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
         return "the file cannot be read to its end"
     beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
     if beyond:
-        told_s = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        lacking_s = beyond * max(told_s, timeline.duration_s) / len(stream.index_entries)
-        return cut_by(lacking_s, max(told_s, timeline.duration_s))
+        lasts_s = max(float((stream.duration or 0) * stream.time_base), timeline.duration_s)
+        return cut_by(lasts_s * beyond / len(stream.index_entries), lasts_s)
     size = told_size(video.beginning)
     lasts = _lasts(video, timeline, size)
     cut = size is not None and size > size_bytes
