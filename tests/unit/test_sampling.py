@@ -153,9 +153,7 @@ def test_a_bad_file_has_a_typed_reason_and_a_cure(
     assert "\n" not in caught.value.cure
 
 
-@pytest.mark.parametrize(
-    ("make", "said"), [(cut_after_index, "7.9 of 20 seconds"), (cut_matroska, "10 of 20 seconds")]
-)
+@pytest.mark.parametrize("make", [cut_after_index, cut_matroska])
 def test_what_can_be_had_of_a_cut_file_is_had(tmp_path: Path, make: object) -> None:
     sample = sample_frames(make(tmp_path), 4)  # type: ignore[operator]
     assert len(sample.frames) == 4
