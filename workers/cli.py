@@ -139,5 +139,5 @@ def _show(told: dict[str, object]) -> None:
         assert isinstance(jumps, tuple)
         table.add_row("clock jumps", ", ".join(f"{moment:.2f}" for moment in jumps) + " s")
     if told["damage"]:
-        table.add_row("damage", escape(str(told["damage"])))
+        table.add_row("damage", escape(spoken(str(told["damage"]))))
     out.print(table)

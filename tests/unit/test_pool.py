@@ -26,6 +26,7 @@ from shared.errors import (
 )
 from tests.container_edits import clap, pasp, with_box, with_matrix
 from tests.decoders import decoder_processes, standing_by
+from tests.hostile.files import encoded
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from workers.progress import Progress
@@ -54,6 +55,17 @@ def pool() -> Iterator[DecoderPool]:
     pool = DecoderPool(2)
     yield pool
     pool.close()
+
+
+def test_a_codec_is_called_by_its_name_and_not_by_its_decoders(
+    pool: DecoderPool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(encoded("mp4", "libsvtav1", 2, options={"preset": "12"}))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "libdav1d"
+    with pool.open(file_source(path), Progress()) as video:
+        assert video.info.codec == "av1"
 
 
 def test_a_decoder_cuts_widens_and_turns_as_this_process_does(
