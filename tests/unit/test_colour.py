@@ -25,8 +25,8 @@ from tests.colours import (
     SAID_NOTHING,
     X265,
     colour_film,
-    for_dolby_alone,
     tag,
+    with_dolby,
 )
 from workers import cli
 from workers.progress import Progress
@@ -173,11 +173,19 @@ def test_what_only_dolbys_decoder_knows_is_told(tmp_path: Path, tags: tuple[int,
     assert sample.colour == Colour("pq", "bt2020", mapped=False)
 
 
-def test_a_track_for_dolbys_decoder_alone_is_told(tmp_path: Path) -> None:
-    options = {"x265-params": X265}
-    path = colour_film(tmp_path / "a.mp4", GREYS, SAID_NOTHING, "libx265", options)
-    sample = sample_frames(for_dolby_alone(tmp_path / "b.mp4", path), 1)
-    assert sample.colour is not None and not sample.colour.mapped
+@pytest.mark.parametrize(
+    ("profile", "compatible", "mapped"), [(5, 0, False), (10, 0, False), (8, 1, True), (7, 6, True)]
+)
+@pytest.mark.parametrize("tags", [SAID_NOTHING, (PQ, BT2020, 9)])
+def test_a_track_for_dolbys_decoder_alone_is_told(
+    tmp_path: Path, tags: tuple[int, int, int], profile: int, compatible: int, mapped: bool
+) -> None:
+    source = colour_film(tmp_path / "a.mp4", GREYS, tags, "libx265", {"x265-params": X265})
+    sample = sample_frames(with_dolby(tmp_path / "b.mp4", source, profile, compatible), 1)
+    if mapped and tags == SAID_NOTHING:
+        assert sample.colour is None
+    else:
+        assert sample.colour == Colour("pq", "bt2020", mapped=mapped)
 
 
 def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
@@ -228,7 +236,7 @@ def test_who_asks_for_the_frames_is_told(
     app.command()(cli.frames)
     said = CliRunner().invoke(app, [str(hdr)]).stdout
     assert "pq bt2020, shown as bt709" in said
-    dolby = for_dolby_alone(tmp_path / "b.mp4", hdr)
+    dolby = with_dolby(tmp_path / "b.mp4", hdr, 5, 0)
     assert "pq bt2020, shown wrongly" in CliRunner().invoke(app, [str(dolby)]).stdout
     told = json.loads(CliRunner().invoke(app, [str(dolby), "--json"]).stdout)
     assert told["colour"] == {"transfer": "pq", "primaries": "bt2020", "mapped": False}
