@@ -56,7 +56,7 @@ def test_more_than_fits_is_refused_not_shortened() -> None:
 
 def check(text: str, **changes: object) -> tuple[str, tuple[str, ...]]:
     values = {"finished": True, "frames_found": 4, "frames_expected": 4}
-    values |= {"sparse": False, "damaged": False}
+    values |= {"sparse": False, "damaged": False, "wrong_colours": False}
     return check_text(text, **(values | changes))  # type: ignore[arg-type]
 
 
@@ -75,6 +75,7 @@ def test_good_korean_is_ok() -> None:
         ("빨간 원이 있습니다.", {"frames_found": 2}, "low_coverage"),
         ("빨간 원이 있습니다.", {"sparse": True}, "low_coverage"),
         ("빨간 원이 있습니다.", {"damaged": True}, "damaged"),
+        ("빨간 원이 있습니다.", {"wrong_colours": True}, "hdr"),
         ("원이 원이 원이 원이 있습니다.", {}, "repetitive"),
         ("공을 차고 공을 차고 공을 차고 갑니다.", {}, "repetitive"),
         ("빨간 \ufffd원이 있습니다.", {}, "garbled"),

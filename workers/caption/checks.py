@@ -20,6 +20,7 @@ def check_text(
     frames_expected: int,
     sparse: bool,
     damaged: bool,
+    wrong_colours: bool,
 ) -> tuple[Literal["ok", "partial"], tuple[Flag, ...]]:
     """Status and flags of a caption.
 
@@ -29,6 +30,7 @@ def check_text(
         frames_expected: distinct frames that the sampling asked for.
         sparse: each frame stands for many seconds.
         damaged: parts of the video cannot be decoded.
+        wrong_colours: those of its pictures could not be found.
 
     Raises:
         EmptyCaption: there is no text at all.
@@ -48,6 +50,8 @@ def check_text(
         flags.append("low_coverage")
     if damaged:
         flags.append("damaged")
+    if wrong_colours:
+        flags.append("hdr")
     return ("partial" if flags else "ok"), tuple(flags)
 
 

@@ -99,6 +99,7 @@ class Describer:
             frames_expected=look.distinct,
             sparse=used.seconds_per_frame > self._sparse_s,
             damaged=bool(used.damage),
+            wrong_colours=used.colour is not None and not used.colour.mapped,
         )
         tokens = TokensUsed(
             visual=answer.visual_tokens,
@@ -208,6 +209,11 @@ class Describer:
             damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+            clock_jumps_s=tuple(sorted({at for one in used for at in one.clock_jumps_s})),
+            colour=next((one.colour for one in used if one.colour), None),
+            deinterlaced=sum(one.deinterlaced for one in used),
+            track=next((one.track for one in used if one.track), None),
+            aspect=next((one.aspect for one in used if one.aspect), None),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"
@@ -240,5 +246,6 @@ class Describer:
             frames_expected=0,
             sparse=False,
             damaged=False,
+            wrong_colours=False,
         )
         return text, flags
