@@ -41,6 +41,8 @@ def colour_film(
     tags: tuple[int, int, int],
     codec: str = "ffv1",
     options: dict[str, str] | None = None,
+    *,
+    full: bool = False,
 ) -> Path:
     """One frame; the tags are transfer, primaries and matrix."""
     with av.open(str(path), "w") as container:
@@ -48,6 +50,7 @@ def colour_film(
         frame = frame_of(patches, tags)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p10le"
         tag(stream.codec_context, tags)
+        frame.color_range = stream.codec_context.color_range = 2 if full else 1
         frame.pts, frame.time_base = 0, Fraction(1, 25)
         container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -199,6 +199,25 @@ def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
         assert (sample.colour, sample.deinterlaced) == (None, 0)
 
 
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"),
+    [(SAID_NOTHING[2], 0.299, 0.114), (6, 0.299, 0.114), (1, 0.2126, 0.0722)],
+    ids=["unsaid", "601", "709"],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_matrix_and_range_are_those_of_the_file(
+    tmp_path: Path, matrix: int, red: float, blue: float, full: bool
+) -> None:
+    """ITU-R BT.601 and BT.709, in ten bits."""
+    path = colour_film(tmp_path / "a.mkv", COLOURS, (2, 2, matrix), full=full)
+    light, spread, black = (1023, 1023, 0) if full else (876, 896, 64)
+    y, cb, cr = (np.array(COLOURS, float) - [black, 512, 512]).T / [[light], [spread], [spread]]
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    expected = np.clip(np.stack([r, g, b], axis=1), 0, 1) * 255
+    np.testing.assert_allclose(seen(sample_frames(path, 1)), expected, atol=2)
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecoderPool]:
     pool = DecoderPool(1)
