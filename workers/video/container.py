@@ -250,7 +250,7 @@ class VideoFile:
             container.close()
             raise
         if not hasattr(self, "tags"):
-            self.tags = Tags.of_container(self.stream.codec_context)
+            self.tags = Tags.of_container(self.container, self.stream)
 
     def _video_of(self, container: Any) -> Any:
         found = self._candidates = candidates(container.streams.video, self._max_pixels)
@@ -286,7 +286,8 @@ class VideoFile:
         taken = found[0]
         if len(found) > 1:
             taken = next((one for one in found if one.decodable and self._decodes(one)), taken)
-            self._taken = taken.index
+        self._taken = taken.index
+        if len(found) > 1:
             self.rewind()
         rivals = [one for one in found if one.index != taken.index]
         self.track = Track(taken.index, len(self.container.streams.video), why(taken, rivals))
