@@ -173,8 +173,17 @@ class VideoFile:
         Raises:
             av.FFmpegError: it cannot.
         """
+        if self._has_palette:
+            self.rewind()
+            return
         self._before = None
         self.container.seek(place, stream=self.stream, backward=True)
+
+    @property
+    def _has_palette(self) -> bool:
+        """A MOV's colours come with its first packet, and never again: who seeks sees black."""
+        palette = self.stream.codec_context.pix_fmt == "pal8"
+        return bool(palette and self.container.format.name.startswith("mov"))
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.
