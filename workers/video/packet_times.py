@@ -123,6 +123,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     keys = np.unique((told.times + shifts)[own[told.keys[own]]])
     shown = own[told.visible[own]] if told.visible[own].any() else own
     last = shown[np.argmax((told.times + shifts)[shown])]
+    end = _end(told, int(shown[-1]), int(last)) + shifts[last]
     clock = Clock(times, tuple(joints), counts, frozenset(untrue)) if counts or joints else None
     return Timeline(
         times,
@@ -130,12 +131,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         told.tick,
         seekable=clock is None and not UNSEEKABLE & set(told.demuxer.split(",")),
         clock=clock,
-        end=float(
-            max(
-                _end(told, int(shown[-1]), int(last)) + shifts[last], times[-1] + counts * told.step
-            )
-        )
-        - float(times[0]),
+        end=float(max(end, times[-1] + counts * told.step) - times[0]),
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
