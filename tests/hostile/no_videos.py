@@ -10,10 +10,12 @@ from tests.hostile.expected import NO_VIDEO_STREAM, NOT_A_VIDEO, OK, UNREADABLE,
 from tests.hostile.files import (
     box,
     element,
+    encoded,
     mp4,
     numbers,
     sound,
 )
+from tests.hostile.pictures import heic
 
 
 def no_videos() -> Made:
@@ -33,6 +35,8 @@ def no_videos() -> Made:
     yield "bomb.svgz", NOT_A_VIDEO, gzip.compress(bytes(1 << 24), mtime=0)
     yield "photo.jpg", NOT_A_VIDEO, image("mjpeg", "yuvj420p")
     yield "photo.png", NOT_A_VIDEO, image("png", "rgb24")
+    yield "photo.heic", NOT_A_VIDEO, heic()
+    yield "photo.avif", NOT_A_VIDEO, encoded("avif", "libsvtav1", 1, options={"preset": "12"})
     yield "program.so", NOT_A_VIDEO, b"\x7fELF\2\1\1" + noise(1 << 12, 4)
 
 

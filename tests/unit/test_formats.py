@@ -1,5 +1,6 @@
 """What a bucket of videos holds: each format is read, or refused by its true name."""
 
+import io
 from pathlib import Path
 
 import av
@@ -9,8 +10,10 @@ import pytest
 from shared.errors import NotAVideo, NoVideoStream, Truncated
 from shared.language import in_korean
 from tests.hostile.contents import good, no_index, plain, spliced
-from tests.hostile.files import encoded, mp4, sound
+from tests.hostile.encrypted import encrypted
+from tests.hostile.files import encoded, mp4, picture, sound
 from tests.hostile.no_videos import with_cover
+from tests.hostile.pictures import heic
 from workers.video.formats import why_unreadable
 from workers.video.sampling import sample_frames
 
@@ -30,15 +33,16 @@ def test_a_stream_without_an_index_gives_the_frames_at_its_centres(
     path = written(tmp_path, f"film.{ending}", no_index()[ending])
     sample = sample_frames(path, 4)
     height, width = sample.frames.shape[1:3]
-    # The points of DV are wider than high.
-    as_shown = {"width": width, "height": height, "interpolation": "BICUBIC"} if width > 700 else {}
     with av.open(str(path)) as container:
-        frames = container.decode(video=0)
-        plainly = [frame.to_ndarray(format="rgb24", **as_shown) for frame in frames]
+        # A camera's tape has two fields, and points that are no squares: others see to that.
+        plainly = [
+            frame.to_ndarray(width=width, height=height, format="rgb24").astype(np.int16)
+            for frame in container.decode(video=0)
+        ]
     count = len(plainly)
     wanted = [int((part + 0.5) * count / 4) for part in range(4)]
     found = [
-        next(at for at, one in enumerate(plainly) if np.array_equal(one, picture))
+        int(np.argmin([np.abs(one - picture).mean() for one in plainly]))
         for picture in sample.frames
     ]
     assert found == wanted
@@ -128,3 +132,63 @@ def test_a_cut_file_is_told_without_what_the_library_says(tmp_path: Path) -> Non
     with pytest.raises(Truncated) as caught:
         sample_frames(written(tmp_path, "a.mp4", plain()[:9000]), 4)
     assert str(caught.value) == "a.mp4 begins as mp4 but its index is missing or broken"
+
+
+ENCRYPTED = [(name, content) for name, _, content in encrypted()]
+
+
+@pytest.mark.parametrize(("name", "content"), ENCRYPTED, ids=[name for name, _ in ENCRYPTED])
+def test_an_encrypted_film_says_so(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(NotAVideo, match=f"^{name} is encrypted") as caught:
+        sample_frames(written(tmp_path, name, content), 4)
+    assert "copy protection" in caught.value.cure
+    assert in_korean(str(caught.value)) and in_korean(caught.value.cure)
+
+
+@pytest.mark.parametrize("ending", ["ts", "mpg", "asf"])
+def test_a_damaged_film_is_not_called_encrypted(tmp_path: Path, ending: str) -> None:
+    whole = no_index()[ending]
+    middle = len(whole) // 2
+    sample = sample_frames(
+        written(tmp_path, "a", spliced(whole, middle, bytes(len(whole) // 8))), 4
+    )
+    assert len(sample.frames)
+
+
+def test_a_picture_in_tiles_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    with av.open(io.BytesIO(heic())) as container:
+        assert [stream.codec_context.width for stream in container.streams.video] == [128, 128]
+    still = encoded("avif", "libsvtav1", 1, options={"preset": "12"})
+    for name, content, form in (("a.heic", heic(), "HEIC"), ("a.avif", still, "AVIF")):
+        with pytest.raises(NotAVideo, match=f"^{name} is no video but a picture .{form}.$"):
+            sample_frames(written(tmp_path, name, content), 4)
+
+
+def test_of_a_moving_avif_the_colours_are_taken(tmp_path: Path) -> None:
+    """Beside its track it has a picture that stands for it."""
+    path = written(tmp_path, "a.avif", encoded("avif", "libsvtav1", 6, options={"preset": "12"}))
+    with av.open(str(path)) as container:
+        assert [stream.frames for stream in container.streams.video] == [1, 6]
+        plainly = [
+            frame.to_ndarray(format="rgb24")
+            for frame in container.decode(container.streams.video[1])
+        ]
+    sample = sample_frames(path, 8)
+    np.testing.assert_array_equal(sample.frames, plainly)
+    assert sample.duration_s == pytest.approx(6 / 24)
+
+
+def test_of_several_bit_rates_the_one_that_is_there_is_taken(tmp_path: Path) -> None:
+    """Windows Media for streaming: an encoder names three, and writes one."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="asf") as out:
+        streams = [out.add_stream("wmv2", rate=24) for _ in range(3)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(number, (128, 64)), format="rgb24")
+            out.mux(streams[2].encode(frame))
+        out.mux(streams[2].encode())
+    sample = sample_frames(written(tmp_path, "a.wmv", file.getvalue()), 4)
+    assert (len(sample.frames), sample.damaged) == (4, "")
+    assert sample.duration_s == pytest.approx(0.5, abs=0.01)

@@ -4,7 +4,7 @@ Only these demuxers are let at a file; FFmpeg's others include playlists and lis
 would read whatever their text names.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from types import TracebackType
@@ -14,15 +14,20 @@ import av
 from av.stream import Discard
 
 from shared.errors import TooLarge
+from workers.video import encryption
 from workers.video.colour import Tags
 from workers.video.formats import (
     CODEC_BYTES,
     HEAD_BYTES,
+    STILLS,
+    why_encrypted,
     why_no_pictures,
+    why_still,
     why_undecodable,
     why_unreadable,
 )
 from workers.video.geometry import Geometry
+from workers.video.told_size import BEGINNING
 from workers.video.tracks import Candidate, Track, candidates, why
 
 DEMUXERS = (
@@ -78,6 +83,8 @@ class VideoFile:
 
     container: Any
     stream: Any
+    beginning: bytes
+    """The first few bytes, for what FFmpeg does not tell of them."""
     track: Track
     geometry: Geometry
     decoded: int
@@ -146,6 +153,26 @@ class VideoFile:
                 )
             yield frame
 
+    def refuse_encrypted(self, keys: Iterable[int]) -> None:
+        """Where something cannot be decoded.
+
+        Args:
+            keys: times of keyframes that may be read.
+
+        Raises:
+            NotAVideo: it is encrypted.
+        """
+        scrambled = encryption.is_scrambled(self._head(encryption.HEAD_BYTES))
+        if scrambled or any(map(self._is_encrypted_at, keys)):
+            raise why_encrypted(self.name)
+
+    def _is_encrypted_at(self, key: int) -> bool:
+        try:
+            self.container.seek(key, stream=self.stream, backward=True)
+            return bool(next(self.packets()).has_sidedata(encryption.SIDE_DATA))
+        except (av.FFmpegError, StopIteration):
+            return False
+
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
         self.container.close()
@@ -157,7 +184,7 @@ class VideoFile:
         self._open_with({})
 
     def _open(self) -> None:
-        first_bytes = self._head(8)
+        self.beginning = first_bytes = self._head(BEGINNING)
         if first_bytes[4:8] == MP4:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
@@ -185,9 +212,15 @@ class VideoFile:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
+            self.refuse_encrypted([])
             raise why_unreadable(self.name, self._head(HEAD_BYTES)) from error
         try:
+            brand = container.metadata.get("major_brand")
+            if brand in STILLS and not any(map(_is_track, container.streams)):
+                raise why_still(self.name, brand)
             self.container, self.stream = container, self._video_of(container)
+            if encryption.is_said(container, self.stream):
+                raise why_encrypted(self.name)
         except BaseException:
             container.close()
             raise
@@ -207,6 +240,7 @@ class VideoFile:
             )
         stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
+            self.refuse_encrypted([])
             raise why_undecodable(self.name, self._head(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
@@ -258,3 +292,8 @@ def _is_described(stream: Any) -> bool:
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
     return context.pix_fmt is not None
+
+
+def _is_track(stream: Any) -> bool:
+    """Of HEIC and AVIF: no picture that stands alone, which is a stream to FFmpeg, too."""
+    return stream.duration is not None

@@ -73,6 +73,8 @@ class FrameReader:
         self._on_going_back = on_going_back
         codec = video.stream.codec_context.name
         self._can_skip = codec in SKIPPING and not timeline.numbered
+        self._came = False
+        """Anything, since the last seek."""
         self.tally = Tally()
 
     def read(self, targets: Sequence[int]) -> Iterator[Found]:
@@ -150,7 +152,8 @@ class FrameReader:
         if before is not None:
             for target in wanted[next_at:]:
                 yield Found(target, before[1], before[0])
-        return True
+        # A seek may end behind the only packet.
+        return self._came or place is None
 
     def _frames(self, wanted: Sequence[int], *, skip: bool) -> Iterator[Any]:
         """From here on: all, or with `skip` those that others refer to, and those at the times that
@@ -200,8 +203,11 @@ class FrameReader:
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end, or to what cannot be read."""
+        self._came = False
         try:
-            yield from self._video.packets()
+            for packet in self._video.packets():
+                self._came = self._came or packet.size > 0
+                yield packet
         except av.FFmpegError:
             self.tally.errors += 1
 

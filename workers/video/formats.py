@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 
 from shared.errors import NotAVideo, NoVideoStream, Truncated
+from workers.video import encryption
 
 HEAD_BYTES = 4096
 """So much of a file tells what it is."""
@@ -48,6 +49,8 @@ PICTURES = {
     "TIFF": rb"II\*\x00|MM\x00\*",
     "JPEG 2000": rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51",
     "JPEG XL": rb"\x00\x00\x00\x0cJXL |\xff\x0a",
+    "HEIC": rb".{4}ftyp(hei[cmsx]|mif[12])",
+    "AVIF": rb".{4}ftypavif",
     "Photoshop": rb"8BPS\x00\x01",
 }
 DOCUMENTS = {
@@ -94,6 +97,10 @@ READ = {
     "y4m": rb"YUV4MPEG2",
 }
 """What demuxers of ours open, unless it is damaged at its beginning."""
+STILLS = frozenset(
+    {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1", "avif", "avis"}
+)
+"""Brands of an MP4 that may hold a picture, and need not have a track (ISO/IEC 23008-12)."""
 INDEXED = frozenset({"mov", "mp4"})
 """They have an index, mostly at their end, without which nothing of them can be read."""
 CODEC_BYTES = 1 << 18
@@ -101,8 +108,9 @@ CODECS = (rb"stsd.{12}(.{4}).{6}..\0\0\0\0", rb"\x86.(V_[!-~]+)", rb"strh.{4}vid
 """Where MP4, Matroska and AVI say how their pictures are coded."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+PICTURE = "a picture", "Filter pictures out: only what moves gets a caption."
 _OTHERS = (
-    (PICTURES, "a picture", "Filter pictures out: only what moves gets a caption."),
+    (PICTURES, *PICTURE),
     (DOCUMENTS, "a document", "Filter such keys out."),
     (ARCHIVES, "an archive", "Unpack it, and upload the videos that are in it."),
     (PROGRAMS, "a program", "Filter such keys out."),
@@ -175,6 +183,24 @@ def why_no_pictures(
     )
 
 
+def why_still(name: str, brand: str) -> NotAVideo:
+    """The error of a file that is built like a video, and has no track but a picture or its tiles.
+
+    Args:
+        brand: one of `STILLS`.
+    """
+    what, cure = PICTURE
+    form = "AVIF" if brand.startswith("avi") else "HEIC"
+    return NotAVideo(f"{name} is no video but {what} ({form})", cure=cure)
+
+
+def why_encrypted(name: str) -> NotAVideo:
+    return NotAVideo(
+        f"{name} is encrypted: its pictures can only be seen with a key",
+        cure="Upload the film without its copy protection.",
+    )
+
+
 def why_undecodable(name: str, head: bytes) -> NotAVideo:
     """The error of a file whose video track is in a codec that nothing here decodes.
 
@@ -183,6 +209,8 @@ def why_undecodable(name: str, head: bytes) -> NotAVideo:
     """
     found = next((one for magic in CODECS if (one := re.search(magic, head, re.DOTALL))), None)
     code = found[1].decode("latin-1").strip("\0 ") if found else ""
+    if code in encryption.CODES:
+        return why_encrypted(name)
     which = f"codec {code}" if code.isprintable() and code else "its codec"
     return NotAVideo(
         f"{name}: {which} is not read here",

@@ -4,13 +4,12 @@ Knows nothing of where the file came from, nor in which process it is decoded.
 """
 
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
@@ -29,6 +28,7 @@ from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index, from_packets
 from workers.video.tracks import ONLY, Track
+from workers.video.wholeness import held_to_its_end, missing
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -194,10 +194,12 @@ class Sampler:
             except av.FFmpegError:
                 # FFmpeg can decode it, but not convert it.
                 reader.tally.errors += 1
-        tally = reader.tally
+        tally, groups = reader.tally, self.timeline.groups(targets)
+        errors = timeline.damaged + tally.errors + tally.corrupt
+        if errors or not found:
+            self.video.refuse_encrypted(key for key, _ in groups)
         if not found:
             raise self._undecodable(tally)
-        errors = timeline.damaged + tally.errors + tally.corrupt
         first_s = self.timeline.seconds(int(timeline.times[0]))
         return Sample(
             frames=np.stack([picture for _, _, picture in found]),
@@ -216,7 +218,7 @@ class Sampler:
             frames_looked_at=looked_at,
             groups_s=tuple(
                 (self.timeline.seconds(first), self.timeline.seconds(last))
-                for first, last in self.timeline.groups(targets)
+                for first, last in groups
             ),
             track=self.video.track,
             aspect=None if convert.aspect is None else round(convert.aspect, 4),
@@ -341,35 +343,10 @@ class Sampler:
         self._on_plan(None)
         timeline = from_packets(self.video.container, stream, self._tick)
         if timeline is None:
+            self.video.refuse_encrypted([])
             raise NotAVideo(f"{name} holds a video stream without pictures")
-        return timeline, True, self._shortfall(timeline)
-
-    def _shortfall(self, timeline: Timeline) -> str:
-        """A stream may end a little before its container; the last picture may stay for long."""
-        stream, size_bytes = self.video.stream, self._size_bytes
-        if timeline.lost:
-            return "the file cannot be read to its end"
-        beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
-        if beyond:
-            return f"the file is cut: {beyond} frames of its index are missing"
-        # With every frame in its index none is missing, whatever the file says of its length.
-        indexed = 0 < stream.frames == len(stream.index_entries)
-        declared_s = None if indexed else _declared_duration_s(stream)
-        found_s = timeline.duration_s
-        if declared_s and declared_s > 1 and found_s < 0.8 * declared_s:
-            return f"the file says it lasts {declared_s:.1f} s, but ends after {found_s:.1f} s"
-        return ""
-
-
-def _declared_duration_s(stream: Any) -> float | None:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # Matroska writes one text tag a stream: "00:00:06.000000000".
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""), re.ASCII)
-    if tag is None:
-        return None
-    hours, minutes, seconds = (float(part) for part in tag.groups())
-    return 3600 * hours + 60 * minutes + seconds
+        damage = missing(self.video, timeline, size_bytes)
+        return timeline if damage else held_to_its_end(self.video, timeline), True, damage
 
 
 def _head(path: Path, size: int) -> bytes:
