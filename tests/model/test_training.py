@@ -294,11 +294,11 @@ def test_rows_that_no_worker_could_say_are_refused_by_row(
 
     short, named = Decoding(max_syllables=20), re.escape(repr(rows[1]["id"]))
     check(short)
-    check(short, **({} if stage == "sft" else {"rejected": "빨간 배경 " * 40}))
-    with pytest.raises(BadData, match=f"row {named} has 80 syllables in .* 1 of 3 rows") as found:
-        check(short, **{column: "빨간 배경 " * 20})
+    check(short, **({} if stage == "sft" else {"rejected": "뚫렸 " * 40}))
+    with pytest.raises(BadData, match=f"row {named} has 40 syllables in .* 1 of 3 rows") as found:
+        check(short, **{column: "뚫렸 " * 20})
     assert "JAMAK_MAX_SYLLABLES" in found.value.cure
-    check(Decoding(), **{column: "빨간 배경 " * 20})
+    check(Decoding(), **{column: "뚫렸 " * 20})
     with pytest.raises(BadData, match=f"row {named} holds '漢'"):
         check(Decoding(language="ko"), **{column: "漢 배경"})
     check(Decoding(), **{column: "漢 배경"})
