@@ -25,8 +25,8 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
 from workers.train.evaluate import caption_rows, changed, score
+from workers.train.row_limits import check_limits
 from workers.train.run import train
-from workers.train.sayable import check_sayable
 from workers.train.sft import train_sft
 from workers.video.pool import DecoderPool
 
@@ -290,7 +290,7 @@ def test_rows_that_no_worker_could_say_are_refused_by_row(
     def check(decoding: Decoding, **changes: str) -> None:
         changed = [rows[0], {**rows[1], **changes}, rows[2]]
         lines = "\n".join(json.dumps(row) for row in changed)
-        check_sayable(read_rows(lines, stage, BASE_PROMPT), encoder, decoding)
+        check_limits(read_rows(lines, stage, BASE_PROMPT), encoder, decoding)
 
     short, named = Decoding(max_syllables=20), re.escape(repr(rows[1]["id"]))
     check(short)
@@ -302,3 +302,12 @@ def test_rows_that_no_worker_could_say_are_refused_by_row(
     with pytest.raises(BadData, match=f"row {named} holds '漢'"):
         check(Decoding(language="ko"), **{column: "漢 배경"})
     check(Decoding(), **{column: "漢 배경"})
+
+
+def test_a_text_that_the_model_could_never_say_is_no_training(
+    tmp_path: Path, videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.train.sayable.marks", lambda tokenizer: ["빨간"])
+    fill(tmp_path, sft_rows(videos))
+    with pytest.raises(BadData, match="this model reads 빨간 as a token of its own"):
+        train(make_job(steps=1), tmp_path)

@@ -44,6 +44,7 @@ from workers.train.collate import Encoder
 from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
+from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
@@ -81,6 +82,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
+    check_sayable(loaded.tokenizer, rows)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
@@ -99,7 +101,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
         decoders.close()
     encoder = Encoder(loaded, clips)
     encoder.check_lengths(rows)
-    check_sayable(rows, encoder, _captions(workdir))
+    check_limits(rows, encoder, _captions(workdir))
 
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter

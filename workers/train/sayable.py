@@ -1,43 +1,37 @@
-"""Rows that a worker could never say: what they teach would be cut off, or is not allowed there.
-
-The limits are those of the trainer's settings, for the caption workers' are the same.
-"""
+"""Could the model say what it is trained on? What it could not is learned as something else."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from shared.errors import BadData
-from shared.messages import Decoding
-from workers.caption.scripts import allowed
-from workers.model.prompt import completion_ids
-from workers.model.syllables import longest, syllables_in, tokens_a_syllable
-from workers.train.collate import Encoder
+from workers.model.marks import marks
+from workers.model.prompt import completion_ids, text_of
 from workers.train.data import Row
 
+SHOWN = 20
+"""Characters from where two texts differ."""
 
-def check_sayable(rows: Sequence[Row], encoder: Encoder, decoding: Decoding) -> None:
-    """What is `rejected` in a row of a preference set may be anything: nobody is to say it.
+
+def check_sayable(tokenizer: Any, rows: Sequence[Row]) -> None:
+    """Each text, as tokens and back, is the same text.
 
     Raises:
-        BadData: naming the first row whose text is longer than a worker's captions, or holds
-            letters that it may not write, and how many there are.
+        BadData: naming the row.
     """
-    tokenizer = encoder.loaded.tokenizer
-    most = longest(decoding, tokens_a_syllable(tokenizer))
-    lengths = [(len(completion_ids(tokenizer, row.reference)), row) for row in rows]
-    if long := [(length, row) for length, row in lengths if length > most]:
-        length, row = long[0]
-        raise BadData(
-            f"row {row.id!r} has {syllables_in(row.reference)} syllables in {length} tokens, and a "
-            f"caption ends after {most}; {len(long)} of {len(rows)} rows are longer than that",
-            cure="Shorten them, or raise JAMAK_MAX_SYLLABLES for trainers and new jobs.",
-        )
-    if decoding.language != "ko":
-        return
+    names = marks(tokenizer)
     for row in rows:
-        if foreign := [one for one in row.reference if not allowed(one)]:
-            raise BadData(
-                f"row {row.id!r} holds {foreign[0]!r}, which no caption may hold under "
-                "JAMAK_LANGUAGE=ko",
-                cure="Write it in Korean or Latin letters, or set JAMAK_LANGUAGE=any for trainers "
-                "and new jobs.",
-            )
+        for text in row.texts:
+            if mark := next((name for name in names if name in text), None):
+                raise BadData(
+                    f"row {row.id!r}: this model reads {mark} as a token of its own",
+                    cure="Take it out of the text.",
+                )
+            said = text_of(tokenizer, completion_ids(tokenizer, text)[:-1])
+            if said != text:
+                pairs = enumerate(zip(said, text, strict=False))
+                at = next((at for at, (one, other) in pairs if one != other), len(said))
+                raise BadData(
+                    f"row {row.id!r}: this model could not say {text[at : at + SHOWN]!r}, only "
+                    f"{said[at : at + SHOWN]!r}: it has no tokens for that",
+                    cure="Write it otherwise.",
+                )
