@@ -49,9 +49,6 @@ class Told:
     """Ticks between two frames: as most packets say, or else the stream."""
     lasting: int
     """Ticks of all frames, as the packets say; 0: they do not."""
-    table: int | None
-    """Ticks of all of them as an MP4's table says, if all that it names are here. Its packets say
-    for how long they are decoded, which with B frames is another length."""
     demuxer: str
 
 
@@ -101,11 +98,7 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     begins, long = np.array(times, np.int64), np.array(lengths, np.int64)
     step = float(np.median(long[long > 0])) if (long > 0).any() else float(1 / rate / tick)
     ends, lasting = begins + long, int(long.sum())
-    whole = demuxer.startswith("mov") and not lost and len(stream.index_entries) <= full.sum()
-    table = int(stream.duration) if whole and stream.duration else None
-    return Told(
-        begins, ends, keys, visible, full, corrupt, lost, tick, step, lasting, table, demuxer
-    )
+    return Told(begins, ends, keys, visible, full, corrupt, lost, tick, step, lasting, demuxer)
 
 
 def _begins(told: Told, own: NDArray[np.intp]) -> list[int]:
@@ -141,18 +134,15 @@ def _shown(told: Told, own: NDArray[np.intp], begins: Sequence[int], *, counts: 
     keys = np.unique((told.times + shifts)[own[told.keys[own]]])
     shown = own[told.visible[own]] if told.visible[own].any() else own
     last = shown[np.argmax((told.times + shifts)[shown])]
+    end = _end(told, int(shown[-1]), int(last)) + shifts[last]
     clock = Clock(times, tuple(joints), counts, frozenset(untrue)) if counts or joints else None
-    end = max(told.ends[last] + shifts[last], times[-1] + counts * told.step) - times[0]
-    if told.table is not None and not joints and told.table > times[-1] - times[0]:
-        # If it is less than all packets last, an edit list says how long they are shown.
-        end = told.table if told.table < told.lasting else max(end, told.table)
     return Timeline(
         times,
         keys if len(keys) else times[:1],
         told.tick,
         seekable=clock is None and not UNSEEKABLE & set(told.demuxer.split(",")),
         clock=clock,
-        end=float(end),
+        end=float(max(end, times[-1] + counts * told.step) - times[0]),
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
@@ -171,6 +161,20 @@ def _times(told: Told, first: int, end: int, *, counts: bool) -> tuple[Ticks, li
     numbers = np.cumsum(told.full[first:end]) - 1
     count = int(numbers[-1]) + 1
     return untimed.filled(numbers[own - first], told.times[own], count, told.step), untrue
+
+
+def _end(told: Told, decoded: int, shown: int) -> int:
+    """When the picture ends. MP4 tells how long it takes until the next frame is decoded, not
+    until it is shown; only what is decoded last lasts until the end of all.
+
+    Args:
+        decoded: number of the packet that is decoded last.
+        shown: of the one whose frame is shown last.
+    """
+    end = int(told.ends[decoded])
+    if told.demuxer.startswith("mov") and end > told.times[shown]:
+        return end
+    return int(told.ends[shown])
 
 
 def _step(told: Told, times: Ticks) -> int:
