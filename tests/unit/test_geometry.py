@@ -71,6 +71,7 @@ def write_change(path: Path, codec: str, *sars: Fraction) -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = sars[0]
         for part, sar in enumerate(sars):
             encoder: Any = av.CodecContext.create(codec, "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -157,11 +158,20 @@ def test_no_points_or_absurd_ones_are_square(tmp_path: Path, sar: tuple[int, int
     assert sample_frames(path, 1).frames.shape == (1, 144, expected, 3)
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_each_picture_has_the_points_of_its_own_time(tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.ts", "libx264"),
+        ("a.ts", "mpeg2video"),
+        ("a.mp4", "libx264"),
+        ("a.mkv", "libx264"),
+        ("a.mkv", "mpeg2video"),
+    ],
+)
+def test_each_picture_has_the_points_of_its_own_time(tmp_path: Path, name: str, codec: str) -> None:
     """Broadcasts change between 4:3 and 16:9. The decoder's word is up to two pictures ahead of the
     pictures that it gives, so those around the change are looked at, too."""
-    path = write_change(tmp_path / "a.ts", codec, Fraction(16, 15), WIDE)
+    path = write_change(tmp_path / name, codec, Fraction(16, 15), WIDE)
     sample = sample_frames(path, 99, shape=Shape(112, 112))
     assert len(sample.frames) == 20
     assert [round_of(one) for one in sample.frames] == pytest.approx([1] * 20, abs=0.05)
