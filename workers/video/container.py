@@ -176,8 +176,18 @@ class VideoFile:
         Raises:
             av.FFmpegError: it cannot.
         """
+        if self._has_palette:
+            self.rewind()
+            return
         self._before = None
         self.container.seek(place, stream=self.stream, backward=True)
+
+    @property
+    def _has_palette(self) -> bool:
+        """A MOV's colours come with its first packet, and never again: who seeks sees black."""
+        pixels = self.stream.codec_context.format
+        palette = pixels is not None and pixels.name == "pal8"
+        return bool(palette and self.container.format.name.startswith("mov"))
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.
@@ -358,7 +368,8 @@ def _is_described(stream: Any) -> bool:
         return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
-    return context.pix_fmt is not None
+    # Where there is none, PyAV 17 crashes on its `pix_fmt`.
+    return context.format is not None
 
 
 def _is_track(stream: Any) -> bool:
