@@ -4,7 +4,7 @@ Textures with the spectrum of natural pictures, moving at different speeds, with
 few hard cuts: codecs find as much to do in them as in real footage, or a little more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +20,43 @@ Picture = NDArray[np.uint8]
 GRAIN = 1
 
 
+Drawing = Callable[[tuple[int, int], int], Iterable[Picture]]
+"""A size and a number of frames; planar YUV 4:2:0, as encoders want it."""
+
+
+def pictures(size: tuple[int, int], frames: int) -> Any:
+    """Planar YUV 4:2:0, as encoders want it."""
+    width, height = size
+    dice = np.random.default_rng(2026)
+    scenes = [texture(dice, (height * 3 // 2, width * 3 // 2)) for _ in range(4)]
+    grain = dice.integers(-GRAIN, GRAIN + 1, (8, height, width), np.int16)
+    for number in range(frames):
+        scene = number // 97 % len(scenes)
+        speed = scene + 1
+        x, y = number * speed % (width // 2), number * speed // 2 % (height // 2)
+        luma = scenes[scene][y : y + height, x : x + width].astype(np.int16) + grain[number % 8]
+        side = height // 6
+        left = number * 5 % (width - side)
+        luma[side : 2 * side, left : left + side] = 230
+        half = np.s_[y // 2 : y // 2 + height // 2, x // 2 : x // 2 + width // 2]
+        chroma = [scenes[(scene + other) % 4][half] // 2 + 64 for other in (1, 2)]
+        packed = np.empty((height * 3 // 2, width), np.uint8)
+        packed[:height] = luma.clip(16, 235)
+        packed[height:] = np.concatenate([plane.ravel() for plane in chroma]).reshape(-1, width)
+        yield packed
+
+
+def texture(dice: np.random.Generator, shape: tuple[int, int]) -> Picture:
+    """Noise whose power falls with the square of the frequency, as in pictures of the world."""
+    down, across = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
+    frequency = np.hypot(down, across)
+    frequency[0, 0] = 1.0
+    noise = np.fft.rfft2(dice.standard_normal(shape))
+    field = np.fft.irfft2(noise / frequency, shape)
+    low, high = np.percentile(field, [1, 99])
+    return ((field - low) / (high - low) * 219 + 16).clip(16, 235).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -32,6 +69,9 @@ class Case:
     ending: str = ".mp4"
     fps: int = 30
     uneven: bool = False
+    corpus: str = "drawn"
+    """Or "real": encoded as in the world."""
+    draw: Drawing = pictures
 
     @property
     def long(self) -> bool:
@@ -69,7 +109,7 @@ def make(case: Case, folder: Path, on_frame: Callable[[], None] = lambda: None) 
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, case.fps)
         stream.options = case.options
-        for number, picture in enumerate(pictures(case.size, frames)):
+        for number, picture in enumerate(case.draw(case.size, frames)):
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
             frame.pts = number + number // 4 * 2 if case.uneven else number
             frame.time_base = Fraction(1, case.fps)
@@ -79,36 +119,3 @@ def make(case: Case, folder: Path, on_frame: Callable[[], None] = lambda: None) 
     take_turns_again()
     part.rename(path)
     return path
-
-
-def pictures(size: tuple[int, int], frames: int) -> Any:
-    """Planar YUV 4:2:0, as encoders want it."""
-    width, height = size
-    dice = np.random.default_rng(2026)
-    scenes = [texture(dice, (height * 3 // 2, width * 3 // 2)) for _ in range(4)]
-    grain = dice.integers(-GRAIN, GRAIN + 1, (8, height, width), np.int16)
-    for number in range(frames):
-        scene = number // 97 % len(scenes)
-        speed = scene + 1
-        x, y = number * speed % (width // 2), number * speed // 2 % (height // 2)
-        luma = scenes[scene][y : y + height, x : x + width].astype(np.int16) + grain[number % 8]
-        side = height // 6
-        left = number * 5 % (width - side)
-        luma[side : 2 * side, left : left + side] = 230
-        half = np.s_[y // 2 : y // 2 + height // 2, x // 2 : x // 2 + width // 2]
-        chroma = [scenes[(scene + other) % 4][half] // 2 + 64 for other in (1, 2)]
-        packed = np.empty((height * 3 // 2, width), np.uint8)
-        packed[:height] = luma.clip(16, 235)
-        packed[height:] = np.concatenate([plane.ravel() for plane in chroma]).reshape(-1, width)
-        yield packed
-
-
-def texture(dice: np.random.Generator, shape: tuple[int, int]) -> Picture:
-    """Noise whose power falls with the square of the frequency, as in pictures of the world."""
-    down, across = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
-    frequency = np.hypot(down, across)
-    frequency[0, 0] = 1.0
-    noise = np.fft.rfft2(dice.standard_normal(shape))
-    field = np.fft.irfft2(noise / frequency, shape)
-    low, high = np.percentile(field, [1, 99])
-    return ((field - low) / (high - low) * 219 + 16).clip(16, 235).astype(np.uint8)
