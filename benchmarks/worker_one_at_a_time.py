@@ -20,6 +20,7 @@ from workers.caption import captioner
 from workers.caption.captioner import Answer
 from workers.caption.frames import Plan, plan_frames
 from workers.model.adapter_files import Adapter
+from workers.model.ends import before_end
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
 from workers.progress import Progress
@@ -63,8 +64,8 @@ class OneAtATime:
             said = self._generate(ids, decoding, progress, pixel_values_videos=pixels)
         visual = len(frames) * loaded.layout.tokens_per_frame
         return Answer(
-            text=text_of(loaded.tokenizer, said),
-            finished=bool(said) and said[-1] == loaded.tokenizer.eos_token_id,
+            text=text_of(loaded.tokenizer, before_end(said, loaded.ends)),
+            finished=bool(said) and said[-1] in loaded.ends,
             visual_tokens=visual,
             prompt_tokens=len(ids) - visual,
             generated_tokens=len(said),
@@ -85,7 +86,6 @@ class OneAtATime:
             attention_mask=torch.ones_like(input_ids),
             stopping_criteria=StoppingCriteriaList([_Calls(tick)]),
             pad_token_id=self._loaded.tokenizer.pad_token_id,
-            eos_token_id=self._loaded.tokenizer.eos_token_id,
             max_new_tokens=decoding.max_new_tokens,
             do_sample=False,
             **pictures,

@@ -117,6 +117,7 @@ def random_model(
         device=device,
         dtype=dtype,
         context=geometry.context,
+        ends=frozenset([EOS]),
     )
 
 

@@ -188,6 +188,13 @@ def test_tracing() -> None:
     assert 0 < found["spans"]["cpu_ms"] < found["cpu_ms_a_caption"]
 
 
+def test_truth() -> None:
+    found = run("truth")
+    assert found["files"] >= 12
+    assert len(found["kinds"]) >= 10
+    assert found["wrong"] == sum(one["wrong"] for one in found["kinds"].values())
+
+
 def test_worker() -> None:
     (found,) = run("worker")["cases"].values()
     assert (found["equal"], found["compared"]) == (1.0, 2)

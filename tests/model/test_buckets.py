@@ -70,7 +70,7 @@ def test_rows_of_padding_change_no_token(
     requests.append(film(loaded, 2, 2, samplings=(Sampling(50),)))
     positions = max(one.longest for one in requests)
     engine = make(loaded, Size(7, positions, 16))
-    engine._eos = None
+    engine._ends = frozenset()
     said = asked(engine, *requests)
     for one, request in zip(said, requests, strict=True):
         assert one.tokens == plain(loaded, request, eos_token_id=-1)

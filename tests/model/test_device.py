@@ -73,7 +73,7 @@ def play(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         loaded = replace(loaded, device=DEVICE)
         lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
         made.append(Played(marks, loaded, SIZE, lock, mode=mode, ahead=True))
-        made[-1]._eos = None
+        made[-1]._ends = frozenset()
         return made[-1]
 
     yield engine
@@ -131,7 +131,7 @@ def test_a_real_device_is_waited_for_nowhere_else(
     loaded = load_model(checkpoint, model_id="tests/tiny", device="cuda")
     lock = LanguageLock(loaded.tokenizer, loaded.model.lm_head.out_features)
     engine = Engine(loaded, SIZE, lock, mode=mode)
-    engine._eos = None
+    engine._ends = frozenset()
 
     def work() -> None:
         for ticket in [engine.submit(one) for one in every_kind(loaded)]:

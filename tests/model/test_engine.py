@@ -120,7 +120,7 @@ def cancel_at(tickets: dict[int, Ticket], number: int, turn: int) -> Callable[[b
 def test_a_row_may_be_used_to_its_last_position(make: Make, loaded: LoadedModel) -> None:
     request = film(loaded, 4, 2, samplings=(Sampling(40),))
     engine = make(Size(rows=2, positions=request.longest, chunk=16))
-    engine._eos = None
+    engine._ends = frozenset()
     said, beside = asked(engine, request, film(loaded, 0, 0))
     assert (said.ended, said.tokens) == ("length", plain(loaded, request, eos_token_id=-1))
     assert beside.tokens == plain(loaded, film(loaded, 0, 0), eos_token_id=-1)
@@ -334,7 +334,7 @@ def test_when_memory_runs_out_the_work_is_repeated_with_less(
     requests = [Request((1, 90 + seed, 70), samplings=long) for seed in range(4)]
     requests.append(film(loaded, 7, 3))
     engine = make(Size(rows=4, positions=256, chunk=64, patches=4 * FRAME))
-    engine._eos = None
+    engine._ends = frozenset()
     small_card(engine, monkeypatch, tokens=3, frames=2)
     wanted = [plain(loaded, one, eos_token_id=-1) for one in requests]
     assert [one.tokens for one in asked(engine, *requests)] == wanted
@@ -361,7 +361,7 @@ def test_what_is_too_much_for_an_empty_card_fails_alone(
 
 def test_whoever_waits_is_told_when_it_ends(make: Make, loaded: LoadedModel) -> None:
     engine = make(replace(SIZE, rows=1))
-    engine._eos = None
+    engine._ends = frozenset()
     runs = threading.Event()
 
     def tick(on: bool) -> None:

@@ -42,7 +42,7 @@ def adapters(
 
 def in_one_batch(engine: Engine, request: Request, adapters: list[Known | None]) -> list[Ticket]:
     """The same request under each of them, one begun while the ones before decode."""
-    engine._eos = None
+    engine._ends = frozenset()
     turns, tickets, full = iter(range(10**6)), [], threading.Event()
 
     def tick(runs: bool) -> None:
@@ -70,7 +70,7 @@ def test_rows_of_several_adapters_are_as_each_alone(
     together = [one.result(WAIT_S)[0] for one in in_one_batch(engine, request, mixed)]
     assert max(rows) == 4
     single = make()
-    single._eos = None
+    single._ends = frozenset()
     for one, said in zip(mixed, together, strict=True):
         single.use(one and one.used, one and one.adapter)
         assert asked(single, request) == [said]
@@ -100,7 +100,7 @@ def test_an_adapter_that_goes_bad_spoils_its_own_rows_alone(
 ) -> None:
     request = film(loaded, 3, 2, logprobs=True, samplings=(Sampling(30),))
     engine = make(replace(SIZE, rows=4, adapters=3))
-    engine._eos = None
+    engine._ends = frozenset()
     for one in adapters[:2]:
         engine.use(one.used, one.adapter)
     good = asked(engine, request)
@@ -122,7 +122,7 @@ def test_a_new_adapter_waits_until_rows_of_an_older_one_have_ended(
 ) -> None:
     """Two places: the one in use is kept, so the third comes when the first one's row is over."""
     engine = make(replace(SIZE, rows=2))
-    engine._eos = None
+    engine._ends = frozenset()
     first, second, third = adapters
     engine.use(first.used, first.adapter)
     runs, may_end = threading.Event(), threading.Event()

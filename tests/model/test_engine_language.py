@@ -19,7 +19,7 @@ def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedMod
     tokenizer = loaded.tokenizer
     wished = tokenizer("中가", add_special_tokens=False).input_ids
     engine = make(lock=LanguageLock(tokenizer, loaded.model.lm_head.out_features))
-    engine._eos = None
+    engine._ends = frozenset()
     head = engine._runner._decoder._head
     steps = itertools.count()
 

@@ -294,7 +294,7 @@ def test_an_idle_engine_looks_itself_over(
 def test_rows_that_are_over_leave_no_length(make: Make) -> None:
     """Whichever of them ends first, and wherever it stands."""
     engine = make()
-    engine._eos = None
+    engine._ends = frozenset()
     turns: list[tuple[list[int], list[int]]] = []
     see = engine._see
 

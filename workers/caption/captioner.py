@@ -28,6 +28,7 @@ from workers.caption.language_lock import LanguageLock
 from workers.caption.meter import Meter
 from workers.caption.room import Room
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
+from workers.model.ends import before_end
 from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, text_of
@@ -244,7 +245,7 @@ class EngineCaptioner:
         # Not by the step: one more may have been begun for a caption that was over.
         telemetry.ENGINE_TOKENS.labels("generated").inc(len(said.tokens))
         return Answer(
-            text=text_of(self._loaded.tokenizer, list(said.tokens)),
+            text=text_of(self._loaded.tokenizer, before_end(said.tokens, self._loaded.ends)),
             finished=said.ended == "eos",
             visual_tokens=shown.tokens,
             prompt_tokens=len(ids) - shown.tokens,

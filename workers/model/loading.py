@@ -1,7 +1,5 @@
 """A checkpoint on disk becomes a model that is ready to run, with everything that belongs to it."""
 
-import hashlib
-import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +16,11 @@ from transformers.utils import logging
 
 from shared.errors import ConfigError
 from shared.messages import ModelIdentity
+from workers.model.ends import end_tokens, plain_generation
 from workers.model.layout import VisualLayout, context_length
 from workers.model.preprocess import Preprocessor
+from workers.model.tokens import check_tokenizer
+from workers.model.weights import check_loaded, weight_files, weights_digest
 
 # A given list replaces the library's default, and a pattern matches from the start of the full
 # name: "vision_tower" alone would be silently without effect.
@@ -39,6 +40,8 @@ class LoadedModel:
     """Of the computation."""
     context: int
     """Tokens: visual + prompt + new ones must fit."""
+    ends: frozenset[int]
+    """Tokens that end a caption."""
 
 
 def find_checkpoint(model: str, revision: str, path: Path | None) -> Path:
@@ -85,7 +88,9 @@ def load_model(
         pool_stride: 2 or 3 instead of the checkpoint's pooling.
 
     Raises:
-        ConfigError: 4-bit was asked for and did not happen, or bitsandbytes is not installed.
+        ConfigError: weights are missing or do not fit; 4-bit was asked for and did not happen, or
+            bitsandbytes is not installed; the tokenizer makes other ids than the model was
+            trained on, or nothing ends a caption.
     """
     logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
@@ -103,17 +108,29 @@ def load_model(
             llm_int8_skip_modules=NOT_QUANTIZED,
         )
         options["device_map"] = {"": device}
-    model = LlavaNextVideoForConditionalGeneration.from_pretrained(
-        directory, dtype=compute, attn_implementation="sdpa", **options
+    weight_files(directory)
+    model, told = LlavaNextVideoForConditionalGeneration.from_pretrained(
+        directory,
+        dtype=compute,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # they are told then, by name
+        output_loading_info=True,
+        **options,
     )
+    check_loaded(told)
     if not quantized:
         model = model.to(device)
     model.eval()
     if quantized:
         _check_quantization(model)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    check_tokenizer(tokenizer, directory)
+    ends = end_tokens(tokenizer, model.generation_config)
+    model.generation_config = plain_generation(tokenizer, ends)
     return LoadedModel(
         model=model,
-        tokenizer=AutoTokenizer.from_pretrained(directory),
+        tokenizer=tokenizer,
         preprocessor=Preprocessor.from_pretrained(directory),
         layout=VisualLayout.from_config(model.config),
         identity=ModelIdentity(
@@ -122,6 +139,7 @@ def load_model(
         device=torch.device(device),
         dtype=compute,
         context=context_length(model.config.text_config),
+        ends=ends,
     )
 
 
@@ -144,20 +162,3 @@ def _check_quantization(model: Any) -> None:
             f"{len(names) - len(inside)} elsewhere; only the first may be",
             cure="Check the versions of transformers and bitsandbytes against constraints.txt.",
         )
-
-
-def weights_digest(directory: Path) -> str:
-    """SHA-256 over the names and digests of the weight files.
-
-    The hub's cache names each large file by its SHA-256, which saves reading it again.
-    """
-    whole = hashlib.sha256()
-    for file in sorted(directory.glob("*.safetensors")):
-        blob = file.resolve().name
-        if re.fullmatch(r"[0-9a-f]{64}", blob):
-            content = blob
-        else:
-            with file.open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-        whole.update(f"{file.name} {content}\n".encode())
-    return whole.hexdigest()

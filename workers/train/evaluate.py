@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from sacrebleu.metrics import CHRF
 
+from workers.model.ends import before_end
 from workers.model.prompt import text_of
 from workers.train.collate import Encoder
 from workers.train.data import Row
@@ -82,7 +83,7 @@ def caption_rows(
                 pad_token_id=encoder.pad_id,
             )
         for i, ids in zip(batch, output[:, input_ids.shape[1] :].tolist(), strict=True):
-            captions[i] = text_of(loaded.tokenizer, ids)
+            captions[i] = text_of(loaded.tokenizer, before_end(ids, loaded.ends))
         done += len(batch)
         on_batch(done, len(rows))
     return captions

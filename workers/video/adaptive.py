@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video.changes import Change, Signatures
+from workers.video.changes import Signatures
 
 STILL = 0.25
 """What a second of a picture that stands still counts for; of one that moves it is up to 1."""
@@ -28,7 +28,7 @@ class Scene:
 
 
 def scenes_of(
-    changes: Sequence[Change],
+    changes: Sequence[float],
     signatures: Signatures,
     times: NDArray[np.int64],
     start: float,
@@ -38,13 +38,15 @@ def scenes_of(
     """In order, without gaps from start to end.
 
     Args:
+        changes: when another scene begins.
         signatures: (frames, samples), of some frames.
-        times: (frames,), theirs, in ticks.
+        times: (frames,), when they begin, in ticks; each stays until the next one.
     """
-    edges = [start, *(one.time for one in changes if start < one.time < end), end]
+    edges = [start, *(one for one in changes if start < one < end), end]
     found = []
     for first, last in itertools.pairwise(edges):
-        inside = (times >= first) & (times < last)
+        on_screen = max(int(np.searchsorted(times, first, side="right")) - 1, 0)
+        inside = slice(on_screen, int(np.searchsorted(times, last)))
         lively = min(_motion(signatures[inside], times[inside], tick_s) / LIVELY, 1.0)
         found.append(Scene(first, last, (last - first) * (STILL + (1 - STILL) * lively)))
     return found

@@ -280,15 +280,23 @@ class Sampler:
         return ""
 
     def _by_content(self, n: int, timeline: Timeline) -> list[float]:
-        """Ticks."""
-        start = int(timeline.times[0])
-        end = math.ceil(start + timeline.duration)
+        """Ticks since the first frame of this part."""
+        first, last = int(timeline.times[0]), int(timeline.times[-1])
+        end = first + math.ceil(timeline.ends)
         part = len(timeline.times) < len(self.timeline.times)
         seen_until = end + round(AFTER_S / timeline.time_base)
-        self._on_plan(self._plan(self._times(start, seen_until)) if part else None)
-        seen = look(self.video, timeline, self._tick, start, end)
-        scenes = scenes_of(seen.changes(), seen.signatures, seen.times, start, end, seen.tick_s)
-        return [moment - start for moment in moments(n, scenes)]
+        self._on_plan(self._plan(self._times(first, seen_until)) if part else None)
+        seen = look(self.video, timeline, self._tick, first, end)
+        here = seen.times >= first
+        scenes = scenes_of(
+            [one.time - first for one in seen.changes() if one.time <= last],
+            seen.signatures[here],
+            seen.times[here] - first,
+            timeline.begin,
+            timeline.ends,
+            seen.tick_s,
+        )
+        return moments(n, scenes)
 
     def _check_size(self, limits: Limits) -> None:
         context = self.video.stream.codec_context
@@ -334,7 +342,7 @@ class Sampler:
         # With every frame in its index none is missing, whatever the file says of its length.
         indexed = 0 < stream.frames == len(stream.index_entries)
         declared_s = None if indexed else _declared_duration_s(stream)
-        found_s = max(timeline.duration_s, timeline.seconds(timeline.ends_at or 0))
+        found_s = timeline.duration_s
         if declared_s and declared_s > 1 and found_s < 0.8 * declared_s:
             return f"the file says it lasts {declared_s:.1f} s, but ends after {found_s:.1f} s"
         return ""

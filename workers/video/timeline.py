@@ -4,6 +4,7 @@ From the index where the container has one that can be trusted, else from the pa
 are in ticks of the stream's time base, as presentation timestamps.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +22,8 @@ UNSEEKABLE = frozenset({"mpegts", "mpeg", "h264", "hevc", "gif", "m4v"})
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
 SOME_STEPS, SOME_SHARE = 5, 0.05
-"""So far apart the lengths of a file and of its table may be, whichever is more."""
+"""So far apart the lengths of a file and of its table may be, whichever is more: the last frame is
+held for so long, or a few are not shown. Beyond that, the packets are asked."""
 ENTRIES_A_TICK = 4096
 """An index of millions of frames takes a small file, and seconds."""
 
@@ -40,8 +42,11 @@ class Timeline:
     """False: the container is searched by guessing, or not at all."""
     numbered: bool = False
     """The stream has no times: these are frame numbers, in the order of decoding."""
-    ends_at: int | None = None
-    """When the last packet says that it ends; a last frame may be held for long."""
+    end: float | None = None
+    """Ticks from the first frame until the last one leaves the screen, which may be held for long.
+    None: nobody says."""
+    begin: float = 0.0
+    """Ticks from the first frame until this part of a video begins: it is on screen by then."""
     damaged: int = 0
     """Packets of which bytes are missing."""
     lost: int = 0
@@ -54,9 +59,18 @@ class Timeline:
         return float(self.times[-1] - self.times[0]) / steps if steps else 1.0
 
     @property
+    def ends(self) -> float:
+        """Ticks from the first frame until the last one leaves the screen."""
+        last = float(self._begins[-1])
+        if self.end is not None and self.end > last:
+            return self.end
+        # Half of the steps are no longer: what is held in the middle says nothing of the last one.
+        return last + (float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0)
+
+    @property
     def duration(self) -> float:
-        """Ticks from the first frame to the end of the last."""
-        return float(self.times[-1] - self.times[0]) + (self.step if len(self.times) > 1 else 0.0)
+        """Ticks for which there is a picture."""
+        return self.ends - self.begin
 
     @property
     def duration_s(self) -> float:
@@ -70,11 +84,19 @@ class Timeline:
         """The frames that are on screen from the one moment until the other, in seconds since the
         first; one that begins at the end is not among them. Never empty."""
         start, end = start_s / float(self.time_base), end_s / float(self.time_base)
-        slack = max(0.5, ROUNDED_S / float(self.time_base))
-        first = int(np.searchsorted(self._begins, start + slack, side="right")) - 1
+        slack = ROUNDED_S / float(self.time_base)
+        begins = self._begins
+        first = int(np.searchsorted(begins, start + slack, side="right")) - 1
         first = min(max(first, 0), len(self.times) - 1)
-        last = int(np.searchsorted(self._begins, end - slack, side="left"))
-        return replace(self, times=self.times[first : max(last, first + 1)])
+        last = int(np.searchsorted(begins, end - slack, side="left"))
+        begun = float(begins[first])
+        begin = max(min(start, self.ends), begun)
+        return replace(
+            self,
+            times=self.times[first : max(last, first + 1)],
+            begin=begin - begun,
+            end=max(min(end, self.ends), begin) - begun,
+        )
 
     @property
     def _begins(self) -> Ticks:
@@ -84,7 +106,7 @@ class Timeline:
 
     def centres(self, n: int) -> list[float]:
         """Ticks since the first frame: of n equal segments."""
-        return list((np.arange(n) + 0.5) * self.duration / n)
+        return list(self.begin + (np.arange(n) + 0.5) * self.duration / n)
 
     def shown_at(self, moments: Sequence[float]) -> list[int]:
         """The times of the frames that are on screen so many ticks after the first, without
@@ -154,7 +176,8 @@ def from_index(
     if off > max(SOME_STEPS * steps[0], SOME_SHARE * told) and not guess:
         return None
     times += (stream.start_time or 0) - times[0]
-    return Timeline(times[:here], times[keys], stream.time_base, lost=count - here)
+    end = float(stream.duration) if stream.duration and here == count else None
+    return Timeline(times[:here], times[keys], stream.time_base, end=end, lost=count - here)
 
 
 def from_packets(
@@ -164,7 +187,8 @@ def from_packets(
 
     Ends where the file cannot be read on; then `lost` is 1.
     """
-    times, keys, ends = [], [], []
+    times, keys = [], []
+    last = (-math.inf, 0)
     untimed = damaged = lost = 0
     try:
         for packet in packets(container, stream):
@@ -177,7 +201,7 @@ def from_packets(
                 keys.append(packet.pts)
             if not packet.is_discard:
                 times.append(packet.pts)
-                ends.append(packet.pts + (packet.duration or 0))
+                last = max(last, (packet.pts, packet.duration or 0))
     except av.FFmpegError:
         lost = 1
     if not times:
@@ -185,12 +209,13 @@ def from_packets(
     start = stream.start_time or 0
     ordered = np.unique(np.array(times, np.int64))
     shown = ordered[ordered >= start]
+    shown = shown if len(shown) else ordered
     return Timeline(
-        shown if len(shown) else ordered,
+        shown,
         np.unique(np.array(keys or [int(ordered[0])], np.int64)),
         stream.time_base,
         seekable=not UNSEEKABLE & set(container.format.name.split(",")),
-        ends_at=max(ends),
+        end=float(sum(last) - int(shown[0])),
         damaged=damaged,
         lost=lost,
     )

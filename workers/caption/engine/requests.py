@@ -152,14 +152,14 @@ class Row:
     def sampling(self) -> Sampling:
         return self.ticket.request.samplings[self.candidate]
 
-    def ended(self, end: int | None, decode: Callable[..., str]) -> Ended | None:
+    def ended(self, ends: frozenset[int], decode: Callable[..., str]) -> Ended | None:
         """With its last token, as far as is known.
 
         Args:
-            end: the token that ends a caption.
+            ends: the tokens that end a caption.
             decode: tokens to text.
         """
-        if self.tokens[-1] == end:
+        if self.tokens[-1] in ends:
             return "eos"
         if self.sampling.stop:
             text = decode(self.tokens, skip_special_tokens=True)

@@ -1,0 +1,160 @@
+"""How long a picture stays on screen: the last one too, and one that a part begins with."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.hostile.files import FPS, encoded
+from tests.hostile.odd import edited
+from workers.video.container import VideoFile
+from workers.video.limits import Limits
+from workers.video.sampling import Request, Sample, Sampler, Strategy, sample_frames
+from workers.video.timeline import Timeline, from_index
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "video"
+    path.write_bytes(content)
+    return path
+
+
+def gif(delays_ms: Sequence[int]) -> bytes:
+    pictures = [Image.new("RGB", (64, 64), (40 * number, 0, 0)) for number in range(len(delays_ms))]
+    file = BytesIO()
+    first, *others = pictures
+    first.save(file, "gif", save_all=True, append_images=others, duration=list(delays_ms))
+    return file.getvalue()
+
+
+NO_B = {"bf": "0", "preset": "ultrafast"}
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
+
+
+def parts(
+    path: Path, *windows_s: tuple[float, float], strategy: Strategy = "uniform"
+) -> list[Sample]:
+    head = path.read_bytes()
+    with VideoFile(str(path), path.name, lambda size: head[:size]) as video:
+        sampler = Sampler(video, len(head), Limits(), lambda: None)
+        return [
+            sampler.sample(Request(4, window_s=window, strategy=strategy)) for window in windows_s
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "lasts_s", "distinct"),
+    [
+        (encoded("mp4", frames=12, holds=480, options=NO_B), 11 / 24 + 20, 1),
+        (encoded("mp4", frames=12, holds=3, options=NO_B), 14 / 24, 4),
+        (encoded("mp4", frames=12, holds=480, options=NO_B, muxer=FRAGMENTED), 11 / 24 + 20, 1),
+        (encoded("mov", frames=12, holds=480, options=NO_B), 11 / 24 + 20, 1),
+        (encoded("matroska", frames=12, holds=480), 11 / 24 + 20, 1),
+        (encoded("webm", "libvpx-vp9", 12, holds=480), 11 / 24 + 20, 1),
+        (encoded("mp4", frames=1, holds=240), 10, 1),
+        (encoded("mov", "png", 1, pixels="rgb24", holds=240), 10, 1),
+        (encoded("matroska", frames=1, holds=240), 10, 1),
+        (encoded("webm", "libvpx-vp9", 1, holds=240), 10, 1),
+        (encoded("mpegts", frames=1), 1 / 24, 1),
+        (gif([100] * 5 + [5000]), 5.5, 1),
+        (gif([5000]), 5, 1),
+    ],
+    ids=[
+        "mp4",
+        "mp4-a-little",
+        "mp4-fragments",
+        "mov",
+        "mkv",
+        "webm",
+        "one.mp4",
+        "one.mov",
+        "one.mkv",
+        "one.webm",
+        "one.ts",
+        "gif",
+        "one.gif",
+    ],
+)
+def test_the_last_frame_counts_for_as_long_as_it_is_held(
+    tmp_path: Path, content: bytes, lasts_s: float, distinct: int
+) -> None:
+    sample = sample_frames(written(tmp_path, content), 4)
+    assert sample.duration_s == pytest.approx(lasts_s, abs=0.002)
+    assert sample.targets_s == pytest.approx([(i + 0.5) * lasts_s / 4 for i in range(4)], abs=0.002)
+    assert (sample.distinct, sample.damaged) == (distinct, "")
+
+
+def test_a_last_frame_that_is_held_a_little_needs_no_packets(tmp_path: Path) -> None:
+    content = encoded("mp4", frames=12, holds=4, options=NO_B)
+    with av.open(BytesIO(content)) as container:
+        timeline = from_index(container.streams.video[0], len(content))
+    assert timeline is not None
+    assert timeline.duration_s == pytest.approx(15 / FPS)
+
+
+def test_a_frame_in_the_middle_says_nothing_of_the_last_one() -> None:
+    """Nor does the mean, if a screen stood still for minutes in between."""
+    times = np.array([0, 1, 2, 300, 301, 302, 303])
+    assert Timeline(times, times[:1], Fraction(1)).duration == 304
+
+
+def test_an_end_before_the_last_frame_is_none() -> None:
+    times = np.arange(5)
+    assert Timeline(times, times[:1], Fraction(1), end=2.0).duration == 5
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "adaptive"])
+def test_each_part_of_a_still_picture_is_sampled_within_itself(
+    tmp_path: Path, strategy: Strategy
+) -> None:
+    path = written(tmp_path, encoded("mp4", frames=1, holds=240))
+    for start, sample in zip(
+        (0, 2.5), parts(path, (0, 2.5), (2.5, 10), strategy=strategy), strict=True
+    ):
+        length = 2.5 if start == 0 else 7.5
+        assert sample.duration_s == pytest.approx(length)
+        assert sample.targets_s == pytest.approx([start + (i + 0.5) * length / 4 for i in range(4)])
+        assert (sample.timestamps_s, sample.distinct) == ((0.0,), 1)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "adaptive"])
+def test_a_part_begins_with_the_picture_that_is_on_screen(
+    tmp_path: Path, strategy: Strategy
+) -> None:
+    """Pictures at 0, 1 and 9 s, the last of which stays for one."""
+    content = encoded("mp4", frames=3, times=[0, 24, 216], holds=24, options=NO_B)
+    before, middle, after = parts(
+        written(tmp_path, content), (0, 4), (4, 8), (8, 10), strategy=strategy
+    )
+    assert middle.duration_s == pytest.approx(4)
+    assert middle.timestamps_s == (1.0,)
+    assert 4 < min(middle.targets_s) < max(middle.targets_s) < 8
+    assert before.duration_s == pytest.approx(4)
+    assert before.timestamps_s[-1] == 1.0
+    assert after.duration_s == pytest.approx(2)
+    assert after.timestamps_s == (1.0, 9.0)
+
+
+def test_pictures_that_change_every_ten_seconds_are_cut_between_them() -> None:
+    """A tick is ten seconds then, and no reason to look away for five of them."""
+    times = np.arange(10)
+    found = Timeline(times, times[:1], Fraction(10)).window(26, 34)
+    assert found.times.tolist() == [2, 3]
+    assert found.duration_s == pytest.approx(8)
+
+
+def test_a_part_after_the_end_shows_the_last_picture() -> None:
+    times = np.arange(4)
+    timeline = Timeline(times, times[:1], Fraction(1)).window(7, 9)
+    assert (timeline.times.tolist(), timeline.duration) == ([3], 0)
+    assert timeline.targets(3) == [3]
+
+
+def test_an_edit_list_says_how_long_the_picture_is(tmp_path: Path) -> None:
+    sample = sample_frames(written(tmp_path, edited(24, 24)), 4)
+    assert sample.duration_s == pytest.approx(1.0, abs=0.05)
