@@ -4,11 +4,12 @@
                                 [--rounds N] [--case NAME]...
 
 Each library in a process of its own and on one thread, in interleaved rounds; the targets are
-worked out before the clock starts. Those that decode from the beginning are run once on the two
-longest videos. CPU seconds, wall, peak memory, and whether the frames are those of a plain decode.
+worked out before the clock starts. Those that decode from the beginning are run once on the
+longest videos and on the real corpus. CPU seconds, wall, peak memory, and whether the frames are those of a plain decode.
 Two corpora: `drawn` has what is hard to sample, `real` the groups of pictures of the world's
 encoders. `model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU seconds.
-`--json` ends with one object.
+Ours has its memory in large pages, as a worker's decoders have; the others are as they are
+installed. With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 all have it. `--json` ends with one object.
 """
 
 import json
@@ -34,6 +35,7 @@ from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.frames_libraries import LIBRARIES, shared_libraries
 from benchmarks.programs import begin, need, parser_of
 from workers.video.container import VideoFile
+from workers.video.process import LARGE_PAGES
 from workers.video.timeline import from_packets
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +60,7 @@ def run(library: str, path: Path, output: str, indices: list[int], env: dict[str
         [sys.executable, "-m", "benchmarks.frames_libraries", library, str(path), output]
         + [str(index) for index in indices],
         cwd=ROOT,
-        env=env,
+        env={**LARGE_PAGES, **env} if library == "jamak" else env,
         capture_output=True,
         text=True,
     )
@@ -82,7 +84,7 @@ def measure(
     errors: dict[str, str] = {}
     for number in range(rounds):
         for library in libraries:
-            if library in errors or (number and case.long and library in SEQUENTIAL):
+            if library in errors or (number and case.once and library in SEQUENTIAL):
                 continue
             one = run(library, path, output, indices, env)
             if "error" in one:

@@ -6,7 +6,6 @@ three and more; a recorded screen hardly changes between keyframes that lie far 
 drawn, as in the first corpus; keyframes, B frames, references, bit rates and containers are as:
 
 - telephone: one reference, no B frames, a keyframe a second, 17 Mbit/s at 1080p and 48 in 4K;
-- message: what messengers make of it: 480p, baseline, one keyframe in eight seconds;
 - web: x264's presets veryfast, medium and slow as they are (3 B frames, a pyramid of them, up to 5
   references, 250 frames a group); `stream` as for live streams and HLS, a keyframe in two seconds;
 - screen: 15 frames a second, preset medium, ten seconds a group, lines that scroll now and then;
@@ -30,9 +29,7 @@ from benchmarks.frames_corpus import (
 )
 
 HARDWARE = {"preset": "veryfast", "bf": "0", "refs": "1", "sc_threshold": "0"}
-BASELINE = {**HARDWARE, "profile": "baseline"}
 CAMCORDER = {"preset": "veryfast", "bf": "2", "refs": "2", "sc_threshold": "0", "g": "12"}
-SD = (848, 480)
 
 
 def cases() -> list[Case]:
@@ -53,7 +50,6 @@ def cases() -> list[Case]:
     return [
         real("telephone-1080p", FULL_HD, 20, {**HARDWARE, "g": "30", "b": "17M", "maxrate": "20M"}),
         real("telephone-4k", UHD, 8, {**HARDWARE, "g": "30", "b": "48M", "maxrate": "55M"}),
-        real("message-480p", SD, 40, {**BASELINE, "g": "240", "b": "1200k"}),
         real("web-veryfast-1080p", FULL_HD, 30, {**web, "preset": "veryfast"}),
         real("web-medium-1080p", FULL_HD, 30, {**web, "preset": "medium"}),
         real("web-slow-720p", HD, 60, {**web, "preset": "slow"}),
