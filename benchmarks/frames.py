@@ -4,11 +4,11 @@
                                 [--rounds N] [--case NAME]...
 
 Each library in a process of its own and on one thread, in interleaved rounds; the targets are
-worked out before the clock starts. Those that decode from the beginning are run once on the
-longest videos and on the real corpus. CPU seconds, wall, peak memory, and whether the frames are those of a plain decode.
-Two corpora: `drawn` has what is hard to sample, `real` the groups of pictures of the world's
-encoders. `model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU seconds.
-Ours has its memory in large pages, as a worker's decoders have; the others are as they are
+worked out before the clock starts. Those that decode from the beginning are run once on the longest
+videos and on the real corpus. CPU seconds, wall, peak memory, and whether the frames are those of a
+plain decode. Two corpora: `drawn` has what is hard to sample, `real` the groups of pictures of the
+world's encoders. `model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU
+seconds. Ours has its memory in large pages, as a worker's decoders have; the others are as they are
 installed. With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 all have it. `--json` ends with one object.
 """
 
