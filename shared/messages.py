@@ -163,8 +163,10 @@ Flag = Literal[
     "truncated",  # stopped at max_new_tokens
     "repetitive",
     "wrong_language",
+    "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
+    "hdr",  # its colours need what only their maker's decoder has: they are wrong
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
     "emulated",  # a GPU class's budget on a CPU
 ]
@@ -181,6 +183,24 @@ class CardUsed(Message):
     device: Literal["cuda", "cpu"]
     dtype: str
     quantized: bool
+
+
+class Colour(Message):
+    """Other than those of an ordinary screen."""
+
+    transfer: Literal["sdr", "pq", "hlg"]
+    primaries: Literal["bt709", "bt2020", "p3"]
+    mapped: bool
+    """The model saw them as an ordinary screen shows them; false: see the flag `hdr`."""
+
+
+class TrackUsed(Message):
+    """Of a file's picture tracks the one that was looked at."""
+
+    index: Count
+    """From 0, as in ffmpeg's `-map 0:v:1`."""
+    of: Count
+    reason: str
 
 
 class FramesUsed(Message):
@@ -201,10 +221,21 @@ class FramesUsed(Message):
     """Why it was not done as asked for."""
     damage: str = ""
     """What is wrong with the file."""
+    clock_jumps_s: tuple[float, ...] = ()
+    """Where the file's clock starts again or jumps, so that another recording follows: several are
+    joined in this file."""
     fetched_bytes: Count = 0
     """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"
     """`ranges`: what the file's index points at, and no more."""
+    colour: Colour | None = None
+    """None: an ordinary one. Since version 4, as what follows."""
+    deinterlaced: Count = 0
+    """Frames that held two pictures, and of which the model saw the first."""
+    track: TrackUsed | None = None
+    aspect: float | None = None
+    """Width by height of the first frame, upright, without what the file cuts off, and with points
+    as wide as the file says; before it was cut to the model's square."""
 
 
 class TokensUsed(Message):
@@ -232,7 +263,7 @@ class Cuts(Message):
 class Segment(Message):
     """A part of a long video, and what is said of it."""
 
-    v: Count = 1
+    v: Count = 2
     start_s: float
     end_s: float
     text: str
@@ -246,7 +277,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 3
+    v: Count = 4
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str

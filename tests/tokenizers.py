@@ -1,12 +1,18 @@
-"""A small real tokenizer for tests: bytes as tokens, and the model family's special tokens."""
+"""Small real tokenizers for tests, of the kinds that the model families have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+DEMO = Path(__file__).parents[1] / "infra/demo/models"
 SPECIAL = ["<pad>", "<s>", "</s>", "<video>", "<image>"]
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, and the model family's special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -20,6 +26,54 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         additional_special_tokens=["<video>", "<image>"],
     )
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama's: pieces of text, and single bytes for all that is in none."""
+    pieces = ["▁", "▁영", "상", "가", "漢", "かな", "Привет", "a", "▁the", "A中", "。", "é"]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    model = models.BPE(
+        vocab={name: number for number, name in enumerate(names)},
+        merges=[],
+        unk_token="<unk>",
+        byte_fallback=True,
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "llama": lambda: AutoTokenizer.from_pretrained(DEMO / "llama"),
+    "qwen3": lambda: AutoTokenizer.from_pretrained(DEMO / "qwen3"),
+    "bytes": character_tokenizer,
+    "byte fallback": byte_fallback_tokenizer,
+}
+
+
+def single_bytes(tokenizer: Any) -> dict[int, int]:
+    """The token of each byte: any text can be spelled in them."""
+    names = tokenizer.get_vocab()
+    if "<0x00>" in names:
+        return {byte: names[f"<0x{byte:02X}>"] for byte in range(256)}
+    table = {}
+    for name, number in names.items():
+        if len(name) == 1 and number not in tokenizer.added_tokens_decoder:
+            table[_byte_of(name)] = number
+    return table
+
+
+def _byte_of(name: str) -> int:
+    """The byte that byte-level tokenizers write so: in order, after those that can be shown."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [one for one in range(256) if one not in shown]
+    return ord(name) if ord(name) < 256 else hidden[ord(name) - 256]
 
 
 def piece_tokenizer() -> Tokenizer:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,8 @@ from shared.telemetry.probes import serve
 from shared.tenants import Tenants
 from shared.training import TrainJob
 from shared.waiting import wait_for
-from workers.caption.budget import plan_card
-from workers.caption.card_plan import MOST_AT_ONCE, Asked, CardPlan
-from workers.caption.machines import machine_of
+from workers.caption.card_plan import MOST_AT_ONCE
+from workers.caption.fitting import checkpoint_that_fits
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.first_caption import first_caption
@@ -52,7 +52,6 @@ from workers.delivery.lifecycle import Lifecycle
 from workers.delivery.outages import Outages
 from workers.delivery.spending import Spending
 from workers.delivery.started import seconds_since_start
-from workers.model.geometry import Geometry
 from workers.tasks import register_caption, register_train
 
 log = telemetry.get_logger("jamak.worker")
@@ -105,12 +104,12 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
-        from workers.model.loading import find_checkpoint, load_model
+        from workers.model.loading import load_model
         from workers.model.selfcheck import check_device, check_model
 
         first_caption.ended("imports")
-        checkpoint = find_checkpoint(settings.model, settings.model_revision, settings.model_path)
-        plan = planned(choice, Geometry.read(checkpoint))
+        checkpoint, plan = checkpoint_that_fits(settings, choice)
+        choice = replace(choice, dtype=plan.machine.dtype)
         with enough_memory():
             loaded = load_model(
                 checkpoint,
@@ -230,17 +229,6 @@ class TrainRuntime(bootsteps.StartStopStep):
         _runtime["training"] = TrainWork(on_device, store, life.scratch)
         _runtime["leases"] = life.leases
         life.start()
-
-
-def planned(choice: CardChoice, geometry: Geometry) -> CardPlan:
-    """Before the weights are read. Raises ConfigError: it cannot hold."""
-    # No prompt has more tokens than bytes, but for what a tokenizer puts before it.
-    asked = Asked(len(settings.prompt.encode()) + 2, settings.max_new_tokens)
-    machine = machine_of(
-        choice.card, device=choice.device, dtype=choice.dtype, memory=choice.memory_bytes
-    )
-    with config_error():
-        return plan_card(choice.card, machine, geometry, asked)
 
 
 def limits_file() -> Path | None:

@@ -20,6 +20,8 @@ from workers.video.sampling import Request, Sample
 from workers.video.shape import Shape
 
 THUMBNAIL = Shape(180, None)
+SAME = 0.01
+"""So near to each other two shapes are one."""
 EXAMPLE = "video.mp4, s3://bucket/key or https://host/video.mp4"
 
 
@@ -73,6 +75,8 @@ def _told(
         "codec": info.codec,
         "width": info.width,
         "height": info.height,
+        "track": vars(sample.track),
+        "aspect": sample.aspect,
         "duration_s": round(info.duration_s, 3),
         "frames": info.frames,
         "strategy": sample.strategy,
@@ -84,18 +88,34 @@ def _told(
         "frames_looked_at": sample.frames_looked_at,
         "decode_errors": sample.decode_errors,
         "damage": sample.damaged,
+        "clock_jumps_s": sample.clock_jumps_s,
+        "colour": sample.colour and vars(sample.colour),
+        "deinterlaced": sample.deinterlaced,
         "size_bytes": size_bytes,
         "fetched_bytes": fetched,
         "fetched": "whole" if whole else "ranges",
     }
 
 
+def _picture(told: dict[str, object]) -> str:
+    """Its size as it is stored, and its shape as it is shown if that is another one."""
+    width, height, aspect = told["width"], told["height"], told["aspect"]
+    assert isinstance(width, int)
+    assert isinstance(height, int)
+    assert isinstance(aspect, float | None)
+    shown = aspect is not None and abs(aspect * height / width - 1) > SAME
+    shape = f", shown as {aspect:.2f}:1" if shown else ""
+    return f"{told['codec']} {width}x{height}{shape}, {told['duration_s']} s"
+
+
 def _show(told: dict[str, object]) -> None:
     table = Grid()
     table.add_row("video", escape(str(told["video"])))
-    table.add_row(
-        "picture", f"{told['codec']} {told['width']}x{told['height']}, {told['duration_s']} s"
-    )
+    table.add_row("picture", _picture(told))
+    track = told["track"]
+    assert isinstance(track, dict)
+    if track["of"] > 1:
+        table.add_row("track", f"{track['index']} of 0 to {track['of'] - 1}: {track['reason']}")
     times = told["timestamps_s"]
     assert isinstance(times, tuple)
     table.add_row("frames", ", ".join(f"{moment:.2f}" for moment in times) + " s")
@@ -105,6 +125,9 @@ def _show(told: dict[str, object]) -> None:
     table.add_row(
         "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
     )
+    if jumps := told["clock_jumps_s"]:
+        assert isinstance(jumps, tuple)
+        table.add_row("clock jumps", ", ".join(f"{moment:.2f}" for moment in jumps) + " s")
     if told["damage"]:
         table.add_row("damage", escape(str(told["damage"])))
     out.print(table)

@@ -3,6 +3,7 @@
 from shared.errors import DoesNotFit
 from workers.caption import card_plan as plan
 from workers.caption.card_plan import Asked
+from workers.caption.hosts import SMALL
 from workers.caption.machines import BANDWIDTH, DEVICE_BYTES, GIB, PEAK, RESERVE
 from workers.model.geometry import KNOWN, Geometry
 from workers.plan import cells, plans_of
@@ -74,8 +75,18 @@ prompt, measures what memory is free then, and takes the rows that fit, but not 
 
 A worker has as many jobs in hand as it has rows, and {plan.AHEAD[0]} to {plan.AHEAD[1]} more,
 whose videos are fetched and decoded meanwhile; `JAMAK_CONCURRENCY` sets another number. Where 2x2
-pooling leaves no row, 3x3 is taken. A model that does not fit is refused at the start, and the
-message names the nearest plan that can hold.
+pooling leaves no row, 3x3 is taken.
+
+A worker plans with the memory that is really there: that of its card or MIG slice, as the driver
+says, whatever class was named. A model that does not fit is refused before any of its weights are
+fetched: Yi-34B on a T4 downloads nothing. The message names the nearest plan that can hold.
+
+On a CPU the memory is the machine's, or the least that a container allows. A model with less than
+{SMALL / GIB:.0f} GiB of weights is computed in float32. A larger one is computed in bfloat16 where
+the CPU has instructions for it (`avx512_bf16`, `amx_bf16`, Arm's `bf16`), or where only so it fits:
+in float32 the language model's weights are in memory twice, in the order that is fast for few rows.
+In bfloat16 a caption may differ in company from what it is alone. The record says which it was
+(`card.dtype`).
 """
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIZE = (160, 96)
 """Pixels; of pictures that need no other."""
 
-NOTHING = -1
+NOTHING, ANY = -1, -2
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Shown:
     times_s: tuple[float, ...]
     """Since the first; rising."""
     numbers: tuple[int, ...]
-    """As they are painted; NOTHING where nothing is."""
+    """As they are painted; NOTHING where nothing is, ANY where it cannot be made out."""
     ends_s: float
 
     def at(self, moment_s: float) -> int:
@@ -58,10 +58,10 @@ class Film:
     """Where the scene changes; None: nobody asks."""
     joined: bool = False
     """Of several recordings: the record may say so."""
-    readable: bool = True
-    """False: it may be refused, by its true name."""
     refused_as: str = ""
-    """What the refusal must name."""
+    """A pattern: it may also be refused, in these words. Empty: it may not."""
+    is_film: bool = True
+    """False: it must be refused."""
     slack_s: float = 0.0015
     """How finely the container tells times."""
     colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)

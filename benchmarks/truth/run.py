@@ -35,7 +35,7 @@ def run(
         one["wrong"] += bool(found)
         if found:
             one["what"].append(f"{film.name}: {'; '.join(found)}")
-        if with_reference:
+        if with_reference and film.is_film:
             other = disagreement(film, decode(path))
             if other:
                 disagreeing.append(f"{film.name}: {other}")

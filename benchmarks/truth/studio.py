@@ -84,18 +84,21 @@ class Studio:
         return self.folder / name
 
 
-def timed(times_s: Sequence[float], ends_s: float | None = None) -> list[object]:
-    """Arguments that show the pictures at these times; the last one until `ends_s`."""
+def timed(times_s: Sequence[float]) -> list[object]:
+    """Arguments that show the pictures at these times."""
     place = "+".join(f"eq(N,{i})*{time:g}" for i, time in enumerate(times_s))
     arguments: list[object] = ["-vf", f"settb=1/1000,setpts='round(({place})/TB)'"]
-    arguments += ["-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
-    if ends_s is not None:
-        arguments += held(times_s[-1], ends_s)
-    return arguments
+    return [*arguments, "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
 
 
-def held(last_s: float, ends_s: float) -> list[object]:
-    """Arguments that let the frame that begins at `last_s` stay until `ends_s`."""
-    stays = f"if(gte(PTS*TB,{last_s - 0.001:g}),{ends_s - last_s:g}/TB,DURATION)"
-    # Unasked, it makes both times of a packet one.
+def held(path: Path, frames: int, last_s: float, ends_s: float) -> list[object]:
+    """Arguments that let the frame that begins at `last_s` stay until `ends_s`.
+
+    Matroska tells how long a frame is shown; MP4 only when the next one is decoded, so what comes
+    last there, shown before others or not, has to last until the end.
+    """
+    by_table = path.suffix in (".mp4", ".mov")
+    last = f"eq(N,{frames - 1})" if by_table else f"gte(PTS*TB,{last_s - 0.001:g})"
+    # Unasked, the filter makes both times of a packet one.
+    stays = f"if({last},{ends_s:g}/TB-PTS,DURATION)"
     return ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration='{stays}'"]

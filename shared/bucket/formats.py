@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from shared.messages import Caption
+from shared.text import plain
 
 Cue = tuple[float, float, str]
 """Start and end in seconds, and what is said."""
-SHORTEST_S = 0.001
+SHORTEST_MS = 1
 """A cue has to last."""
 
 
@@ -20,12 +21,15 @@ def to_text(caption: Caption) -> bytes:
 
 
 def to_vtt(caption: Caption) -> bytes:
-    """WebVTT (w3.org/TR/webvtt1): a cue for each segment, or one over the whole video."""
-    lines = ["WEBVTT", "Language: ko", ""]
+    """WebVTT (w3.org/TR/webvtt1): a cue for each segment, or one over the whole video.
+
+    Its first line, an empty line and cues: what else the header may hold is refused by some.
+    """
+    cues = []
     for start_s, end_s, text in _cues(caption):
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        lines += [f"{cue_time(start_s, '.')} --> {cue_time(end_s, '.')}", escaped, ""]
-    return ("\n".join(lines[:-1]) + "\n").encode()
+        cues.append(f"{cue_time(start_s, '.')} --> {cue_time(end_s, '.')}\n{escaped}\n")
+    return ("WEBVTT\n\n" + "\n".join(cues)).encode()
 
 
 def to_srt(caption: Caption) -> bytes:
@@ -33,18 +37,23 @@ def to_srt(caption: Caption) -> bytes:
     cues = []
     for number, (start_s, end_s, text) in enumerate(_cues(caption), start=1):
         times = f"{cue_time(start_s, ',')} --> {cue_time(end_s, ',')}"
-        cues.append("\n".join((str(number), times, text.replace("-->", "→"), "")))
+        cues.append(f"{number}\n{times}\n{text.replace('-->', '→')}\n")
     return "\n".join(cues).encode()
 
 
 def _cues(caption: Caption) -> Iterator[Cue]:
+    """As they are written, in whole milliseconds: each lasts, and begins where the last one has
+    ended."""
     whole = [(0.0, caption.duration_s, caption.text)]
     parts = [(part.start_s, part.end_s, part.text) for part in caption.segments]
+    free_ms = 0
     for start_s, end_s, text in parts or whole:
         # A cue ends at an empty line.
-        spoken = "\n".join(line for line in text.splitlines() if line.strip())
-        if spoken or not parts:
-            yield start_s, max(end_s, start_s + SHORTEST_S), spoken
+        spoken = "\n".join(line for line in plain(text).splitlines() if line.strip())
+        if spoken:
+            start_ms = max(free_ms, round(start_s * 1000))
+            free_ms = max(start_ms + SHORTEST_MS, round(end_s * 1000))
+            yield start_ms / 1000, free_ms / 1000, spoken
 
 
 def cue_time(seconds: float, point: str) -> str:

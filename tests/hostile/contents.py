@@ -2,8 +2,12 @@
 
 import functools
 import random
+import struct
+from fractions import Fraction
+from typing import Any
 
 import av
+import numpy as np
 
 from tests.hostile.files import (
     FPS,
@@ -91,4 +95,45 @@ def no_index() -> dict[str, bytes]:
         "mxf": encoded("mxf", "mpeg2video"),
         "mpg": encoded("mpeg", "mpeg1video"),
         "h264": encoded("h264"),
+        "m1v": encoded("mpeg1video", "mpeg1video"),
+        "m2v": encoded("mpeg2video", "mpeg2video", options={"bf": "2"}),
+        "dv": digital_video(8),
+        "apng": encoded("apng", "apng", 24, pixels="rgb24"),
+        "flc": flic(24),
+        "y4m": encoded("yuv4mpegpipe", "rawvideo", 24),
+        "ivf": encoded("ivf", "libvpx", options={"cpu-used": "8", "deadline": "realtime"}),
+        "obu": encoded("obu", "libsvtav1", 24, options={"preset": "12"}),
     }
+
+
+def digital_video(frames: int) -> bytes:
+    """As a camera's tape has it (IEC 61834): pictures of one size, one after the other."""
+    encoder: Any = av.CodecContext.create("dvvideo", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 720, 576, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    packets = []
+    for number in range(frames):
+        drawn = picture(number, SIZE).repeat(9, axis=0)[:576].repeat(6, axis=1)[:, :720]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")
+        packets += encoder.encode(frame.reformat(format="yuv420p"))
+    return b"".join(bytes(packet) for packet in packets)
+
+
+def flic(frames: int) -> bytes:
+    """As Autodesk Animator writes it: a palette of greys, then pictures without compression."""
+    width, height = SIZE
+    greys = bytes(level for level in range(256) for _ in range(3))
+    palette = struct.pack("<IHHBB", 6 + 4 + 768, 4, 1, 0, 0) + greys
+    shown = []
+    for number in range(frames):
+        pixels = bytes(picture(number, SIZE)[:, :, 1])
+        chunks = [struct.pack("<IH", 6 + len(pixels), 16) + pixels]
+        if not number:
+            chunks.insert(0, palette)
+        body = b"".join(chunks)
+        shown.append(struct.pack("<IHH8x", 16 + len(body), 0xF1FA, len(chunks)) + body)
+    content = b"".join(shown)
+    header = struct.pack(
+        "<IHHHHHHI", 128 + len(content), 0xAF12, frames, width, height, 8, 3, 1000 // FPS
+    )
+    return header.ljust(128, b"\0") + content

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hostile.damaged import cuts, damaged
+from tests.hostile.encrypted import encrypted
 from tests.hostile.expected import Made
 from tests.hostile.giants import giants
 from tests.hostile.lying_matroska import lying_matroska
@@ -47,6 +48,7 @@ GROUPS: list[Callable[[], Made]] = [
     no_videos,
     sounds,
     pointers,
+    encrypted,
     cuts,
     damaged,
     odd,

@@ -63,6 +63,8 @@ def damaged() -> Made:
         broken = spliced(made, middle, bytes(len(made) // 8))
         yield f"range-zeroed.{ending}", SHOWN | TRUNCATED, broken
         yield f"repeated.{ending}", ANY, made + made
+        for seed in range(2):
+            yield f"bits-{seed}.{ending}", ANY, flip(made, random.Random(seed))
     for seed in range(24):
         yield f"bits-{seed}.mp4", ANY, flip(whole, random.Random(seed))
     for seed in range(8):

@@ -262,6 +262,7 @@ def mkv(
     track: int = 1,
     tag: bytes = b"",
     more: bytes = b"",
+    of_track: bytes = b"",
 ) -> bytes:
     """A Matroska file with one cluster a frame.
 
@@ -271,6 +272,7 @@ def mkv(
         track: the number that the blocks carry.
         tag: text of a DURATION tag.
         more: elements after the tracks.
+        of_track: elements of the track.
     """
     width, height = size or clip.size
     info = element(
@@ -284,6 +286,7 @@ def mkv(
         b"" if frame_ns is None else unsigned(0x23E383, frame_ns),
         element(0x86, codec) + element(0x63A2, clip.extradata),
         element(0xE0, unsigned(0xB0, width), unsigned(0xBA, height)),
+        of_track,
     )
     clusters = []
     for number, packet in enumerate(clip.packets):

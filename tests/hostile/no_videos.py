@@ -10,10 +10,12 @@ from tests.hostile.expected import NO_VIDEO_STREAM, NOT_A_VIDEO, OK, UNREADABLE,
 from tests.hostile.files import (
     box,
     element,
+    encoded,
     mp4,
     numbers,
     sound,
 )
+from tests.hostile.pictures import heic
 
 
 def no_videos() -> Made:
@@ -33,6 +35,8 @@ def no_videos() -> Made:
     yield "bomb.svgz", NOT_A_VIDEO, gzip.compress(bytes(1 << 24), mtime=0)
     yield "photo.jpg", NOT_A_VIDEO, image("mjpeg", "yuvj420p")
     yield "photo.png", NOT_A_VIDEO, image("png", "rgb24")
+    yield "photo.heic", NOT_A_VIDEO, heic()
+    yield "photo.avif", NOT_A_VIDEO, encoded("avif", "libsvtav1", 1, options={"preset": "12"})
     yield "program.so", NOT_A_VIDEO, b"\x7fELF\2\1\1" + noise(1 << 12, 4)
 
 
@@ -45,12 +49,12 @@ def zipped(name: str, content: bytes) -> bytes:
 
 def sounds() -> Made:
     yield "sound.mp4", NO_VIDEO_STREAM, sound("mp4", "aac")
-    yield "sound.wav", NOT_A_VIDEO, sound("wav", "pcm_s16le")
-    yield "sound.flac", NOT_A_VIDEO, sound("flac", "flac")
+    yield "sound.wav", NO_VIDEO_STREAM, sound("wav", "pcm_s16le")
+    yield "sound.flac", NO_VIDEO_STREAM, sound("flac", "flac")
     yield "sound.ogg", NO_VIDEO_STREAM, sound("ogg", "libopus")
     yield "sound.mka", NO_VIDEO_STREAM, sound("matroska", "aac")
     yield "sound.ts", NO_VIDEO_STREAM, sound("mpegts", "aac")
-    yield "sound.mp2", NOT_A_VIDEO, sound("mp2", "mp2")
+    yield "sound.mp2", NO_VIDEO_STREAM, sound("mp2", "mp2")
     yield "song-with-cover.m4a", NO_VIDEO_STREAM, with_cover(sound("mp4", "aac"))
 
 

@@ -195,6 +195,21 @@ def test_one_segment_that_cannot_be_described_does_not_keep_the_others_from_it(
     assert "empty" in caption.flags
 
 
+def test_what_is_wrong_with_the_summary_is_told_of_the_whole(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    class Rambling(Counting):
+        def answer(self, *args: object) -> Answer:
+            return Answer("모두 모아", False, 0, 3, 9, None, heard="모두 \ufffd모아")
+
+    job = job_of(world, long_video, "long/rambling.mp4", "3")
+    assert work_with(world, Rambling(), decoders).run(job, taken(world, job)) == "partial"
+    caption = world.caption(job)
+    assert [one.flags for one in caption.segments] == [(), (), ()]
+    assert caption.text == "모두 모아"
+    assert caption.flags[:2] == ("truncated", "garbled")
+
+
 def test_a_video_of_which_nothing_can_be_said_fails(
     world: World, long_video: Path, decoders: DecoderPool
 ) -> None:

@@ -35,6 +35,7 @@ from workers.tasks import register_caption
 pytestmark = pytest.mark.integration
 
 QUEUE = "caption.t4"
+NEXT = Caption.model_fields["v"].default + 1
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_what_both_versions_captioned_is_shown_and_kept(place: World) -> None:
     records.render(first)
     with upgraded():
         assert records.find(one) is not None  # the next version reads ours,
-        newer = next_of(Caption)(**caption_of(one).model_dump() | {"v": 4})
+        newer = next_of(Caption)(**caption_of(one).model_dump() | {"v": NEXT})
         records.render(newer)  # type: ignore[arg-type]  # and renders over it
         records.write(three, newer)  # type: ignore[arg-type]
     keys = [view_key(place.prefix, place.videos, one.video.key, ending) for ending in VIEWS]
@@ -127,7 +128,7 @@ def test_what_both_versions_captioned_is_shown_and_kept(place: World) -> None:
     assert records.write(two, second)  # and its neighbours go on
     with upgraded():
         records.render(first)  # upgraded again: of one video, the latest caption
-        assert records.show(place.videos, one.video.key).v == 4
+        assert records.show(place.videos, one.video.key).v == NEXT
 
 
 def test_backlogs_of_both_versions_are_fed_by_whoever_can_read_them(place: World) -> None:

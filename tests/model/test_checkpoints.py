@@ -22,7 +22,8 @@ from tests.tokenizers import piece_tokenizer
 from workers.caption.captioner import Answer, EngineCaptioner
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling
-from workers.model.loading import LoadedModel, find_checkpoint, load_model
+from workers.model.checkpoint import find_checkpoint
+from workers.model.loading import LoadedModel, load_model
 from workers.model.prompt import BASE_PROMPT, prompt_ids, text_of
 from workers.model.tokens import check_tokenizer
 from workers.progress import Progress
@@ -228,3 +229,10 @@ def test_such_a_checkpoint_does_not_start(copy: Path) -> None:
 def test_a_checkpoint_is_looked_for_where_it_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no config"):
         find_checkpoint("m", "r", tmp_path)
+
+
+def test_a_cpu_captions_in_bfloat16(checkpoint: Path) -> None:
+    loaded = load_model(checkpoint, model_id="tests/bf16", dtype="bfloat16")
+    answer = caption(loaded)
+    assert answer.generated_tokens == DECODING.max_new_tokens
+    assert {one.dtype for one in loaded.model.parameters()} == {torch.bfloat16}

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.hostile.files import FPS, encoded
+from tests.hostile.files import FPS, UNKNOWN, clip, encoded, mkv
 from tests.hostile.odd import edited
+from tests.videos import level
 from workers.video.container import VideoFile
 from workers.video.limits import Limits
 from workers.video.sampling import Request, Sample, Sampler, Strategy, sample_frames
 from workers.video.timeline import Timeline, from_index
+from workers.video.told_size import told_size
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -158,3 +160,122 @@ def test_a_part_after_the_end_shows_the_last_picture() -> None:
 def test_an_edit_list_says_how_long_the_picture_is(tmp_path: Path) -> None:
     sample = sample_frames(written(tmp_path, edited(24, 24)), 4)
     assert sample.duration_s == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("container", ["avi", "flv", "asf", "mpegts", "vob", "ogg", "mxf"])
+def test_one_frame_is_a_video_in_any_container(tmp_path: Path, container: str) -> None:
+    codec = {"avi": "mpeg4", "asf": "wmv2", "ogg": "libvpx"}.get(container, "mpeg2video")
+    codec = "libx264" if container in ("flv", "mpegts") else codec
+    sample = sample_frames(written(tmp_path, encoded(container, codec, 1)), 4)
+    assert (sample.distinct, len(sample.frames), sample.damaged) == (1, 1, "")
+    assert sample.duration_s == pytest.approx(1 / FPS, abs=0.001)
+
+
+def without_duration(content: bytes) -> bytes:
+    """A Matroska whose length in seconds nobody filled in, nor the streams' tags."""
+    at = content.index(bytes.fromhex("448988"))  # Duration, of 8 bytes; it becomes a Void
+    content = content[:at] + bytes.fromhex("ec89") + bytes(9) + content[at + 11 :]
+    return content.replace(b"DURATION", b"NOTHING!")
+
+
+WHOLE = {
+    "mkv": encoded("matroska", "libx264", 96),
+    "webm": encoded("webm", "libvpx-vp9", 96),
+    "avi": encoded("avi", "mpeg4", 96),
+    "wmv": encoded("asf", "wmv2", 96),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("share", [0.9, 0.5])
+def test_a_file_that_is_shorter_than_it_says_is_cut(
+    tmp_path: Path, name: str, share: float
+) -> None:
+    whole = WHOLE[name]
+    if name in ("mkv", "webm"):
+        whole = without_duration(whole)
+    assert told_size(whole) == len(whole)
+    assert sample_frames(written(tmp_path, whole), 4).damaged == ""
+    sample = sample_frames(written(tmp_path, whole[: int(share * len(whole))]), 4)
+    assert "cut" in sample.damaged
+    assert len(sample.frames) == 4
+    assert sample.duration_s < 4
+
+
+def test_an_avi_that_has_lost_its_index_alone_has_all_its_frames(tmp_path: Path) -> None:
+    whole = WHOLE["avi"]
+    sample = sample_frames(written(tmp_path, whole[: whole.rindex(b"idx1")]), 4)
+    assert (sample.damaged, sample.duration_s) == ("", pytest.approx(4))
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"RIFF",
+        b"RIFF\0\0\0\0AVI LIST",
+        b"RIFF\xff\xff\xff\xffAVI LIST",
+        b"RIFF\x10\0\0\0WAVE",
+        WHOLE["mkv"][:4],
+        WHOLE["mkv"][:40],
+        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01" + 7 * b"\xff",
+        b"\x1a\x45\xdf\xa3\x00" + 60 * b"\xff",
+        b"\x1a\x45\xdf\xa3\xff" + 60 * b"\xff",
+        WHOLE["wmv"][:60],
+    ],
+)
+def test_a_file_that_does_not_say_its_size_is_not_cut(beginning: bytes) -> None:
+    assert told_size(beginning) is None
+
+
+def test_a_recording_that_has_not_ended_is_not_cut(tmp_path: Path) -> None:
+    live = mkv(clip(), duration=None, segment_size=UNKNOWN)
+    assert sample_frames(written(tmp_path, live), 4).damaged == ""
+
+
+def with_sound(container: str, codec: str, late_s: float, sound_s: float) -> bytes:
+    """Two seconds of picture that begin so late, among sound of another length."""
+    file = BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        sound = out.add_stream("mp2", rate=48000, layout="mono")
+        blocks = int(sound_s * 48000 / 1152)
+        frames = [(late_s + number / FPS, "picture", number) for number in range(2 * FPS)]
+        frames += [(number * 1152 / 48000, "sound", number) for number in range(blocks)]
+        for _, kind, number in sorted(frames):
+            if kind == "picture":
+                picture = np.full((64, 96, 3), level(number), np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = number + round(late_s * FPS), Fraction(1, FPS)
+                out.mux(stream.encode(frame))
+            else:
+                block = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1152), np.int16), format="s16", layout="mono"
+                )
+                block.sample_rate, block.pts = 48000, number * 1152
+                out.mux(sound.encode(block))
+        out.mux(stream.encode())
+        out.mux(sound.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("asf", "wmv2"), ("mpegts", "mpeg2video"), ("matroska", "mpeg4"), ("mp4", "mpeg4")],
+)
+@pytest.mark.parametrize(("late_s", "sound_s"), [(0, 12), (9, 12), (9, 1)])
+def test_the_length_is_the_pictures_and_not_the_sounds(
+    tmp_path: Path, container: str, codec: str, late_s: float, sound_s: float
+) -> None:
+    content = with_sound(container, codec, late_s, sound_s)
+    sample = sample_frames(written(tmp_path, content), 4)
+    assert sample.duration_s == pytest.approx(2, abs=0.01)
+    assert sample.damaged == ""
+
+
+def test_frames_that_an_avi_left_out_stand_for_a_picture_that_stayed(tmp_path: Path) -> None:
+    content = encoded("avi", "mpeg4", 24, holds=24, options={"bf": "0"})
+    sample = sample_frames(written(tmp_path, content), 4)
+    assert sample.duration_s == pytest.approx(47 / FPS, abs=0.01)
+    assert sample.damaged == ""

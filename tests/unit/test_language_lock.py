@@ -1,48 +1,13 @@
 """What may still be said under the language lock, token by token, and what may not."""
 
 import unicodedata
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.tokenizers import character_tokenizer
+from tests.tokenizers import TOKENIZERS, single_bytes
 from workers.caption.language_lock import LanguageLock
-
-DEMO = Path(__file__).parents[2] / "infra/demo/models"
-
-
-def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
-    """As Llama's: pieces of text, and single bytes for all that is in none."""
-    pieces = ["▁", "▁영", "상", "가", "漢", "かな", "Привет", "a", "▁the", "A中", "。", "é"]
-    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
-    model = models.BPE(
-        vocab={name: number for number, name in enumerate(names)},
-        merges=[],
-        unk_token="<unk>",
-        byte_fallback=True,
-    )
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
-
-
-TOKENIZERS: dict[str, Callable[[], Any]] = {
-    "llama": lambda: AutoTokenizer.from_pretrained(DEMO / "llama"),
-    "qwen3": lambda: AutoTokenizer.from_pretrained(DEMO / "qwen3"),
-    "bytes": character_tokenizer,
-    "byte fallback": byte_fallback_tokenizer,
-}
 
 
 class Lock:
@@ -56,17 +21,7 @@ class Lock:
         """(states, vocabulary)"""
         self.out[:, lock.inside] = lock.inside_out
         self.masks, self.following = self.out.tolist(), lock.after[:, lock.column].tolist()
-        self.byte = self._bytes()
-
-    def _bytes(self) -> dict[int, int]:
-        names = self.tokenizer.get_vocab()
-        if "<0x00>" in names:
-            return {byte: names[f"<0x{byte:02X}>"] for byte in range(256)}
-        table = {}
-        for name, number in names.items():
-            if len(name) == 1 and number not in self.tokenizer.added_tokens_decoder:
-                table[_byte_of(name)] = number
-        return table
+        self.byte = single_bytes(self.tokenizer)
 
     def passes(self, ids: Iterable[int]) -> bool:
         state = 0
@@ -78,13 +33,6 @@ class Lock:
 
     def spells(self, text: str) -> bool:
         return self.passes(self.byte[one] for one in text.encode())
-
-
-def _byte_of(name: str) -> int:
-    """The byte that byte-level tokenizers write so: in order, after those that can be shown."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [one for one in range(256) if one not in shown]
-    return ord(name) if ord(name) < 256 else hidden[ord(name) - 256]
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)

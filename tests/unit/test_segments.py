@@ -1,4 +1,4 @@
-"""A long video in parts: where it is parted, what its captions become, and how players see it."""
+"""A long video in parts: where it is parted, and what its captions become."""
 
 import itertools
 
@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.jobs.recipes import recipe_of
-from shared.bucket.formats import to_srt, to_vtt
 from shared.errors import ConfigError
-from shared.messages import FramesUsed, Recipe, Sampling, Segment, TokensUsed
+from shared.messages import Recipe, Sampling
 from shared.settings import Settings
-from tests.records import caption
 from workers.caption.summary import summarise
 from workers.video.segments import LONGEST_S, MOST, SHORTEST_S, part
 
@@ -83,38 +81,6 @@ def test_a_quoted_marker_is_no_picture() -> None:
 
     summarise(["간판에 <video>라고 쓰여 있습니다."] * 2, lambda prompt: True, ask)
     assert "<video>" not in asked[0]
-
-
-def segment(start_s: float, end_s: float, text: str) -> Segment:
-    return Segment(
-        start_s=start_s,
-        end_s=end_s,
-        text=text,
-        flags=(),
-        frames=FramesUsed(requested=1, decoded=1, timestamps_s=(start_s,)),
-        tokens=TokensUsed(visual=1, prompt=1, generated=1),
-        adapter=None,
-    )
-
-
-PARTS = (
-    segment(0, 12.5, "첫 <장면>"),
-    segment(12.5, 61.25, ""),
-    segment(61.25, 3725.004, "셋째\n\n장면"),
-)
-
-
-def test_players_get_a_cue_for_each_segment_that_has_something_to_say() -> None:
-    told = caption("전체").model_copy(update={"segments": PARTS, "duration_s": 3725.004})
-    assert to_vtt(told).decode() == (
-        "WEBVTT\nLanguage: ko\n\n"
-        "00:00:00.000 --> 00:00:12.500\n첫 &lt;장면&gt;\n\n"
-        "00:01:01.250 --> 01:02:05.004\n셋째\n장면\n"
-    )
-    assert to_srt(told).decode() == (
-        "1\n00:00:00,000 --> 00:00:12,500\n첫 <장면>\n\n"
-        "2\n00:01:01,250 --> 01:02:05,004\n셋째\n장면\n"
-    )
 
 
 def test_a_recipe_without_segments_is_the_recipe_it_was() -> None:

@@ -42,6 +42,12 @@ def plan_card(card: CardClass, machine: Machine, geometry: Geometry, asked: Aske
     plan = planned(card, machine, geometry, asked, stride)
     if plan.rows.value < 1 and asked.pool_stride is None and stride < 3:
         plan = planned(card, machine, geometry, asked, 3)
+    if plan.rows.value < 1 and machine.host is not None:
+        raise DoesNotFit(
+            f"{gib(machine.weights_held(geometry))} GiB of weights in {machine.dtype} and one "
+            f"caption do not fit this machine, of whose memory {gib(machine.host)} GiB can be used",
+            cure="Use a machine with more memory or with a GPU, or choose a smaller model.",
+        )
     if plan.rows.value < 1:
         raise DoesNotFit(_too_much(plan), cure=nearest(card, machine, geometry, asked).text)
     return plan

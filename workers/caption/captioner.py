@@ -31,7 +31,8 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.ends import before_end
 from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
-from workers.model.prompt import prompt_ids, text_of
+from workers.model.prompt import prompt_ids
+from workers.model.spoken import spoken
 from workers.progress import Progress
 from workers.video.shape import Frames, Shape
 
@@ -50,6 +51,8 @@ class Answer:
     """None = the base model."""
     features: Features | None = None
     """Of the frames, where it was frames that were shown."""
+    heard: str = ""
+    """As it was said, with all that is no text; empty: as `text`."""
 
 
 class Captioner(Protocol):
@@ -244,14 +247,18 @@ class EngineCaptioner:
         telemetry.ENGINE_FIRST_TOKEN.observe(ticket.first_s or 0.0)
         # Not by the step: one more may have been begun for a caption that was over.
         telemetry.ENGINE_TOKENS.labels("generated").inc(len(said.tokens))
+        finished = said.ended == "eos"
+        tokens = before_end(said.tokens, self._loaded.ends)
+        words = spoken(self._loaded.tokenizer, tokens, finished=finished)
         return Answer(
-            text=text_of(self._loaded.tokenizer, before_end(said.tokens, self._loaded.ends)),
-            finished=said.ended == "eos",
+            text=words.text,
+            finished=finished,
             visual_tokens=shown.tokens,
             prompt_tokens=len(ids) - shown.tokens,
             generated_tokens=len(said.tokens),
             adapter=said.adapter,
             features=_features(ticket, shown),
+            heard=words.heard,
         )
 
     def _turned(self, rows: int, tokens: int) -> None:

@@ -9,18 +9,17 @@ of those, and one verdict for each of all others. Built once from the tokenizer;
 models and devices.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 
 from workers.caption.scripts import ALLOWED, OTHER, OUT, allowed, verdicts
+from workers.model.pieces import token_bytes
 
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 Walk = tuple[bool, bytes]
 """Whether all of a text is, or may become, allowed; and the unfinished character at its end, if it
 matters how that goes on."""
@@ -123,7 +122,7 @@ class LanguageLock:
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        texts = token_bytes(tokenizer, vocabulary)
+        texts = token_bytes(tokenizer, range(vocabulary))
         inside = [number for number, text in enumerate(texts) if text and _goes_on(text[0])]
         walks = _walk_all(texts)
         states = {b"": 0}
@@ -165,50 +164,3 @@ def _as_they_come(states: dict[bytes, int]) -> Iterator[bytes]:
         if number == len(states):
             return
         yield list(states)[number]
-
-
-def token_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:
-    """What each token adds to the text; special ones, and numbers without a token, add nothing."""
-    names = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
-    names = ["" if name is None else name for name in names]
-    told = _of_bytes(names) if "Ġ" in "".join(names) else [_of_piece(name) for name in names]
-    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
-    for number in {*added, *special}:
-        if number < len(told):
-            silent = number in special or added[number].special
-            told[number] = b"" if silent else added[number].content.encode()
-    return told + [b""] * (vocabulary - len(told))
-
-
-def _of_piece(name: str) -> bytes:
-    if name.startswith("<0x") and (found := _BYTE.fullmatch(name)):
-        return bytes([int(found[1], 16)])
-    return name.replace("▁", " ").encode()
-
-
-def _of_bytes(names: Sequence[str]) -> list[bytes]:
-    """Of a byte-level tokenizer, all at once: there are many."""
-    table = np.full(MOST + 1, -1)
-    for character, byte in _byte_alphabet().items():
-        table[ord(character)] = byte
-    codes = np.frombuffer("".join(names).encode("utf-32-le"), np.uint32)
-    found = table[np.minimum(codes, MOST)]
-    ends = np.cumsum([len(name) for name in names])
-    text, marks = found.astype(np.uint8).tobytes(), [0, *ends.tolist()]
-    told = [text[start:end] for start, end in pairwise(marks)]
-    for number in set(np.searchsorted(ends, (found < 0).nonzero()[0], side="right").tolist()):
-        told[number] = _of_piece(names[number])
-    return told
-
-
-MOST = 0x144
-"""One more than the last character of the alphabet."""
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """Byte-level tokenizers write each byte as a printable character (GPT-2's table)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {chr(one): one for one in printable}
-    rest = [one for one in range(256) if one not in set(printable)]
-    table.update({chr(256 + number): one for number, one in enumerate(rest)})
-    return table

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shared.cards import CardClass, Dtype
 from shared.settings import CardName
+from workers.model.geometry import Geometry
 
 GIB = 2**30
 BYTES: dict[Dtype, int] = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -30,6 +31,10 @@ class Machine:
     bandwidth: float = 0.0
     """Bytes a second, as the maker says; 0: nothing is known of it."""
     flops: float = 0.0
+    host: int | None = None
+    """Of a CPU: bytes of its memory that can be used, where that is known."""
+    native: bool = False
+    """A CPU that multiplies matrices of bfloat16 itself."""
 
     @property
     def number_bytes(self) -> int:
@@ -39,6 +44,14 @@ class Machine:
     def usable(self) -> int:
         """Bytes for weights, keys and values, and what is computed."""
         return int((self.memory or 0) * (1 - RESERVE)) - DEVICE_BYTES
+
+    def weights_held(self, geometry: Geometry) -> int:
+        """Bytes of weights in memory: in 32-bit floats on a CPU those of the language model are
+        there twice (workers/caption/engine/linear.py)."""
+        held = geometry.weight_bytes(self.number_bytes, quantized=self.quantized)
+        if self.memory is None and self.dtype == "float32":
+            held += 4 * (geometry.language_weights + geometry.embedding_weights)
+        return int(held)
 
 
 SPEEDS: dict[CardName, tuple[float, float, float]] = {

@@ -89,6 +89,14 @@ def _why_weights(geometry: Geometry, machine: Machine) -> str:
     language, others = geometry.language_weights / 1e9, geometry.other_weights / 1e9
     if machine.quantized:
         return f"{language:.2f} billion in 4 bits and {others:.2f} in {machine.dtype}"
+    if machine.native:
+        return f"{language + others:.2f} billion in bfloat16, which this CPU computes in itself"
+    if machine.host is not None and machine.dtype != "float32":
+        exact = replace(machine, dtype="float32").weights_held(geometry)
+        return (
+            f"{language + others:.2f} billion in bfloat16: in float32 they would take {gib(exact)} "
+            f"of {gib(machine.host)} GiB"
+        )
     return f"{language + others:.2f} billion in {machine.dtype}"
 
 
@@ -104,9 +112,11 @@ def _chunk(geometry: Geometry, machine: Machine) -> Figure[int]:
 def _rows(plan: CardPlan) -> Figure[int]:
     if plan.machine.memory is None:
         rows = max(1, min(CPU_ROWS, CPU_KV // plan.row_bytes))
-        return Figure(
-            rows, f"on a CPU {CPU_ROWS} at most, and {gib(CPU_KV)} GiB of keys and values"
-        )
+        why = f"on a CPU {CPU_ROWS} at most, and {gib(CPU_KV)} GiB of keys and values"
+        if plan.machine.host is not None:
+            left = plan.machine.host - plan.machine.weights_held(plan.geometry)
+            rows = min(rows, max(0, left - _working_bytes(plan)) // plan.row_bytes)
+        return Figure(rows, why)
     taken = plan.weight_bytes.value + _working_bytes(plan) + plan.adapter_bytes
     left = plan.machine.usable - taken
     rows = max(0, left) // plan.row_bytes

@@ -25,7 +25,7 @@ from shared.messages import (
     Segment,
     TokensUsed,
 )
-from workers.caption.captioner import Captioner
+from workers.caption.captioner import Answer, Captioner
 from workers.caption.checks import check_text
 from workers.caption.summary import summarise
 from workers.jobs.looks import Film, Look
@@ -93,12 +93,13 @@ class Describer:
             look.keep(answer.features)
         self._progress.tick("check")
         status, flags = check_text(
-            answer.text,
+            answer.heard or answer.text,
             finished=answer.finished,
             frames_found=used.decoded,
             frames_expected=look.distinct,
             sparse=used.seconds_per_frame > self._sparse_s,
             damaged=bool(used.damage),
+            wrong_colours=used.colour is not None and not used.colour.mapped,
         )
         tokens = TokensUsed(
             visual=answer.visual_tokens,
@@ -185,8 +186,9 @@ class Describer:
                     f"{segments[0].frames.damage}"
                 )
             raise EmptyCaption("not one of its segments has a caption", segments=len(segments))
-        text = self._summary(texts) if len(texts) > 1 else texts[0]
-        flags = tuple(dict.fromkeys(flag for one in segments for flag in one.flags))
+        text, of_summary = self._summary(texts) if len(texts) > 1 else (texts[0], ())
+        of_segments = (flag for one in segments for flag in one.flags)
+        flags = tuple(dict.fromkeys([*of_segments, *of_summary]))
         total = TokensUsed(
             visual=sum(one.tokens.visual for one in segments),
             prompt=sum(one.tokens.prompt for one in segments),
@@ -207,6 +209,11 @@ class Describer:
             damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+            clock_jumps_s=tuple(sorted({at for one in used for at in one.clock_jumps_s})),
+            colour=next((one.colour for one in used if one.colour), None),
+            deinterlaced=sum(one.deinterlaced for one in used),
+            track=next((one.track for one in used if one.track), None),
+            aspect=next((one.aspect for one in used if one.aspect), None),
         )
         adapter = segments[-1].adapter
         status: Literal["ok", "partial"] = "partial" if flags else "ok"
@@ -214,15 +221,31 @@ class Describer:
             status, flags, text, duration_s, frames, total, adapter, segments, cuts.reason
         )
 
-    def _summary(self, texts: list[str]) -> str:
-        decoding = self._recipe.decoding
+    def _summary(self, texts: list[str]) -> tuple[str, tuple[Flag, ...]]:
+        """The text, and why to doubt it: it is believed no sooner than that of a segment."""
+        decoding, answers = self._recipe.decoding, list[Answer]()
+
+        def ask(prompt: str) -> str:
+            answers.append(self._captioner.answer(prompt, decoding, self._progress))
+            return answers[-1].text
+
+        def fits(prompt: str) -> bool:
+            return self._captioner.fits(prompt, decoding.max_new_tokens)
+
         try:
-            text = summarise(
-                texts,
-                lambda prompt: self._captioner.fits(prompt, decoding.max_new_tokens),
-                lambda prompt: self._captioner.answer(prompt, decoding, self._progress).text,
-            )
+            text = summarise(texts, fits, ask)
         except DoesNotFit:
             text = ""
-        # A model that cannot sum up has still said what is in each.
-        return text or " ".join(texts)
+        if not text:  # a model that cannot sum up has still said what is in each
+            return " ".join(texts), ()
+        told = answers[-1]
+        _, flags = check_text(
+            told.heard or told.text,
+            finished=told.finished,
+            frames_found=0,
+            frames_expected=0,
+            sparse=False,
+            damaged=False,
+            wrong_colours=False,
+        )
+        return text, flags

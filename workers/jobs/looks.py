@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from shared import telemetry
-from shared.messages import FramesUsed, Video
+from shared.messages import Colour, FramesUsed, TrackUsed, Video
 from workers.caption.features import Features, Kept
 from workers.jobs.turns import LONGEST_S, Turn
 from workers.video.pool import OpenVideo
@@ -140,6 +140,11 @@ class Film:
             strategy=sample.strategy,
             reason=sample.reason,
             damage=sample.damaged,
+            clock_jumps_s=sample.clock_jumps_s,
             fetched_bytes=own_bytes,
             fetched="whole" if video.whole else "ranges",
+            colour=sample.colour and Colour(**vars(sample.colour)),
+            deinterlaced=sample.deinterlaced,
+            track=TrackUsed(**vars(sample.track)),
+            aspect=sample.aspect,
         )

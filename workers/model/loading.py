@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -42,33 +41,6 @@ class LoadedModel:
     """Tokens: visual + prompt + new ones must fit."""
     ends: frozenset[int]
     """Tokens that end a caption."""
-
-
-def find_checkpoint(model: str, revision: str, path: Path | None) -> Path:
-    """The local directory of a checkpoint; fetched from the hub if it is not cached.
-
-    Raises:
-        ConfigError: it is nowhere to be found.
-    """
-    if path is not None:
-        if not (path / "config.json").exists():
-            raise ConfigError(
-                f"{path} holds no config.json",
-                cure="Set JAMAK_MODEL_PATH to a directory made by save_pretrained.",
-            )
-        return path
-    try:
-        return Path(
-            snapshot_download(
-                model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.model"]
-            )
-        )
-    except Exception as error:  # the hub client has many; all mean the same here
-        raise ConfigError(
-            f"the checkpoint {model} (revision {revision}) is neither cached nor reachable: "
-            f"{error}",
-            cure="Set JAMAK_MODEL_PATH to a local copy, or check JAMAK_MODEL and the network.",
-        ) from error
 
 
 def load_model(

@@ -5,9 +5,11 @@ The prompt is encoded with the tokenizer's own special tokens (a leading BOS); t
 model is trained on are exactly those it meets when it answers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT, check_prompt
+from workers.model.spoken import spoken
 
 __all__ = ["BASE_PROMPT", "DETAILED_PROMPT", "completion_ids", "prompt_ids", "text_of"]
 
@@ -22,6 +24,6 @@ def completion_ids(tokenizer: Any, text: str) -> list[int]:
     return [*ids, tokenizer.eos_token_id]
 
 
-def text_of(tokenizer: Any, generated: list[int]) -> str:
-    """Of the new tokens alone."""
-    return str(tokenizer.decode(generated, skip_special_tokens=True)).strip()
+def text_of(tokenizer: Any, generated: Sequence[int], *, finished: bool = True) -> str:
+    """Of the new tokens alone (spoken.py)."""
+    return spoken(tokenizer, generated, finished=finished).text

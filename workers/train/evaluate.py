@@ -83,7 +83,8 @@ def caption_rows(
                 pad_token_id=encoder.pad_id,
             )
         for i, ids in zip(batch, output[:, input_ids.shape[1] :].tolist(), strict=True):
-            captions[i] = text_of(loaded.tokenizer, before_end(ids, loaded.ends))
+            said = before_end(ids, loaded.ends)
+            captions[i] = text_of(loaded.tokenizer, said, finished=len(said) < len(ids))
         done += len(batch)
         on_batch(done, len(rows))
     return captions

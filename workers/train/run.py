@@ -35,7 +35,8 @@ from shared.errors import BadAdapter, BadData, JamakError
 from shared.messages import ModelIdentity, decode
 from shared.training import AdapterManifest, TrainJob
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
-from workers.model.loading import LoadedModel, find_checkpoint, load_model
+from workers.model.checkpoint import find_checkpoint
+from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder

@@ -1,18 +1,35 @@
-"""An opened video: the container, its first video stream, and a way back to its beginning.
+"""An opened video: the container, the film among its tracks, and a way back to its beginning.
 
 Only these demuxers are let at a file; FFmpeg's others include playlists and lists of files, which
 would read whatever their text names.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 import av
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
-from shared.errors import NotAVideo, NoVideoStream, TooLarge, Truncated
+from shared.errors import TooLarge
+from workers.video import encryption
+from workers.video.clock import Clock
+from workers.video.colour import Tags
+from workers.video.formats import (
+    CODEC_BYTES,
+    HEAD_BYTES,
+    STILLS,
+    why_encrypted,
+    why_no_pictures,
+    why_still,
+    why_undecodable,
+    why_unreadable,
+)
+from workers.video.geometry import Geometry
+from workers.video.told_size import BEGINNING
+from workers.video.tracks import Candidate, Track, candidates, why
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -25,7 +42,15 @@ DEMUXERS = (
     "gif",
     "h264",
     "hevc",
+    "vvc",
     "m4v",
+    "mpegvideo",
+    "obu",
+    "ivf",
+    "dv",
+    "apng",
+    "flic",
+    "yuv4mpegpipe",
     "asf",
     "mxf",
 )
@@ -41,6 +66,10 @@ IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
+VP8_HEADER = b"OVP80"
+"""In Ogg, of a packet that is no picture."""
+PATIENCE = 64
+"""Packets of a track, where there are several, until it shows that it can be decoded."""
 
 
 class VideoFile:
@@ -57,8 +86,18 @@ class VideoFile:
 
     container: Any
     stream: Any
+    beginning: bytes
+    """The first few bytes, for what FFmpeg does not tell of them."""
+    track: Track
+    geometry: Geometry
     decoded: int
     """Frames, since they were last counted anew."""
+    clock: Clock | None = None
+    """None: every frame says when it is shown."""
+    places: Mapping[int, int] = {}
+    """Of keyframes by their times, in containers that are sought by bytes."""
+    tags: Tags
+    """What the container says of the colours, before anything is decoded."""
 
     def __init__(
         self,
@@ -69,10 +108,20 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
-        self._max_decoded = max_decoded
+        self._max_pixels, self._max_decoded = max_pixels, max_decoded
+        self._before: int | None = None
+        """The time of the last frame, since the decoder was last emptied."""
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
+        self._taken: int | None = None
+        """Its number among the picture tracks, once it is chosen."""
         self._open()
+        try:
+            self._choose()
+            self.geometry = Geometry(self.container, self.stream)
+        except BaseException:
+            self.container.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +144,8 @@ class VideoFile:
         Raises:
             av.FFmpegError: a packet cannot be read.
         """
-        return packets(self.container, self.stream)
+        found = packets(self.container, self.stream)
+        return self.clock.retimed(found) if self.clock else found
 
     def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         """What `decode` makes of a packet: all frames are decoded here.
@@ -111,10 +161,46 @@ class VideoFile:
                     f"{self.name}: more than {self._max_decoded} frames have to be decoded",
                     max_decoded_frames=self._max_decoded,
                 )
+            if self.clock is not None:
+                frame.pts = self._before = self.clock.time_of(frame, self._before)
             yield frame
+
+    def seek(self, place: int) -> None:
+        """To the keyframe of this time, or to the one before it in the container's index.
+
+        Raises:
+            av.FFmpegError: it cannot.
+        """
+        self._before = None
+        byte = self.places.get(place)
+        if byte is None:
+            self.container.seek(place, stream=self.stream, backward=True)
+        else:
+            self.container.seek(byte, stream=self.stream, unsupported_byte_offset=True)
+
+    def refuse_encrypted(self, keys: Iterable[int]) -> None:
+        """Where something cannot be decoded.
+
+        Args:
+            keys: times of keyframes that may be read.
+
+        Raises:
+            NotAVideo: it is encrypted.
+        """
+        scrambled = encryption.is_scrambled(self._head(encryption.HEAD_BYTES))
+        if scrambled or any(map(self._is_encrypted_at, keys)):
+            raise why_encrypted(self.name)
+
+    def _is_encrypted_at(self, key: int) -> bool:
+        try:
+            self.seek(key)
+            return bool(next(self.packets()).has_sidedata(encryption.SIDE_DATA))
+        except (av.FFmpegError, StopIteration):
+            return False
 
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
+        self._before = None
         self.container.close()
         self._open()
 
@@ -124,7 +210,7 @@ class VideoFile:
         self._open_with({})
 
     def _open(self) -> None:
-        first_bytes = self._head(8)
+        self.beginning = first_bytes = self._head(BEGINNING)
         if first_bytes[4:8] == MP4:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
@@ -152,22 +238,36 @@ class VideoFile:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
-            raise self._unreadable(str(error)) from error
+            self.refuse_encrypted([])
+            raise why_unreadable(self.name, self._head(HEAD_BYTES)) from error
         try:
+            brand = container.metadata.get("major_brand")
+            if brand in STILLS and not any(map(_is_track, container.streams)):
+                raise why_still(self.name, brand)
             self.container, self.stream = container, self._video_of(container)
+            if encryption.is_said(container, self.stream):
+                raise why_encrypted(self.name)
         except BaseException:
             container.close()
             raise
+        if not hasattr(self, "tags"):
+            self.tags = Tags.of_container(self.stream.codec_context)
 
     def _video_of(self, container: Any) -> Any:
-        if not len(container.streams):
-            raise self._unreadable("it holds no streams")
-        moving = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not moving:
-            raise NoVideoStream(f"{self.name} has no video stream")
-        stream = moving[0]
+        found = self._candidates = candidates(container.streams.video, self._max_pixels)
+        if not found:
+            kinds = {stream.type for stream in container.streams}
+            raise why_no_pictures(
+                self.name,
+                self._head(HEAD_BYTES),
+                container.format.name.split(",")[0],
+                kinds,
+                cover="video" in kinds,
+            )
+        stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
-            raise NotAVideo(f"{self.name}: nothing here can decode its video stream")
+            self.refuse_encrypted([])
+            raise why_undecodable(self.name, self._head(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
@@ -179,18 +279,48 @@ class VideoFile:
                 other.discard = Discard.all
         return stream
 
-    def _unreadable(self, error: str) -> NotAVideo | Truncated:
-        first_bytes = self._head(12)
-        if first_bytes[4:8] == MP4:
-            return Truncated(f"{self.name} begins as an MP4 but its index is missing: {error}")
-        return NotAVideo(f"{self.name} is no video: {error}", first_bytes=first_bytes.hex())
+    def _choose(self) -> None:
+        """The best track that gives a picture. Where there is only one, none is decoded for it."""
+        found = self._candidates
+        taken = found[0]
+        if len(found) > 1:
+            taken = next((one for one in found if one.decodable and self._decodes(one)), taken)
+            self._taken = taken.index
+            self.rewind()
+        rivals = [one for one in found if one.index != taken.index]
+        self.track = Track(taken.index, len(self.container.streams.video), why(taken, rivals))
+
+    def _decodes(self, one: Candidate) -> bool:
+        self._taken = one.index
+        self.rewind()
+        with suppress(av.FFmpegError):
+            for packet in islice(self.packets(), PATIENCE):
+                with suppress(av.FFmpegError):
+                    if packet.decode():
+                        return True
+        return False
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
     """As `VideoFile.packets`, of any stream."""
     with suppress(IndexError):
         # PyAV has no object for a stream that begins on the way, and looks for it at the end.
-        yield from container.demux(stream)
+        if container.format.name == "ogg":
+            yield from _pictures(container.demux(stream), stream.codec_context.name)
+        else:
+            yield from container.demux(stream)
+
+
+def _pictures(found: Iterator[Any], codec: str) -> Iterator[Any]:
+    """Without the headers with which another recording of a chained Ogg begins. Theora's decoder
+    takes the new tables from them."""
+    for packet in found:
+        head = bytes(memoryview(packet)[:5]) if packet.size else b""
+        if codec == "theora" and head[:1] >= b"\x80":
+            with suppress(av.FFmpegError):
+                packet.decode()
+        elif not (codec == "vp8" and head == VP8_HEADER):
+            yield packet
 
 
 def _is_described(stream: Any) -> bool:
@@ -205,6 +335,6 @@ def _is_described(stream: Any) -> bool:
     return context.pix_fmt is not None
 
 
-def _is_cover(stream: Any) -> bool:
-    """The picture on a song's sleeve is a video stream to FFmpeg."""
-    return bool(stream.disposition & Disposition.attached_pic)
+def _is_track(stream: Any) -> bool:
+    """Of HEIC and AVIF: no picture that stands alone, which is a stream to FFmpeg, too."""
+    return stream.duration is not None

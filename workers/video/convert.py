@@ -3,6 +3,7 @@
 Knows nothing of which frames are wanted.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any, cast
@@ -11,14 +12,21 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from workers.video.colour import UNSPECIFIED, Colour, peak_nits, to_bt709
+from workers.video.container import VideoFile
+from workers.video.deinterlace import called_one, first_of, holds_two
 from workers.video.shape import Frames, Shape
 
 ALMOST = 0.01
 """An angle of half a degree is none."""
-UNSPECIFIED = 2
-"""Of the matrix coefficients, ISO/IEC 23091-2: the file does not say."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
+
+
+def lies(matrix: Sequence[int]) -> bool:
+    """Whether it is turned by a quarter, this way or the other."""
+    a, b, _, c, d = matrix[:5]
+    return max(abs(a), abs(d)) < ALMOST * min(abs(b), abs(c))
 
 
 def turned(picture: Frames, matrix: Sequence[int]) -> Frames:
@@ -29,7 +37,7 @@ def turned(picture: Frames, matrix: Sequence[int]) -> Frames:
             ISO/IEC 14496-12, "Track Header Box".
     """
     a, b, _, c, d = matrix[:5]
-    if max(abs(a), abs(d)) < ALMOST * min(abs(b), abs(c)):
+    if lies(matrix):
         picture = picture.swapaxes(0, 1)
         a, d = c, b
     elif max(abs(b), abs(c)) > ALMOST * min(abs(a), abs(d)):
@@ -38,48 +46,96 @@ def turned(picture: Frames, matrix: Sequence[int]) -> Frames:
 
 
 class Converter:
-    """Frames of one video, upright and all of one size, though a stream may change its own.
+    """Frames of one video as they are meant to be seen, and all of one size, though a stream may
+    change its own.
 
     One converter a video: each builds swscale's tables once.
 
     Args:
-        shape: of every picture; None: the size of the first one.
+        shape: of every picture; None: the size of the first one, as it is shown. What has another
+            aspect than the first is shown within it, between black bars.
+        most: pixels of a picture that has no `shape`; a larger one is made smaller.
     """
 
-    def __init__(self, shape: Shape | None) -> None:
-        self._shape = shape
+    aspect: float | None = None
+    """Width by height of the first picture, before it was cut to a shape."""
+
+    colour: Colour | None = None
+    """Of the last frame that has others than the ordinary ones."""
+    deinterlaced: int = 0
+    """Frames."""
+
+    def __init__(self, video: VideoFile, shape: Shape | None, most: int) -> None:
+        self._video, self._shape, self._most = video, shape, most
         self._size: tuple[int, int] | None = None
         """(height, width) of the first picture."""
         self._swscale = VideoReformatter()
 
     def __call__(self, frame: Any) -> Frames:
         """(height, width, 3)"""
-        if self._shape is None:
-            return self._like_the_first(self._upright(frame, frame.width, frame.height))
-        picture = self._upright(frame, *self._shape.scaled(frame.width, frame.height))
-        crop = self._shape.crop
+        if holds_two(frame, self._video.stream.codec_context.name):
+            frame = first_of(frame)
+            self.deinterlaced += 1
+        frame = called_one(frame)
+        told = frame.side_data.get("DISPLAYMATRIX")
+        matrix = None if told is None else struct.unpack("9i", bytes(told))
+        on_its_side = matrix is not None and lies(matrix)
+        shown = self._video.geometry.cropped(frame)
+        now = self._video.stream.codec_context.sample_aspect_ratio
+        width, height = self._video.geometry.width(shown, now), shown.height
+        if self.aspect is None:
+            self.aspect = height / width if on_its_side else width / height
+        picture = self._scaled(shown, *self._target(width, height, on_its_side))
+        if matrix is not None:
+            picture = turned(picture, matrix)
+        crop = None if self._shape is None else self._shape.crop
         if crop is None:
             return self._like_the_first(picture)
         top, left = ((length - crop) // 2 for length in picture.shape[:2])
         # A copy: a part would keep all of the picture in memory.
         return picture[top : top + crop, left : left + crop].copy()
 
-    def _upright(self, frame: Any, width: int, height: int) -> Frames:
-        """Scaled, then as the file's display matrix wants it."""
-        picture = self._scaled(frame, width, height)
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        return picture if matrix is None else turned(picture, struct.unpack("9i", bytes(matrix)))
+    def _target(self, width: int, height: int, on_its_side: bool) -> tuple[int, int]:
+        """Width and height, before it is turned."""
+        if self._shape is not None:
+            own = self._shape.scaled(width, height)
+        else:
+            by = min(1.0, math.sqrt(self._most / (width * height)))
+            own = max(1, int(width * by)), max(1, int(height * by))
+        if self._size is None or (self._shape is not None and self._shape.crop is not None):
+            return own
+        wide, high = self._size if on_its_side else self._size[::-1]
+        if own == (wide, high):
+            return own
+        by = min(wide / width, high / height)
+        return max(1, round(width * by)), max(1, round(height * by))
 
     def _like_the_first(self, picture: Frames) -> Frames:
-        height, width = self._size = self._size or (picture.shape[0], picture.shape[1])
-        if picture.shape[:2] == (height, width):
+        size = self._size = self._size or (picture.shape[0], picture.shape[1])
+        if picture.shape[:2] == size:
             return picture
-        return self._scaled(av.VideoFrame.from_ndarray(picture, format="rgb24"), width, height)
+        canvas = np.zeros((*size, 3), np.uint8)
+        top, left = ((size[side] - picture.shape[side]) // 2 for side in (0, 1))
+        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        return canvas
 
     def _scaled(self, frame: Any, width: int, height: int) -> Frames:
+        """In the colours of an ordinary screen."""
+        tags = self._video.tags.of(frame)
+        colour = tags.colour
+        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+            frame.colorspace = tags.matrix
+        self.colour = colour or self.colour
+        if colour is None or not colour.mapped:
+            return cast(Frames, self._converted(frame, width, height, "rgb24"))
+        picture = self._converted(frame, width, height, "rgb48le")
+        return to_bt709(picture, colour, peak_nits(frame, colour.transfer))
+
+    def _converted(self, frame: Any, width: int, height: int, form: str) -> Any:
         before, after = frame.width * frame.height, width * height
-        how = ONLY_COLOURS if before == after else SHRINK if before > after else ENLARGE
-        into: Any = {"width": width, "height": height, "format": "rgb24", "interpolation": how}
+        same = (width, height) == (frame.width, frame.height)
+        how = ONLY_COLOURS if same else SHRINK if before >= after else ENLARGE
+        into: Any = {"width": width, "height": height, "format": form, "interpolation": how}
         into["threads"] = 1
         try:
             small = self._swscale.reformat(frame, **into)
@@ -87,4 +143,4 @@ class Converter:
             # It cannot convert from the colours that the file names, mostly wrongly.
             frame.colorspace = UNSPECIFIED
             small = self._swscale.reformat(frame, **into)
-        return cast(Frames, small.to_ndarray())
+        return small.to_ndarray()

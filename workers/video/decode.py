@@ -72,7 +72,9 @@ class FrameReader:
         self._video, self._timeline, self._tick = video, timeline, tick
         self._on_going_back = on_going_back
         codec = video.stream.codec_context.name
-        self._can_skip = codec in SKIPPING and not timeline.numbered
+        self._can_skip = codec in SKIPPING and timeline.skippable
+        self._came = False
+        """Anything, since the last seek."""
         self.tally = Tally()
 
     def read(self, targets: Sequence[int]) -> Iterator[Found]:
@@ -125,14 +127,13 @@ class FrameReader:
             self._video.rewind()
         else:
             try:
-                self._video.container.seek(place, stream=self._video.stream, backward=True)
+                self._video.seek(place)
             except av.FFmpegError:
                 return False
         before: tuple[int, Any] | None = None
-        next_at = number = 0
+        next_at = 0
         for frame in self._frames(wanted, skip=skip):
-            time = number if self._timeline.numbered else frame.pts
-            number += 1
+            time = frame.pts
             if time is None:
                 continue
             if before is None and time > wanted[0] and place is not None:
@@ -150,7 +151,8 @@ class FrameReader:
         if before is not None:
             for target in wanted[next_at:]:
                 yield Found(target, before[1], before[0])
-        return True
+        # A seek may end behind the only packet.
+        return self._came or place is None
 
     def _frames(self, wanted: Sequence[int], *, skip: bool) -> Iterator[Any]:
         """From here on: all, or with `skip` those that others refer to, and those at the times that
@@ -193,15 +195,18 @@ class FrameReader:
         """Whether the keyframe there is shown later than the index says: leading pictures, which
         need the group before, are shown first."""
         try:
-            self._video.container.seek(place, stream=self._video.stream, backward=True)
+            self._video.seek(place)
             return bool(next(self._video.packets()).pts != place)
         except (av.FFmpegError, StopIteration):
             return True
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end, or to what cannot be read."""
+        self._came = False
         try:
-            yield from self._video.packets()
+            for packet in self._video.packets():
+                self._came = self._came or packet.size > 0
+                yield packet
         except av.FFmpegError:
             self.tally.errors += 1
 

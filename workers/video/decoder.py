@@ -56,6 +56,8 @@ class Parent:
             while at < len(pixels):
                 at += os.pwrite(self._pictures, pixels[at:], at)
         facts = {name: value for name, value in vars(sample).items() if name != "frames"}
+        facts["colour"] = sample.colour and vars(sample.colour)
+        facts["track"] = vars(sample.track)
         self.tell("sample", shape=sample.frames.shape, **facts)
 
     def tick(self) -> None:
@@ -92,9 +94,12 @@ class SpooledFile(io.RawIOBase):
         self._here = bytearray(len(self._here))
 
     def head(self, size: int) -> bytes:
-        """The first bytes; reading goes on behind them."""
+        """The first bytes; reading goes on where it was."""
+        at = self._at
         self.seek(0)
-        return self.read(size)
+        body = self.read(size)
+        self._at = at
+        return body
 
     def seekable(self) -> bool:
         return True
@@ -204,13 +209,13 @@ def serve(parent: Parent, fd: int, memory_bytes: int) -> int:
 
 def _serve(parent: Parent, fd: int, memory_bytes: int) -> None:
     session: Session | None = None
-    cpu_s = 0.0
+    cpu_s, name = 0.0, ""
     while True:
         since = time.monotonic()
         told = parent.receive()
         try:
             if told["kind"] == "open":
-                cpu_s = told["limits"]["cpu_s"]
+                cpu_s, name = told["limits"]["cpu_s"], told["name"]
                 bound_cpu(cpu_s)
                 session = Session(parent, fd, told)
                 parent.tell("opened", **session.describe())
@@ -225,18 +230,19 @@ def _serve(parent: Parent, fd: int, memory_bytes: int) -> None:
                 parent.tell_sample(session.sample(told))
         except JamakError as error:
             _tell_error(parent, error)
-        except MemoryError as error:  # PyAV's is one too
+        except MemoryError:  # PyAV's is one too
             _tell_error(
                 parent,
                 TooLarge(
-                    f"decoding needs more than {memory_bytes >> 20} MiB of memory: {error}",
+                    f"{name}: decoding needs more than {memory_bytes >> 20} MiB of memory",
                     memory_mib=memory_bytes >> 20,
                 ),
             )
             return  # who knows what it left behind
         except (av.FFmpegError, ValueError, OverflowError, ArithmeticError) as error:
             # FFmpeg gives up in places, and with numbers, that no list foresees.
-            _tell_error(parent, NotAVideo(f"decoding failed: {type(error).__name__}: {error}"))
+            what = f"{type(error).__name__}: {error}"
+            _tell_error(parent, NotAVideo(f"{name}: it cannot be decoded", error=what))
 
 
 def bound_cpu(seconds: float) -> None:

@@ -36,10 +36,12 @@ from shared.errors import (
 )
 from shared.telemetry import get_logger
 from workers.video.byte_plan import Range
+from workers.video.colour import Colour
 from workers.video.isolation import Isolation
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import Spool
+from workers.video.tracks import Track
 
 START_S = 60.0
 """For a process to begin; it takes half a second on a machine that has time."""
@@ -195,8 +197,11 @@ class Decoder:
             raise ValueError(shape)
         pixels = os.pread(self._pictures.fileno(), math.prod(shape), 0)
         told["groups_s"] = map(tuple, told["groups_s"])
-        for name in ("timestamps_s", "targets_s", "exact", "groups_s"):
+        for name in ("timestamps_s", "targets_s", "exact", "groups_s", "clock_jumps_s"):
             told[name] = tuple(told[name])
+        told["colour"] = told["colour"] and Colour.told(**told["colour"])
+        told["deinterlaced"] = int(told["deinterlaced"])
+        told["track"] = _track(told["track"])
         return Sample(frames=np.frombuffer(pixels, np.uint8).reshape(shape), **told)
 
     def changes(self, tick: Tick) -> tuple[list[float], str]:
@@ -384,6 +389,10 @@ def _video_info(told: dict[str, Any]) -> VideoInfo:
         height=int(told["height"]),
         codec=str(told["codec"]),
     )
+
+
+def _track(told: dict[str, Any]) -> Track:
+    return Track(index=int(told["index"]), of=int(told["of"]), reason=str(told["reason"]))
 
 
 def _changes(told: dict[str, Any]) -> tuple[list[float], str]:

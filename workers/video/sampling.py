@@ -4,13 +4,12 @@ Knows nothing of where the file came from, nor in which process it is decoded.
 """
 
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
@@ -19,14 +18,18 @@ from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Trun
 from workers.progress import Progress
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
+from workers.video.colour import Colour
 from workers.video.container import VideoFile
 from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
 from workers.video.limits import Limits
+from workers.video.packet_times import from_packets
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
-from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.timeline import Timeline, from_index
+from workers.video.tracks import ONLY, Track
+from workers.video.wholeness import held_to_its_end, missing
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -76,6 +79,16 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    clock_jumps_s: tuple[float, ...] = ()
+    """Where the file's clock starts again or jumps, and another recording follows, from the start
+    of the picture; of a window, those in it."""
+    colour: Colour | None = None
+    """If it is not an ordinary one."""
+    deinterlaced: int = 0
+    """Frames."""
+    track: Track = ONLY
+    aspect: float | None = None
+    """Width by height of the first frame as it is shown: not cut to a shape yet."""
 
 
 class Deadline:
@@ -175,7 +188,7 @@ class Sampler:
         targets = timeline.shown_at(asked)
         self._on_plan(self._plan(targets))
         reader = FrameReader(self.video, self.timeline, self._tick, self._go_back)
-        convert = Converter(request.shape)
+        convert = Converter(self.video, request.shape, self._limits.max_pixels)
         found: list[tuple[int, bool, Frames]] = []
         for one in reader.read(targets):
             if found and found[-1][0] == one.time:
@@ -185,10 +198,12 @@ class Sampler:
             except av.FFmpegError:
                 # FFmpeg can decode it, but not convert it.
                 reader.tally.errors += 1
-        tally = reader.tally
+        tally, groups = reader.tally, self.timeline.groups(targets)
+        errors = timeline.damaged + tally.errors + tally.corrupt
+        if errors or not found:
+            self.video.refuse_encrypted(key for key, _ in groups)
         if not found:
             raise self._undecodable(tally)
-        errors = timeline.damaged + tally.errors + tally.corrupt
         first_s = self.timeline.seconds(int(timeline.times[0]))
         return Sample(
             frames=np.stack([picture for _, _, picture in found]),
@@ -207,9 +222,14 @@ class Sampler:
             frames_looked_at=looked_at,
             groups_s=tuple(
                 (self.timeline.seconds(first), self.timeline.seconds(last))
-                for first, last in self.timeline.groups(targets)
+                for first, last in groups
             ),
+            track=self.video.track,
+            aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            clock_jumps_s=tuple(round(self.timeline.seconds(time), 6) for time in timeline.joints),
+            colour=convert.colour,
+            deinterlaced=convert.deinterlaced,
         )
 
     def changes(self) -> tuple[list[float], str]:
@@ -227,6 +247,7 @@ class Sampler:
         keys = some_keys(timeline)
         self._on_plan(self._plan(keys))
         found = key_changes(self.video, timeline, keys, self._tick)
+        found = sorted({*found, *timeline.joints})
         return (
             [timeline.seconds(time) for time in found],
             f"scene changes among {len(keys)} keyframes: {too_much}",
@@ -326,37 +347,12 @@ class Sampler:
             if guessed is not None and len(guessed.times):
                 return guessed, False, ""
         self._on_plan(None)
-        timeline = from_packets(self.video.container, stream, self._tick)
+        timeline = from_packets(self.video, self._tick)
         if timeline is None:
+            self.video.refuse_encrypted([])
             raise NotAVideo(f"{name} holds a video stream without pictures")
-        return timeline, True, self._shortfall(timeline)
-
-    def _shortfall(self, timeline: Timeline) -> str:
-        """A stream may end a little before its container; the last picture may stay for long."""
-        stream, size_bytes = self.video.stream, self._size_bytes
-        if timeline.lost:
-            return "the file cannot be read to its end"
-        beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
-        if beyond:
-            return f"the file is cut: {beyond} frames of its index are missing"
-        # With every frame in its index none is missing, whatever the file says of its length.
-        indexed = 0 < stream.frames == len(stream.index_entries)
-        declared_s = None if indexed else _declared_duration_s(stream)
-        found_s = timeline.duration_s
-        if declared_s and declared_s > 1 and found_s < 0.8 * declared_s:
-            return f"the file says it lasts {declared_s:.1f} s, but ends after {found_s:.1f} s"
-        return ""
-
-
-def _declared_duration_s(stream: Any) -> float | None:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # Matroska writes one text tag a stream: "00:00:06.000000000".
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""), re.ASCII)
-    if tag is None:
-        return None
-    hours, minutes, seconds = (float(part) for part in tag.groups())
-    return 3600 * hours + 60 * minutes + seconds
+        damage = missing(self.video, timeline, size_bytes)
+        return timeline if damage else held_to_its_end(self.video, timeline), True, damage
 
 
 def _head(path: Path, size: int) -> bytes:

@@ -140,6 +140,8 @@ FILMS = [
     jumps("jumps.webm", *VP9),
     jumps("jumps.flv", *X264),
     jumps("jumps.ts", *X264),
+    jumps("jumps.vob", *MPEG2),
+    jumps("jumps-back.ts", *X264, by_s=-0.8),
     jumps("jumps.wmv", "-c:v", "wmv2", *Q2),
     begins_at("ten-hours.ts", *X264, at_s=36000),
     begins_at("ten-hours.mkv", *X264, at_s=36000),

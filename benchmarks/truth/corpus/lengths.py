@@ -1,10 +1,12 @@
 """How long frames stay: held last ones, single ones, uneven rates, sound of another length."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.truth.corpus.codecs import AV1, VP8, VP9, X264, X265
-from benchmarks.truth.films import Film, Shown, at_times, evenly
+from benchmarks.truth.films import ANY, NOTHING, Film, Shown, at_times, evenly
+from benchmarks.truth.painting import BLACK
 from benchmarks.truth.studio import Studio, held, timed
 
 UNEVEN = (0, 0.04, 0.08, 0.28, 0.32, 0.5, 0.9, 0.94, 0.98, 1.02, 1.6, 1.64, 2.0, 2.5, 2.54, 2.58)
@@ -18,7 +20,9 @@ SOUND = ("-f", "lavfi", "-i")
 def last_held(name: str, *codec: object, frames: int = 10, until_s: float = 21.0) -> Film:
     def make(studio: Studio, path: Path) -> None:
         last = (frames - 1) / 10
-        studio.ffmpeg(*studio.pictures(frames, 10), *codec, *held(last, until_s), path)
+        studio.ffmpeg(
+            *studio.pictures(frames, 10), *codec, *held(path, frames, last, until_s), path
+        )
 
     shown = evenly(frames, 10, held_s=until_s - frames / 10)
     return Film("held last frame", name, make, shown)
@@ -42,7 +46,8 @@ def uneven(
 ) -> Film:
     def make(studio: Studio, path: Path) -> None:
         pictures = studio.pictures(len(times_s))
-        studio.ffmpeg(*pictures, *timed(times_s, ends_s), *codec, path)
+        stays = held(path, len(times_s), times_s[-1], ends_s)
+        studio.ffmpeg(*pictures, *timed(times_s), *stays, *codec, path)
 
     return Film(kind, name, make, at_times(times_s, ends_s), slack_s=slack_s, open_s=open_s)
 
@@ -147,16 +152,32 @@ def _scenes(
         studio.ffmpeg(*studio.pictures(len(scenes), 25, scenes=scenes), *codec, path)
 
     shown = evenly(len(scenes), 25)
-    numbers = tuple(-1 if scene == 4 else i for i, scene in enumerate(scenes))
-    black = 4 in scenes
+    numbers = tuple(NOTHING if scene == BLACK else i for i, scene in enumerate(scenes))
+    black = BLACK in scenes
     return Film(
         kind, name, make, Shown(shown.times_s, numbers, shown.ends_s), cuts_s=cuts_s, no_black=black
     )
 
 
+def _fade(name: str, *codec: object) -> Film:
+    """To black and into the next scene; bars in the dark cannot be read."""
+
+    def make(studio: Studio, path: Path) -> None:
+        dark = "fade=out:start_frame=40:nb_frames=20:enable='lt(n,60)',"
+        dark += "fade=in:start_frame=60:nb_frames=20:enable='gte(n,60)'"
+        pictures = studio.pictures(120, 25, scenes=(0,) * 60 + (2,) * 60)
+        studio.ffmpeg(*pictures, "-vf", dark, *codec, path)
+
+    shown = evenly(120, 25)
+    numbers = tuple(i if i < 45 or i > 75 else ANY for i in shown.numbers)
+    return Film("fade", name, make, replace(shown, numbers=numbers), cuts_s=(2.4,))
+
+
 CUT = ((0,) * 50 + (1,) * 50 + (2,) * 50, (2.0, 4.0))
-GAP = ((0,) * 60 + (4,) * 12 + (3,) * 60, (2.64,))
+GAP = ((0,) * 60 + (BLACK,) * 12 + (3,) * 60, (2.64,))
 FILMS += [
+    _fade("fade.mp4", *X264),
+    _fade("fade.webm", *VP9),
     *(
         _scenes("hard cuts", f"cuts.{end}", *CUT, *codec)
         for end, codec in (("mp4", X264), ("webm", VP9), ("ts", X264))

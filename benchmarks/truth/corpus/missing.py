@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.truth.corpus.codecs import Q2, X264, X265
 from benchmarks.truth.films import Film, evenly
 from benchmarks.truth.studio import Studio
+from benchmarks.truth.transport import H264, HEVC, access_units, packed
 
 KEYS = ("-g", "15")
 PACKET, VIDEO = 188, 0x100
@@ -61,11 +62,34 @@ def _blank(data: bytearray, at: int) -> None:
         data[at + 9 : at + 9 + size] = b"\xff" * size
 
 
+def in_one_packet(name: str, each: int, raw: str, *codec: object) -> Film:
+    """Args:
+    each: frames in each packet of the stream.
+    raw: the stream's own format.
+    """
+
+    def make(studio: Studio, path: Path) -> None:
+        whole = studio.part(f"{name}.{raw}")
+        studio.ffmpeg(*studio.pictures(60), *codec, "-bf", 0, "-f", raw, whole)
+        h264 = raw == "h264"
+        units = access_units(whole.read_bytes(), H264_BEGINS if h264 else HEVC_BEGINS)
+        path.write_bytes(packed(units, 25, each, H264 if h264 else HEVC))
+
+    return Film("several in a packet", name, make, evenly(60, 25), slack_s=0.002)
+
+
 def every(step: int) -> Callable[[int], bool]:
     return lambda number: number % step == 0
 
 
+H264_BEGINS, HEVC_BEGINS = b"\0\0\0\1\x09", b"\0\0\0\1\x46\x01"
+AUD = (*X264, "-x264-params", "aud=1:keyint=20")
+HEVC_AUD = (*X265, "-x265-params", "log-level=0:aud=1:keyint=20:bframes=0")
 FILMS = [
+    in_one_packet("two-in-one.ts", 2, "h264", *AUD),
+    in_one_packet("five-in-one.ts", 5, "h264", *AUD),
+    in_one_packet("gop-in-one.ts", 20, "h264", *AUD),
+    in_one_packet("five-in-one-hevc.ts", 5, "hevc", *HEVC_AUD),
     untimed("every-15th.ts", *X264, "-bf", 0, kept=every(15)),
     untimed("every-15th-b.ts", *X264, "-bf", 2, kept=every(15)),
     untimed("every-5th.ts", *X264, kept=every(5)),

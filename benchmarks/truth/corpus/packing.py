@@ -78,8 +78,7 @@ def avif(name: str, *codec: object, frames: int = 10) -> Film:
         studio.ffmpeg(*studio.pictures(frames, 10), *codec, path)
 
     shown = evenly(frames, 10)
-    refusable = {"readable": False, "refused_as": "(?i)avif|still"}
-    return Film("AVIF", name, make, shown, slack_s=0.002, **refusable)  # type: ignore[arg-type]
+    return Film("AVIF", name, make, shown, slack_s=0.002, open_s=1.0, refused_as="(?i)avif")
 
 
 AOM = ("-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuv420p")
@@ -108,6 +107,8 @@ FILMS = [
     plain("MP4's sisters", "ticks.mp4", *X264, "-video_track_timescale", 25),
     plain("MP4's sisters", "fine-ticks.mp4", *X264, "-video_track_timescale", 1000000),
     plain("MP4's sisters", "negative.mp4", *X264, "-movflags", "negative_cts_offsets"),
+    plain("MPEG-4", "mpeg4.vob", "-c:v", "mpeg4", *Q2, "-f", "vob", slack_s=0.002),
+    plain("FLV", "av1.flv", *AOM),
     plain("keyframes", "one-key.mp4", *X264, "-g", 1000, frames=300),
     plain("keyframes", "keys-only.mp4", *X264, "-g", 1),
     plain("keyframes", "one-key.mkv", *X265, "-g", 1000, frames=100),

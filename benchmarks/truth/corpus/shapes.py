@@ -88,11 +88,12 @@ def clap(
     """A clean aperture, ISO/IEC 14496-12: a size, and how far its middle is from the picture's."""
 
     def make(studio: Studio, path: Path) -> None:
-        studio.ffmpeg(*studio.pictures(FRAMES, around=edges), *codec, path)
+        whole = studio.part(f"whole-{name}")
+        studio.ffmpeg(*studio.pictures(FRAMES, around=edges), *codec, whole)
         left, top, right, bottom = edges
         fields = (*(SIZE[0], 1), *(SIZE[1], 1), *(left - right, 2), *(top - bottom, 2))
         payload = b"".join((value & 0xFFFFFFFF).to_bytes(4, "big") for value in fields)
-        path.write_bytes(insert(path.read_bytes(), SAMPLE_ENTRY, box(b"clap", payload)))
+        path.write_bytes(insert(whole.read_bytes(), SAMPLE_ENTRY, box(b"clap", payload)))
 
     return Film("crop", name, make, evenly(FRAMES, 25))
 
@@ -130,6 +131,51 @@ def changing(
         joined=True,
         slack_s=0.0025,
     )
+
+
+def concatenated(name: str) -> Film:
+    """Of two sizes, by the ffmpeg program: each has its own description in the file."""
+    sizes = (SIZE, (320, 192))
+
+    def make(studio: Studio, path: Path) -> None:
+        parts = [studio.part(f"part{number}-{name}") for number in range(len(sizes))]
+        for number, part in enumerate(parts):
+            pictures = studio.pictures(FRAMES, size=sizes[number], first=FRAMES * number)
+            studio.ffmpeg(*pictures, *X264, part)
+        these = studio.part("parts.txt")
+        these.write_text("".join(f"file '{part}'\n" for part in parts))
+        studio.ffmpeg("-f", "concat", "-safe", 0, "-i", these, "-c", "copy", path)
+
+    return Film("changes on the way", name, make, evenly(FRAMES * 2, 25), slack_s=0.0025)
+
+
+def clap_turned(name: str, degrees: str) -> Film:
+    """Cropped as it lies, and turned then."""
+    left, top, right, bottom = {"90": (24, 16, 8, 32), "180": (32, 24, 16, 8)}[degrees]
+
+    def make(studio: Studio, path: Path) -> None:
+        upright = studio.part(f"upright-{name}")
+        lying = ("-vf", LYING[degrees])
+        studio.ffmpeg(*studio.pictures(FRAMES, around=EDGES), *lying, *X264, upright)
+        wide, high = SIZE if degrees == "180" else SIZE[::-1]
+        fields = (*(wide, 1), *(high, 1), *(left - right, 2), *(top - bottom, 2))
+        payload = b"".join((value & 0xFFFFFFFF).to_bytes(4, "big") for value in fields)
+        turned = studio.part(f"turned-{name}")
+        studio.ffmpeg("-display_rotation", degrees, "-i", upright, "-c", "copy", turned)
+        path.write_bytes(insert(turned.read_bytes(), SAMPLE_ENTRY, box(b"clap", payload)))
+
+    return Film("crop", name, make, evenly(FRAMES, 25))
+
+
+def clap_copied(name: str) -> Film:
+    """Into Matroska, which has its own words for it."""
+
+    def make(studio: Studio, path: Path) -> None:
+        told = studio.part(f"clap-{name}.mp4")
+        clap(told.name).make(studio, told)
+        studio.ffmpeg("-i", told, "-c", "copy", path)
+
+    return Film("crop", name, make, evenly(FRAMES, 25), slack_s=0.002)
 
 
 FILMS = [
@@ -173,6 +219,9 @@ FILMS = [
     clap("clap-hevc.mp4", X265),
     clap("clap-av1.mp4", AV1),
     clap("clap-odd.mp4", X264, (2, 0, 6, 2)),
+    clap_turned("clap-turned-90.mp4", "90"),
+    clap_turned("clap-turned-180.mov", "180"),
+    clap_copied("clap.mkv"),
     *(
         copied("crop", f"window.{end}", "-bsf:v", H264_CROP, around=EDGES)
         for end in ("mp4", "ts", "mkv", "h264")
@@ -200,6 +249,7 @@ FILMS = [
         before=("-display_rotation", "90"),
         aspect=WIDE * 4 / 3,
     ),
+    *(concatenated(f"sizes.{end}") for end in ("mp4", "mov", "mkv")),
     changing("sizes.ts", ((160, 96), (320, 192)), *X264),
     changing("sizes.h264", ((160, 96), (320, 192)), *X264),
     changing("aspects.ts", ((160, 96), (160, 96)), *X264, sars=("1/1", "4/3")),

@@ -1,0 +1,125 @@
+"""How a decoded picture is meant to be seen: what of it, and how wide its points are.
+
+The container may cut edges off (MP4 `clap`, Matroska `PixelCrop*`) and say how wide a point is (MP4
+`pasp`, Matroska `DisplayWidth`, AVI `vprp`); else each picture says so itself, and may say another
+thing than the one before. Both as FFmpeg understands them. Knows nothing of models and of colours.
+"""
+
+import re
+from fractions import Fraction
+from typing import Any
+
+import av
+
+CROPPING = ("mov", "matroska")
+"""Beginnings of the demuxers' names."""
+SIDES = re.compile(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", re.MULTILINE)
+NEXT_STREAM = re.compile(r"^  Stream #0:(\d+)", re.MULTILINE)
+MOST = 8
+"""Points so many times as wide as high, or the other way round, are nobody's: such a number is no
+statement, like 0."""
+
+
+class Geometry:
+    """Of the pictures of one track. After opening and before the first is decoded."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        said, inside = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+        self._first = _sane(said)
+        self._fixed = said != inside
+        """The container contradicts the stream, or speaks for it."""
+        self._sides = _sides(container, stream.index)
+        self._crop: _Filter | None = None
+        self._width: _Filter | None = None
+
+    def cropped(self, frame: Any) -> Any:
+        """What of it is shown: the same points, not copied."""
+        if self._sides is None:
+            return frame
+        left, right, top, bottom = self._sides
+        width, height = frame.width - left - right, frame.height - top - bottom
+        if width <= 0 or height <= 0:
+            return frame
+        if self._crop is None or not self._crop.fits(frame):
+            self._crop = _Filter(frame, ("crop", f"{width}:{height}:{left}:{top}"))
+        return self._crop(frame)
+
+    def width(self, frame: Any, now: Fraction | None) -> int:
+        """How wide it is shown if its height stays.
+
+        Args:
+            now: what the decoder's context says of the width of a point.
+        """
+        if self._fixed or _sane(now) == self._first:
+            return max(1, round(int(frame.width) * self._first))
+        # The decoder is ahead of the pictures that it gives, so each is asked: PyAV has no word for
+        # it, but the widths that FFmpeg's filters compute do.
+        if self._width is None or not self._width.fits(frame):
+            wide = f"if(between(sar*{MOST},1,{MOST * MOST}),sar,1)*{frame.width}"
+            self._width = _Filter(
+                frame,
+                ("crop", "2:2:0:0"),
+                ("scale", f"w=max(1,round({wide})):h=2:eval=frame:flags=fast_bilinear"),
+            )
+        return int(self._width(frame).width)
+
+
+class _Filter:
+    """A chain of FFmpeg's filters for frames of one size and format."""
+
+    def __init__(self, frame: Any, *steps: tuple[str, str]) -> None:
+        self._for = _kind(frame)
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        chain = [
+            self._graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, 1000),
+            ),
+            *(self._graph.add(name, arguments) for name, arguments in steps),
+            self._graph.add("buffersink"),
+        ]
+        self._graph.link_nodes(*chain).configure()
+        self._source, self._sink = chain[0], chain[-1]
+
+    def fits(self, frame: Any) -> bool:
+        return _kind(frame) == self._for
+
+    def __call__(self, frame: Any) -> Any:
+        """Raises av.FFmpegError."""
+        self._source.push(frame)
+        return self._sink.pull()
+
+
+def _kind(frame: Any) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
+
+
+def _sane(ratio: Fraction | None) -> Fraction:
+    if not ratio or not Fraction(1, MOST) <= ratio <= MOST:
+        return Fraction(1)
+    return ratio
+
+
+def _sides(container: Any, index: int) -> tuple[int, int, int, int] | None:
+    """Left, right, top and bottom, in points that are not shown.
+
+    PyAV hands out only what FFmpeg prints of it, which takes a tenth of a millisecond.
+    """
+    if not container.format.name.startswith(CROPPING):
+        return None
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        printed = container.dumps_format()
+    finally:
+        av.logging.set_level(before)
+    parts = NEXT_STREAM.split(printed)
+    ours = dict(zip(parts[1::2], parts[2::2], strict=True)).get(str(index), "")
+    found = SIDES.search(ours)
+    if found is None:
+        return None
+    left, right, top, bottom = map(int, found.groups())
+    return left, right, top, bottom
