@@ -188,7 +188,7 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     if frames.clock_jumps_s:
         yield "clock jumps", ", ".join(f"{at:.2f}" for at in frames.clock_jumps_s) + " s"
     if frames.damage:
-        yield "damage", frames.damage
+        yield "damage", spoken(frames.damage)
     yield (
         "tokens",
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.codec.context import Flags
 from av.stream import Discard
 
 from shared.errors import TooLarge
@@ -28,6 +29,7 @@ from workers.video.formats import (
     why_unreadable,
 )
 from workers.video.geometry import Geometry
+from workers.video.orientation import Orientation
 from workers.video.told_size import BEGINNING
 from workers.video.tracks import Candidate, Track, candidates, why
 
@@ -108,6 +110,7 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
+        self.orientation = Orientation()
         self._max_pixels, self._max_decoded = max_pixels, max_decoded
         self._before: int | None = None
         """The time of the last frame, since the decoder was last emptied."""
@@ -163,6 +166,7 @@ class VideoFile:
                 )
             if self.clock is not None:
                 frame.pts = self._before = self.clock.time_of(frame, self._before)
+            self.orientation.follow(frame)
             yield frame
 
     def seek(self, place: int) -> None:
@@ -202,6 +206,7 @@ class VideoFile:
         """To the first packet, also where nothing can be sought."""
         self._before = None
         self.container.close()
+        self.orientation = Orientation()
         self._open()
 
     def look_closer(self) -> None:
@@ -273,6 +278,8 @@ class VideoFile:
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = self._decoding
+        # Else edges at which a picture cannot be cut quickly are left on it.
+        stream.codec_context.flags |= Flags.unaligned
         # Else a seek reads them too, wherever in the file they are.
         for other in container.streams:
             if other.index != stream.index:
