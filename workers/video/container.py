@@ -58,11 +58,20 @@ DEMUXERS = (
 )
 MP4, MATROSKA = b"ftyp", bytes.fromhex("1a45dfa3")
 """How such files begin; an MP4 with a size before it."""
+TS_SYNC = b"\x47"
+"""How each packet of a transport stream begins; those of camcorders have a time of 4 bytes before
+it."""
 AT_ONCE = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
 """No picture is decoded, and next to nothing read, to look into the file: a first picture is a
 large one. Microseconds; frames."""
 WITHOUT_A_DECODER = {**AT_ONCE, "codec_whitelist": "none"}
 """For decoders that do not heed the first of these."""
+PARSED = {"skip_frame": "all"}
+"""For transport streams. What FFmpeg's parsers tell of H.264 and HEVC is enough, but for how far
+H.264 reorders its pictures, which FFmpeg would guess from the first few."""
+SORTED = {"h264": {"strict": "1"}, "hevc": {}}
+"""Such codecs, and what makes their decoders not guess: where H.264 does not say how far pictures
+are reordered, that it may be as far as its level allows. (libavcodec/h264_ps.c)"""
 IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 """Codecs whose pictures come in the order in which they are shown."""
 OPEN_S = 5
@@ -220,6 +229,8 @@ class VideoFile:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
             self._open_with(WITHOUT_A_DECODER)
+        elif TS_SYNC in (first_bytes[:1], first_bytes[4:5]):
+            self._open_with(PARSED)
         else:
             self._open_with({})
             return
@@ -277,7 +288,8 @@ class VideoFile:
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = self._decoding
+        sorting = SORTED[stream.codec_context.name] if _is_parsed(stream) else {}
+        stream.codec_context.options = self._decoding | sorting
         # Else edges at which a picture cannot be cut quickly are left on it.
         stream.codec_context.flags |= Flags.unaligned
         # Else a seek reads them too, wherever in the file they are.
@@ -335,11 +347,15 @@ def _is_described(stream: Any) -> bool:
     are reordered, which an MP4's table of samples tells; where it has none, some must be decoded,
     or the first frames may come in the wrong order."""
     context = stream.codec_context
-    if context.name in IN_ORDER:
+    if context.name in IN_ORDER or _is_parsed(stream):
         return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
     return context.pix_fmt is not None
+
+
+def _is_parsed(stream: Any) -> bool:
+    return stream.container.format.name == "mpegts" and stream.codec_context.name in SORTED
 
 
 def _is_track(stream: Any) -> bool:
