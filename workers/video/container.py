@@ -4,6 +4,7 @@ Only these demuxers are let at a file; FFmpeg's others include playlists and lis
 would read whatever their text names.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -188,8 +189,20 @@ class VideoFile:
         byte = self.places.get(place)
         if byte is None:
             self.container.seek(place, stream=self.stream, backward=True)
+        elif self.begins_at(byte, place):
+            self._seek_byte(byte)
         else:
-            self.container.seek(byte, stream=self.stream, unsupported_byte_offset=True)
+            raise av.FFmpegError(errno.ESPIPE, "no keyframe begins there")
+
+    def begins_at(self, byte: int, key: int) -> bool:
+        """Whether a keyframe of this time is the first that is read from this byte on. The rest of
+        a frame that began before would take its time, and it the next one's."""
+        self._seek_byte(byte)
+        first = next(self.packets(), None)
+        return first is not None and first.is_keyframe and first.pts == key
+
+    def _seek_byte(self, byte: int) -> None:
+        self.container.seek(byte, stream=self.stream, unsupported_byte_offset=True)
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.

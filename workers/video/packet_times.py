@@ -8,7 +8,7 @@ be wrong with what packets say, and each has its module: several recordings foll
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -23,6 +23,9 @@ from workers.video.timeline import COUNTED, UNSEEKABLE, Timeline
 
 SOUGHT_BY_BYTES = frozenset({"mpegts", "mpeg"})
 """Demuxers that search for a time by guessing, but begin at any byte."""
+TRIED = 16
+"""Keyframes, evenly over the file: a multiplexer begins all of them with a packet of their own, or
+any of them in the middle of one."""
 UNTOLD = -(2**63)
 USUAL_RATE = 25
 
@@ -68,8 +71,9 @@ def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None)
         timeline = _decoded(video, told, on_packet)
     else:
         timeline = _shown(told, own, counts=_is_counted(video, told, on_packet))
-        if timeline.seekable:
-            video.places = _places(told, own)
+        if told.demuxer in SOUGHT_BY_BYTES and timeline.clock is None:
+            video.places = _places(video, told, own)
+            timeline = replace(timeline, seekable=bool(video.places))
     video.clock = timeline.clock
     return timeline
 
@@ -136,7 +140,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         times,
         keys if len(keys) else times[:1],
         told.tick,
-        seekable=clock is None and _is_seekable(told, own),
+        seekable=clock is None and not UNSEEKABLE & set(told.demuxer.split(",")),
         clock=clock,
         end=float(max(told.ends[last] + shifts[last], times[-1] + counts * told.step) - times[0]),
         damaged=_damaged(told, joints),
@@ -144,18 +148,16 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     )
 
 
-def _is_seekable(told: Told, own: NDArray[np.intp]) -> bool:
-    if told.demuxer in SOUGHT_BY_BYTES:
-        return bool((told.places[own[told.keys[own]]] >= 0).all())
-    return not UNSEEKABLE & set(told.demuxer.split(","))
-
-
-def _places(told: Told, own: NDArray[np.intp]) -> dict[int, int]:
-    """Of keyframes, where they are sought by bytes."""
-    if told.demuxer not in SOUGHT_BY_BYTES:
-        return {}
+def _places(video: VideoFile, told: Told, own: NDArray[np.intp]) -> dict[int, int]:
+    """Of keyframes by their times; none, unless those that are tried begin where they should."""
     keys = own[told.keys[own]]
-    return dict(zip(told.times[keys].tolist(), told.places[keys].tolist(), strict=True))
+    places = dict(zip(told.times[keys].tolist(), told.places[keys].tolist(), strict=True))
+    tried = list(places.items())[:: -(-len(places) // TRIED) or 1]
+    try:
+        good = all(byte >= 0 and video.begins_at(byte, key) for key, byte in tried)
+    except av.FFmpegError:
+        good = False
+    return places if good and min(places.values(), default=-1) >= 0 else {}
 
 
 def _times(told: Told, first: int, end: int, *, counts: bool) -> tuple[Ticks, list[int]]:
