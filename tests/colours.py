@@ -1,5 +1,6 @@
 """Films whose colours are known, and are not those of an ordinary screen."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +41,8 @@ def colour_film(
     tags: tuple[int, int, int],
     codec: str = "ffv1",
     options: dict[str, str] | None = None,
+    *,
+    full: bool = False,
 ) -> Path:
     """One frame; the tags are transfer, primaries and matrix."""
     with av.open(str(path), "w") as container:
@@ -47,13 +50,33 @@ def colour_film(
         frame = frame_of(patches, tags)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p10le"
         tag(stream.codec_context, tags)
+        frame.color_range = stream.codec_context.color_range = 2 if full else 1
         frame.pts, frame.time_base = 0, Fraction(1, 25)
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
 
-def for_dolby_alone(path: Path, source: Path) -> Path:
-    """The same HEVC in an MP4 whose track says that it needs Dolby's decoder."""
-    path.write_bytes(source.read_bytes().replace(b"hev1", b"dvhe").replace(b"hvc1", b"dvh1"))
+def with_dolby(path: Path, source: Path, profile: int, compatible: int) -> Path:
+    """The same HEVC in an MP4 that says which profile of Dolby Vision it is, and what others may
+    take it for (0: nothing). "Dolby Vision Streams within the ISO Base Media File Format", 2.3."""
+    bits = profile << 25 | 6 << 19 | 1 << 18 | 1 << 16 | compatible << 12
+    record = struct.pack(">BBI18x", 1, 0, bits)
+    box = struct.pack(">I4s", 8 + len(record), b"dvcC") + record
+    content = bytearray(source.read_bytes())
+    entry = max(content.find(b"hev1", content.find(b"stsd")), content.find(b"hvc1"))
+    for kind in (
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"stsd",
+        bytes(content[entry : entry + 4]),
+    ):
+        at = content.rindex(kind, 0, entry + 4) - 4
+        content[at : at + 4] = (int.from_bytes(content[at : at + 4]) + len(box)).to_bytes(4)
+    end = entry - 4 + int.from_bytes(content[entry - 4 : entry]) - len(box)
+    content[end:end] = box
+    path.write_bytes(content)
     return path

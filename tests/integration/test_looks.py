@@ -37,7 +37,7 @@ from shared.messages import (
 )
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
-from tests.colours import BT2020, GREYS, PQ, X265, colour_film, for_dolby_alone
+from tests.colours import BT2020, GREYS, PQ, X265, colour_film, with_dolby
 from tests.fields import MPEG2, field_film, picture, woven
 from tests.tiny_model import make_checkpoint
 from tests.videos import write_clip
@@ -558,7 +558,7 @@ def test_a_record_says_what_was_done_to_the_pictures(
     """Of one in HDR, of one whose colours only Dolby's decoder finds, and of an interlaced one."""
     tags, options = (PQ, BT2020, 9), {"x265-params": X265}
     hdr = colour_film(tmp_path / "hdr.mp4", GREYS, tags, "libx265", options)
-    dolby = for_dolby_alone(tmp_path / "dolby.mp4", hdr)
+    dolby = with_dolby(tmp_path / "dolby.mp4", hdr, 5, 0)
     kind, codec, fields = MPEG2
     both = woven(picture(0), picture(1))
     interlaced = field_film(tmp_path / f"interlaced.{kind}", both, codec, fields, "tff")

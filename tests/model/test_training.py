@@ -273,3 +273,12 @@ def test_qlora_learns_with_right_gradients_after_an_evaluation(videos: dict[str,
 
 def _ignore(done: int, total: int) -> None:
     pass
+
+
+def test_a_text_that_the_model_could_never_say_is_no_training(
+    tmp_path: Path, videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.train.sayable.marks", lambda tokenizer: ["빨간"])
+    fill(tmp_path, sft_rows(videos))
+    with pytest.raises(BadData, match="this model reads 빨간 as a token of its own"):
+        train(make_job(steps=1), tmp_path)

@@ -25,8 +25,8 @@ from tests.colours import (
     SAID_NOTHING,
     X265,
     colour_film,
-    for_dolby_alone,
     tag,
+    with_dolby,
 )
 from workers import cli
 from workers.progress import Progress
@@ -173,11 +173,19 @@ def test_what_only_dolbys_decoder_knows_is_told(tmp_path: Path, tags: tuple[int,
     assert sample.colour == Colour("pq", "bt2020", mapped=False)
 
 
-def test_a_track_for_dolbys_decoder_alone_is_told(tmp_path: Path) -> None:
-    options = {"x265-params": X265}
-    path = colour_film(tmp_path / "a.mp4", GREYS, SAID_NOTHING, "libx265", options)
-    sample = sample_frames(for_dolby_alone(tmp_path / "b.mp4", path), 1)
-    assert sample.colour is not None and not sample.colour.mapped
+@pytest.mark.parametrize(
+    ("profile", "compatible", "mapped"), [(5, 0, False), (10, 0, False), (8, 1, True), (7, 6, True)]
+)
+@pytest.mark.parametrize("tags", [SAID_NOTHING, (PQ, BT2020, 9)])
+def test_a_track_for_dolbys_decoder_alone_is_told(
+    tmp_path: Path, tags: tuple[int, int, int], profile: int, compatible: int, mapped: bool
+) -> None:
+    source = colour_film(tmp_path / "a.mp4", GREYS, tags, "libx265", {"x265-params": X265})
+    sample = sample_frames(with_dolby(tmp_path / "b.mp4", source, profile, compatible), 1)
+    if mapped and tags == SAID_NOTHING:
+        assert sample.colour is None
+    else:
+        assert sample.colour == Colour("pq", "bt2020", mapped=mapped)
 
 
 def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
@@ -189,6 +197,25 @@ def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
         sample = sample_frames(path, 1)
         np.testing.assert_array_equal(sample.frames[0], plain)
         assert (sample.colour, sample.deinterlaced) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"),
+    [(SAID_NOTHING[2], 0.299, 0.114), (6, 0.299, 0.114), (1, 0.2126, 0.0722)],
+    ids=["unsaid", "601", "709"],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_matrix_and_range_are_those_of_the_file(
+    tmp_path: Path, matrix: int, red: float, blue: float, full: bool
+) -> None:
+    """ITU-R BT.601 and BT.709, in ten bits."""
+    path = colour_film(tmp_path / "a.mkv", COLOURS, (2, 2, matrix), full=full)
+    light, spread, black = (1023, 1023, 0) if full else (876, 896, 64)
+    y, cb, cr = (np.array(COLOURS, float) - [black, 512, 512]).T / [[light], [spread], [spread]]
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    expected = np.clip(np.stack([r, g, b], axis=1), 0, 1) * 255
+    np.testing.assert_allclose(seen(sample_frames(path, 1)), expected, atol=2)
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +255,7 @@ def test_who_asks_for_the_frames_is_told(
     app.command()(cli.frames)
     said = CliRunner().invoke(app, [str(hdr)]).stdout
     assert "pq bt2020, shown as bt709" in said
-    dolby = for_dolby_alone(tmp_path / "b.mp4", hdr)
+    dolby = with_dolby(tmp_path / "b.mp4", hdr, 5, 0)
     assert "pq bt2020, shown wrongly" in CliRunner().invoke(app, [str(dolby)]).stdout
     told = json.loads(CliRunner().invoke(app, [str(dolby), "--json"]).stdout)
     assert told["colour"] == {"transfer": "pq", "primaries": "bt2020", "mapped": False}

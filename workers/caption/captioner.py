@@ -31,7 +31,7 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.ends import before_end
 from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
-from workers.model.prompt import prompt_ids
+from workers.model.prompt import prompt_ids, question_ids
 from workers.model.spoken import spoken
 from workers.progress import Progress
 from workers.video.shape import Frames, Shape
@@ -209,11 +209,11 @@ class EngineCaptioner:
         return True
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        prompt_tokens = len(self._loaded.tokenizer(prompt).input_ids)
+        prompt_tokens = len(question_ids(self._loaded.tokenizer, prompt))
         return bool(prompt_tokens + max_new_tokens <= self._positions)
 
     def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
-        ids = list(self._loaded.tokenizer(prompt).input_ids)
+        ids = question_ids(self._loaded.tokenizer, prompt)
         return self._ask(ids, decoding, progress, Shown(0, self._loaded.layout))
 
     def _ask(self, ids: list[int], decoding: Decoding, progress: Progress, shown: Shown) -> Answer:

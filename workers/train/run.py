@@ -43,6 +43,7 @@ from workers.train.collate import Encoder
 from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
+from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
@@ -79,6 +80,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
+    check_sayable(loaded.tokenizer, rows)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
