@@ -211,7 +211,8 @@ class VideoFile:
     @property
     def _has_palette(self) -> bool:
         """A MOV's colours come with its first packet, and never again: who seeks sees black."""
-        palette = self.stream.codec_context.pix_fmt == "pal8"
+        pixels = self.stream.codec_context.format
+        palette = pixels is not None and pixels.name == "pal8"
         return bool(palette and self.container.format.name.startswith("mov"))
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
@@ -387,7 +388,8 @@ def _is_described(stream: Any) -> bool:
         return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
-    return context.pix_fmt is not None
+    # Where there is none, PyAV 17 crashes on its `pix_fmt`.
+    return context.format is not None
 
 
 def _is_parsed(stream: Any) -> bool:
