@@ -26,8 +26,9 @@ class Geometry:
     def __init__(self, container: Any, stream: Any) -> None:
         said, inside = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
         self._first = _sane(said)
-        self._fixed = said != inside
-        """The container contradicts the stream, or speaks for it."""
+        self._fixed = None if inside is None and said is not None else said != inside
+        """The container contradicts the stream, or speaks for it. None: the stream has not spoken
+        yet."""
         self._sides = _sides(container, stream.index)
 
     def cropped(self, frame: Any) -> Any:
@@ -46,6 +47,8 @@ class Geometry:
         Args:
             now: what the decoder's context says of the width of a point.
         """
+        if self._fixed is None:
+            self._fixed = now is None or _sane(now) != self._first
         if self._fixed or _sane(now) == self._first:
             return max(1, round(int(frame.width) * self._first))
         # The decoder is ahead of the pictures that it gives, so each is asked: PyAV has no word for
