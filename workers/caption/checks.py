@@ -40,7 +40,7 @@ def check_text(
             raise EmptyCaption("the caption is empty")
         raise EmptyCaption(
             "the caption was cut off before it said anything",
-            cure="Allow more new tokens; a model that thinks first needs many.",
+            cure="Raise JAMAK_MAX_SYLLABLES; a model that thinks first needs many.",
         )
     flags: list[Flag] = []
     if not finished:
