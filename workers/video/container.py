@@ -6,7 +6,9 @@ would read whatever their text names.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import SEEK_END
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -277,7 +279,7 @@ class VideoFile:
         stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
             self.refuse_encrypted([])
-            raise why_undecodable(self.name, self._head(CODEC_BYTES))
+            raise why_undecodable(self.name, self._ends(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
@@ -290,6 +292,15 @@ class VideoFile:
             if other.index != stream.index:
                 other.discard = Discard.all
         return stream
+
+    def _ends(self, size: int) -> bytes:
+        """The first bytes and the last ones. Nothing can be read on after it."""
+        if not hasattr(self._source, "seek"):
+            with Path(self._source).open("rb") as file:
+                file.seek(max(0, file.seek(0, SEEK_END) - size))
+                return self._head(size) + file.read()
+        self._source.seek(max(0, self._source.seek(0, SEEK_END) - size))
+        return self._head(size) + bytes(self._source.read(size))
 
     def _choose(self) -> None:
         """The best track that gives a picture. Where there is only one, none is decoded for it."""
