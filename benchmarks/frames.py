@@ -31,7 +31,7 @@ from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.frames_libraries import LIBRARIES, shared_libraries
 from benchmarks.programs import begin, need, parser_of
 from workers.video.container import VideoFile
-from workers.video.timeline import from_packets
+from workers.video.packet_times import from_packets
 
 ROOT = Path(__file__).parent.parent
 MODULES = {"decord": "decord", "torchcodec": "torchcodec", "opencv": "cv2"}
@@ -44,7 +44,7 @@ SAME = 3
 def indices_of(path: Path, n: int) -> list[int]:
     """The frames on screen at the centres of n equal segments, counted from 0."""
     with VideoFile(str(path), path.name, lambda size: b"") as video:
-        timeline = from_packets(video.container, video.stream)
+        timeline = from_packets(video)
         assert timeline
         return [int(np.searchsorted(timeline.times, one)) for one in timeline.targets(n)]
 

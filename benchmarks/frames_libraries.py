@@ -26,13 +26,14 @@ Sampler = Callable[[Path, str, list[int]], Frames]
 def jamak() -> Sampler:
     from workers.video.container import VideoFile
     from workers.video.decode import FrameReader
-    from workers.video.timeline import from_index, from_packets
+    from workers.video.packet_times import from_packets
+    from workers.video.timeline import from_index
 
     converter = converters()
 
     def sample(path: Path, output: str, indices: list[int]) -> Frames:
         with path.open("rb") as file, VideoFile(str(path), path.name, file.peek) as video:
-            timeline = from_index(video.stream) or from_packets(video.container, video.stream)
+            timeline = from_index(video.stream) or from_packets(video)
             assert timeline
             targets = [int(timeline.times[i]) for i in indices]
             reader = FrameReader(video, timeline, lambda: None)

@@ -19,12 +19,13 @@ Detector = Callable[[Path], list[int]]
 
 def jamak() -> Detector:
     from workers.video.container import VideoFile
+    from workers.video.packet_times import from_packets
     from workers.video.scenes import look
-    from workers.video.timeline import from_index, from_packets
+    from workers.video.timeline import from_index
 
     def detect(path: Path) -> list[int]:
         with VideoFile(str(path), path.name, lambda size: b"") as video:
-            timeline = from_index(video.stream) or from_packets(video.container, video.stream)
+            timeline = from_index(video.stream) or from_packets(video)
             assert timeline
             found = look(video, timeline, lambda: None).changes()
             return [int(timeline.times.searchsorted(one.time)) for one in found]

@@ -32,10 +32,11 @@ from workers.video.byte_plan import read_index
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
 from workers.video.decoder import SpooledFile
+from workers.video.packet_times import from_packets
 from workers.video.pool import connections_each
 from workers.video.source import Source
 from workers.video.spool import Spool
-from workers.video.timeline import from_index, from_packets
+from workers.video.timeline import from_index
 
 BYTES_PER_S = 80e6
 LATENCIES_MS = (20, 50)
@@ -105,7 +106,7 @@ def chosen(source: Source, n: int, spool: Spool, decode: bool) -> dict[str, Any]
         timeline = from_index(video.stream, source.size_bytes)
         if timeline is None:
             spool.plan(None)
-            timeline = from_packets(video.container, video.stream)
+            timeline = from_packets(video)
         assert timeline
         targets = timeline.targets(n)
         index = read_index(video.stream, len(timeline.times))

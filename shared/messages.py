@@ -221,6 +221,9 @@ class FramesUsed(Message):
     """Why it was not done as asked for."""
     damage: str = ""
     """What is wrong with the file."""
+    clock_jumps_s: tuple[float, ...] = ()
+    """Where the file's clock starts again or jumps, so that another recording follows: several are
+    joined in this file."""
     fetched_bytes: Count = 0
     """For this record. 0: what was seen in the frames was still in memory."""
     fetched: Literal["whole", "ranges"] = "whole"

@@ -18,17 +18,20 @@ def write_clip(
     frames: int = 24,
     *,
     size: tuple[int, int] = (96, 64),
-    fps: int = 12,
+    fps: int | Fraction = 12,
     codec: str = "libx264",
     gop: int = 12,
     pts: list[int] | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Frame i is plain grey `level(i)`. `size` is (width, height); `pts` counts 1/fps steps."""
+    """Frame i is plain grey `level(i)`. `size` is (width, height); `pts` counts 1/fps steps;
+    `options` are the encoder's."""
     width, height = size
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.gop_size = gop
+        stream.options = options or {}
         stream.codec_context.time_base = Fraction(1, fps)
         for index in range(frames):
             picture = np.full((height, width, 3), level(index), np.uint8)

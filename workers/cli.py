@@ -88,6 +88,7 @@ def _told(
         "frames_looked_at": sample.frames_looked_at,
         "decode_errors": sample.decode_errors,
         "damage": sample.damaged,
+        "clock_jumps_s": sample.clock_jumps_s,
         "colour": sample.colour and vars(sample.colour),
         "deinterlaced": sample.deinterlaced,
         "size_bytes": size_bytes,
@@ -124,6 +125,9 @@ def _show(told: dict[str, object]) -> None:
     table.add_row(
         "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
     )
+    if jumps := told["clock_jumps_s"]:
+        assert isinstance(jumps, tuple)
+        table.add_row("clock jumps", ", ".join(f"{moment:.2f}" for moment in jumps) + " s")
     if told["damage"]:
         table.add_row("damage", escape(str(told["damage"])))
     out.print(table)

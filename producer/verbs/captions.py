@@ -185,6 +185,8 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     shown = ", ".join(f"{moment:.2f}" for moment in frames.timestamps_s[:SHOWN_FRAMES])
     more = ", …" if frames.decoded > SHOWN_FRAMES else ""
     yield "frames", f"{frames.decoded} of {frames.requested}, at {shown}{more} s"
+    if frames.clock_jumps_s:
+        yield "clock jumps", ", ".join(f"{at:.2f}" for at in frames.clock_jumps_s) + " s"
     if frames.damage:
         yield "damage", frames.damage
     yield (

@@ -15,9 +15,10 @@ from workers.video import scenes
 from workers.video.changes import Change, changes_of
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
+from workers.video.packet_times import from_packets
 from workers.video.scenes import look, signature_of
 from workers.video.signature import SAMPLES
-from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.timeline import Timeline, from_index
 
 Picture = NDArray[np.float32]
 WIDTH, HEIGHT, FPS = 192, 112, 30
@@ -75,7 +76,7 @@ def write(
 
 def opened(path: Path) -> tuple[VideoFile, Timeline]:
     video = VideoFile(str(path), path.name, lambda size: path.read_bytes()[:size])
-    timeline = from_index(video.stream) or from_packets(video.container, video.stream)
+    timeline = from_index(video.stream) or from_packets(video)
     assert timeline
     return video, timeline
 

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -173,6 +174,8 @@ def test_what_cannot_be_sought_or_read_on_is_no_surprise(
 
 class Growing:
     """A container in which a stream begins on the way, as PyAV presents it."""
+
+    format = SimpleNamespace(name="mpegts")
 
     def demux(self, stream: int) -> Iterator[int]:
         yield from range(stream)

@@ -17,8 +17,9 @@ from shared.errors import NotAVideo
 from tests.hostile.files import encoded
 from workers.video.container import VideoFile
 from workers.video.decode import Found, FrameReader
+from workers.video.packet_times import from_packets
 from workers.video.sampling import sample_frames
-from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.timeline import Timeline, from_index
 
 SIZE = (192, 112)
 Picture = NDArray[np.uint8]
@@ -126,7 +127,7 @@ def opened(path: Path) -> VideoFile:
 
 
 def timeline_of(video: VideoFile) -> Timeline:
-    timeline = from_index(video.stream) or from_packets(video.container, video.stream)
+    timeline = from_index(video.stream) or from_packets(video)
     assert timeline
     return timeline
 
@@ -167,7 +168,7 @@ def test_an_index_is_trusted_only_where_it_tells_when_frames_are_shown(
 ) -> None:
     with opened(clip) as video:
         indexed = from_index(video.stream)
-        told = from_packets(video.container, video.stream)
+        told = from_packets(video)
     assert told
     if made.exact_index:
         assert indexed is not None

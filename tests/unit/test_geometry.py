@@ -212,6 +212,27 @@ def test_what_the_container_cuts_off_is_not_seen(
     assert av.logging.get_level() is None
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_what_the_stream_cuts_off_is_not_seen(tmp_path: Path, name: str) -> None:
+    """H.264's own window, 8 points from the left: unasked, FFmpeg leaves what it cannot cut off
+    without a copy."""
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.options = {"x264-params": "crop-rect=8,0,24,0"}
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        picture = np.full((64, 96, 3), 20, np.uint8)
+        picture[:, 8:72] = 200
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames = sample_frames(path, 3).frames
+    assert frames.shape == (3, 64, 64, 3)
+    assert frames.min() > 180
+
+
 TURNS: dict[str, tuple[tuple[int, int, int, int], np.ndarray]] = {
     "none": ((1, 0, 0, 1), QUARTERS),
     "90": ((0, 1, -1, 0), np.rot90(QUARTERS, -1)),
@@ -286,3 +307,51 @@ def test_a_title_that_looks_like_a_cut_is_a_title(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert sample_frames(path, 1).frames.shape == (1, 64, 96, 3)
+
+
+def told_by_h264(path: Path, ending: str) -> Path:
+    """A message before the first picture, and no other."""
+    turned = path.with_suffix(ending)
+    with av.open(str(path)) as origin, av.open(str(turned), "w") as container:
+        source = origin.streams.video[0]
+        target = container.add_stream_from_template(source)
+        bsf = av.BitStreamFilterContext(
+            "h264_mp4toannexb,h264_metadata=display_orientation=insert:rotate=90", source, target
+        )
+        for packet in origin.demux(source):
+            for told in bsf.filter(packet if packet.dts is not None else None):
+                told.stream = target
+                container.mux(told)
+    return turned
+
+
+@pytest.mark.parametrize("ending", [".ts", ".h264"])
+def test_what_h264_says_of_a_turn_counts_until_it_says_another(tmp_path: Path, ending: str) -> None:
+    path = told_by_h264(write(tmp_path / "a.mp4", quarters(96, 64)), ending)
+    for wanted in (3, 10):
+        frames = sample_frames(path, wanted).frames
+        assert frames.shape == (wanted, 96, 64, 3)
+        assert max(np.abs(seen(one) - TURNS["270"][1]).max() for one in frames) <= 6
+
+
+def test_a_film_of_photographs_is_turned_as_they_say(tmp_path: Path) -> None:
+    """Exif in each JPEG, which PyAV has no name for. 6: the camera was turned by a quarter."""
+    entry = (0x0112).to_bytes(2, "big") + bytes([0, 3, 0, 0, 0, 1, 0, 6, 0, 0])
+    exif = b"Exif\0\0MM\0*" + bytes([0, 0, 0, 8, 0, 1]) + entry + bytes(4)
+    told = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    plain = write(tmp_path / "a.mov", quarters(96, 64), None, "mjpeg", "yuvj420p")
+    path = tmp_path / "b.mov"
+    with av.open(str(plain)) as origin, av.open(str(path), "w") as container:
+        source = origin.streams.video[0]
+        target = container.add_stream_from_template(source)
+        for packet in origin.demux(source):
+            if packet.dts is None:
+                continue
+            body = bytes(packet)
+            longer = av.Packet(body[:2] + told + body[2:])
+            longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
+            longer.is_keyframe, longer.stream = True, target
+            container.mux(longer)
+    frames = sample_frames(path, 3).frames
+    assert frames.shape == (3, 96, 64, 3)
+    assert np.abs(seen(frames[2]) - TURNS["90"][1]).max() <= 6

@@ -19,6 +19,7 @@ from tests.videos import faststart, write_clip
 from tests.waiting import wait_until
 from workers.video.byte_plan import merged, read_index
 from workers.video.container import VideoFile
+from workers.video.packet_times import from_packets
 from workers.video.source import Source
 from workers.video.spool import (
     BLOCK_BYTES,
@@ -29,7 +30,7 @@ from workers.video.spool import (
     SMALL_BYTES,
     Spool,
 )
-from workers.video.timeline import from_index, from_packets
+from workers.video.timeline import from_index
 
 BLOCK, PART = BLOCK_BYTES, PART_BYTES
 LARGE = 8 * SMALL_BYTES + 40 * BLOCK + 17
@@ -281,6 +282,6 @@ def test_the_plan_holds_the_frames_that_are_wanted_and_little_else(tmp_path: Pat
 def test_without_an_index_anything_may_be_needed(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mkv", 24)
     with VideoFile(str(clip), "a.mkv", lambda size: b"") as video:
-        timeline = from_packets(video.container, video.stream)
+        timeline = from_packets(video)
         assert timeline
         assert read_index(video.stream, len(timeline.times)) is None

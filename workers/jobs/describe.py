@@ -209,6 +209,7 @@ class Describer:
             damage="; ".join(dict.fromkeys(one.damage for one in used if one.damage)),
             fetched_bytes=sum(one.fetched_bytes for one in used),
             fetched="ranges" if any(one.fetched == "ranges" for one in used) else "whole",
+            clock_jumps_s=tuple(sorted({at for one in used for at in one.clock_jumps_s})),
             colour=next((one.colour for one in used if one.colour), None),
             deinterlaced=sum(one.deinterlaced for one in used),
             track=next((one.track for one in used if one.track), None),

@@ -140,6 +140,7 @@ class Film:
             strategy=sample.strategy,
             reason=sample.reason,
             damage=sample.damaged,
+            clock_jumps_s=sample.clock_jumps_s,
             fetched_bytes=own_bytes,
             fetched="whole" if video.whole else "ranges",
             colour=sample.colour and Colour(**vars(sample.colour)),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from workers.video.filters import filtered
 from workers.video.shape import Frames
+from workers.video.side_data import side_data
 
 Light = NDArray[np.float32]
 """(height, width, 3), linear; 1 is the white of paper."""
@@ -140,14 +141,14 @@ def peak_nits(frame: Any, transfer: Transfer) -> float:
     if transfer != "pq":
         return HLG_NITS
     brightest = 0.0
-    content = frame.side_data.get("CONTENT_LIGHT_LEVEL")
+    content = side_data(frame, "CONTENT_LIGHT_LEVEL")
     if content is not None:
-        brightest = float(struct.unpack_from("I", bytes(content))[0])
-    screen = frame.side_data.get("MASTERING_DISPLAY_METADATA")
+        brightest = float(struct.unpack_from("I", content)[0])
+    screen = side_data(frame, "MASTERING_DISPLAY_METADATA")
     if not brightest and screen is not None:
         # AVMasteringDisplayMetadata: fractions of the primaries, the white point, the darkest and
         # the brightest; whether there are primaries, and luminances.
-        *_, nits, parts, _, has_luminance = struct.unpack_from("22i", bytes(screen))
+        *_, nits, parts, _, has_luminance = struct.unpack_from("22i", screen)
         brightest = nits / parts if has_luminance and parts else 0.0
     return min(max(brightest, WHITE_NITS), MOST_NITS) if brightest else USUAL_NITS
 

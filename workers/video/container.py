@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.codec.context import Flags
 from av.stream import Discard
 
 from shared.errors import TooLarge
 from workers.video import encryption
+from workers.video.clock import Clock
 from workers.video.colour import Tags
 from workers.video.formats import (
     CODEC_BYTES,
@@ -27,6 +29,7 @@ from workers.video.formats import (
     why_unreadable,
 )
 from workers.video.geometry import Geometry
+from workers.video.orientation import Orientation
 from workers.video.told_size import BEGINNING
 from workers.video.tracks import Candidate, Track, candidates, why
 
@@ -65,6 +68,8 @@ IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
+VP8_HEADER = b"OVP80"
+"""In Ogg, of a packet that is no picture."""
 PATIENCE = 64
 """Packets of a track, where there are several, until it shows that it can be decoded."""
 
@@ -89,6 +94,8 @@ class VideoFile:
     geometry: Geometry
     decoded: int
     """Frames, since they were last counted anew."""
+    clock: Clock | None = None
+    """None: every frame says when it is shown."""
     tags: Tags
     """What the container says of the colours, before anything is decoded."""
 
@@ -101,7 +108,10 @@ class VideoFile:
         max_decoded: int = ANY_NUMBER,
     ) -> None:
         self._source, self.name, self._head = source, name, head
+        self.orientation = Orientation()
         self._max_pixels, self._max_decoded = max_pixels, max_decoded
+        self._before: int | None = None
+        """The time of the last frame, since the decoder was last emptied."""
         self.count_anew()
         self._decoding = {"max_pixels": str(max_pixels)}
         self._taken: int | None = None
@@ -135,7 +145,8 @@ class VideoFile:
         Raises:
             av.FFmpegError: a packet cannot be read.
         """
-        return packets(self.container, self.stream)
+        found = packets(self.container, self.stream)
+        return self.clock.retimed(found) if self.clock else found
 
     def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         """What `decode` makes of a packet: all frames are decoded here.
@@ -151,7 +162,19 @@ class VideoFile:
                     f"{self.name}: more than {self._max_decoded} frames have to be decoded",
                     max_decoded_frames=self._max_decoded,
                 )
+            if self.clock is not None:
+                frame.pts = self._before = self.clock.time_of(frame, self._before)
+            self.orientation.follow(frame)
             yield frame
+
+    def seek(self, place: int) -> None:
+        """To the keyframe that the container's index has at this time, or before it.
+
+        Raises:
+            av.FFmpegError: it cannot.
+        """
+        self._before = None
+        self.container.seek(place, stream=self.stream, backward=True)
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.
@@ -168,14 +191,16 @@ class VideoFile:
 
     def _is_encrypted_at(self, key: int) -> bool:
         try:
-            self.container.seek(key, stream=self.stream, backward=True)
+            self.seek(key)
             return bool(next(self.packets()).has_sidedata(encryption.SIDE_DATA))
         except (av.FFmpegError, StopIteration):
             return False
 
     def rewind(self) -> None:
         """To the first packet, also where nothing can be sought."""
+        self._before = None
         self.container.close()
+        self.orientation = Orientation()
         self._open()
 
     def look_closer(self) -> None:
@@ -247,6 +272,8 @@ class VideoFile:
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = self._decoding
+        # Else edges at which a picture cannot be cut quickly are left on it.
+        stream.codec_context.flags |= Flags.unaligned
         # Else a seek reads them too, wherever in the file they are.
         for other in container.streams:
             if other.index != stream.index:
@@ -279,7 +306,22 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
     """As `VideoFile.packets`, of any stream."""
     with suppress(IndexError):
         # PyAV has no object for a stream that begins on the way, and looks for it at the end.
-        yield from container.demux(stream)
+        if container.format.name == "ogg":
+            yield from _pictures(container.demux(stream), stream.codec_context.name)
+        else:
+            yield from container.demux(stream)
+
+
+def _pictures(found: Iterator[Any], codec: str) -> Iterator[Any]:
+    """Without the headers with which another recording of a chained Ogg begins. Theora's decoder
+    takes the new tables from them."""
+    for packet in found:
+        head = bytes(memoryview(packet)[:5]) if packet.size else b""
+        if codec == "theora" and head[:1] >= b"\x80":
+            with suppress(av.FFmpegError):
+                packet.decode()
+        elif not (codec == "vp8" and head == VP8_HEADER):
+            yield packet
 
 
 def _is_described(stream: Any) -> bool:

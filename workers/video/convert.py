@@ -4,8 +4,6 @@ Knows nothing of which frames are wanted.
 """
 
 import math
-import struct
-from collections.abc import Sequence
 from typing import Any, cast
 
 import av
@@ -15,34 +13,11 @@ from av.video.reformatter import VideoReformatter
 from workers.video.colour import UNSPECIFIED, Colour, peak_nits, to_bt709
 from workers.video.container import VideoFile
 from workers.video.deinterlace import called_one, first_of, holds_two
+from workers.video.orientation import lies, turned
 from workers.video.shape import Frames, Shape
 
-ALMOST = 0.01
-"""An angle of half a degree is none."""
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
-
-
-def lies(matrix: Sequence[int]) -> bool:
-    """Whether it is turned by a quarter, this way or the other."""
-    a, b, _, c, d = matrix[:5]
-    return max(abs(a), abs(d)) < ALMOST * min(abs(b), abs(c))
-
-
-def turned(picture: Frames, matrix: Sequence[int]) -> Frames:
-    """By quarter turns and mirrors; by any other angle not at all.
-
-    Args:
-        matrix: (a, b, u, c, d, v, x, y, w): what lies at (p, q) is shown at (ap + cq, bp + dq).
-            ISO/IEC 14496-12, "Track Header Box".
-    """
-    a, b, _, c, d = matrix[:5]
-    if lies(matrix):
-        picture = picture.swapaxes(0, 1)
-        a, d = c, b
-    elif max(abs(b), abs(c)) > ALMOST * min(abs(a), abs(d)):
-        return picture
-    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 class Converter:
@@ -73,12 +48,11 @@ class Converter:
 
     def __call__(self, frame: Any) -> Frames:
         """(height, width, 3)"""
+        matrix = self._video.orientation.of(frame)
         if holds_two(frame, self._video.stream.codec_context.name):
             frame = first_of(frame)
             self.deinterlaced += 1
         frame = called_one(frame)
-        told = frame.side_data.get("DISPLAYMATRIX")
-        matrix = None if told is None else struct.unpack("9i", bytes(told))
         on_its_side = matrix is not None and lies(matrix)
         shown = self._video.geometry.cropped(frame)
         now = self._video.stream.codec_context.sample_aspect_ratio

@@ -72,7 +72,7 @@ class FrameReader:
         self._video, self._timeline, self._tick = video, timeline, tick
         self._on_going_back = on_going_back
         codec = video.stream.codec_context.name
-        self._can_skip = codec in SKIPPING and not timeline.numbered
+        self._can_skip = codec in SKIPPING and timeline.skippable
         self._came = False
         """Anything, since the last seek."""
         self.tally = Tally()
@@ -127,14 +127,13 @@ class FrameReader:
             self._video.rewind()
         else:
             try:
-                self._video.container.seek(place, stream=self._video.stream, backward=True)
+                self._video.seek(place)
             except av.FFmpegError:
                 return False
         before: tuple[int, Any] | None = None
-        next_at = number = 0
+        next_at = 0
         for frame in self._frames(wanted, skip=skip):
-            time = number if self._timeline.numbered else frame.pts
-            number += 1
+            time = frame.pts
             if time is None:
                 continue
             if before is None and time > wanted[0] and place is not None:
@@ -196,7 +195,7 @@ class FrameReader:
         """Whether the keyframe there is shown later than the index says: leading pictures, which
         need the group before, are shown first."""
         try:
-            self._video.container.seek(place, stream=self._video.stream, backward=True)
+            self._video.seek(place)
             return bool(next(self._video.packets()).pts != place)
         except (av.FFmpegError, StopIteration):
             return True

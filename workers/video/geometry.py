@@ -11,6 +11,8 @@ from typing import Any
 
 import av
 
+from workers.video.filters import filtered
+
 CROPPING = ("mov", "matroska")
 """Beginnings of the demuxers' names."""
 SIDES = re.compile(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", re.MULTILINE)
@@ -29,8 +31,6 @@ class Geometry:
         self._fixed = said != inside
         """The container contradicts the stream, or speaks for it."""
         self._sides = _sides(container, stream.index)
-        self._crop: _Filter | None = None
-        self._width: _Filter | None = None
 
     def cropped(self, frame: Any) -> Any:
         """What of it is shown: the same points, not copied."""
@@ -40,9 +40,7 @@ class Geometry:
         width, height = frame.width - left - right, frame.height - top - bottom
         if width <= 0 or height <= 0:
             return frame
-        if self._crop is None or not self._crop.fits(frame):
-            self._crop = _Filter(frame, ("crop", f"{width}:{height}:{left}:{top}"))
-        return self._crop(frame)
+        return filtered(frame, "crop", f"{width}:{height}:{left}:{top}")
 
     def width(self, frame: Any, now: Fraction | None) -> int:
         """How wide it is shown if its height stays.
@@ -54,47 +52,12 @@ class Geometry:
             return max(1, round(int(frame.width) * self._first))
         # The decoder is ahead of the pictures that it gives, so each is asked: PyAV has no word for
         # it, but the widths that FFmpeg's filters compute do.
-        if self._width is None or not self._width.fits(frame):
-            wide = f"if(between(sar*{MOST},1,{MOST * MOST}),sar,1)*{frame.width}"
-            self._width = _Filter(
-                frame,
-                ("crop", "2:2:0:0"),
-                ("scale", f"w=max(1,round({wide})):h=2:eval=frame:flags=fast_bilinear"),
-            )
-        return int(self._width(frame).width)
-
-
-class _Filter:
-    """A chain of FFmpeg's filters for frames of one size and format."""
-
-    def __init__(self, frame: Any, *steps: tuple[str, str]) -> None:
-        self._for = _kind(frame)
-        self._graph = av.filter.Graph()
-        self._graph.threads = 1
-        chain = [
-            self._graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base or Fraction(1, 1000),
-            ),
-            *(self._graph.add(name, arguments) for name, arguments in steps),
-            self._graph.add("buffersink"),
-        ]
-        self._graph.link_nodes(*chain).configure()
-        self._source, self._sink = chain[0], chain[-1]
-
-    def fits(self, frame: Any) -> bool:
-        return _kind(frame) == self._for
-
-    def __call__(self, frame: Any) -> Any:
-        """Raises av.FFmpegError."""
-        self._source.push(frame)
-        return self._sink.pull()
-
-
-def _kind(frame: Any) -> tuple[int, int, str]:
-    return frame.width, frame.height, frame.format.name
+        wide = f"if(between(sar*{MOST},1,{MOST * MOST}),sar,1)*{frame.width}"
+        corner = filtered(frame, "crop", "2:2:0:0")
+        shown = filtered(
+            corner, "scale", f"w=max(1,round({wide})):h=2:eval=frame:flags=fast_bilinear"
+        )
+        return int(shown.width)
 
 
 def _sane(ratio: Fraction | None) -> Fraction:

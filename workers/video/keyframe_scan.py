@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from workers.video.blanks import is_blank
+from workers.video.clock import Ticks
 from workers.video.container import VideoFile
 from workers.video.scenes import decodable, readable, signature_of
 from workers.video.timeline import Timeline
@@ -58,17 +59,22 @@ def _pictures(
     if not timeline.seekable:
         video.rewind()
         video.stream.codec_context.skip_frame = "NONKEY"
-        yield from ((frame.pts, frame) for frame in _frames(video, tick) if frame.pts is not None)
+        times = None if timeline.skippable else timeline.times
+        yield from (
+            (frame.pts, frame) for frame in _frames(video, times, tick) if frame.pts is not None
+        )
         return
     for key in keys:
         context.skip_frame = "NONKEY"
         try:
-            video.container.seek(key, stream=video.stream, backward=True)
+            video.seek(key)
         except av.FFmpegError:
             continue
         picture = _next_picture(video, tick)
         if picture is not None:
-            yield key if picture.pts is None else picture.pts, picture
+            # Without what follows it, a frame may not know when it is shown.
+            told = timeline.skippable and picture.pts is not None
+            yield picture.pts if told else key, picture
 
 
 def _next_picture(video: VideoFile, tick: Callable[[], None]) -> Any:
@@ -84,8 +90,14 @@ def _next_picture(video: VideoFile, tick: Callable[[], None]) -> Any:
     return None
 
 
-def _frames(video: VideoFile, tick: Callable[[], None]) -> Iterator[Any]:
-    """Of the packets from here on; what cannot be decoded is passed over."""
-    for packet in readable(video):
+def _frames(video: VideoFile, times: Ticks | None, tick: Callable[[], None]) -> Iterator[Any]:
+    """Of all packets; what cannot be decoded is passed over.
+
+    Args:
+        times: of all frames, for keyframes without a time: they are shown in their turn.
+    """
+    for number, packet in enumerate(readable(video)):
         tick()
+        if times is not None and packet.is_keyframe and packet.pts is None:
+            packet.pts = int(times[min(number, len(times) - 1)])
         yield from decodable(video, packet.decode)

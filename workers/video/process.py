@@ -194,7 +194,7 @@ class Decoder:
             raise ValueError(shape)
         pixels = os.pread(self._pictures.fileno(), math.prod(shape), 0)
         told["groups_s"] = map(tuple, told["groups_s"])
-        for name in ("timestamps_s", "targets_s", "exact", "groups_s"):
+        for name in ("timestamps_s", "targets_s", "exact", "groups_s", "clock_jumps_s"):
             told[name] = tuple(told[name])
         told["colour"] = told["colour"] and Colour.told(**told["colour"])
         told["deinterlaced"] = int(told["deinterlaced"])

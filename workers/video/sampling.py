@@ -24,9 +24,10 @@ from workers.video.convert import Converter
 from workers.video.decode import FrameReader, Tally
 from workers.video.keyframe_scan import key_changes, some_keys
 from workers.video.limits import Limits
+from workers.video.packet_times import from_packets
 from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
-from workers.video.timeline import Timeline, from_index, from_packets
+from workers.video.timeline import Timeline, from_index
 from workers.video.tracks import ONLY, Track
 from workers.video.wholeness import held_to_its_end, missing
 
@@ -78,6 +79,9 @@ class Sample:
     """Why not as it was asked for."""
     damaged: str = ""
     """What is wrong with the file, if these are only the frames that could be had."""
+    clock_jumps_s: tuple[float, ...] = ()
+    """Where the file's clock starts again or jumps, and another recording follows, from the start
+    of the picture; of a window, those in it."""
     colour: Colour | None = None
     """If it is not an ordinary one."""
     deinterlaced: int = 0
@@ -223,6 +227,7 @@ class Sampler:
             track=self.video.track,
             aspect=None if convert.aspect is None else round(convert.aspect, 4),
             damaged=self.damaged or (f"{errors} packets or frames are damaged" if errors else ""),
+            clock_jumps_s=tuple(round(self.timeline.seconds(time), 6) for time in timeline.joints),
             colour=convert.colour,
             deinterlaced=convert.deinterlaced,
         )
@@ -242,6 +247,7 @@ class Sampler:
         keys = some_keys(timeline)
         self._on_plan(self._plan(keys))
         found = key_changes(self.video, timeline, keys, self._tick)
+        found = sorted({*found, *timeline.joints})
         return (
             [timeline.seconds(time) for time in found],
             f"scene changes among {len(keys)} keyframes: {too_much}",
@@ -342,7 +348,7 @@ class Sampler:
             if guessed is not None and len(guessed.times):
                 return guessed, False, ""
         self._on_plan(None)
-        timeline = from_packets(self.video.container, stream, self._tick)
+        timeline = from_packets(self.video, self._tick)
         if timeline is None:
             self.video.refuse_encrypted([])
             raise NotAVideo(f"{name} holds a video stream without pictures")

@@ -5,7 +5,7 @@ each decoded frame a few hundred samples are looked at. Knows nothing of what is
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.video.blanks import spans_of
-from workers.video.changes import Change, changes_of
+from workers.video.changes import FLASH_S, Change, changes_of
 from workers.video.container import VideoFile
 from workers.video.decode import SKIPPING
 from workers.video.signature import CHROMA_SIDE, LUMA_SIDE, SAMPLES, Signature, Signatures
@@ -44,11 +44,17 @@ class Look:
     tick_s: float
     end: float
     """Ticks: when the last of them leaves the screen; or of the part, if that ends before."""
+    joints: Sequence[int]
+    """Ticks: where another recording begins, whatever it shows."""
 
     def changes(self) -> list[Change]:
         """In order. A cut between frames that were not reconstructed is told up to a few frames
         late."""
-        return changes_of(self.signatures, self.times, self.tick_s, self.end)
+        seen = changes_of(self.signatures, self.times, self.tick_s, self.end)
+        near = FLASH_S / self.tick_s
+        others = [one for one in seen if all(abs(one.time - joint) > near for joint in self.joints)]
+        joined = [Change(joint, "cut") for joint in self.joints]
+        return sorted([*others, *joined], key=lambda one: one.time)
 
     def blanks(self) -> list[tuple[float, float]]:
         """In order: ticks, from when to when there is nothing to see."""
@@ -80,7 +86,9 @@ def look(
         video.rewind()
     samples = np.stack(signatures) if signatures else np.empty((0, SAMPLES), np.uint8)
     ends = int(timeline.times[0]) + timeline.ends
-    return Look(np.array(times, np.int64), samples, float(timeline.time_base), ends)
+    return Look(
+        np.array(times, np.int64), samples, float(timeline.time_base), ends, timeline.joints
+    )
 
 
 def _decoded(
@@ -91,20 +99,17 @@ def _decoded(
     context = video.stream.codec_context
     if context.name in SKIPPING:
         context.options = {**context.options, **ROUGH}
-        if not timeline.numbered:
+        if timeline.skippable:
             context.skip_frame = "NONREF"
     if start is not None and timeline.seekable:
         key = int(timeline.keys[timeline.key_before(start)])
         with suppress(av.FFmpegError):  # then from the beginning
-            video.container.seek(key, stream=video.stream, backward=True)
-    number = 0
+            video.seek(key)
     for packet in readable(video):
         tick()
         for frame in decodable(video, packet.decode):
-            time = number if timeline.numbered else frame.pts
-            number += 1
-            if time is not None:
-                yield time, frame
+            if frame.pts is not None:
+                yield frame.pts, frame
 
 
 def readable(video: VideoFile) -> Iterator[Any]:

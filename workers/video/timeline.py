@@ -1,22 +1,19 @@
 """When each frame of a video is shown, and where decoding may begin: without decoding anything.
 
-From the index where the container has one that can be trusted, else from the packets. All times
-are in ticks of the stream's time base, as presentation timestamps.
+From the index where the container has one that can be trusted; else from the packets, see
+`packet_times`. All times are in ticks of the stream's time base, as presentation timestamps.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import av
 import numpy as np
-from numpy.typing import NDArray
 
-from workers.video.container import packets
+from workers.video import decode_times
+from workers.video.clock import Clock, Ticks
 
-Ticks = NDArray[np.int64]
 UNSEEKABLE = frozenset(
     {"mpegts", "mpeg", "h264", "hevc", "vvc", "gif", "apng", "m4v", "mpegvideo", "obu", "flic"}
 )
@@ -44,8 +41,8 @@ class Timeline:
     """Seconds a tick."""
     seekable: bool = True
     """False: the container is searched by guessing, or not at all."""
-    numbered: bool = False
-    """The stream has no times: these are frame numbers, in the order of decoding."""
+    clock: Clock | None = None
+    """For frames that do not say when they are shown. None: all do."""
     end: float | None = None
     """Ticks from the first frame until the last one leaves the screen, which may be held for long.
     None: nobody says."""
@@ -55,6 +52,18 @@ class Timeline:
     """Packets of which bytes are missing."""
     lost: int = 0
     """Frames, at least, that the file should have and has not."""
+
+    @property
+    def skippable(self) -> bool:
+        """Frames may be left out, and the others still have their times."""
+        clock = self.clock
+        return clock is None or not (clock.counts or clock.held_back is not None)
+
+    @property
+    def joints(self) -> list[int]:
+        """When another recording begins: the file's own clock starts again there, or jumps."""
+        found = [one.time for one in self.clock.joints] if self.clock else []
+        return [time for time in found if self.times[0] <= time <= self.times[-1]]
 
     @property
     def step(self) -> float:
@@ -148,7 +157,7 @@ def from_index(
 
     An index has decoding times. They are the presentation times, shifted, only where the frame rate
     is constant and no edit list hides frames. A file of another length than that of its table may
-    go on in fragments.
+    go on in fragments. An AVI's has decoding times alone.
 
     Args:
         size_bytes: of the file; frames beyond its end are `lost`, and then there may be none.
@@ -157,7 +166,7 @@ def from_index(
     entries = stream.index_entries
     count = len(entries)
     # Matroska has an entry for a cue or two.
-    if count < 2 or count != stream.frames:
+    if count < 2 or count != stream.frames or (decode_times.are_told(stream) and not guess):
         return None
     times = np.empty(count, np.int64)
     keys = []
@@ -182,59 +191,3 @@ def from_index(
     times += (stream.start_time or 0) - times[0]
     end = float(stream.duration) if stream.duration and here == count else None
     return Timeline(times[:here], times[keys], stream.time_base, end=end, lost=count - here)
-
-
-def from_packets(
-    container: Any, stream: Any, on_packet: Callable[[], None] = lambda: None
-) -> Timeline | None:
-    """From one pass over all packets, which leaves the container at its end. None: no picture.
-
-    Ends where the file cannot be read on; then `lost` is 1.
-    """
-    times, keys = [], []
-    last = (-math.inf, 0)
-    untimed = lasting = damaged = lost = 0
-    counted = container.format.name in COUNTED
-    try:
-        for packet in packets(container, stream):
-            on_packet()
-            damaged += packet.is_corrupt
-            if packet.pts is None or counted:
-                untimed += packet.size > 0
-                lasting += packet.duration or 0
-                continue
-            if packet.is_keyframe:
-                keys.append(packet.pts)
-            if not packet.is_discard:
-                times.append(packet.pts)
-                last = max(last, (packet.pts, packet.duration or 0))
-    except av.FFmpegError:
-        lost = 1
-    if not times:
-        return _numbered(stream, untimed, lasting) if untimed else None
-    start = stream.start_time or 0
-    ordered = np.unique(np.array(times, np.int64))
-    shown = ordered[ordered >= start]
-    shown = shown if len(shown) else ordered
-    return Timeline(
-        shown,
-        np.unique(np.array(keys or [int(ordered[0])], np.int64)),
-        stream.time_base,
-        seekable=not UNSEEKABLE & set(container.format.name.split(",")),
-        end=float(sum(last) - int(shown[0])),
-        damaged=damaged,
-        lost=lost,
-    )
-
-
-def _numbered(stream: Any, frames: int, lasting: int) -> Timeline:
-    """A raw stream: so many pictures, each as long as all are on the average: of film that was made
-    for television, some are shown for longer.
-
-    Args:
-        lasting: ticks of all of them, if that is known.
-    """
-    named = Fraction(stream.average_rate or stream.guessed_rate or 25)
-    rate = frames / (lasting * stream.time_base) if lasting else named
-    zero = np.zeros(1, np.int64)
-    return Timeline(np.arange(frames), zero, 1 / rate, seekable=False, numbered=True)

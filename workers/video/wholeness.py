@@ -38,8 +38,13 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
         # Frames that an AVI left out stand for a picture that stayed; and behind the last frame of
         # one that is cut may have been its index alone.
         cut = cut and timeline.ends + timeline.step / 2 < lasts
-    # With every frame in its index none is missing, whatever the file says of its length.
-    elif told_s := None if 0 < stream.frames == len(stream.index_entries) else _told_s(video):
+    # With every frame in its index none is missing, whatever the file says of its length. And where
+    # a clock jumps that is from the beginning of the one to the end of the other.
+    elif told_s := (
+        None
+        if timeline.joints or 0 < stream.frames == len(stream.index_entries)
+        else _told_s(video)
+    ):
         found_s = timeline.duration_s
         # Some count from the first picture, and some from the beginning of the clock.
         ends_s = found_s + float(int(timeline.times[0]) * timeline.time_base)

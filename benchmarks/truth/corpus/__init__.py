@@ -31,13 +31,21 @@ QUICK = frozenset(
         "vp9.webm",
         "wmv2.wmv",
         "plain.gif",
+        "dv.dv",
         "held-b.mkv",
         "one.mp4",
         "uneven-b.mp4",
         "avi-h264.avi",
         "slow-10-s-b.mkv",
+        "every-15th.ts",
         "joined.ts",
         "chained.ogv",
+        "proxy-first.mp4",
+        "pal-wide.mpg",
+        "clap.mp4",
+        "turned-90-libx264.mp4",
+        "pq.mp4",
+        "interlaced.ts",
     }
 )
 """Of one film of each large theme, the file."""

@@ -1,5 +1,7 @@
 """Colours that have to be converted, and fields that have to become frames."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +44,29 @@ def gamma(light: Light) -> Light:
     return coded
 
 
-CURVES = {"pq": pq, "hlg": hlg, "gamma": gamma}
-BT2020 = ("-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+@dataclass(frozen=True)
+class Screen:
+    """What a film is coded for."""
+
+    curve: Callable[[Light], Light]
+    primaries: NDArray[np.float64]
+    tags: tuple[str, str, str]
+    """Primaries, transfer, matrix: as FFmpeg calls them."""
+    slack: int
+    """Levels by which colours may be off: tone mapping is a matter of taste."""
+
+
+PQ = Screen(pq, TO_2020, ("bt2020", "smpte2084", "bt2020nc"), 50)
+HLG = Screen(hlg, TO_2020, ("bt2020", "arib-std-b67", "bt2020nc"), 50)
+WIDE = Screen(gamma, TO_2020, ("bt2020", "bt2020-10", "bt2020nc"), 24)
+P3 = Screen(gamma, TO_P3, ("smpte432", "bt709", "bt709"), 14)
 TEN = ("-pix_fmt", "yuv420p10le")
-X265 = ("-c:v", "libx265", "-preset", "ultrafast", *TEN)
-X265_2020 = "log-level=0:colorprim=bt2020:colormatrix=bt2020nc"
+QUIET = ("-x265-params", "log-level=0")
+X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "12", *TEN, *QUIET)
+HVC1 = (*X265, "-tag:v", "hvc1")
 
 
-def converted(
-    kind: str,
-    name: str,
-    curve: str,
-    primaries: NDArray[np.float64],
-    *codec: object,
-    matrix: str = "bt2020",
-    slack: int,
-) -> Film:
+def converted(kind: str, name: str, screen: Screen, *codec: object) -> Film:
     """Drawn in linear light, so that what it should look like is known."""
 
     def make(studio: Studio, path: Path) -> None:
@@ -65,13 +74,18 @@ def converted(
         with raw.open("wb") as file:
             for number in range(FRAMES):
                 light = (paint(number, SIZE) / 255.0) ** GAMMA
-                coded = CURVES[curve]((light @ primaries.T).clip(0))
+                coded = screen.curve((light @ screen.primaries.T).clip(0))
                 file.write((coded.clip(0, 1) * 65535).round().astype("<u2").tobytes())
         size = ("-s", f"{SIZE[0]}x{SIZE[1]}")
         source = ("-f", "rawvideo", "-pix_fmt", "rgb48le", *size, "-r", "25", "-i", raw)
-        studio.ffmpeg(*source, "-vf", f"scale=out_color_matrix={matrix}", *codec, path)
+        primaries, transfer, matrix = screen.tags
+        # As an option of the encoder it would be overruled by the frames.
+        told = f"setparams=color_primaries={primaries}:color_trc={transfer}:colorspace={matrix}"
+        out = f"scale=out_color_matrix={matrix},format=yuv420p10le,{told}"
+        studio.ffmpeg(*source, "-vf", out, *codec, path)
 
-    return Film(kind, name, make, evenly(FRAMES, 25), colours=CORNERS, colour_slack=slack)
+    shown = evenly(FRAMES, 25)
+    return Film(kind, name, make, shown, colours=CORNERS, colour_slack=screen.slack)
 
 
 def coded(name: str, matrix: str, tag: str, *codec: object, full: bool = False) -> Film:
@@ -102,33 +116,24 @@ def interlaced(name: str, *codec: object, top: bool = True, size: tuple[int, int
 
 
 FIELDS = ("-flags", "+ildct+ilme")
-PQ, HLG = ("-color_trc", "smpte2084", *BT2020), ("-color_trc", "arib-std-b67", *BT2020)
-P3 = ("-color_primaries", "smpte432", "-color_trc", "bt709", "-colorspace", "bt709")
 VP9 = ("-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "10", *TEN)
 AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-crf", "12", *TEN)
-SDR_2020 = ("-color_trc", "bt2020-10", *BT2020)
-
-
-def x265(curve: str) -> tuple[object, ...]:
-    return (*X265, "-x265-params", f"{X265_2020}:transfer={curve}", "-tag:v", "hvc1")
-
-
-WIDE = (*x265("bt2020-10"), *SDR_2020)
 PRORES = ("-c:v", "prores_ks", "-pix_fmt", "yuv422p10le")
 DV = ("-c:v", "dvvideo", "-pix_fmt", "yuv420p")
 FILMS = [
-    converted("HDR", "pq.mp4", "pq", TO_2020, *x265("smpte2084"), *PQ, slack=50),
-    converted("HDR", "pq.mkv", "pq", TO_2020, *x265("smpte2084")[:-2], *PQ, slack=50),
-    converted("HDR", "pq.webm", "pq", TO_2020, *VP9, *PQ, slack=50),
-    converted("HDR", "pq-av1.mp4", "pq", TO_2020, *AV1, *PQ, slack=50),
-    converted("HDR", "hlg.mp4", "hlg", TO_2020, *x265("arib-std-b67"), *HLG, slack=50),
-    converted("HDR", "hlg.mov", "hlg", TO_2020, *x265("arib-std-b67"), *HLG, slack=50),
-    converted("HDR", "hlg.ts", "hlg", TO_2020, *x265("arib-std-b67")[:-2], *HLG, slack=50),
-    converted("HDR", "hlg.webm", "hlg", TO_2020, *VP9, *HLG, slack=50),
-    converted(
-        "wide gamut", "bt2020.mp4", "gamma", TO_2020, *x265("bt2020-10"), *SDR_2020, slack=24
-    ),
-    converted("wide gamut", "p3.mov", "gamma", TO_P3, *X264, *P3, matrix="bt709", slack=14),
+    converted("HDR", "pq.mp4", PQ, *HVC1),
+    converted("HDR", "pq.mkv", PQ, *X265),
+    converted("HDR", "pq.webm", PQ, *VP9),
+    converted("HDR", "pq-av1.mp4", PQ, *AV1),
+    converted("HDR", "pq.mov", PQ, *PRORES),
+    converted("HDR", "hlg.mp4", HLG, *HVC1),
+    converted("HDR", "hlg.mov", HLG, *HVC1),
+    converted("HDR", "hlg.ts", HLG, *X265),
+    converted("HDR", "hlg.webm", HLG, *VP9),
+    converted("wide gamut", "bt2020.mp4", WIDE, *HVC1),
+    converted("wide gamut", "bt2020.webm", WIDE, *VP9),
+    converted("wide gamut", "p3.mov", P3, *X264),
+    converted("wide gamut", "p3-hevc.mov", P3, *HVC1),
     coded("bt601.mp4", "bt601", "smpte170m", *X264),
     coded("bt709.mp4", "bt709", "bt709", *X264),
     coded("bt709.mkv", "bt709", "bt709", *X264),
@@ -143,11 +148,7 @@ FILMS = [
     interlaced("interlaced-bottom.mp4", *X264, "-x264-params", "bff=1", top=False),
     interlaced("interlaced.mkv", *X264, "-x264-params", "tff=1"),
     interlaced("interlaced-mpeg2.mxf", "-c:v", "mpeg2video", *Q2, *FIELDS),
-    interlaced(
-        "interlaced.mov", "-c:v", "prores_ks", "-pix_fmt", "yuv422p10le", "-flags", "+ildct"
-    ),
-    interlaced(
-        "interlaced-dv.avi", "-c:v", "dvvideo", "-pix_fmt", "yuv420p", top=False, size=(720, 576)
-    ),
+    interlaced("interlaced.mov", *PRORES, "-flags", "+ildct"),
+    interlaced("interlaced-dv.avi", *DV, top=False, size=(720, 576)),
     interlaced("interlaced.avi", "-c:v", "mpeg4", *Q2, *FIELDS),
 ]
