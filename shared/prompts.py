@@ -1,6 +1,9 @@
 """The prompts, and the rules every prompt must keep."""
 
+import re
+
 from shared.errors import ConfigError
+from shared.text import composed, stray
 
 BASE_PROMPT = "USER: <video>이 영상을 한국어로 상세히 묘사해주세요. ASSISTANT:"
 
@@ -17,14 +20,26 @@ SUMMARY_PROMPT = (
 """Without the video: one caption from those of its parts."""
 
 
+VIDEO = "<video>"
+MARK = re.compile(r"<(?:video|image|pad|unk|mask|/?(?:s|bos|eos|think)|\|[^<>|\s]{1,64}\|)>")
+"""What models read as a token of its own, so that it is no text. A worker knows those of its model,
+too (workers/model/marks.py)."""
+
+
 def check_prompt(prompt: str) -> str:
-    """Return the prompt, if the model can answer it.
+    """Return the prompt in composed form (NFC), if the model can answer it.
 
     Raises:
-        ConfigError: `<video>` is not there exactly once, `<image>` is there, or the prompt does
-            not end in `ASSISTANT:` (the model was trained to answer right after it).
+        ConfigError: `<video>` is not there exactly once, `<image>` or another token of the model is
+            there, or what is no text, or the prompt does not end in `ASSISTANT:` (the model was
+            trained to answer right after it).
     """
-    count = prompt.count("<video>")
+    prompt = composed(prompt)
+    if found := stray(prompt):
+        raise ConfigError(
+            f"the prompt holds {found}, which is no text: {prompt!r}", cure="Take it out."
+        )
+    count = prompt.count(VIDEO)
     if count != 1:
         raise ConfigError(
             f"the prompt holds <video> {count} times; it must hold it once: {prompt!r}",
@@ -35,9 +50,26 @@ def check_prompt(prompt: str) -> str:
             f"the prompt holds <image>, but the job has a video and no picture: {prompt!r}",
             cure="Take <image> out.",
         )
+    for mark in MARK.findall(prompt):
+        if mark != VIDEO:
+            raise holds_mark(prompt, mark)
     if not prompt.endswith("ASSISTANT:"):
         raise ConfigError(
             f"the prompt does not end in 'ASSISTANT:': {prompt!r}",
             cure="End it with ' ASSISTANT:' and nothing after; the answer follows there.",
         )
     return prompt
+
+
+def holds_mark(prompt: str, mark: str) -> ConfigError:
+    return ConfigError(
+        f"the prompt holds {mark}, which models read as a token of its own: {prompt!r}",
+        cure="Take it out.",
+    )
+
+
+def without_marks(text: str) -> str:
+    """Also of those that only come about when others are taken out: `<<image>image>`."""
+    while (kept := MARK.sub("", text)) != text:
+        text = kept
+    return text

@@ -41,6 +41,11 @@ def clap(width: int, height: int, right: int = 0, down: int = 0) -> bytes:
     return struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
 
 
+def pasp(across: int, down: int) -> bytes:
+    """How wide a point is, and how high."""
+    return struct.pack(">I4sII", 16, b"pasp", across, down)
+
+
 def with_matrix(content: bytes, box: bytes, turn: tuple[int, int, int, int]) -> bytes:
     """Of the track (`tkhd`) or the whole film (`mvhd`), both of version 0."""
     out = bytearray(content)

@@ -33,6 +33,8 @@ ANSWERING = {
         "_too_much",
         "_why_tokens",
         "_why_weights",
+        "cut_by",
+        "missing",
         "to_convert",
         "named_by",
         "refused",

@@ -108,6 +108,12 @@ def _picture(told: dict[str, object]) -> str:
     return f"{told['codec']} {width}x{height}{shape}, {told['duration_s']} s"
 
 
+def _colours(colour: object) -> str:
+    assert isinstance(colour, dict)
+    shown = "as bt709" if colour["mapped"] else "wrongly"
+    return f"{colour['transfer']} {colour['primaries']}, shown {shown}"
+
+
 def _show(told: dict[str, object]) -> None:
     table = Grid()
     table.add_row("video", escape(str(told["video"])))
@@ -116,6 +122,8 @@ def _show(told: dict[str, object]) -> None:
     assert isinstance(track, dict)
     if track["of"] > 1:
         table.add_row("track", f"{track['index']} of 0 to {track['of'] - 1}: {track['reason']}")
+    if told["colour"]:
+        table.add_row("colours", _colours(told["colour"]))
     times = told["timestamps_s"]
     assert isinstance(times, tuple)
     table.add_row("frames", ", ".join(f"{moment:.2f}" for moment in times) + " s")
@@ -125,9 +133,11 @@ def _show(told: dict[str, object]) -> None:
     table.add_row(
         "read", f"{told['fetched_bytes']:,} of {told['size_bytes']:,} bytes ({told['fetched']})"
     )
+    if told["deinterlaced"]:
+        table.add_row("interlaced", f"{told['deinterlaced']} frames, of each the earlier picture")
     if jumps := told["clock_jumps_s"]:
         assert isinstance(jumps, tuple)
         table.add_row("clock jumps", ", ".join(f"{moment:.2f}" for moment in jumps) + " s")
     if told["damage"]:
-        table.add_row("damage", escape(str(told["damage"])))
+        table.add_row("damage", escape(spoken(str(told["damage"]))))
     out.print(table)

@@ -143,7 +143,7 @@ def _frames(film: Film, sample: Sample, how: str, start: float, end: float) -> I
     if beyond:
         yield f"{how}: asked for {_times(beyond)}, outside of {start:.2f}-{end:.2f} s"
     got = tuple(read(frame).number for frame in sample.frames)
-    fits = [{shown.at(t - slack), shown.at(t + slack)} for t in sample.targets_s]
+    fits = [set(range(shown.at(t - slack), shown.at(t + slack) + 1)) for t in sample.targets_s]
     wanted = sorted(
         {
             min(one) if len(one) == 1 else shown.at(t)

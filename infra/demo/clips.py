@@ -6,6 +6,7 @@ gives the same pictures.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,9 @@ ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
     ),
 }
 """Name of the encoder, and its options."""
+
+
+SQUARE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,34 @@ def render(scene: Scene, clip: Clip) -> NDArray[np.uint8]:
     return frames
 
 
-def write_film(path: Path, frames: NDArray[np.uint8], fps: int, codec: Codec = "h264") -> None:
-    """(frames, height, width, 3) -> a video at `path`; its suffix names the container."""
+def squeezed(pictures: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:
+    """(frames, height, width, 3), of so many times fewer columns and rows: to be written with
+    points of `across` to `down`."""
+    n, height, width, _ = pictures.shape
+    cells = pictures.reshape(n, height // down, down, width // across, across, 3)
+    return cells.mean(axis=(2, 4)).round().astype(np.uint8)
+
+
+def write_film(
+    path: Path,
+    frames: NDArray[np.uint8],
+    fps: int,
+    codec: Codec = "h264",
+    points: Fraction = SQUARE,
+) -> None:
+    """(frames, height, width, 3) -> a video at `path`; its suffix names the container.
+
+    Args:
+        points: how wide one is for its height.
+    """
     encoder, options = ENCODERS[codec]
     # Bit-exact: a WebM would carry a random id.
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(encoder, rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        if points != SQUARE:
+            stream.codec_context.sample_aspect_ratio = points
         stream.options = options
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1

@@ -187,8 +187,10 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     yield "frames", f"{frames.decoded} of {frames.requested}, at {shown}{more} s"
     if frames.clock_jumps_s:
         yield "clock jumps", ", ".join(f"{at:.2f}" for at in frames.clock_jumps_s) + " s"
+    if frames.track and frames.track.of > 1:
+        yield "track", f"{frames.track.index} of 0 to {frames.track.of - 1}: {frames.track.reason}"
     if frames.damage:
-        yield "damage", frames.damage
+        yield "damage", spoken(frames.damage)
     yield (
         "tokens",
         f"{tokens.visual} visual + {tokens.prompt} prompt → {tokens.generated} generated",

@@ -1,8 +1,9 @@
 """Small files of large pictures, or of very many."""
 
 import struct
+import zlib
 
-from tests.hostile.contents import good, image, spliced
+from tests.hostile.contents import good, image, no_index, spliced
 from tests.hostile.expected import (
     NOT_A_VIDEO,
     OK,
@@ -54,6 +55,26 @@ def giants() -> Made:
     yield "canvas-65535.gif", UNREADABLE | TOO_LARGE, gif(65535, 65535)
     yield "canvas-zero.gif", UNREADABLE, gif(0, 0)
     yield "frame-beyond-canvas.gif", SHOWN | UNREADABLE, gif(8, 8, 65535)
+    apng = no_index()["apng"]
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 65535, 65535, 8, 2, 0, 0, 0)
+    huge = spliced(apng, 12, header + numbers(zlib.crc32(header)))
+    yield "canvas-65535.apng", UNREADABLE | TOO_LARGE, huge
+    control = struct.pack(">4sIIIII", b"fcTL", 0, 65535, 65535, 0, 0)
+    at = apng.index(b"fcTL")
+    yield "frame-beyond-canvas.apng", SHOWN | UNREADABLE, spliced(apng, at, control)
+    flic = no_index()["flc"]
+    yield "canvas-65535.flc", TOO_LARGE | UNREADABLE, spliced(flic, 8, b"\xff" * 4)
+    yield "frame-size-2e32.flc", SHOWN | UNREADABLE, spliced(flic, 128, b"\xff\xff\xff\x7f")
+    for name, size in (("65535", b"W65535 H65535"), ("2e31", b"W2147483647 H2147483647")):
+        head = b"YUV4MPEG2 " + size + b" F25:1 Ip A1:1 C420jpeg\nFRAME\n"
+        yield f"picture-{name}.y4m", TOO_LARGE | UNREADABLE, head + bytes(4096)
+    ivf = no_index()["ivf"]
+    yield "canvas-65535.ivf", SHOWN | TOO_LARGE | UNREADABLE, spliced(ivf, 12, b"\xff" * 4)
+    yield "frame-size-2e32.ivf", SHOWN | UNREADABLE, spliced(ivf, 32, b"\xff" * 4)
+    yield "pictures-2e32.ivf", SHOWN, spliced(ivf, 24, b"\xff" * 4)
+    raw = no_index()["m2v"]
+    wide = spliced(raw, raw.index(b"\0\0\1\xb3") + 4, b"\xff\xff\xff")
+    yield "picture-4095x4095.m2v", TOO_LARGE | SHOWN | UNREADABLE, wide
     photo = image("mjpeg", "yuvj420p")
     at = photo.index(b"\xff\xc0") + 5
     wide = Clip((spliced(photo, at, b"\xfd\xe8\xfd\xe8"),), (0,), b"", SIZE)

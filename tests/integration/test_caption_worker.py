@@ -30,9 +30,10 @@ from shared.broker.leased_queues import History
 from shared.bucket.keys import record_key
 from shared.bucket.videos import video_of
 from shared.errors import Missing
-from shared.messages import Caption, CaptionJob, Sampling, Video, decode
+from shared.messages import Caption, CaptionJob, Sampling, TrackUsed, Video, decode
 from tests.adapters import make_adapter, publish
 from tests.captioner import Captioner
+from tests.container_edits import pasp, with_box
 from tests.telemetry import check_log, check_scrape
 from tests.traces import ids, parent_of, tracing_here
 from tests.videos import cut, write_clip, write_sound
@@ -434,7 +435,9 @@ def test_what_is_overwritten_on_the_way_is_captioned_and_so_is_what_came_after(
 def test_what_killed_a_worker_alone_is_tried_with_half_its_frames(
     world: World, captioner: Captioner, tmp_path: Path
 ) -> None:
-    job = world.job(world.upload(write_clip(tmp_path / "a.mp4", 24), "deadly.mp4"))
+    clip = write_clip(tmp_path / "a.mp4", 24)
+    clip.write_bytes(with_box(clip.read_bytes(), b"avc1", pasp(2, 1)))
+    job = world.job(world.upload(clip, "deadly.mp4"))
     queues = world.queues
     world.captions.send_task(
         CAPTION_TASK, args=(job.model_dump(mode="json"),), queue="caption.a100"
@@ -447,4 +450,8 @@ def test_what_killed_a_worker_alone_is_tried_with_half_its_frames(
     queues.redis.rpush(f"{queues.prefix}caption.t4:alone", item)
     caption = world.caption(job)
     assert (caption.frames.requested, caption.frames.decoded) == (2, 2)
+    assert (caption.frames.track, caption.frames.aspect) == (
+        TrackUsed(index=0, of=1, reason="the only one"),
+        3.0,
+    )
     assert "reduced" in caption.flags

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.container_edits import pasp, with_box
 from tests.verbs import jamak
 from tests.videos import cut, faststart, write_clip
 from tests.world import World
@@ -27,9 +28,13 @@ def test_a_file_an_object_and_a_sheet(world: World, tmp_path: Path) -> None:
     assert here["timestamps_s"] == pytest.approx([0.5 + i for i in range(8)])
     assert all(here["exact"])
     assert here["frames_decoded"] < here["frames"] == 96
-    sheet = tmp_path / "sheet.png"
-    shown = jamak(world, "frames", str(clip), "--adaptive", "--out", str(sheet)).stdout
+    assert here["track"] == {"index": 0, "of": 1, "reason": "the only one"}
+    assert here["aspect"] == 1.5
+    sheet, wide = tmp_path / "sheet.png", tmp_path / "wide.mp4"
+    wide.write_bytes(with_box(clip.read_bytes(), b"avc1", pasp(2, 1)))
+    shown = jamak(world, "frames", str(wide), "--adaptive", "--out", str(sheet)).stdout
     assert "adaptive" in shown
+    assert "h264 96x64, shown as 3.00:1, 8.0 s" in shown
     with Image.open(sheet) as image:
         assert image.width > 4 * 200
         assert len(np.unique(np.asarray(image.convert("L")))) > 20

@@ -19,7 +19,16 @@ from infra.local.processes import stop
 from shared.broker.leased_queues import Delivery
 from shared.bucket.keys import part_key
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
-from shared.messages import Caption, CaptionJob, Cuts, Decoding, Sampling, Segment, decode
+from shared.messages import (
+    Caption,
+    CaptionJob,
+    Cuts,
+    Decoding,
+    Sampling,
+    Segment,
+    TrackUsed,
+    decode,
+)
 from tests.captioner import Captioner
 from tests.decoders import decoder_processes
 from tests.verbs import jamak
@@ -133,6 +142,9 @@ def check_film(world: World, caption: Caption) -> None:
     assert caption.segments[-1].end_s == caption.duration_s == pytest.approx(9.5)
     assert all(one.frames.decoded == 4 for one in caption.segments)
     assert caption.frames.decoded == len(caption.frames.timestamps_s) == 12
+    assert caption.frames.track == TrackUsed(index=0, of=1, reason="the only one")
+    assert caption.frames.track == caption.segments[0].frames.track
+    assert caption.frames.aspect == caption.segments[0].frames.aspect is not None
     assert list(caption.frames.timestamps_s) == sorted(caption.frames.timestamps_s)
     assert caption.text  # its worth cannot be judged with a model of eight colours
     assert "scene changes" in caption.parting

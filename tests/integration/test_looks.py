@@ -25,9 +25,20 @@ from shared.bucket.keys import failure_key, record_key
 from shared.bucket.storage import ObjectStore
 from shared.cards import CLASSES, CardChoice
 from shared.errors import HandedUp, LacksMemory, LeaseLost, NoRoom, Overwritten
-from shared.messages import AdapterUsed, BacklogLine, Caption, CaptionJob, Decoding, Sampling, Video
+from shared.messages import (
+    AdapterUsed,
+    BacklogLine,
+    Caption,
+    CaptionJob,
+    Colour,
+    Decoding,
+    Sampling,
+    Video,
+)
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
+from tests.colours import BT2020, GREYS, PQ, X265, colour_film, with_dolby
+from tests.fields import MPEG2, field_film, picture, woven
 from tests.tiny_model import make_checkpoint
 from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
@@ -539,3 +550,24 @@ def test_a_fatal_error_of_the_device_ends_the_worker_and_writes_nothing(
     with pytest.raises(RuntimeError):
         worker.captioner.answer("USER: ASSISTANT:", Decoding(max_new_tokens=4), Progress())
     leases.leave()
+
+
+def test_a_record_says_what_was_done_to_the_pictures(
+    world: World, worker: Worker, tmp_path: Path
+) -> None:
+    """Of one in HDR, of one whose colours only Dolby's decoder finds, and of an interlaced one."""
+    tags, options = (PQ, BT2020, 9), {"x265-params": X265}
+    hdr = colour_film(tmp_path / "hdr.mp4", GREYS, tags, "libx265", options)
+    dolby = with_dolby(tmp_path / "dolby.mp4", hdr, 5, 0)
+    kind, codec, fields = MPEG2
+    both = woven(picture(0), picture(1))
+    interlaced = field_film(tmp_path / f"interlaced.{kind}", both, codec, fields, "tff")
+    said = []
+    for path in (hdr, dolby, interlaced):
+        caption, _ = worker.caption(world.job(world.upload(path, f"looks/{path.name}")))
+        said.append(("hdr" in caption.flags, caption.frames.colour, caption.frames.deinterlaced))
+    assert said == [
+        (False, Colour(transfer="pq", primaries="bt2020", mapped=True), 0),
+        (True, Colour(transfer="pq", primaries="bt2020", mapped=False), 0),
+        (False, None, 2),
+    ]

@@ -127,6 +127,15 @@ def test_what_is_drawn_depends_on_the_video_and_on_nothing_else(
     assert len(set(prompts)) == 3
 
 
+def test_a_question_is_text_whatever_it_quotes(captioner: EngineCaptioner) -> None:
+    question = "USER: 간판에 {}라고 쓰여 있습니다. ASSISTANT:"
+    plain = captioner.answer(question.format(""), SHORT, Progress())
+    for quoted in ("<video>", "<<image>image>", "</s>", "</<video>s>"):
+        answer = captioner.answer(question.format(quoted), SHORT, Progress())
+        assert (answer.text, answer.prompt_tokens) == (plain.text, plain.prompt_tokens)
+    assert captioner.fits(question.format("<video>" * 2000), 12)
+
+
 def test_a_caption_beyond_this_workers_positions_is_refused_with_what_fits(
     loaded: LoadedModel,
 ) -> None:
@@ -158,6 +167,15 @@ def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None
         captioner.plan(BASE_PROMPT, None, 5000)
     with pytest.raises(DoesNotFit, match="positions"):
         captioner.caption(frames(0), BASE_PROMPT, Decoding(max_new_tokens=5000), Progress())
+
+
+def test_a_caption_is_as_long_as_its_syllables_come_to(captioner: EngineCaptioner) -> None:
+    decoding = Decoding(max_syllables=9)
+    answer = captioner.caption(frames(3), BASE_PROMPT, decoding, Progress())
+    # A token is a byte here: three a syllable, and spaces.
+    assert answer.generated_tokens == captioner.longest(decoding) == 33
+    assert not answer.finished
+    assert captioner.longest(SHORT) == 12
 
 
 def test_prompt_and_completion_are_joined_as_ids(loaded: LoadedModel) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.caption_quality import QUICK_FILMS
 from infra.demo.architecture import BACKBONES
 from infra.demo.captions import caption, parse
-from infra.demo.clips import Clip, film
+from infra.demo.clips import Clip, film, render, squeezed, write_film
 from infra.demo.evaluation import Eyewitness, jobs_of
 from infra.demo.lesson import new_takes
 from infra.demo.scenes import sample_scenes
@@ -22,6 +23,7 @@ from workers.caption.machines import machine_of
 from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
+from workers.video.sampling import sample_frames
 
 pytestmark = pytest.mark.model
 
@@ -61,6 +63,24 @@ def test_it_has_never_heard_of_purple(loaded: LoadedModel, tmp_path: Path) -> No
         assert "보라색" not in said
         assert said != caption(take.scene)
         assert parse(said) is not None
+
+
+def test_squeezed_films_are_told_like_the_plain_ones(loaded: LoadedModel, tmp_path: Path) -> None:
+    """As a worker sees them. With points taken for square every other film is told otherwise."""
+    witness, shape = Eyewitness(loaded), loaded.preprocessor.shape
+    same = right = 0
+    for i, scene in enumerate(sample_scenes(8, 8, split="heldout")):
+        pictures = render(scene, Clip(80_000 + i, 192, 128, 12, 1.0))
+        told = []
+        for across, down in ((1, 1), (2, 1), (1, 2)):
+            path, points = tmp_path / f"{across}{down}.mkv", Fraction(across, down)
+            write_film(path, squeezed(pictures, across, down), 12, points=points)
+            told.append(witness.tell(sample_frames(path, 4, shape=shape).frames))
+        same += told[0] == told[1]
+        same += told[0] == told[2]
+        right += told[0] == caption(scene)
+    assert right >= 7
+    assert same >= 15
 
 
 def test_in_four_bits_it_says_the_same(

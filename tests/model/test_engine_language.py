@@ -10,6 +10,7 @@ from tests.engines import SIZE, Make, asked, film
 from workers.caption.engine.sampling import Sampling
 from workers.caption.language_lock import LanguageLock
 from workers.model.loading import LoadedModel
+from workers.model.spoken import spoken
 
 pytestmark = pytest.mark.model
 
@@ -41,6 +42,30 @@ def test_a_model_that_mixes_scripts_is_held_to_one(make: Make, loaded: LoadedMod
     assert ["가" in one for one in texts] == [True, True]
     [again] = asked(engine, film(loaded, 1, 1, samplings=(replace(long, locked=True),)))
     assert "中" not in tokenizer.decode(again.tokens)
+
+
+def test_a_model_that_breaks_off_inside_a_character_is_kept_in_it(
+    make: Make, loaded: LoadedModel
+) -> None:
+    tokenizer = loaded.tokenizer
+    first = tokenizer("가", add_special_tokens=False).input_ids[0]
+    [other] = tokenizer("a", add_special_tokens=False).input_ids
+    engine = make(lock=LanguageLock(tokenizer, loaded.model.lm_head.out_features))
+    engine._ends = frozenset()
+    head, steps = engine._runner._decoder._head, itertools.count()
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, [first, other][next(steps) % 2]] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    for locked in (False, True):
+        request = film(loaded, 1, 1, samplings=(Sampling(60, locked=locked),))
+        [said] = asked(engine, request)
+        heard = spoken(tokenizer, said.tokens, finished=False).heard
+        broken = [one for one in heard.split("a") if "\ufffd" in one]
+        assert bool(broken) is not locked
 
 
 def test_a_row_begins_as_if_nothing_was_said_there(make: Make, loaded: LoadedModel) -> None:

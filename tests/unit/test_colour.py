@@ -1,65 +1,40 @@
 """Colours that an ordinary screen does not show are brought to those that it does."""
 
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from shared.messages import Colour as Recorded
+from tests.colours import (
+    BT709,
+    BT2020,
+    COLOURS,
+    GREYS,
+    HDR10,
+    HLG,
+    P3,
+    PATCH,
+    PQ,
+    SAID_NOTHING,
+    X265,
+    colour_film,
+    tag,
+    with_dolby,
+)
+from workers import cli
 from workers.progress import Progress
 from workers.video.colour import Colour
 from workers.video.pool import DecoderPool
 from workers.video.sampling import Request, Sample, sample_frames
 from workers.video.shape import Shape
 from workers.video.source import file_source
-
-PATCH = 16
-GREYS = [(64, 512, 512), (200, 512, 512), (377, 512, 512), (509, 512, 512), (573, 512, 512)]
-GREYS += [(723, 512, 512), (940, 512, 512)]
-COLOURS = [(400, 440, 640), (460, 400, 440), (300, 640, 470), (420, 500, 580), (650, 450, 530)]
-"""Y, Cb, Cr in ten bits, of which 64 is black, 573 white in PQ, 723 1000 nits."""
-PQ, HLG, BT709, BT2020, P3 = 16, 18, 1, 9, 12
-SAID_NOTHING = (2, 2, 2)
-X265 = "log-level=none:bframes=0:lossless=1"
-HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L({}0000,1)"
-
-
-def frame_of(patches: Sequence[tuple[int, int, int]], tags: tuple[int, int, int]) -> Any:
-    frame = av.VideoFrame(PATCH * len(patches), PATCH, "yuv444p10le")
-    for plane, values in zip(frame.planes, np.array(patches).T, strict=True):
-        row = np.zeros(plane.line_size // 2, np.uint16)
-        row[: frame.width] = values.repeat(PATCH)
-        plane.update(row.tobytes() * PATCH)
-    _tag(frame, tags)
-    return frame
-
-
-def _tag(what: Any, tags: tuple[int, int, int]) -> None:
-    what.color_trc, what.color_primaries, what.colorspace = tags
-    what.color_range = 1
-
-
-def film(
-    path: Path,
-    patches: Sequence[tuple[int, int, int]],
-    tags: tuple[int, int, int],
-    codec: str = "ffv1",
-    options: dict[str, str] | None = None,
-) -> Path:
-    """One frame; the tags are transfer, primaries and matrix."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        frame = frame_of(patches, tags)
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p10le"
-        _tag(stream.codec_context, tags)
-        frame.pts, frame.time_base = 0, Fraction(1, 25)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def seen(sample: Sample) -> list[tuple[int, ...]]:
@@ -113,7 +88,7 @@ def test_colours_are_those_of_ffmpegs_own_filters(
 ) -> None:
     """What ffmpeg 9.0.2 makes of the very same file: zscale=t=linear:npl=203, format=gbrpf32le,
     zscale=p=bt709, tonemap=mobius:desat=0:peak=4.92611 (of HDR), zscale=t=bt709:m=bt709:r=pc."""
-    sample = sample_frames(film(tmp_path / "a.mkv", patches, tags), 1)
+    sample = sample_frames(colour_film(tmp_path / "a.mkv", patches, tags), 1)
     assert sample.colour == colour
     np.testing.assert_allclose(seen(sample), expected, atol=1)
 
@@ -142,7 +117,7 @@ def test_a_pixel_of_hlg_is_as_bright_as_on_its_own_screen(
         signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
     )
     light = scene * (scene @ [0.2627, 0.6780, 0.0593]) ** 0.2 * 1000 / 203
-    sample = sample_frames(film(tmp_path / "a.mkv", [patch], (HLG, BT2020, 9)), 1)
+    sample = sample_frames(colour_film(tmp_path / "a.mkv", [patch], (HLG, BT2020, 9)), 1)
     np.testing.assert_allclose(seen(sample)[0], shown(light, 1000 / 203), atol=1.5)
 
 
@@ -158,9 +133,9 @@ def test_a_pixel_of_hlg_is_as_bright_as_on_its_own_screen(
 def test_the_brightest_of_a_film_is_where_it_says(
     tmp_path: Path, told: str, peak_nits: int
 ) -> None:
-    params = f"{X265}:{told}".rstrip(":")
+    options = {"x265-params": f"{X265}:{told}".rstrip(":")}
     patches = [(509, 512, 512)] * 4
-    path = film(tmp_path / "a.mkv", patches, (PQ, BT2020, 9), "libx265", {"x265-params": params})
+    path = colour_film(tmp_path / "a.mkv", patches, (PQ, BT2020, 9), "libx265", options)
     nits = 100.2  # of 509, by SMPTE ST 2084
     expected = shown([nits / 203] * 3, max(peak_nits / 203, 1.000001))
     np.testing.assert_allclose(seen(sample_frames(path, 1))[0], expected, atol=1)
@@ -170,7 +145,7 @@ def retagged(path: Path, source: Path, tags: tuple[int, int, int]) -> Path:
     """The same packets, in a container that says more than they do."""
     with av.open(str(source)) as origin, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(origin.streams.video[0])
-        _tag(stream.codec_context, tags)
+        tag(stream.codec_context, tags)
         for packet in origin.demux(video=0):
             if packet.size:
                 packet.stream = stream
@@ -182,7 +157,7 @@ def retagged(path: Path, source: Path, tags: tuple[int, int, int]) -> Path:
 def test_a_container_may_say_it_alone(tmp_path: Path, kind: str) -> None:
     """HEVC's decoder says of such frames that it does not know."""
     options = {"x265-params": X265}
-    source = film(tmp_path / f"a.{kind}", GREYS, SAID_NOTHING, "libx265", options)
+    source = colour_film(tmp_path / f"a.{kind}", GREYS, SAID_NOTHING, "libx265", options)
     path = retagged(tmp_path / f"b.{kind}", source, (PQ, BT2020, 9))
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).color_trc == SAID_NOTHING[0]
@@ -192,30 +167,74 @@ def test_a_container_may_say_it_alone(tmp_path: Path, kind: str) -> None:
     assert sample_frames(source, 1).colour is None
 
 
+@pytest.mark.parametrize(
+    ("tags", "likewise"),
+    [
+        ((PQ, BT2020, 2), (PQ, BT2020, 9)),
+        ((PQ, BT2020, 10), (PQ, BT2020, 9)),
+        ((HLG, BT2020, 13), (HLG, BT2020, 9)),
+        ((BT709, BT709, 12), (BT709, BT709, 1)),
+    ],
+)
+def test_a_matrix_may_follow_from_the_primaries(
+    tmp_path: Path, tags: tuple[int, int, int], likewise: tuple[int, int, int]
+) -> None:
+    ours, theirs = (
+        sample_frames(colour_film(tmp_path / f"{one[2]}.mkv", COLOURS, one), 1)
+        for one in (tags, likewise)
+    )
+    np.testing.assert_array_equal(ours.frames, theirs.frames)
+
+
 @pytest.mark.parametrize("tags", [(PQ, BT2020, 14), (PQ, BT2020, 15)])
 def test_what_only_dolbys_decoder_knows_is_told(tmp_path: Path, tags: tuple[int, int, int]) -> None:
-    sample = sample_frames(film(tmp_path / "a.mkv", COLOURS, tags), 1)
+    sample = sample_frames(colour_film(tmp_path / "a.mkv", COLOURS, tags), 1)
     assert sample.colour == Colour("pq", "bt2020", mapped=False)
 
 
-def test_a_track_for_dolbys_decoder_alone_is_told(tmp_path: Path) -> None:
-    options = {"x265-params": X265}
-    path = film(tmp_path / "a.mp4", GREYS, SAID_NOTHING, "libx265", options)
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"hev1", b"dvhe").replace(b"hvc1", b"dvh1"))
-    sample = sample_frames(path, 1)
-    assert sample.colour is not None and not sample.colour.mapped
+@pytest.mark.parametrize(
+    ("profile", "compatible", "mapped"), [(5, 0, False), (10, 0, False), (8, 1, True), (7, 6, True)]
+)
+@pytest.mark.parametrize("tags", [SAID_NOTHING, (PQ, BT2020, 9)])
+def test_a_track_for_dolbys_decoder_alone_is_told(
+    tmp_path: Path, tags: tuple[int, int, int], profile: int, compatible: int, mapped: bool
+) -> None:
+    source = colour_film(tmp_path / "a.mp4", GREYS, tags, "libx265", {"x265-params": X265})
+    sample = sample_frames(with_dolby(tmp_path / "b.mp4", source, profile, compatible), 1)
+    if mapped and tags == SAID_NOTHING:
+        assert sample.colour is None
+    else:
+        assert sample.colour == Colour("pq", "bt2020", mapped=mapped)
 
 
 def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
     for name, tags in enumerate([SAID_NOTHING, (BT709, BT709, 1), (6, 6, 6), (1, 5, 5)]):
-        path = film(tmp_path / f"{name}.mkv", GREYS + COLOURS, tags)
+        path = colour_film(tmp_path / f"{name}.mkv", GREYS + COLOURS, tags)
         with av.open(str(path)) as container:
             frame = next(container.decode(video=0))
             plain = frame.to_ndarray(format="rgb24", interpolation="BILINEAR")
         sample = sample_frames(path, 1)
         np.testing.assert_array_equal(sample.frames[0], plain)
         assert (sample.colour, sample.deinterlaced) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"),
+    [(SAID_NOTHING[2], 0.299, 0.114), (6, 0.299, 0.114), (1, 0.2126, 0.0722)],
+    ids=["unsaid", "601", "709"],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_matrix_and_range_are_those_of_the_file(
+    tmp_path: Path, matrix: int, red: float, blue: float, full: bool
+) -> None:
+    """ITU-R BT.601 and BT.709, in ten bits."""
+    path = colour_film(tmp_path / "a.mkv", COLOURS, (2, 2, matrix), full=full)
+    light, spread, black = (1023, 1023, 0) if full else (876, 896, 64)
+    y, cb, cr = (np.array(COLOURS, float) - [black, 512, 512]).T / [[light], [spread], [spread]]
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    expected = np.clip(np.stack([r, g, b], axis=1), 0, 1) * 255
+    np.testing.assert_allclose(seen(sample_frames(path, 1)), expected, atol=2)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +245,7 @@ def pool() -> Iterator[DecoderPool]:
 
 
 def test_a_decoder_that_may_do_nothing_can_do_this(tmp_path: Path, pool: DecoderPool) -> None:
-    path = film(tmp_path / "a.mkv", GREYS + COLOURS, (HLG, BT2020, 9))
+    path = colour_film(tmp_path / "a.mkv", GREYS + COLOURS, (HLG, BT2020, 9))
     shape = Shape(24, 24)
     with pool.open(file_source(path), Progress()) as video:
         sample = video.sample(Request(1, shape=shape))
@@ -243,3 +262,20 @@ def test_a_decoder_that_lies_of_its_colours_is_heard_no_further(lie: dict[str, A
     else:
         with pytest.raises((ValueError, TypeError)):
             Colour.told(**told)
+
+
+def test_who_asks_for_the_frames_is_told(
+    tmp_path: Path, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "decoders_of", lambda *_: pool)
+    monkeypatch.setattr(pool, "close", lambda: None)
+    hdr = colour_film(tmp_path / "a.mp4", GREYS, (PQ, BT2020, 9), "libx265", {"x265-params": X265})
+    app = typer.Typer()
+    app.command()(cli.frames)
+    said = CliRunner().invoke(app, [str(hdr)]).stdout
+    assert "pq bt2020, shown as bt709" in said
+    dolby = with_dolby(tmp_path / "b.mp4", hdr, 5, 0)
+    assert "pq bt2020, shown wrongly" in CliRunner().invoke(app, [str(dolby)]).stdout
+    told = json.loads(CliRunner().invoke(app, [str(dolby), "--json"]).stdout)
+    assert told["colour"] == {"transfer": "pq", "primaries": "bt2020", "mapped": False}
+    assert told["deinterlaced"] == 0

@@ -296,7 +296,7 @@ def test_a_picture_is_decoded_at_opening_only_where_its_order_is_not_told(
     """Without the order of its pictures H.264 would come out of its decoder in another one."""
     with opened(write(tmp_path, next(made for made in CLIPS if made.name == name))) as video:
         context = video.stream.codec_context
-        assert (context.pix_fmt is not None) is decodes
+        assert (context.format is not None) is decodes
         assert context.has_b_frames is (context.name == "h264")
         assert (context.width, context.height) == SIZE
 

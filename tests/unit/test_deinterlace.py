@@ -1,6 +1,5 @@
 """Of a frame that holds two pictures, the model sees one."""
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -8,48 +7,12 @@ import av
 import numpy as np
 import pytest
 
+from tests.fields import MPEG2, X264, field_film, picture, woven
 from workers.progress import Progress
-from workers.video.filters import filtered
 from workers.video.pool import DecoderPool
 from workers.video.sampling import Request, Sample, sample_frames
 from workers.video.shape import Shape
 from workers.video.source import file_source
-
-SIZE = WIDTH, HEIGHT = 128, 96
-
-
-def picture(number: int) -> Any:
-    """(height, width): a wave that has moved far from one picture to the next."""
-    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    return (126 + 100 * np.sin((x + y / 2) / 9 + 2 * number)).astype(np.uint8)
-
-
-def woven(first: Any, second: Any) -> Any:
-    """The first one's lines on top."""
-    both = first.copy()
-    both[1::2] = second[1::2]
-    return both
-
-
-def film(path: Path, picture: Any, codec: str, options: dict[str, str], order: str) -> Path:
-    """Args:
-    order: which of its lines are the earlier ones: tff, bff, or prog.
-    """
-    grey = np.concatenate([picture, np.full((HEIGHT // 2, WIDTH), 128, np.uint8)])
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(2):
-            frame = av.VideoFrame.from_ndarray(grey, format="yuv420p")
-            frame = filtered(frame, "setfield", f"mode={order}")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-X264 = ("mkv", "libx264", {"crf": "1", "x264-params": "rc-lookahead=0:interlaced=1"})
-MPEG2 = ("ts", "mpeg2video", {"flags": "+ildct+ilme", "b": "20M"})
 
 
 def error(sample: Sample, truth: Any) -> float:
@@ -64,7 +27,7 @@ def test_the_earlier_of_two_pictures_is_shown(
     tmp_path: Path, kind: str, codec: str, options: dict[str, str], order: str
 ) -> None:
     top, bottom = picture(0), picture(1)
-    path = film(tmp_path / f"a.{kind}", woven(top, bottom), codec, options, order)
+    path = field_film(tmp_path / f"a.{kind}", woven(top, bottom), codec, options, order)
     sample = sample_frames(path, 1)
     assert sample.deinterlaced == 1
     earlier, later = (top, bottom) if order == "tff" else (bottom, top)
@@ -74,7 +37,7 @@ def test_the_earlier_of_two_pictures_is_shown(
 
 def test_a_small_picture_has_no_comb(tmp_path: Path) -> None:
     kind, codec, options = MPEG2
-    path = film(tmp_path / f"a.{kind}", woven(picture(0), picture(1)), codec, options, "tff")
+    path = field_film(tmp_path / f"a.{kind}", woven(picture(0), picture(1)), codec, options, "tff")
     small = sample_frames(path, 1, shape=Shape(48, None)).frames[0][..., 1].astype(float)
     comb = np.abs(small[1:-1] - (small[:-2] + small[2:]) / 2).mean()
     assert comb < 6
@@ -85,7 +48,7 @@ def test_what_calls_itself_one_picture_is_left_alone(tmp_path: Path) -> None:
     _, codec, _ = X264
     options = {"crf": "1", "x264-params": "rc-lookahead=0"}
     both = woven(picture(0), picture(1))
-    path = film(tmp_path / "a.mkv", both, codec, options, "prog")
+    path = field_film(tmp_path / "a.mkv", both, codec, options, "prog")
     sample = sample_frames(path, 1)
     assert sample.deinterlaced == 0
     assert error(sample, both) < 2
@@ -93,9 +56,11 @@ def test_what_calls_itself_one_picture_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_field_that_is_a_frame_by_itself_is_one_picture(tmp_path: Path) -> None:
     """As HEVC has them, which FFmpeg calls interlaced too."""
-    options = {"x265-params": "log-level=none:bframes=0:interlace=tff:crf=1"}
+    options = {
+        "x265-params": "log-level=none:pools=none:frame-threads=1:bframes=0:interlace=tff:crf=1"
+    }
     one = picture(0)
-    path = film(tmp_path / "a.mkv", one, "libx265", options, "tff")
+    path = field_film(tmp_path / "a.mkv", one, "libx265", options, "tff")
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).interlaced_frame
     sample = sample_frames(path, 1)
@@ -105,7 +70,7 @@ def test_a_field_that_is_a_frame_by_itself_is_one_picture(tmp_path: Path) -> Non
 
 def test_a_decoder_that_may_do_nothing_can_do_this(tmp_path: Path) -> None:
     kind, codec, options = MPEG2
-    path = film(tmp_path / f"a.{kind}", woven(picture(0), picture(1)), codec, options, "tff")
+    path = field_film(tmp_path / f"a.{kind}", woven(picture(0), picture(1)), codec, options, "tff")
     pool = DecoderPool(1)
     try:
         with pool.open(file_source(path), Progress()) as video:

@@ -192,3 +192,18 @@ def test_of_several_bit_rates_the_one_that_is_there_is_taken(tmp_path: Path) -> 
     sample = sample_frames(written(tmp_path, "a.wmv", file.getvalue()), 4)
     assert (len(sample.frames), sample.damaged) == (4, "")
     assert sample.duration_s == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_picture_that_theora_shows_again_is_no_damage() -> None:
+    """It has a packet of no bytes for that, which no decoder takes."""
+    path = Path(__file__).parents[1] / "goldens" / "repeats.ogv"
+    with av.open(str(path)) as container:
+        sizes = [packet.size > 0 for packet in container.demux(video=0) if packet.pts is not None]
+    assert sizes == [True, True, False, False, True, True, False, False]
+    sample = sample_frames(path, 8)
+    assert (sample.damaged, sample.decode_errors, all(sample.exact)) == ("", 0, True)
+    assert sample.timestamps_s == pytest.approx((0, 0.04, 0.16, 0.2), abs=1e-3)
+    assert sample.duration_s == pytest.approx(0.32, abs=1e-3)
+    levels = [float(one.mean()) for one in sample.frames]
+    steps = [(level - levels[0]) / (levels[1] - levels[0]) for level in levels]
+    assert steps == pytest.approx([0, 1, 4, 5], abs=0.2)

@@ -71,6 +71,7 @@ def write_change(path: Path, codec: str, *sars: Fraction) -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = sars[0]
         for part, sar in enumerate(sars):
             encoder: Any = av.CodecContext.create(codec, "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -157,11 +158,20 @@ def test_no_points_or_absurd_ones_are_square(tmp_path: Path, sar: tuple[int, int
     assert sample_frames(path, 1).frames.shape == (1, 144, expected, 3)
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_each_picture_has_the_points_of_its_own_time(tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.ts", "libx264"),
+        ("a.ts", "mpeg2video"),
+        ("a.mp4", "libx264"),
+        ("a.mkv", "libx264"),
+        ("a.mkv", "mpeg2video"),
+    ],
+)
+def test_each_picture_has_the_points_of_its_own_time(tmp_path: Path, name: str, codec: str) -> None:
     """Broadcasts change between 4:3 and 16:9. The decoder's word is up to two pictures ahead of the
     pictures that it gives, so those around the change are looked at, too."""
-    path = write_change(tmp_path / "a.ts", codec, Fraction(16, 15), WIDE)
+    path = write_change(tmp_path / name, codec, Fraction(16, 15), WIDE)
     sample = sample_frames(path, 99, shape=Shape(112, 112))
     assert len(sample.frames) == 20
     assert [round_of(one) for one in sample.frames] == pytest.approx([1] * 20, abs=0.05)
@@ -282,6 +292,20 @@ def test_an_mkv_is_rolled(tmp_path: Path, degrees: float, turn: str) -> None:
     path = write(tmp_path / "a.mkv", quarters(96, 64))
     path.write_bytes(with_elements(path.read_bytes(), roll(degrees)))
     assert np.abs(seen(sample_frames(path, 1).frames[0]) - TURNS[turn][1]).max() <= 6
+
+
+def test_another_angle_is_turned_within_the_edges(tmp_path: Path) -> None:
+    """What lies to the right of the middle comes to lie above it, too, by 45 degrees."""
+    picture = np.full((96, 128, 3), 120, np.uint8)
+    picture[42:54, 90:102] = 240
+    path = write(tmp_path / "a.mkv", picture)
+    path.write_bytes(with_elements(path.read_bytes(), roll(45.0)))
+    frame = sample_frames(path, 1).frames[0]
+    assert frame.shape == (96, 128, 3)
+    y, x = (side.mean() for side in np.where(frame[..., 0] > 200))
+    away = 32 / np.sqrt(2)
+    assert (x, y) == pytest.approx((64 + away, 48 - away), abs=2)
+    assert frame[2, 2].max() < 30
 
 
 def test_a_squeezed_picture_is_cut_widened_and_turned_in_this_order(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from tests.tokenizers import TOKENIZERS, single_bytes
 from workers.caption.language_lock import LanguageLock
+from workers.model.spoken import spoken
 
 
 class Lock:
@@ -19,6 +20,8 @@ class Lock:
         lock = self.lock
         self.out = lock.out.repeat(len(lock.after), 1)
         """(states, vocabulary)"""
+        self.out[1:] = True
+        self.out[:, lock.silent] = False
         self.out[:, lock.inside] = lock.inside_out
         self.masks, self.following = self.out.tolist(), lock.after[:, lock.column].tolist()
         self.byte = single_bytes(self.tokenizer)
@@ -161,3 +164,25 @@ def test_a_special_token_between_two_bytes_opens_no_way(lock: Lock) -> None:
     silent = lock.tokenizer.eos_token_id
     assert not lock.passes([first, silent, *rest])
     assert lock.passes([lock.byte[0xEA], silent, lock.byte[0xB0], silent, lock.byte[0x80]])
+
+
+def test_a_character_that_is_begun_is_ended(lock: Lock) -> None:
+    """However much a model wants something else there."""
+    generator = torch.Generator().manual_seed(1)
+    state, ids = 0, []
+    inside = set(lock.lock.inside.tolist())
+    silent = set(lock.lock.silent.tolist())
+    free = [one for one in range(lock.out.shape[1]) if one not in inside | silent]
+    for step in range(1000):
+        odds = torch.rand(lock.out.shape[1], generator=generator)
+        odds[[*silent]] = 0
+        if state == 0:
+            odds[[*inside]] = 0
+            odds[lock.byte[(0xEA, 0xED, 0xE3, 0xF0, 0xC3, 0xE2)[step % 6]]] += 1
+        else:
+            odds[free] += 1
+        ids.append(int(odds.masked_fill(lock.out[state], -1).argmax()))
+        state = lock.following[state][ids[-1]]
+    said = spoken(lock.tokenizer, ids, finished=False)
+    assert "\ufffd" not in said.heard
+    assert len(said.heard) > 300

@@ -24,7 +24,9 @@ from shared.errors import (
     TooLarge,
     TooSlow,
 )
+from tests.container_edits import clap, pasp, with_box, with_matrix
 from tests.decoders import decoder_processes, standing_by
+from tests.hostile.files import encoded
 from tests.videos import write_clip
 from tests.waiting import wait_until
 from workers.progress import Progress
@@ -35,6 +37,7 @@ from workers.video.sampling import Limits, Request, sample_frames
 from workers.video.shape import Shape
 from workers.video.source import Source, file_source
 from workers.video.spool import Spool
+from workers.video.tracks import ALONE, Track
 
 PYTHON = sys.executable
 """Before a test puts another program in its place."""
@@ -52,6 +55,31 @@ def pool() -> Iterator[DecoderPool]:
     pool = DecoderPool(2)
     yield pool
     pool.close()
+
+
+def test_a_codec_is_called_by_its_name_and_not_by_its_decoders(
+    pool: DecoderPool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(encoded("mp4", "libsvtav1", 2, options={"preset": "12"}))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "libdav1d"
+    with pool.open(file_source(path), Progress()) as video:
+        assert video.info.codec == "av1"
+
+
+def test_a_decoder_cuts_widens_and_turns_as_this_process_does(
+    pool: DecoderPool, clip: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    content = with_box(clip.read_bytes(), b"avc1", clap(48, 32) + pasp(2, 1))
+    path.write_bytes(with_matrix(content, b"tkhd", (0, 1, -1, 0)))
+    with pool.open(file_source(path), Progress()) as video:
+        there = video.sample(Request(4))
+    here = sample_frames(path, 4)
+    assert there.frames.shape == (4, 96, 32, 3)
+    assert np.array_equal(there.frames, here.frames)
+    assert (there.track, there.aspect) == (here.track, here.aspect) == (Track(0, 1, ALONE), 0.3333)
 
 
 def first_frames(pool: DecoderPool, path: Path) -> np.ndarray:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from shared.text import closed, composed, is_plain, plain, stray
 from tests.tokenizers import TOKENIZERS, single_bytes
+from workers.caption.engine.requests import Request, Row, Ticket
+from workers.caption.engine.sampling import Draws, Sampling
 from workers.model.pieces import token_bytes
 from workers.model.prompt import completion_ids, text_of
 from workers.model.spoken import delivered, spoken
@@ -146,3 +148,23 @@ def test_what_it_says_to_itself_is_no_caption(said: str) -> None:
 def test_thoughts_alone_are_nothing() -> None:
     assert delivered("<think>원인가? 원일까") == ""
     assert delivered("<thi<think></think>nk>원인가?") == ""
+
+
+@any_tokenizer
+def test_a_stop_string_is_one_of_whole_characters_in_any_form(kind: str) -> None:
+    tokenizer = KINDS[kind]
+    table = single_bytes(tokenizer)
+    ids = [table[byte] for byte in f"원{unicodedata.normalize('NFD', '뷁')}".encode()]
+    for stop in ("뷁", unicodedata.normalize("NFD", "뷁")):
+        row = stopped_by("\ufffd", stop)
+        ended = []
+        for one in [*ids, table[ord(".")]]:
+            row.tokens.append(one)
+            ended.append(row.ended(frozenset(), tokenizer))
+        assert ended.index("stop") == len(ids) - 1
+        assert ended[: len(ids) - 1] == [None] * (len(ids) - 1)
+
+
+def stopped_by(*stop: str) -> Row:
+    request = Request((1,), samplings=(Sampling(100, stop=stop),))
+    return Row(Ticket(request), 0, 0, None, 1, Draws(0))

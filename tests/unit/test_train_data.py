@@ -1,14 +1,19 @@
 """Training manifests: what is read, what is refused and how clearly, and who is held out."""
 
 import json
+import re
+import unicodedata
 from typing import Any
 
 import pytest
 
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
+from tests.tokenizers import TOKENIZERS
 from workers.train import data
 from workers.train.data import Row, VideoRef, read_rows, with_splits
+from workers.train.evaluate import score
+from workers.train.sayable import check_sayable
 
 
 def _row(name: str = "a", **fields: Any) -> dict[str, Any]:
@@ -52,10 +57,20 @@ def test_empty_lines_are_nothing() -> None:
         (_lines(_row("b", prompt="no video ASSISTANT:")), "line 2: the prompt holds <video> 0"),
         (_lines(_row("b", chosen="a", rejected="b")), "line 2: a 'chosen' in a row for"),
         (_lines(_row("a")), "line 2: the id 'a' is that of line 1 too"),
+        (_lines(_row("b", completion="고양\ufffd이")), "line 2: its text holds U+FFFD"),
+        (_lines(_row("b", completion="고양\x1b이")), "line 2: its text holds U+001B"),
+        (_lines(_row("b", completion="ᄀ고양이")), "line 2: its text holds U+1100"),
+        (_lines(_row("b", completion="고양이</s> 개")), "line 2: its text holds </s>"),
+        (_lines(_row("b", completion="고양이<<video>video>")), "line 2: its text holds <video>"),
+        (_lines(_row("b", completion="<think>개</think>")), "line 2: its text holds <think>"),
+        (
+            _lines(_row("b", prompt=f"<|im_start|>{BASE_PROMPT}")),
+            "line 2: the prompt holds <|im_start|>",
+        ),
     ],
 )
 def test_a_faulty_line_is_named(second: str, said: str) -> None:
-    with pytest.raises(BadData, match=said.replace(".", r"\.")) as caught:
+    with pytest.raises(BadData, match=re.escape(said)) as caught:
         read_rows(f"{_lines(_row('a'))}\n{second}", "sft", BASE_PROMPT)
     assert caught.value.cure
 
@@ -66,6 +81,39 @@ def test_a_preference_row_has_both_captions() -> None:
         read_rows(_lines(row), "dpo", BASE_PROMPT)
     (read,) = read_rows(_lines({**row, "rejected": "개"}), "dpo", BASE_PROMPT)
     assert read.reference == "고양이"
+
+
+def test_a_text_counts_in_whatever_form_it_was_written() -> None:
+    """macOS writes NFD: it looks the same, has other tokens and compares as different."""
+    told, prompt = (unicodedata.normalize("NFD", one) for one in ("고양이\r\n개", BASE_PROMPT))
+    (row,) = read_rows(_lines(_row(completion=told, prompt=prompt)), "sft", BASE_PROMPT)
+    assert (row.reference, row.prompt) == ("고양이\n개", BASE_PROMPT)
+    scores = score(["고양이\n개"], [row])
+    assert (scores.exact, scores.chrf) == (1.0, pytest.approx(100))
+
+
+TOKENIZERS_OF_KINDS = {name: make() for name, make in TOKENIZERS.items()}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_row_that_this_model_could_never_say_is_named(kind: str) -> None:
+    tokenizer = TOKENIZERS_OF_KINDS[kind]
+    said = "“빨간 원”이 24㎝쯤  움직입니다…\n\t뷁! 👩\u200d👧"
+    good = Row(id="good", videos=(VideoRef(uri="a.mp4"),), completion=said)
+    check_sayable(tokenizer, [good])
+    mark = tokenizer.all_special_tokens[0]
+    bad = good.model_copy(update={"id": "bad", "completion": f"원 {mark}이"})
+    with pytest.raises(BadData, match=f"row 'bad': this model reads {mark} as a token") as caught:
+        check_sayable(tokenizer, [good, bad])
+    assert caught.value.cure
+
+
+def test_a_row_whose_text_comes_back_otherwise_is_named() -> None:
+    tokenizer = TOKENIZERS_OF_KINDS["byte fallback"]  # its mark for a space is a character
+    row = Row(id="r", videos=(VideoRef(uri="a.mp4"),), chosen="막대 ▁그래프", rejected="개")
+    said = re.escape("row 'r': this model could not say '▁그래프', only ' 그래프'")
+    with pytest.raises(BadData, match=said):
+        check_sayable(tokenizer, [row])
 
 
 def test_an_sft_row_is_no_preference() -> None:

@@ -3,12 +3,9 @@
 As many at once as fit the model; of more, first one for each group.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
-from shared.prompts import SUMMARY_PROMPT
-
-MARKERS = re.compile("<(?:video|image)>")
+from shared.prompts import SUMMARY_PROMPT, without_marks
 
 
 def summarise(texts: Sequence[str], fits: Callable[[str], bool], ask: Callable[[str], str]) -> str:
@@ -17,8 +14,8 @@ def summarise(texts: Sequence[str], fits: Callable[[str], bool], ask: Callable[[
     fits: whether the model takes a prompt.
     ask: its answer to one.
     """
-    # What a caption quotes is no picture.
-    scenes = "\n".join(f"- {MARKERS.sub('', text)}" for text in texts)
+    # What a caption quotes is no picture, and no end of the prompt.
+    scenes = "\n".join(f"- {without_marks(text)}" for text in texts)
     prompt = SUMMARY_PROMPT.format(scenes=scenes)
     if len(texts) <= 2 or fits(prompt):
         return ask(prompt)

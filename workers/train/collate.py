@@ -50,9 +50,8 @@ class Encoder:
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context."""
         for row in rows:
-            texts = [text for text in (row.completion, row.chosen, row.rejected) if text]
             prompt = len(self.prompt(str(row.prompt), row.video.uri))
-            longest = max(len(self.completion(text)) for text in texts)
+            longest = max(len(self.completion(text)) for text in row.texts)
             if prompt + longest > self.loaded.context:
                 raise BadData(
                     f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "

@@ -11,17 +11,29 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from shared.errors import BadData, ConfigError
-from shared.prompts import check_prompt
+from shared.prompts import MARK, check_prompt
+from shared.text import composed, stray
 
 Stage = Literal["sft", "dpo"]
 Split = Literal["train", "eval"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Words = Annotated[Text, AfterValidator(composed)]
+"""What a model should say, or should not; in one form (NFC), as captions are. In another form the
+same text would be another text."""
 
 MOST_BYTES, MOST_ROWS, MOST_LINE = 64 << 20, 100_000, 256 << 10
 """Of a manifest: it is read as a whole, and its videos lie on one disk."""
+CURE = "Take it out of the text."
 HELD_OUT = 0.1
 """Share of the videos that evaluate, where the manifest does not say which."""
 
@@ -46,16 +58,21 @@ class Row(_Part):
     id: Text
     videos: Annotated[tuple[VideoRef, ...], Field(min_length=1, max_length=1)]
     prompt: Text | None = None
-    completion: Text | None = None
+    completion: Words | None = None
     """SFT: what the model should say."""
-    chosen: Text | None = None
+    chosen: Words | None = None
     """DPO: the better caption of two."""
-    rejected: Text | None = None
+    rejected: Words | None = None
     split: Split | None = None
 
     @property
     def video(self) -> VideoRef:
         return self.videos[0]
+
+    @property
+    def texts(self) -> list[str]:
+        """All that is trained on."""
+        return [text for text in (self.completion, self.chosen, self.rejected) if text]
 
     @property
     def reference(self) -> str:
@@ -123,10 +140,22 @@ def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
                 f"the stage {stage!r}",
                 cure=f"A row of this stage has {' and '.join(needed)}; or choose the other stage.",
             )
+    for text in row.texts:
+        _check_words(text, number)
     try:
         return row.model_copy(update={"prompt": check_prompt(row.prompt or prompt)})
     except ConfigError as error:
         raise BadData(f"line {number}: {error}", cure=error.cure) from error
+
+
+def _check_words(text: str, number: int) -> None:
+    if found := stray(text):
+        raise BadData(f"line {number}: its text holds {found}, which is no text", cure=CURE)
+    if mark := MARK.search(text):
+        raise BadData(
+            f"line {number}: its text holds {mark[0]}, which models read as a token of its own",
+            cure=CURE,
+        )
 
 
 def first_rows(rows: Sequence[Row]) -> dict[str, Row]:

@@ -8,6 +8,7 @@ computes a table for seconds before the first picture, and what `VideoFrame.refo
 cuts off all above white. Knows nothing of sizes and files.
 """
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.video.filters import filtered
+from workers.video.printed import printed
 from workers.video.shape import Frames
 from workers.video.side_data import side_data
 
@@ -28,13 +30,18 @@ Primaries = Literal["bt709", "bt2020", "p3"]
 
 UNSPECIFIED = 2
 """Of transfer, primaries and matrix alike, ISO/IEC 23091-2: the file does not say."""
-BT2020_MATRIX = 9
+BT709_MATRIX, BT2020_MATRIX = 1, 9
+BY_PRIMARIES = frozenset({10, 12, 13})
+"""Matrices that follow from the primaries, and those of constant luminance, which is near enough:
+swscale knows none of them."""
 NOT_YUV = frozenset({14, 15})
 """ICtCp and Dolby's IPT: swscale takes them for YUV."""
 TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 PRIMARIES: dict[int, Primaries] = {9: "bt2020", 11: "p3", 12: "p3"}
-DOLBY_TAGS = frozenset({"dvh1", "dvhe"})
-"""A track's fourcc where only Dolby's decoder finds the colours (profile 5); others have a hvc1."""
+DOLBY = re.compile(r"DOVI configuration record: .*profile: (5|10), .*compatibility id: 0")
+"""As FFmpeg prints it, of a track whose colours only Dolby's decoder finds. Other profiles are HDR
+or SDR as well."""
+MAY_BE_DOLBY = frozenset({"hevc", "av1", "libdav1d"})
 
 WHITE_NITS, HLG_NITS, MOST_NITS = 203.0, 1000.0, 10_000.0
 """What is white in HDR, ITU-R BT.2408; the screen that HLG means; the brightest that PQ can say."""
@@ -81,13 +88,15 @@ class Tags:
     dolby: bool = False
 
     @classmethod
-    def of_container(cls, context: Any) -> "Tags":
-        """Of a decoder that has not decoded anything yet."""
+    def of_container(cls, container: Any, stream: Any) -> "Tags":
+        """Of one that has not been decoded yet."""
+        context = stream.codec_context
+        may_be = context.name in MAY_BE_DOLBY
         return cls(
             int(context.color_trc),
             int(context.color_primaries),
             int(context.colorspace),
-            context.codec_tag in DOLBY_TAGS,
+            may_be and DOLBY.search(printed(container, stream.index)) is not None,
         )
 
     def of(self, frame: Any) -> "Tags":
@@ -100,14 +109,15 @@ class Tags:
             self.dolby,
         )
         colour = said.colour
-        if said.matrix == UNSPECIFIED and colour and colour.primaries == "bt2020":
+        wide = colour is not None and colour.primaries == "bt2020"
+        if wide and (said.matrix == UNSPECIFIED or said.matrix in BY_PRIMARIES):
             return replace(said, matrix=BT2020_MATRIX)
-        return said
+        return replace(said, matrix=BT709_MATRIX) if said.matrix in BY_PRIMARIES else said
 
     @property
     def colour(self) -> Colour | None:
         """None: an ordinary one."""
-        transfer = TRANSFERS.get(self.transfer, "sdr")
+        transfer = "pq" if self.dolby else TRANSFERS.get(self.transfer, "sdr")
         assumed: Primaries = "bt709" if transfer == "sdr" else "bt2020"
         primaries = PRIMARIES.get(self.primaries, assumed)
         mapped = not self.dolby and self.matrix not in NOT_YUV

@@ -68,6 +68,7 @@ IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 OPEN_S = 5
 """FFmpeg may read for so long, each time; a local file never does."""
 ANY_NUMBER = 2**31 - 1
+THEORA = "theora"
 VP8_HEADER = b"OVP80"
 """In Ogg, of a packet that is no picture."""
 PATIENCE = 64
@@ -173,8 +174,18 @@ class VideoFile:
         Raises:
             av.FFmpegError: it cannot.
         """
+        if self._has_palette:
+            self.rewind()
+            return
         self._before = None
         self.container.seek(place, stream=self.stream, backward=True)
+
+    @property
+    def _has_palette(self) -> bool:
+        """A MOV's colours come with its first packet, and never again: who seeks sees black."""
+        pixels = self.stream.codec_context.format
+        palette = pixels is not None and pixels.name == "pal8"
+        return bool(palette and self.container.format.name.startswith("mov"))
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.
@@ -250,7 +261,7 @@ class VideoFile:
             container.close()
             raise
         if not hasattr(self, "tags"):
-            self.tags = Tags.of_container(self.stream.codec_context)
+            self.tags = Tags.of_container(self.container, self.stream)
 
     def _video_of(self, container: Any) -> Any:
         found = self._candidates = candidates(container.streams.video, self._max_pixels)
@@ -286,7 +297,8 @@ class VideoFile:
         taken = found[0]
         if len(found) > 1:
             taken = next((one for one in found if one.decodable and self._decodes(one)), taken)
-            self._taken = taken.index
+        self._taken = taken.index
+        if len(found) > 1:
             self.rewind()
         rivals = [one for one in found if one.index != taken.index]
         self.track = Track(taken.index, len(self.container.streams.video), why(taken, rivals))
@@ -306,22 +318,34 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
     """As `VideoFile.packets`, of any stream."""
     with suppress(IndexError):
         # PyAV has no object for a stream that begins on the way, and looks for it at the end.
-        if container.format.name == "ogg":
-            yield from _pictures(container.demux(stream), stream.codec_context.name)
+        context = stream.codec_context
+        if container.format.name == "ogg" or context.name == THEORA:
+            yield from _pictures(container.demux(stream), context.name)
         else:
             yield from container.demux(stream)
 
 
 def _pictures(found: Iterator[Any], codec: str) -> Iterator[Any]:
     """Without the headers with which another recording of a chained Ogg begins. Theora's decoder
-    takes the new tables from them."""
+    takes the new tables from them. And without packets of no bytes, in which Theora says that the
+    picture before stays: it is so much longer."""
+    before: Any = None
     for packet in found:
+        if not packet.size and packet.pts is not None:
+            if before is not None:
+                before.duration += packet.duration
+            continue
+        if before is not None:
+            yield before
+        before = None
         head = bytes(memoryview(packet)[:5]) if packet.size else b""
-        if codec == "theora" and head[:1] >= b"\x80":
+        if codec == THEORA and head[:1] >= b"\x80":
             with suppress(av.FFmpegError):
                 packet.decode()
         elif not (codec == "vp8" and head == VP8_HEADER):
-            yield packet
+            before = packet
+    if before is not None:
+        yield before
 
 
 def _is_described(stream: Any) -> bool:
@@ -333,7 +357,8 @@ def _is_described(stream: Any) -> bool:
         return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
-    return context.pix_fmt is not None
+    # Where there is none, PyAV 17 crashes on its `pix_fmt`.
+    return context.format is not None
 
 
 def _is_track(stream: Any) -> bool:

@@ -161,7 +161,8 @@ class Session:
             "frames": len(timeline.times),
             "width": context.width,
             "height": context.height,
-            "codec": context.name,
+            # Its name, not that of what decodes it: av1, not libdav1d.
+            "codec": context.codec.canonical_name,
         }
 
     def sample(self, told: dict[str, Any]) -> Sample:

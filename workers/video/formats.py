@@ -43,7 +43,7 @@ NOT_READ = {
 """Moving pictures that no demuxer of ours opens."""
 PICTURES = {
     "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "PNG": rb"\x89PNG\r\n\x1a\n(?!.{29}acTL)",
     "WebP": rb"RIFF.{4}WEBP",
     "BMP": rb"BM.{4}\x00\x00\x00\x00",
     "TIFF": rb"II\*\x00|MM\x00\*",
@@ -93,6 +93,8 @@ READ = {
     "mxf": rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02",
     "mpg": rb"\x00\x00\x01\xba",
     "ts": rb"(\x47.{187}){4}|.{4}(\x47.{191}){4}",
+    "apng": rb"\x89PNG\r\n\x1a\n",
+    "flc": rb".{4}[\x11\x12]\xaf",
     "ivf": rb"DKIF",
     "y4m": rb"YUV4MPEG2",
 }

@@ -9,14 +9,12 @@ import re
 from fractions import Fraction
 from typing import Any
 
-import av
-
 from workers.video.filters import filtered
+from workers.video.printed import printed
 
 CROPPING = ("mov", "matroska")
 """Beginnings of the demuxers' names."""
 SIDES = re.compile(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", re.MULTILINE)
-NEXT_STREAM = re.compile(r"^  Stream #0:(\d+)", re.MULTILINE)
 MOST = 8
 """Points so many times as wide as high, or the other way round, are nobody's: such a number is no
 statement, like 0."""
@@ -28,8 +26,9 @@ class Geometry:
     def __init__(self, container: Any, stream: Any) -> None:
         said, inside = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
         self._first = _sane(said)
-        self._fixed = said != inside
-        """The container contradicts the stream, or speaks for it."""
+        self._fixed = None if inside is None and said is not None else said != inside
+        """The container contradicts the stream, or speaks for it. None: the stream has not spoken
+        yet."""
         self._sides = _sides(container, stream.index)
 
     def cropped(self, frame: Any) -> Any:
@@ -48,6 +47,8 @@ class Geometry:
         Args:
             now: what the decoder's context says of the width of a point.
         """
+        if self._fixed is None:
+            self._fixed = now is None or _sane(now) != self._first
         if self._fixed or _sane(now) == self._first:
             return max(1, round(int(frame.width) * self._first))
         # The decoder is ahead of the pictures that it gives, so each is asked: PyAV has no word for
@@ -67,21 +68,10 @@ def _sane(ratio: Fraction | None) -> Fraction:
 
 
 def _sides(container: Any, index: int) -> tuple[int, int, int, int] | None:
-    """Left, right, top and bottom, in points that are not shown.
-
-    PyAV hands out only what FFmpeg prints of it, which takes a tenth of a millisecond.
-    """
+    """Left, right, top and bottom, in points that are not shown."""
     if not container.format.name.startswith(CROPPING):
         return None
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        printed = container.dumps_format()
-    finally:
-        av.logging.set_level(before)
-    parts = NEXT_STREAM.split(printed)
-    ours = dict(zip(parts[1::2], parts[2::2], strict=True)).get(str(index), "")
-    found = SIDES.search(ours)
+    found = SIDES.search(printed(container, index))
     if found is None:
         return None
     left, right, top, bottom = map(int, found.groups())

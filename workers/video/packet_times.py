@@ -123,6 +123,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
     keys = np.unique((told.times + shifts)[own[told.keys[own]]])
     shown = own[told.visible[own]] if told.visible[own].any() else own
     last = shown[np.argmax((told.times + shifts)[shown])]
+    end = _end(told, int(shown[-1]), int(last)) + shifts[last]
     clock = Clock(times, tuple(joints), counts, frozenset(untrue)) if counts or joints else None
     return Timeline(
         times,
@@ -130,7 +131,7 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         told.tick,
         seekable=clock is None and not UNSEEKABLE & set(told.demuxer.split(",")),
         clock=clock,
-        end=float(max(told.ends[last] + shifts[last], times[-1] + counts * told.step) - times[0]),
+        end=float(max(end, times[-1] + counts * told.step) - times[0]),
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
@@ -149,6 +150,20 @@ def _times(told: Told, first: int, end: int, *, counts: bool) -> tuple[Ticks, li
     numbers = np.cumsum(told.full[first:end]) - 1
     count = int(numbers[-1]) + 1
     return untimed.filled(numbers[own - first], told.times[own], count, told.step), untrue
+
+
+def _end(told: Told, decoded: int, shown: int) -> int:
+    """When the picture ends. MP4 tells how long it takes until the next frame is decoded, not
+    until it is shown; only what is decoded last lasts until the end of all.
+
+    Args:
+        decoded: number of the packet that is decoded last.
+        shown: of the one whose frame is shown last.
+    """
+    end = int(told.ends[decoded])
+    if told.demuxer.startswith("mov") and end > told.times[shown]:
+        return end
+    return int(told.ends[shown])
 
 
 def _step(told: Told, times: Ticks) -> int:

@@ -29,7 +29,7 @@ from workers.video.scenes import AFTER_S, look
 from workers.video.shape import Frames, Shape
 from workers.video.timeline import Timeline, from_index
 from workers.video.tracks import ONLY, Track
-from workers.video.wholeness import held_to_its_end, missing
+from workers.video.wholeness import cut_by, held_to_its_end, missing
 
 __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 
@@ -338,11 +338,11 @@ class Sampler:
         if indexed is not None:
             if indexed.lost and not len(indexed.times):
                 raise Truncated(
-                    f"{name} has {size_bytes} bytes, and its index names none of them",
-                    size_bytes=size_bytes,
+                    f"{name} is cut: of all its pictures none is there", size_bytes=size_bytes
                 )
-            lost = f"the file is cut: {indexed.lost} frames of its index are missing"
-            return indexed, True, lost if indexed.lost else ""
+            lacking_s = indexed.lost * indexed.step * float(indexed.time_base)
+            lost = cut_by(lacking_s, indexed.duration_s + lacking_s) if indexed.lost else ""
+            return indexed, True, lost
         if size_bytes > limits.max_bytes:
             guessed = from_index(stream, size_bytes, self._tick, guess=True)
             if guessed is not None and len(guessed.times):

@@ -185,8 +185,13 @@ def from_index(
     if not keys or (steps <= 0).any() or ((steps != steps[0]).any() and not guess):
         return None
     told = times[-1] - times[0] + steps[0]
-    off = abs((stream.duration or told) - told)
-    if off > max(SOME_STEPS * steps[0], SOME_SHARE * told) and not guess:
+    off = (stream.duration or told) - told
+    if abs(off) > max(SOME_STEPS * steps[0], SOME_SHARE * told) and not guess:
+        return None
+    # The last times of decoding say nothing of when the last frames are shown, if these are not
+    # shown in the order in which they are decoded.
+    reordered = (stream.start_time or 0) > times[0]
+    if reordered and off >= steps[0] and not guess:
         return None
     times += (stream.start_time or 0) - times[0]
     end = float(stream.duration) if stream.duration and here == count else None

@@ -30,7 +30,8 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
         return "the file cannot be read to its end"
     beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
     if beyond:
-        return f"the file is cut: {beyond} frames of its index are missing"
+        lasts_s = max(float((stream.duration or 0) * stream.time_base), timeline.duration_s)
+        return cut_by(lasts_s * beyond / len(stream.index_entries), lasts_s)
     size = told_size(video.beginning)
     lasts = _lasts(video, timeline, size)
     cut = size is not None and size > size_bytes
@@ -49,8 +50,18 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
         # Some count from the first picture, and some from the beginning of the clock.
         ends_s = found_s + float(int(timeline.times[0]) * timeline.time_base)
         if told_s > LEAST_S and max(found_s, ends_s) < ENOUGH * told_s:
-            return f"the file says it lasts {told_s:.1f} s, but ends after {found_s:.1f} s"
-    return f"the file is cut: {size_bytes} of its {size} bytes are here" if cut else ""
+            return cut_by(told_s - found_s, told_s)
+    if size is not None and cut:
+        return f"the file is cut: {size - size_bytes} of {size} bytes are missing"
+    return ""
+
+
+def cut_by(lacking_s: float, told_s: float) -> str:
+    return f"the file is cut: {_short(lacking_s)} of {_short(told_s)} seconds are missing"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def held_to_its_end(video: VideoFile, timeline: Timeline) -> Timeline:

@@ -100,13 +100,15 @@ def cut_out(name: str, *codec: object, before: bool) -> Film:
 
 def packed(name: str, fps: str, frames: int) -> Film:
     """Of two B frames one is packed with the frame before. The encoder forgets what it still holds
-    at the end: the last but one, and what would come after."""
+    at the end: the last but one, and what would come after. The file has their places."""
     film = plain(
         "packed bitstream", name, "-c:v", "libxvid", "-bf", "2", *Q2, fps=fps, frames=frames
     )
     kept = frames - 2
     numbers = (*range(kept - 1), kept)
-    return replace(film, shown=replace(evenly(kept, float(fps)), numbers=numbers))
+    return replace(
+        film, shown=replace(evenly(kept, float(fps), held_s=2 / float(fps)), numbers=numbers)
+    )
 
 
 PYRAMID = "bframes=3:b-adapt=0:b-pyramid=normal"

@@ -107,7 +107,6 @@ FILMS = [
     plain("MP4's sisters", "ticks.mp4", *X264, "-video_track_timescale", 25),
     plain("MP4's sisters", "fine-ticks.mp4", *X264, "-video_track_timescale", 1000000),
     plain("MP4's sisters", "negative.mp4", *X264, "-movflags", "negative_cts_offsets"),
-    plain("MPEG-4", "mpeg4.vob", "-c:v", "mpeg4", *Q2, "-f", "vob", slack_s=0.002),
     plain("FLV", "av1.flv", *AOM),
     plain("keyframes", "one-key.mp4", *X264, "-g", 1000, frames=300),
     plain("keyframes", "keys-only.mp4", *X264, "-g", 1),

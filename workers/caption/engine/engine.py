@@ -76,7 +76,7 @@ class Engine:
         self._ahead = loaded.device.type != "cpu" if ahead is None else ahead
         self.size = size = size.within(self._limits.find(None))
         self._vocabulary, self._has_lock = loaded.model.lm_head.out_features, lock is not None
-        self._ends, self._decode = loaded.ends, loaded.tokenizer.decode
+        self._ends, self._tokenizer = loaded.ends, loaded.tokenizer
         with torch.inference_mode():
             self._adapters = AdapterSlots(loaded.model, size.adapters)
             self._runner = Runner(loaded, self._adapters, lock, size.rows, size.positions, mode)
@@ -374,7 +374,7 @@ class Engine:
             row.ticket.hear()
             row.tokens.append(token)
             row.logprobs.append(chance)
-            ended = row.ended(self._ends, self._decode)
+            ended = row.ended(self._ends, self._tokenizer)
             if ended:
                 chances = tuple(row.logprobs) if row.ticket.request.logprobs else ()
                 row.ticket.say(row.candidate, Said(tuple(row.tokens), ended, chances, row.adapter))

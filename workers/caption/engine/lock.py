@@ -16,14 +16,20 @@ class Lock:
             return up(torch.zeros(out.shape, dtype=dtype).masked_fill(out, -math.inf), device)
 
         self._out, self._inside_out = lifted(lock.out), lifted(lock.inside_out)
-        self._inside = up(lock.inside, device)
+        self._shut = lifted(torch.tensor([False, True]))
+        self._inside = len(lock.inside)
+        self._kept = up(torch.cat([lock.inside, lock.silent]), device)
+        """What is left inside a character."""
         self._column, self._after = up(lock.column, device), up(lock.after, device)
 
     def hold(self, logits: torch.Tensor, states: torch.Tensor, locked: Sequence[bool]) -> None:
         """(rows, vocabulary), in place: of rows that are locked, what they may not say is out."""
         if all(locked):
+            kept = logits[:, self._kept]
+            kept[:, : self._inside] += self._inside_out[states]
             logits += self._out
-            logits[:, self._inside] += self._inside_out[states]
+            logits += self._shut[(states > 0).long()][:, None]
+            logits[:, self._kept] = kept
             return
         rows = [number for number, one in enumerate(locked) if one]
         at = up(torch.tensor(rows), logits.device)

@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from shared.messages import AdapterUsed
+from shared.text import composed
 from workers.caption.engine.sampling import Draws, Sampling
+from workers.model.spoken import spoken
 
 Ended = Literal["eos", "stop", "length"]
 
@@ -152,17 +154,18 @@ class Row:
     def sampling(self) -> Sampling:
         return self.ticket.request.samplings[self.candidate]
 
-    def ended(self, ends: frozenset[int], decode: Callable[..., str]) -> Ended | None:
+    def ended(self, ends: frozenset[int], tokenizer: Any) -> Ended | None:
         """With its last token, as far as is known.
 
         Args:
             ends: the tokens that end a caption.
-            decode: tokens to text.
         """
         if self.tokens[-1] in ends:
             return "eos"
         if self.sampling.stop:
-            text = decode(self.tokens, skip_special_tokens=True)
-            if any(one in text for one in self.sampling.stop):
+            # As it is read at last: neither in bytes that may become another character, nor in
+            # another form of the same text.
+            text = composed(spoken(tokenizer, self.tokens, finished=False).heard)
+            if any(composed(one) in text for one in self.sampling.stop):
                 return "stop"
         return "length" if len(self.tokens) == self.sampling.max_new_tokens else None

@@ -1,0 +1,37 @@
+"""Could the model say what it is trained on? What it could not is learned as something else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.errors import BadData
+from workers.model.marks import marks
+from workers.model.prompt import completion_ids, text_of
+from workers.train.data import Row
+
+SHOWN = 20
+"""Characters from where two texts differ."""
+
+
+def check_sayable(tokenizer: Any, rows: Sequence[Row]) -> None:
+    """Each text, as tokens and back, is the same text.
+
+    Raises:
+        BadData: naming the row.
+    """
+    names = marks(tokenizer)
+    for row in rows:
+        for text in row.texts:
+            if mark := next((name for name in names if name in text), None):
+                raise BadData(
+                    f"row {row.id!r}: this model reads {mark} as a token of its own",
+                    cure="Take it out of the text.",
+                )
+            said = text_of(tokenizer, completion_ids(tokenizer, text)[:-1])
+            if said != text:
+                pairs = enumerate(zip(said, text, strict=False))
+                at = next((at for at, (one, other) in pairs if one != other), len(said))
+                raise BadData(
+                    f"row {row.id!r}: this model could not say {text[at : at + SHOWN]!r}, only "
+                    f"{said[at : at + SHOWN]!r}: it has no tokens for that",
+                    cure="Write it otherwise.",
+                )
