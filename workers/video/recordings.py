@@ -60,7 +60,8 @@ def starts(
     last, last_end = int(shown[0]), int(ends[0])
     for i in range(1, len(shown)):
         time, end = int(shown[i]), int(ends[i])
-        ahead = time - last > longest and last_end < time - longest
+        # What is shown between the two, and decoded after both, says that the clock went on.
+        ahead = last_end < time - longest and shown[i : i + SOON].min() - last > longest
         behind = time < last - back and (
             _is_far_behind(time, recent, back)
             or (keys[i] and (time <= min(recent) or _stay_behind(shown[i : i + SOON], last)))
