@@ -1,12 +1,15 @@
 """What a frame costs: sampling 8 and 32 frames of each video, beside other libraries.
 
-    python -m benchmarks.frames [--json] [--quick] [--corpus DIR] [--rounds N] [--case NAME]...
+    python -m benchmarks.frames [--json] [--quick] [--corpus drawn|real] [--videos DIR]
+                                [--rounds N] [--case NAME]...
 
 Each library in a process of its own and on one thread, in interleaved rounds; the targets are
-worked out before the clock starts. Those that decode from the beginning are run once on the two
-longest videos. CPU seconds, wall, peak memory, and whether the frames are those of a plain decode.
-`model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU seconds.
-`--json` ends with one object.
+worked out before the clock starts. Those that decode from the beginning are run once on the longest
+videos and on the real corpus. CPU seconds, wall, peak memory, and whether the frames are those of a
+plain decode. Two corpora: `drawn` has what is hard to sample, `real` the groups of pictures of the
+world's encoders. `model` frames are 336x336, `rgb` ones of the video's own size. Ratios are of CPU
+seconds. Ours has its memory in large pages, as a worker's decoders have; the others are as they are
+installed. With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 all have it. `--json` ends with one object.
 """
 
 import json
@@ -27,11 +30,13 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from benchmarks import frames_real
 from benchmarks.frames_corpus import CASES, QUICK, Case, make
 from benchmarks.frames_libraries import LIBRARIES, shared_libraries
 from benchmarks.programs import begin, need, parser_of
 from workers.video.container import VideoFile
 from workers.video.packet_times import from_packets
+from workers.video.process import LARGE_PAGES
 
 ROOT = Path(__file__).parent.parent
 MODULES = {"decord": "decord", "torchcodec": "torchcodec", "opencv": "cv2"}
@@ -55,7 +60,7 @@ def run(library: str, path: Path, output: str, indices: list[int], env: dict[str
         [sys.executable, "-m", "benchmarks.frames_libraries", library, str(path), output]
         + [str(index) for index in indices],
         cwd=ROOT,
-        env=env,
+        env={**LARGE_PAGES, **env} if library == "jamak" else env,
         capture_output=True,
         text=True,
     )
@@ -79,7 +84,7 @@ def measure(
     errors: dict[str, str] = {}
     for number in range(rounds):
         for library in libraries:
-            if library in errors or (number and case.long and library in SEQUENTIAL):
+            if library in errors or (number and case.once and library in SEQUENTIAL):
                 continue
             one = run(library, path, output, indices, env)
             if "error" in one:
@@ -92,7 +97,8 @@ def measure(
             told[library].append(one)
     rows = []
     for library in libraries:
-        row = {"case": case.name, "codec": case.codec, "n": n, "output": output, "library": library}
+        row = {"corpus": case.corpus, "case": case.name, "codec": case.codec}
+        row |= {"n": n, "output": output, "library": library}
         if library in errors:
             rows.append({**row, "error": errors[library]})
             continue
@@ -121,27 +127,47 @@ def same(ours: Any, theirs: Any) -> bool:
     return int(np.abs(ours.astype(np.int16) - theirs).max()) <= SAME
 
 
-def geometric_mean(
-    rows: list[dict[str, Any]], library: str, codecs: tuple[str, ...]
-) -> float | None:
+def geometric_mean(rows: list[dict[str, Any]], library: str) -> float | None:
     found = [
-        row["ratio_to_ours"]
-        for row in rows
-        if row["library"] == library and row["codec"] in codecs and "error" not in row
+        row["ratio_to_ours"] for row in rows if row["library"] == library and "error" not in row
     ]
     return round(math.exp(statistics.mean(map(math.log, found))), 3) if found else None
 
 
+def means(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Of the drawn corpus by codecs, of the real one, which is H.264, as it is."""
+    groups = {
+        "h264_hevc": ("drawn", ("h264", "hevc")),
+        "vp9_av1": ("drawn", ("vp9", "av1")),
+        "real": ("real", ("h264",)),
+    }
+    told = {}
+    for library in ("torchcodec", "decord"):
+        for name, (corpus, codecs) in groups.items():
+            for output in ("model", "rgb"):
+                some = [
+                    row
+                    for row in rows
+                    if (row["corpus"], row["output"]) == (corpus, output) and row["codec"] in codecs
+                ]
+                told[f"{library}_{name}_{output}"] = geometric_mean(some, library)
+    return told
+
+
 def main() -> None:
     parser = parser_of("frames", __doc__, quick="one small video, two libraries")
-    parser.add_argument("--corpus", type=Path, help="where the videos are, or are to be put")
+    parser.add_argument("--corpus", choices=("drawn", "real"), help="only this one")
+    parser.add_argument("--videos", type=Path, help="where the videos are, or are to be put")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", action="append", help="only these")
     arguments = begin(parser)
     quick = arguments.quick
     libraries = ["jamak", "pyav"] if quick else list(LIBRARIES)
     need(*(MODULES[one] for one in libraries if one in MODULES))
-    cases = QUICK if quick else [c for c in CASES if not arguments.case or c.name in arguments.case]
+    every = QUICK if quick else CASES + frames_real.cases()
+    cases = [one for one in every if arguments.corpus in (None, one.corpus)]
+    if arguments.case:
+        cases = [one for one in cases if one.name in arguments.case]
     rows: list[dict[str, Any]] = []
     libs = shared_libraries()
     search = ":".join(filter(None, (str(libs), os.environ.get("LD_LIBRARY_PATH"))))
@@ -150,10 +176,10 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="jamak-corpus-") as folder,
         Bars(console=Console(stderr=True)) as bars,
     ):
-        corpus = arguments.corpus or Path(folder)
-        corpus.mkdir(parents=True, exist_ok=True)
+        videos = arguments.videos or Path(folder)
+        videos.mkdir(parents=True, exist_ok=True)
         making = bars.add_task("making videos", total=sum(round(c.seconds * c.fps) for c in cases))
-        paths = [make(case, corpus, lambda: bars.advance(making)) for case in cases]
+        paths = [make(case, videos, lambda: bars.advance(making)) for case in cases]
         bar = bars.add_task("sampling", total=len(cases) * 4)
         for case, path in zip(cases, paths, strict=True):
             for n in (8, 32):
@@ -169,12 +195,7 @@ def main() -> None:
                     rows += found
                     bars.advance(bar)
     shutil.rmtree(libs)
-    told = {"cases": rows}
-    for library in ("torchcodec", "decord"):
-        for name, codecs in (("h264_hevc", ("h264", "hevc")), ("vp9_av1", ("vp9", "av1"))):
-            for output in ("model", "rgb"):
-                some = [row for row in rows if row["output"] == output]
-                told[f"{library}_{name}_{output}"] = geometric_mean(some, library, codecs)  # type: ignore[assignment]
+    told = {"cases": rows, **means(rows)}
     grid = Table("video", "n", "output", "library", "CPU s", "spread", "wall s", "MiB", "x", "same")
     for row in rows:
         shown = [str(row.get(name, "-")) for name in ("cpu_s", "cpu_spread", "wall_s", "rss_mib")]

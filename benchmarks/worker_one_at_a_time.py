@@ -37,6 +37,9 @@ class OneAtATime:
         self.shape = loaded.preprocessor.shape
         self._lock, self._moves = threading.Lock(), Progress()
 
+    def longest(self, decoding: Decoding) -> int:
+        return decoding.max_new_tokens
+
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return plan_frames(
             self._card,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import BadMessage, NewerMessage
-from shared.settings import CardName
+from shared.settings import CardName, Settings
 
 LARGEST = 2**53 - 1
 """So far whole numbers are exact in Redis's scripts and for every reader of JSON."""
@@ -105,6 +105,16 @@ class Decoding(Message):
     """0 = greedy."""
     language: Literal["ko", "any"] = "any"
     """`ko`: no letters but Korean and Latin ones. Since version 4 of a job."""
+    max_syllables: Annotated[Count, Field(ge=1)] | None = None
+    """Instead of `max_new_tokens`, which then does not count: each worker converts it by its
+    tokenizer. Since version 5 of a job."""
+
+    @classmethod
+    def asked(cls, settings: Settings) -> "Decoding":
+        """Of new jobs."""
+        if settings.max_new_tokens is not None:
+            return cls(max_new_tokens=settings.max_new_tokens, language=settings.language)
+        return cls(max_syllables=settings.max_syllables, language=settings.language)
 
 
 class Recipe(Message):
@@ -130,6 +140,8 @@ def _recipe_id(recipe: Recipe) -> str:
         del told["sampling"]["segments"]  # recipes are older than segments
     if recipe.decoding.language == "any":
         del told["decoding"]["language"]  # and than this choice: they were not held to a language
+    if recipe.decoding.max_syllables is None:
+        del told["decoding"]["max_syllables"]  # and counted tokens
     return digest(told)[:12]
 
 
@@ -142,7 +154,7 @@ class BacklogLine(Message):
 
 
 class CaptionJob(Message):
-    v: Count = 4
+    v: Count = 5
     video: Video
     recipe: Recipe
     card: CardName = "t4"
@@ -160,7 +172,7 @@ class CaptionJob(Message):
 
 Flag = Literal[
     "empty",  # no text at all; such a caption is a failure
-    "truncated",  # stopped at max_new_tokens
+    "truncated",  # stopped at the longest caption, not by itself
     "repetitive",
     "wrong_language",
     "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
@@ -306,7 +318,7 @@ class Caption(Message):
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: Count = 4
+    v: Count = 5
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str

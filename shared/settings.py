@@ -97,7 +97,15 @@ class Settings(FleetSettings):
         "Face cache or hub.",
     )
     prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
-    max_new_tokens: int = Field(256, ge=1, description="The longest caption, in tokens.")
+    max_syllables: int = Field(
+        250,
+        ge=1,
+        description="The longest caption of new jobs, in Korean syllables; a worker converts it by "
+        "its tokenizer (docs/engine.md).",
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="The longest caption in tokens instead, as jobs asked for before."
+    )
     language: Literal["ko", "any"] = Field(
         "ko",
         description="Of new jobs: `ko` lets the model write no letters but Korean and Latin ones.",

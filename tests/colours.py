@@ -16,7 +16,8 @@ COLOURS = [(400, 440, 640), (460, 400, 440), (300, 640, 470), (420, 500, 580), (
 """Y, Cb, Cr in ten bits, of which 64 is black, 573 white in PQ, 723 1000 nits."""
 PQ, HLG, BT709, BT2020, P3 = 16, 18, 1, 9, 12
 SAID_NOTHING = (2, 2, 2)
-X265 = "log-level=none:bframes=0:lossless=1"
+X265 = "log-level=none:pools=none:frame-threads=1:bframes=0:lossless=1"
+"""Without threads, which are there for a while after it."""
 HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L({}0000,1)"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
-from shared.messages import ModelIdentity
+from shared.messages import Decoding, ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
@@ -86,6 +86,7 @@ def fill(
     (folder / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     decoding = {"limits": {}, "memory_bytes": 2 << 30, "isolated": False}
     (folder / "decoding.json").write_text(json.dumps(decoding))
+    (folder / "captions.json").write_text(Decoding(max_new_tokens=96).model_dump_json())
     if parent is not None:
         directory, base = parent
         shutil.copytree(directory, folder / "parent")

@@ -25,6 +25,9 @@ class Silent:
     def sight(self, frames: int) -> str:
         return ""
 
+    def longest(self, decoding: Decoding) -> int:
+        return decoding.max_new_tokens
+
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         return Plan(frames=2, visual_tokens=2, reason="")
 

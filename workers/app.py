@@ -42,7 +42,6 @@ from shared.tenants import Tenants
 from shared.training import TrainJob
 from shared.waiting import wait_for
 from workers.caption.card_plan import MOST_AT_ONCE
-from workers.caption.fitting import checkpoint_that_fits
 from workers.caption.meter import Meter
 from workers.delivery.drain import end_at_once
 from workers.delivery.first_caption import first_caption
@@ -100,6 +99,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.caption.captioner import EngineCaptioner
         from workers.caption.engine.size import Limits
         from workers.caption.features import Kept
+        from workers.caption.fitting import checkpoint_that_fits
         from workers.caption.warmup import Cuda, enough_memory, free_after_warmup
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
@@ -108,17 +108,19 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.model.selfcheck import check_device, check_model
 
         first_caption.ended("imports")
-        checkpoint, plan = checkpoint_that_fits(settings, choice)
+        found = checkpoint_that_fits(settings, choice)
+        plan = found.plan
         choice = replace(choice, dtype=plan.machine.dtype)
         with enough_memory():
             loaded = load_model(
-                checkpoint,
+                found.directory,
                 model_id=settings.model,
                 revision=settings.model_revision,
                 device=choice.device,
                 dtype=choice.dtype,
                 quantized=choice.quantized,
                 pool_stride=plan.pool_stride,
+                tokenizer=found.tokenizer,
             )
             first_caption.ended("weights")
             check_model(loaded)

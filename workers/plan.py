@@ -10,11 +10,13 @@ from shared.cards import CLASSES
 from shared.console import AsJson, Grid, out, print_json
 from shared.errors import DoesNotFit, UsageError
 from shared.language import spoken
+from shared.messages import Decoding
 from shared.settings import CardName, Settings, load_settings
 from workers.caption.budget import plan_card
 from workers.caption.card_plan import Asked, CardPlan
 from workers.caption.machines import machine_of
-from workers.model.geometry import HUB, KNOWN, Geometry
+from workers.model.geometry import HUB, IN_BYTES, KNOWN, SYLLABLES, Geometry
+from workers.model.syllables import longest
 
 GIB = 2**30
 Plans = dict[CardName, CardPlan | DoesNotFit]
@@ -41,7 +43,7 @@ def plan(
     """What each card class does with a model: frames, memory, captions at once; and why."""
     settings = load_settings()
     name, geometry = geometry_of(model, settings)
-    asked = Asked(new_tokens=settings.max_new_tokens, pool_stride=pool)
+    asked = Asked(new_tokens=_new_tokens(name, settings), pool_stride=pool)
     plans = plans_of(geometry, asked)
     if card is not None:
         plans = {card: plans[card]}
@@ -74,6 +76,11 @@ def geometry_of(model: str | None, settings: Settings) -> tuple[str, Geometry]:
             argument="--model",
         )
     return asked, Geometry.read(Path(asked))
+
+
+def _new_tokens(model: str, settings: Settings) -> int:
+    decoding = Decoding.asked(settings)
+    return longest(decoding, SYLLABLES.get(HUB.get(model, model), IN_BYTES))
 
 
 def plans_of(geometry: Geometry, asked: Asked) -> Plans:

@@ -35,7 +35,7 @@ def recipe_of(
         ),
         model=settings.model,
         revision=settings.model_revision,
-        decoding=Decoding(max_new_tokens=settings.max_new_tokens, language=settings.language),
+        decoding=Decoding.asked(settings),
         generation=settings.generation if generation is None else generation,
     )
 

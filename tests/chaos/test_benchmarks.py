@@ -213,6 +213,17 @@ def test_decoders() -> None:
     assert len(found["decoders"]) == 3
 
 
+def test_korean() -> None:
+    found = run("korean")["tokenizers"]
+    assert set(found) == {"llama", "qwen3"}
+    for figures in found.values():
+        assert figures["cuts"] > 500
+        assert (figures["replacement_marks"], figures["not_a_beginning"]) == (0, 0)
+        assert figures["syllables_lost_max"] <= 1
+        assert figures["roundtrip"] == 1.0
+        assert figures["syllables_per_256"] > 100
+
+
 def test_parity() -> None:
     found = run("parity")
     assert all(row["share"] >= 0.8 for row in found["same"])

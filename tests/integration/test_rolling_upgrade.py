@@ -81,7 +81,7 @@ def jobs(world: World, name: str) -> list[CaptionJob]:
 
 
 def of_the_next(job: CaptionJob) -> CaptionJob:
-    told = job.model_dump() | {"v": 5}
+    told = job.model_dump() | {"v": CaptionJob.model_fields["v"].default + 1}
     return next_of(CaptionJob)(**told)  # type: ignore[return-value]
 
 

@@ -169,6 +169,15 @@ def test_a_plan_that_does_not_fit_is_refused(captioner: EngineCaptioner) -> None
         captioner.caption(frames(0), BASE_PROMPT, Decoding(max_new_tokens=5000), Progress())
 
 
+def test_a_caption_is_as_long_as_its_syllables_come_to(captioner: EngineCaptioner) -> None:
+    decoding = Decoding(max_syllables=9)
+    answer = captioner.caption(frames(3), BASE_PROMPT, decoding, Progress())
+    # A token is a byte here: three a syllable, and spaces.
+    assert answer.generated_tokens == captioner.longest(decoding) == 33
+    assert not answer.finished
+    assert captioner.longest(SHORT) == 12
+
+
 def test_prompt_and_completion_are_joined_as_ids(loaded: LoadedModel) -> None:
     ids = completion_ids(loaded.tokenizer, "빨간 원")
     assert ids[-1] == loaded.tokenizer.eos_token_id

@@ -1,6 +1,7 @@
 """Training the shipped model for real: what moves, what stays, what it says afterwards."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
 from shared.errors import BadData
+from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
 from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
 from workers.model.adapter_files import CONFIG_KEYS
@@ -23,6 +25,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
 from workers.train.evaluate import caption_rows, changed, score
+from workers.train.row_limits import check_limits
 from workers.train.run import train
 from workers.train.sft import train_sft
 from workers.video.pool import DecoderPool
@@ -273,6 +276,32 @@ def test_qlora_learns_with_right_gradients_after_an_evaluation(videos: dict[str,
 
 def _ignore(done: int, total: int) -> None:
     pass
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_rows_that_no_worker_could_say_are_refused_by_row(
+    videos: dict[str, Path], stage: str
+) -> None:
+    loaded = _load()
+    rows = sft_rows(videos)[:3] if stage == "sft" else dpo_rows(videos)[:3]
+    column = "completion" if stage == "sft" else "chosen"
+    encoder = Encoder(loaded, {})
+
+    def check(decoding: Decoding, **changes: str) -> None:
+        changed = [rows[0], {**rows[1], **changes}, rows[2]]
+        lines = "\n".join(json.dumps(row) for row in changed)
+        check_limits(read_rows(lines, stage, BASE_PROMPT), encoder, decoding)
+
+    short, named = Decoding(max_syllables=20), re.escape(repr(rows[1]["id"]))
+    check(short)
+    check(short, **({} if stage == "sft" else {"rejected": "뚫렸 " * 40}))
+    with pytest.raises(BadData, match=f"row {named} has 40 syllables in .* 1 of 3 rows") as found:
+        check(short, **{column: "뚫렸 " * 20})
+    assert "JAMAK_MAX_SYLLABLES" in found.value.cure
+    check(Decoding(), **{column: "뚫렸 " * 20})
+    with pytest.raises(BadData, match=f"row {named} holds '漢'"):
+        check(Decoding(language="ko"), **{column: "漢 배경"})
+    check(Decoding(), **{column: "漢 배경"})
 
 
 def test_a_text_that_the_model_could_never_say_is_no_training(

@@ -90,5 +90,8 @@ def test_a_doubtful_caption_is_flagged(text: str, changes: dict[str, object], fl
 
 @pytest.mark.parametrize("text", ["", "  \n", "\ufffd\ufffd", "\x00 \x1b"])
 def test_nothing_is_no_caption(text: str) -> None:
+    with pytest.raises(EmptyCaption, match="cut off before it said anything") as cut:
+        check(text, finished=False)
+    assert "JAMAK_MAX_SYLLABLES" in cut.value.cure
     with pytest.raises(EmptyCaption):
         check(text)

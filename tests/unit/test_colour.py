@@ -167,6 +167,25 @@ def test_a_container_may_say_it_alone(tmp_path: Path, kind: str) -> None:
     assert sample_frames(source, 1).colour is None
 
 
+@pytest.mark.parametrize(
+    ("tags", "likewise"),
+    [
+        ((PQ, BT2020, 2), (PQ, BT2020, 9)),
+        ((PQ, BT2020, 10), (PQ, BT2020, 9)),
+        ((HLG, BT2020, 13), (HLG, BT2020, 9)),
+        ((BT709, BT709, 12), (BT709, BT709, 1)),
+    ],
+)
+def test_a_matrix_may_follow_from_the_primaries(
+    tmp_path: Path, tags: tuple[int, int, int], likewise: tuple[int, int, int]
+) -> None:
+    ours, theirs = (
+        sample_frames(colour_film(tmp_path / f"{one[2]}.mkv", COLOURS, one), 1)
+        for one in (tags, likewise)
+    )
+    np.testing.assert_array_equal(ours.frames, theirs.frames)
+
+
 @pytest.mark.parametrize("tags", [(PQ, BT2020, 14), (PQ, BT2020, 15)])
 def test_what_only_dolbys_decoder_knows_is_told(tmp_path: Path, tags: tuple[int, int, int]) -> None:
     sample = sample_frames(colour_film(tmp_path / "a.mkv", COLOURS, tags), 1)

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from shared.errors import NotAVideo, NoVideoStream, TooLarge, TooSlow
 from tests.hostile.contents import half_fragmented, share
@@ -231,19 +232,32 @@ QUARTERS = {
     "along a diagonal": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
     "along the other": ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
     "a little": ((0.99985, 0.01745, -0.01745, 0.99985), lambda picture: picture),
-    "30 degrees": ((0.866, 0.5, -0.5, 0.866), lambda picture: picture),
-    "89 degrees": ((0.01745, 0.99985, -0.99985, 0.01745), lambda picture: picture),
 }
+TILTED = {30: (0.866, 0.5, -0.5, 0.866), 89: (0.01745, 0.99985, -0.99985, 0.01745)}
+"""Clockwise."""
+
+
+def with_track_matrix(folder: Path, matrix: tuple[float, float, float, float]) -> Path:
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    header = track_header(48, matrix=numbers(a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    return written(folder, mp4(clip(), tkhd=header))
 
 
 @pytest.mark.parametrize("name", QUARTERS)
 def test_pictures_come_out_as_they_are_shown(tmp_path: Path, name: str) -> None:
     matrix, shown = QUARTERS[name]
-    a, b, c, d = (round(value * 65536) for value in matrix)
-    header = track_header(48, matrix=numbers(a, b, 0, c, d, 0, 0, 0, 1 << 30))
     (plain,) = sample_frames(written(tmp_path, mp4(clip())), 1).frames
-    (found,) = sample_frames(written(tmp_path, mp4(clip(), tkhd=header)), 1).frames
+    (found,) = sample_frames(with_track_matrix(tmp_path, matrix), 1).frames
     np.testing.assert_array_equal(found, shown(plain))
+
+
+@pytest.mark.parametrize("degrees", TILTED)
+def test_a_tilted_picture_comes_out_tilted(tmp_path: Path, degrees: int) -> None:
+    (plain,) = sample_frames(written(tmp_path, mp4(clip())), 1).frames
+    (found,) = sample_frames(with_track_matrix(tmp_path, TILTED[degrees]), 1).frames
+    expected = Image.fromarray(plain).rotate(-degrees, Image.Resampling.BILINEAR)
+    assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 4
+    assert np.abs(found.astype(int) - plain).mean() > 20
 
 
 def test_a_file_goes_on_in_fragments_after_its_index(tmp_path: Path) -> None:

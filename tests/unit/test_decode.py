@@ -71,6 +71,8 @@ CLIPS = [
     ),
     Made("plain.mkv", "libx264", {**FAST, "g": "30"}),
     Made("stream.ts", "libx264", {**FAST, "g": "30"}),
+    Made("hevc.ts", "libx265", {"preset": "ultrafast", "g": "30", "x265-params": "log-level=0"}),
+    Made("dvd.mpg", "mpeg2video", {"g": "15", "bf": "2", "qmin": "1", "qmax": "1"}),
     Made("raw.h264", "libx264", {**FAST, "g": "30"}),
     Made("small.gif", "gif", frames=20, pixels="rgb8"),
 ]
@@ -202,7 +204,7 @@ def test_what_an_edit_list_hides_is_not_shown(tmp_path: Path, hidden: int, shown
     assert sample_frames(path, 9).damaged == ""
 
 
-@pytest.mark.parametrize("name", ["long-gop.mp4", "hevc.mp4"])
+@pytest.mark.parametrize("name", ["long-gop.mp4", "hevc.mp4", "dvd.mpg"])
 def test_frames_between_targets_are_mostly_not_decoded(tmp_path: Path, name: str) -> None:
     made = next(made for made in CLIPS if made.name == name)
     decoded: list[int] = []
@@ -287,6 +289,8 @@ def test_closed_groups_are_sought_and_open_ones_run_through(tmp_path: Path) -> N
         ("uneven.mp4", False),
         ("fragments.mp4", True),
         ("plain.mkv", True),
+        ("stream.ts", False),
+        ("hevc.ts", False),
         ("vp9.webm", False),
     ],
 )
@@ -296,8 +300,8 @@ def test_a_picture_is_decoded_at_opening_only_where_its_order_is_not_told(
     """Without the order of its pictures H.264 would come out of its decoder in another one."""
     with opened(write(tmp_path, next(made for made in CLIPS if made.name == name))) as video:
         context = video.stream.codec_context
-        assert (context.pix_fmt is not None) is decodes
-        assert context.has_b_frames is (context.name == "h264")
+        assert (context.format is not None) is decodes
+        assert context.has_b_frames is (context.name in ("h264", "hevc"))
         assert (context.width, context.height) == SIZE
 
 

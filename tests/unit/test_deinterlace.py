@@ -56,7 +56,9 @@ def test_what_calls_itself_one_picture_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_field_that_is_a_frame_by_itself_is_one_picture(tmp_path: Path) -> None:
     """As HEVC has them, which FFmpeg calls interlaced too."""
-    options = {"x265-params": "log-level=none:bframes=0:interlace=tff:crf=1"}
+    options = {
+        "x265-params": "log-level=none:pools=none:frame-threads=1:bframes=0:interlace=tff:crf=1"
+    }
     one = picture(0)
     path = field_film(tmp_path / "a.mkv", one, "libx265", options, "tff")
     with av.open(str(path)) as container:

@@ -77,7 +77,7 @@ REFUSED = {
     b"WEBVTT\n\n00:01.000 --> ": (NotAVideo, "a file of subtitles", "Filter"),
     '{"제목": "영상'.encode()[:-1]: (NotAVideo, "is no video but a text", "Filter"),
     bytes(4096): (NotAVideo, "holds zeros where a video begins", "Upload it again"),
-    b"\0\0\0\x20ftypqt  ": (Truncated, "begins as mp4 but its index", "Upload it again"),
+    b"\0\0\0\x20ftypqt  ": (Truncated, "begins as mov but its index", "Upload it again"),
     b"\0\0\0\1mdat": (Truncated, "begins as mov but its index", "Upload it again"),
     b"FLV\1\5\0\0\0\x09": (NotAVideo, "begins as flv, but is broken", "Upload it again"),
     b"\x93\x11\x87\xfe": (NotAVideo, "is no video of a known format", "MP4, MOV, MKV or WebM"),
@@ -105,6 +105,8 @@ def test_a_file_of_sound_says_so_by_its_format(tmp_path: Path) -> None:
         ("a.mp4", sound("mp4", "aac"), "mp4: sound only"),
         ("a.mka", sound("matroska", "aac"), "mkv: sound only"),
         ("a.mp3", sound("mp2", "mp2"), "mp2: sound only"),
+        ("a.webm", sound("webm", "libopus"), "webm: sound only"),
+        ("a.wma", sound("asf", "mp2"), "wma: sound only"),
         ("a.m4a", with_cover(sound("mp4", "aac")), "mp4: sound and a cover"),
     ):
         with pytest.raises(NoVideoStream, match=f"^{name}: {says}$") as caught:
@@ -117,7 +119,11 @@ def test_a_codec_that_nothing_decodes_is_called_by_its_code(tmp_path: Path) -> N
     avi = encoded("avi", "mpeg4", frames=6).replace(b"FMP4", b"QQ42")
     fast = mp4(good())
     at = fast.index(b"avc1", fast.index(b"stsd"))
+    # Of a recording, the index comes last.
+    late = encoded("mp4", frames=6)
+    late_at = late.index(b"avc1", late.index(b"stsd"))
     for name, content, code in (
+        ("late.mp4", spliced(late, late_at, b"brxq"), "brxq"),
         ("a.mkv", matroska, "V_MPEG9/ISO/XYZ"),
         ("a.avi", avi, "QQ42"),
         ("a.mp4", spliced(fast, at, b"brxq"), "brxq"),

@@ -294,6 +294,20 @@ def test_an_mkv_is_rolled(tmp_path: Path, degrees: float, turn: str) -> None:
     assert np.abs(seen(sample_frames(path, 1).frames[0]) - TURNS[turn][1]).max() <= 6
 
 
+def test_another_angle_is_turned_within_the_edges(tmp_path: Path) -> None:
+    """What lies to the right of the middle comes to lie above it, too, by 45 degrees."""
+    picture = np.full((96, 128, 3), 120, np.uint8)
+    picture[42:54, 90:102] = 240
+    path = write(tmp_path / "a.mkv", picture)
+    path.write_bytes(with_elements(path.read_bytes(), roll(45.0)))
+    frame = sample_frames(path, 1).frames[0]
+    assert frame.shape == (96, 128, 3)
+    y, x = (side.mean() for side in np.where(frame[..., 0] > 200))
+    away = 32 / np.sqrt(2)
+    assert (x, y) == pytest.approx((64 + away, 48 - away), abs=2)
+    assert frame[2, 2].max() < 30
+
+
 def test_a_squeezed_picture_is_cut_widened_and_turned_in_this_order(tmp_path: Path) -> None:
     """90x72 of the middle, shown 128 wide, and upright 128 high."""
     path = write(tmp_path / "a.mp4", disc(*SIZE), WIDE)

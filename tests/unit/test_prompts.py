@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer.jobs.recipes import recipe_of
@@ -79,6 +79,9 @@ def test_a_mark_that_only_its_own_tokenizer_knows_is_refused_by_the_worker() -> 
 
 
 @given(NESTED)
+@example("<<image>image>")
+@example("<<</s>/s>/s>")
+@example("<|im_<|im_end|>end|>")
 def test_taken_out_once_is_not_enough(text: str) -> None:
     kept = without_marks(text)
     assert MARK.search(kept) is None

@@ -33,6 +33,7 @@ from workers.model.layout import VisualLayout
 from workers.model.loading import LoadedModel
 from workers.model.prompt import prompt_ids, question_ids
 from workers.model.spoken import spoken
+from workers.model.syllables import longest, tokens_a_syllable
 from workers.progress import Progress
 from workers.video.shape import Frames, Shape
 
@@ -61,6 +62,9 @@ class Captioner(Protocol):
     @property
     def shape(self) -> Shape | None:
         """Of the frames that it likes best; None: their own."""
+
+    def longest(self, decoding: Decoding) -> int:
+        """Tokens of a caption that is asked for so."""
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         """Raises DoesNotFit; NoRoom: it did, until memory ran out."""
@@ -133,6 +137,7 @@ class EngineCaptioner:
         can_pool = config.spatial_pool_mode != "conv"  # that has weights of its own
         self._pooled = replace(layout, pool_stride=max(3 if can_pool else 0, layout.pool_stride))
         self._room = Room()
+        self._each = tokens_a_syllable(loaded.tokenizer)
         self.shape = loaded.preprocessor.shape
         self._adapter_shape = AdapterShape.of(loaded.model)
         self._positions = min(positions or loaded.context, loaded.context)
@@ -145,6 +150,9 @@ class EngineCaptioner:
         self.engine = Engine(loaded, size, lock, self._turned, mode=mode, limits=limits)
         self._planned = size
         telemetry.ENGINE_ROWS_MOST.set(self.engine.size.rows)
+
+    def longest(self, decoding: Decoding) -> int:
+        return longest(decoding, self._each)
 
     def plan(self, prompt: str, frames: int | None, max_new_tokens: int) -> Plan:
         plan = plan_frames(
@@ -228,7 +236,7 @@ class EngineCaptioner:
 
         progress.wait_for(self._moves, "engine_wait")
         sampling = Sampling(
-            decoding.max_new_tokens,
+            self.longest(decoding),
             decoding.temperature,
             seed=_seed(ids, shown) if decoding.temperature else 0,
             locked=decoding.language == "ko",

@@ -36,7 +36,12 @@ def check_text(
         EmptyCaption: there is no text at all.
     """
     if not plain(text).strip():
-        raise EmptyCaption("the caption is empty")
+        if finished:
+            raise EmptyCaption("the caption is empty")
+        raise EmptyCaption(
+            "the caption was cut off before it said anything",
+            cure="Raise JAMAK_MAX_SYLLABLES; a model that thinks first needs many.",
+        )
     flags: list[Flag] = []
     if not finished:
         flags.append("truncated")

@@ -215,9 +215,8 @@ class CaptionWork:
 
     def _made(self, job: CaptionJob, lease: Lease) -> Caption:
         recipe, progress = job.recipe, lease.progress
-        plan = self._captioner.plan(
-            recipe.prompt, recipe.sampling.frames, recipe.decoding.max_new_tokens
-        )
+        longest = self._captioner.longest(recipe.decoding)
+        plan = self._captioner.plan(recipe.prompt, recipe.sampling.frames, longest)
         kills = lease.delivery.history.deaths_alone > 0
         wanted = max(1, plan.frames // 2) if kills else plan.frames
         reduced = kills or plan.reduced

@@ -224,13 +224,14 @@ class Describer:
     def _summary(self, texts: list[str]) -> tuple[str, tuple[Flag, ...]]:
         """The text, and why to doubt it: it is believed no sooner than that of a segment."""
         decoding, answers = self._recipe.decoding, list[Answer]()
+        longest = self._captioner.longest(decoding)
 
         def ask(prompt: str) -> str:
             answers.append(self._captioner.answer(prompt, decoding, self._progress))
             return answers[-1].text
 
         def fits(prompt: str) -> bool:
-            return self._captioner.fits(prompt, decoding.max_new_tokens)
+            return self._captioner.fits(prompt, longest)
 
         try:
             text = summarise(texts, fits, ask)

@@ -255,3 +255,9 @@ HUB: dict[str, str] = {
     "llava-hf/LLaVA-NeXT-Video-34B-DPO-hf": "yi-34b",
 }
 """Id on the hub -> which of them."""
+
+SYLLABLES: dict[str, float] = {"vicuna-7b": 2.25, "qwen3-8b": 1.36}
+"""Short name -> tokens that a Korean syllable takes at most (workers/model/syllables.py), with the
+tokenizers of Llama and of Qwen3."""
+IN_BYTES = 3.5
+"""Of a tokenizer that is not known here: a syllable has three bytes, and there are spaces."""

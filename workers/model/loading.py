@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoTokenizer,
     BitsAndBytesConfig,
     LlavaNextVideoForConditionalGeneration,
 )
@@ -18,7 +17,7 @@ from shared.messages import ModelIdentity
 from workers.model.ends import end_tokens, plain_generation
 from workers.model.layout import VisualLayout, context_length
 from workers.model.preprocess import Preprocessor
-from workers.model.tokens import check_tokenizer
+from workers.model.tokens import read_tokenizer
 from workers.model.weights import check_loaded, weight_files, weights_digest
 
 # A given list replaces the library's default, and a pattern matches from the start of the full
@@ -52,12 +51,14 @@ def load_model(
     dtype: str = "float32",
     quantized: bool = False,
     pool_stride: int | None = None,
+    tokenizer: Any = None,
 ) -> LoadedModel:
     """Load weights, tokenizer and preprocessing of one LLaVA-NeXT-Video checkpoint.
 
     Args:
         quantized: language model in 4-bit NF4 with double quantisation.
         pool_stride: 2 or 3 instead of the checkpoint's pooling.
+        tokenizer: its own, where it has been read already.
 
     Raises:
         ConfigError: weights are missing or do not fit; 4-bit was asked for and did not happen, or
@@ -96,8 +97,7 @@ def load_model(
     model.eval()
     if quantized:
         _check_quantization(model)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    check_tokenizer(tokenizer, directory)
+    tokenizer = tokenizer or read_tokenizer(directory)
     ends = end_tokens(tokenizer, model.generation_config)
     model.generation_config = plain_generation(tokenizer, ends)
     return LoadedModel(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
 from shared.errors import ConfigError
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
@@ -17,6 +18,13 @@ from workers.model.prompt import completion_ids, prompt_ids
 SENTENCE = "화면 중앙에 빨간 원이 있고, 그 뒤로 파란 하늘이 펼쳐져 있습니다."
 SHOWN = 4
 """Tokens, of those that differ."""
+
+
+def read_tokenizer(directory: Path) -> Any:
+    """Raises ConfigError: it makes other ids than the model was trained on."""
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    check_tokenizer(tokenizer, directory)
+    return tokenizer
 
 
 def check_tokenizer(tokenizer: Any, directory: Path) -> None:

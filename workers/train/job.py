@@ -28,7 +28,7 @@ from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_mov
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
-from shared.messages import ModelIdentity
+from shared.messages import Decoding, ModelIdentity
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
@@ -222,6 +222,8 @@ def _train(
         "isolated": settings.require_isolation,
     }
     (workdir / "decoding.json").write_text(json.dumps(decoding), encoding="utf-8")
+    captions = Decoding.asked(settings).model_dump_json()
+    (workdir / "captions.json").write_text(captions, encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
     with _subprocess(settings, workdir) as process, _watching(process, progress):
         assert process.stdout is not None

@@ -2,6 +2,7 @@
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
+    WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
@@ -32,7 +33,7 @@ import torch
 from transformers import set_seed
 
 from shared.errors import BadAdapter, BadData, JamakError
-from shared.messages import ModelIdentity, decode
+from shared.messages import Decoding, ModelIdentity, decode
 from shared.training import AdapterManifest, TrainJob
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
@@ -43,6 +44,7 @@ from workers.train.collate import Encoder
 from workers.train.data import Row, first_rows, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
+from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
@@ -99,6 +101,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
         decoders.close()
     encoder = Encoder(loaded, clips)
     encoder.check_lengths(rows)
+    check_limits(rows, encoder, _captions(workdir))
 
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
@@ -133,6 +136,10 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             "n_worse": worse,
         },
     )
+
+
+def _captions(workdir: Path) -> Decoding:
+    return decode(Decoding, (workdir / "captions.json").read_text(encoding="utf-8"))
 
 
 def _load(job: TrainJob, local: Path) -> LoadedModel:

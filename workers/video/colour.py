@@ -30,7 +30,10 @@ Primaries = Literal["bt709", "bt2020", "p3"]
 
 UNSPECIFIED = 2
 """Of transfer, primaries and matrix alike, ISO/IEC 23091-2: the file does not say."""
-BT2020_MATRIX = 9
+BT709_MATRIX, BT2020_MATRIX = 1, 9
+BY_PRIMARIES = frozenset({10, 12, 13})
+"""Matrices that follow from the primaries, and those of constant luminance, which is near enough:
+swscale knows none of them."""
 NOT_YUV = frozenset({14, 15})
 """ICtCp and Dolby's IPT: swscale takes them for YUV."""
 TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg"}
@@ -106,9 +109,10 @@ class Tags:
             self.dolby,
         )
         colour = said.colour
-        if said.matrix == UNSPECIFIED and colour and colour.primaries == "bt2020":
+        wide = colour is not None and colour.primaries == "bt2020"
+        if wide and (said.matrix == UNSPECIFIED or said.matrix in BY_PRIMARIES):
             return replace(said, matrix=BT2020_MATRIX)
-        return said
+        return replace(said, matrix=BT709_MATRIX) if said.matrix in BY_PRIMARIES else said
 
     @property
     def colour(self) -> Colour | None:

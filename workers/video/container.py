@@ -4,9 +4,12 @@ Only these demuxers are let at a file; FFmpeg's others include playlists and lis
 would read whatever their text names.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from io import SEEK_END
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,11 +61,20 @@ DEMUXERS = (
 )
 MP4, MATROSKA = b"ftyp", bytes.fromhex("1a45dfa3")
 """How such files begin; an MP4 with a size before it."""
+TS_SYNC = b"\x47"
+"""How each packet of a transport stream begins; those of camcorders have a time of 4 bytes before
+it."""
 AT_ONCE = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
 """No picture is decoded, and next to nothing read, to look into the file: a first picture is a
 large one. Microseconds; frames."""
 WITHOUT_A_DECODER = {**AT_ONCE, "codec_whitelist": "none"}
 """For decoders that do not heed the first of these."""
+PARSED = {"skip_frame": "all"}
+"""For transport streams. What FFmpeg's parsers tell of H.264 and HEVC is enough, but for how far
+H.264 reorders its pictures, which FFmpeg would guess from the first few."""
+SORTED = {"h264": {"strict": "1"}, "hevc": {}}
+"""Such codecs, and what makes their decoders not guess: where H.264 does not say how far pictures
+are reordered, that it may be as far as its level allows. (libavcodec/h264_ps.c)"""
 IN_ORDER = frozenset({"vp8", "vp9", "libdav1d", "av1"})
 """Codecs whose pictures come in the order in which they are shown."""
 OPEN_S = 5
@@ -97,6 +109,8 @@ class VideoFile:
     """Frames, since they were last counted anew."""
     clock: Clock | None = None
     """None: every frame says when it is shown."""
+    places: Mapping[int, int] = {}
+    """Of keyframes by their times, in containers that are sought by bytes."""
     tags: Tags
     """What the container says of the colours, before anything is decoded."""
 
@@ -169,7 +183,7 @@ class VideoFile:
             yield frame
 
     def seek(self, place: int) -> None:
-        """To the keyframe that the container's index has at this time, or before it.
+        """To the keyframe of this time, or to the one before it in the container's index.
 
         Raises:
             av.FFmpegError: it cannot.
@@ -178,12 +192,29 @@ class VideoFile:
             self.rewind()
             return
         self._before = None
-        self.container.seek(place, stream=self.stream, backward=True)
+        byte = self.places.get(place)
+        if byte is None:
+            self.container.seek(place, stream=self.stream, backward=True)
+        elif self.begins_at(byte, place):
+            self._seek_byte(byte)
+        else:
+            raise av.FFmpegError(errno.ESPIPE, "no keyframe begins there")
+
+    def begins_at(self, byte: int, key: int) -> bool:
+        """Whether a keyframe of this time is the first that is read from this byte on. The rest of
+        a frame that began before would take its time, and it the next one's."""
+        self._seek_byte(byte)
+        first = next(self.packets(), None)
+        return first is not None and first.is_keyframe and first.pts == key
+
+    def _seek_byte(self, byte: int) -> None:
+        self.container.seek(byte, stream=self.stream, unsupported_byte_offset=True)
 
     @property
     def _has_palette(self) -> bool:
         """A MOV's colours come with its first packet, and never again: who seeks sees black."""
-        palette = self.stream.codec_context.pix_fmt == "pal8"
+        pixels = self.stream.codec_context.format
+        palette = pixels is not None and pixels.name == "pal8"
         return bool(palette and self.container.format.name.startswith("mov"))
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
@@ -224,6 +255,8 @@ class VideoFile:
             self._open_with(AT_ONCE)
         elif first_bytes[:4] == MATROSKA:
             self._open_with(WITHOUT_A_DECODER)
+        elif TS_SYNC in (first_bytes[:1], first_bytes[4:5]):
+            self._open_with(PARSED)
         else:
             self._open_with({})
             return
@@ -276,12 +309,13 @@ class VideoFile:
         stream = next((one.stream for one in found if one.index == self._taken), found[0].stream)
         if stream.codec_context is None:
             self.refuse_encrypted([])
-            raise why_undecodable(self.name, self._head(CODEC_BYTES))
+            raise why_undecodable(self.name, self._ends(CODEC_BYTES))
         # One thread: many videos are decoded at once, and PyAV's frame threads may hang at exit.
         # dav1d heeds the count alone, and unasked takes a thread a core.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = self._decoding
+        sorting = SORTED[stream.codec_context.name] if _is_parsed(stream) else {}
+        stream.codec_context.options = self._decoding | sorting
         # Else edges at which a picture cannot be cut quickly are left on it.
         stream.codec_context.flags |= Flags.unaligned
         # Else a seek reads them too, wherever in the file they are.
@@ -289,6 +323,15 @@ class VideoFile:
             if other.index != stream.index:
                 other.discard = Discard.all
         return stream
+
+    def _ends(self, size: int) -> bytes:
+        """The first bytes and the last ones. Nothing can be read on after it."""
+        if not hasattr(self._source, "seek"):
+            with Path(self._source).open("rb") as file:
+                file.seek(max(0, file.seek(0, SEEK_END) - size))
+                return self._head(size) + file.read()
+        self._source.seek(max(0, self._source.seek(0, SEEK_END) - size))
+        return self._head(size) + bytes(self._source.read(size))
 
     def _choose(self) -> None:
         """The best track that gives a picture. Where there is only one, none is decoded for it."""
@@ -352,11 +395,16 @@ def _is_described(stream: Any) -> bool:
     are reordered, which an MP4's table of samples tells; where it has none, some must be decoded,
     or the first frames may come in the wrong order."""
     context = stream.codec_context
-    if context.name in IN_ORDER:
+    if context.name in IN_ORDER or _is_parsed(stream):
         return bool(context.width and context.height)
     if context.name == "h264":
         return bool(0 < stream.frames == len(stream.index_entries))
-    return context.pix_fmt is not None
+    # Where there is none, PyAV 17 crashes on its `pix_fmt`.
+    return context.format is not None
+
+
+def _is_parsed(stream: Any) -> bool:
+    return stream.container.format.name == "mpegts" and stream.codec_context.name in SORTED
 
 
 def _is_track(stream: Any) -> bool:

@@ -97,7 +97,7 @@ class Converter:
         """In the colours of an ordinary screen."""
         tags = self._video.tags.of(frame)
         colour = tags.colour
-        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+        if not frame.format.is_rgb:
             frame.colorspace = tags.matrix
         self.colour = colour or self.colour
         if colour is None or not colour.mapped:

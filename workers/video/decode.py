@@ -16,7 +16,7 @@ import av
 from workers.video.container import VideoFile
 from workers.video.timeline import Timeline
 
-SKIPPING = frozenset({"h264", "hevc"})
+SKIPPING = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video"})
 """Codecs whose decoder leaves out non-reference frames and nothing else. On AV1 it gives wrong
 frames without an error."""
 NEAR = 5

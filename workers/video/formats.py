@@ -24,6 +24,8 @@ SOUNDS = {
     "wv": rb"wvpk",
     "caf": rb"caff\x00\x01",
     "midi": rb"MThd\x00\x00\x00\x06",
+    "dts": rb"\x7f\xfe\x80\x01",
+    "au": rb"\.snd",
     "ac3": rb"\x0b\x77.{3}[\x40-\x5f]",
 }
 NOT_READ = {
@@ -82,8 +84,11 @@ TEXTS = {
     "subtitles": rb"WEBVTT|\d+\s+\d\d:\d\d:\d\d,\d\d\d -->|\[Script Info\]",
 }
 READ = {
-    "mov": rb".{4}(moov|mdat|wide|pnot)",
+    "mov": rb".{4}(moov|mdat|wide|skip|free|pnot|ftypqt)",
+    "m4a": rb".{4}ftypM4[AB]",
+    "3gp": rb".{4}ftyp3g",
     "mp4": rb".{4}(ftyp|moof|styp)",
+    "webm": rb"\x1a\x45\xdf\xa3.{0,64}\x42\x82.{1,8}webm",
     "mkv": rb"\x1a\x45\xdf\xa3",
     "avi": rb"RIFF.{4}AVI ",
     "flv": rb"FLV\x01",
@@ -103,10 +108,10 @@ STILLS = frozenset(
     {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1", "avif", "avis"}
 )
 """Brands of an MP4 that may hold a picture, and need not have a track (ISO/IEC 23008-12)."""
-INDEXED = frozenset({"mov", "mp4"})
+INDEXED = frozenset({"mov", "m4a", "3gp", "mp4"})
 """They have an index, mostly at their end, without which nothing of them can be read."""
 CODEC_BYTES = 1 << 18
-CODECS = (rb"stsd.{12}(.{4}).{6}..\0\0\0\0", rb"\x86.(V_[!-~]+)", rb"strh.{4}vids(.{4})")
+CODECS = (rb"vmhd.{1,300}?stsd.{12}(.{4})", rb"\x86.(V_[!-~]+)", rb"strh.{4}vids(.{4})")
 """Where MP4, Matroska and AVI say how their pictures are coded."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -177,6 +182,7 @@ def why_no_pictures(
     if not kinds:
         return why_unreadable(name, head)
     form = named(READ, head) or opened_as
+    form = {"wmv": "wma"}.get(form, form) if kinds == {"audio"} else form
     if "audio" not in kinds:
         cure = "Filter such files out, or upload the picture too."
         return NoVideoStream(f"{name}: {form} without pictures or sound", cure=cure)
@@ -203,13 +209,13 @@ def why_encrypted(name: str) -> NotAVideo:
     )
 
 
-def why_undecodable(name: str, head: bytes) -> NotAVideo:
+def why_undecodable(name: str, ends: bytes) -> NotAVideo:
     """The error of a file whose video track is in a codec that nothing here decodes.
 
     Args:
-        head: of `CODEC_BYTES`, in which the code of that may be.
+        ends: its first and last `CODEC_BYTES`, in one of which the code of that is.
     """
-    found = next((one for magic in CODECS if (one := re.search(magic, head, re.DOTALL))), None)
+    found = next((one for magic in CODECS if (one := re.search(magic, ends, re.DOTALL))), None)
     code = found[1].decode("latin-1").strip("\0 ") if found else ""
     if code in encryption.CODES:
         return why_encrypted(name)

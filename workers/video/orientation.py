@@ -1,16 +1,19 @@
-"""Which way up a picture is shown: by quarter turns and mirrors, each once.
+"""Which way up a picture is shown: turned and mirrored, each once.
 
 FFmpeg makes one matrix of what an MP4 says for a track and for the film, and has it on every frame,
 as Matroska's. H.264 and HEVC have a message for it, which counts until there is another one, but
 which only the frame that brings it has. Knows nothing of sizes and colours.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
 
+import av
 import numpy as np
 
+from workers.video.filters import filtered
 from workers.video.shape import Frames
 from workers.video.side_data import side_data
 
@@ -19,6 +22,8 @@ Matrix = Sequence[int]
 14496-12, "Track Header Box"."""
 ALMOST = 0.01
 """An angle of half a degree is none."""
+STRAIGHT = 1
+"""Degrees: by so few nothing is turned."""
 
 
 class Orientation:
@@ -50,11 +55,25 @@ def lies(matrix: Matrix) -> bool:
 
 
 def turned(picture: Frames, matrix: Matrix) -> Frames:
-    """By quarter turns and mirrors; by any other angle not at all."""
+    """By quarter turns and mirrors; by another angle within its edges."""
     a, b, _, c, d = matrix[:5]
     if lies(matrix):
         picture = picture.swapaxes(0, 1)
         a, d = c, b
     elif max(abs(b), abs(c)) > ALMOST * min(abs(a), abs(d)):
-        return picture
+        return _tilted(picture, matrix)
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _tilted(picture: Frames, matrix: Matrix) -> Frames:
+    """As the ffmpeg program has it: what leaves the picture is not seen, what comes in is black."""
+    a, b, _, c, d = matrix[:5]
+    across, down = math.hypot(a, c), math.hypot(b, d)
+    if not across or not down:
+        return picture
+    degrees = round(math.degrees(math.atan2(b / down, a / across)))
+    if abs(degrees) <= STRAIGHT:
+        return picture
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    tilted: Frames = filtered(frame, "rotate", f"{degrees}*PI/180").to_ndarray()
+    return tilted

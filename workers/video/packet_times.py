@@ -8,7 +8,7 @@ be wrong with what packets say, and each has its module: several recordings foll
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -21,6 +21,11 @@ from workers.video.container import VideoFile
 from workers.video.recordings import BACK_S, longest_s, starts
 from workers.video.timeline import COUNTED, UNSEEKABLE, Timeline
 
+SOUGHT_BY_BYTES = frozenset({"mpegts", "mpeg"})
+"""Demuxers that search for a time by guessing, but begin at any byte."""
+TRIED = 16
+"""Keyframes, evenly over the file: a multiplexer begins all of them with a packet of their own, or
+any of them in the middle of one."""
 UNTOLD = -(2**63)
 USUAL_RATE = 25
 
@@ -37,6 +42,8 @@ class Told:
     """Else for the decoder alone."""
     full: NDArray[np.bool_]
     """It holds a picture, or says when it is shown."""
+    places: Ticks
+    """Bytes into the file; less than 0: not told."""
     corrupt: Sequence[int]
     """Numbers of packets of which bytes are missing."""
     lost: int
@@ -52,7 +59,7 @@ class Told:
 
 def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None) -> Timeline | None:
     """None: no picture. The video's frames have the timeline's times from here on."""
-    video.clock = None
+    video.clock, video.places = None, {}
     by_decoding = decode_times.are_told(video.stream)
     told = _read(video, by_decoding, on_packet)
     own = np.flatnonzero(told.times != UNTOLD)
@@ -64,6 +71,9 @@ def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None)
         timeline = _decoded(video, told, on_packet)
     else:
         timeline = _shown(told, own, counts=_is_counted(video, told, on_packet))
+        if told.demuxer in SOUGHT_BY_BYTES and timeline.clock is None:
+            video.places = _places(video, told, own)
+            timeline = replace(timeline, seekable=bool(video.places))
     video.clock = timeline.clock
     return timeline
 
@@ -74,6 +84,7 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     times: list[int] = []
     lengths: list[int] = []
     flags: list[tuple[bool, bool, bool]] = []
+    places: list[int] = []
     corrupt: list[int] = []
     lost = 0
     counted = demuxer in COUNTED
@@ -87,14 +98,15 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
             times.append(UNTOLD if told is None or not full else told)
             lengths.append(packet.duration or 0)
             flags.append((packet.is_keyframe, not packet.is_discard, full))
+            places.append(-1 if packet.pos is None else packet.pos)
     except av.FFmpegError:
         lost = 1
     keys, visible, full = np.array(flags, bool).reshape(-1, 3).T
     tick = stream.time_base
     begins, long = np.array(times, np.int64), np.array(lengths, np.int64)
     step = float(np.median(long[long > 0])) if (long > 0).any() else float(1 / rate / tick)
-    ends, lasting = begins + long, int(long.sum())
-    return Told(begins, ends, keys, visible, full, corrupt, lost, tick, step, lasting, demuxer)
+    ends, lasting, at = begins + long, int(long.sum()), np.array(places, np.int64)
+    return Told(begins, ends, keys, visible, full, at, corrupt, lost, tick, step, lasting, demuxer)
 
 
 def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
@@ -135,6 +147,18 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
+
+
+def _places(video: VideoFile, told: Told, own: NDArray[np.intp]) -> dict[int, int]:
+    """Of keyframes by their times; none, unless those that are tried begin where they should."""
+    keys = own[told.keys[own]]
+    places = dict(zip(told.times[keys].tolist(), told.places[keys].tolist(), strict=True))
+    tried = list(places.items())[:: -(-len(places) // TRIED) or 1]
+    try:
+        good = all(byte >= 0 and video.begins_at(byte, key) for key, byte in tried)
+    except av.FFmpegError:
+        good = False
+    return places if good and min(places.values(), default=-1) >= 0 else {}
 
 
 def _times(told: Told, first: int, end: int, *, counts: bool) -> tuple[Ticks, list[int]]:

@@ -55,6 +55,9 @@ MESSAGE_BYTES = 1 << 20
 """No decoder has more to say at once; one that a video has taken over might."""
 ENVIRONMENT = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH")
 """What a decoder is told of ours: where its code is."""
+LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Memory in large pages, where the kernel has them: a copy starts without any, and a picture lies
+on hundreds of small ones."""
 
 T = TypeVar("T")
 Tick = Callable[[str], None]
@@ -419,8 +422,7 @@ def _spawn(theirs: socket, video: int, pictures: int, memory_bytes: int) -> subp
             **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
-            # Memory in large pages, where the kernel has them: a copy starts without any.
-            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+            **LARGE_PAGES,
             # On a full disk Python 3.11 leaves half of a module's bytecode, which none can load.
             "PYTHONDONTWRITEBYTECODE": "1",
         },
