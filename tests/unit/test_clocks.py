@@ -3,17 +3,21 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from tests.hostile.files import encoded
 from tests.unit.test_decode import opened
 from tests.unit.test_sampling import indices
 from tests.videos import write_clip
+from workers.video.clock import Clock
 from workers.video.packet_times import from_packets
 from workers.video.recordings import starts
 from workers.video.sampling import Limits, Request, Sampler, sample_frames
+from workers.video.untimed import filled, untrue
 
 FPS = 25
 SHARP = {"qmin": "1", "qmax": "1", "sc_threshold": "1000000000"}
@@ -210,3 +214,48 @@ def test_no_frame_of_a_slow_film_is_dropped(tmp_path: Path, options: dict[str, s
     sample = sample_frames(path, 20)
     assert indices(sample.frames) == list(range(20))
     assert sample.timestamps_s == pytest.approx([10 * number for number in range(20)])
+
+
+def test_the_last_frame_of_each_recording_is_seen(tmp_path: Path) -> None:
+    """Also if the next one is of another size, which makes the decoder begin anew."""
+    path = tmp_path / "joined.mpg"
+    parts = (
+        film(tmp_path / f"{size}.mpg", 12, codec="mpeg2video", size=(size, 64)) for size in (96, 64)
+    )
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with opened(path) as video:
+        timeline = from_packets(video)
+        video.rewind()
+        shown = [
+            (frame.pts, frame.width)
+            for packet in video.packets()
+            for frame in video.frames(packet.decode)
+        ]
+    assert timeline
+    assert [time for time, _ in shown] == timeline.times.tolist()
+    assert [width for _, width in shown] == [96] * 12 + [64] * 12
+
+
+def test_an_mp4_with_b_frames_lasts_until_its_last_picture_ends(tmp_path: Path) -> None:
+    """Its packets say how long they are decoded; the last one need not hold the last frame."""
+    path = tmp_path / "a.mp4"
+    for times, options in (
+        ([0, 1, 2, 7, 8, 14, 15, 30, 31, 40], {"bf": "3", "b_strategy": "0"}),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], {"bf": "3", "b_strategy": "0"}),
+    ):
+        path.write_bytes(encoded("mp4", frames=10, times=times, holds=9, options=options))
+        assert sample_frames(path, 4).duration_s == pytest.approx((times[-1] + 9) / 24)
+
+
+def test_of_two_packets_with_one_time_neither_is_believed() -> None:
+    """As FFmpeg tells where packets of MPEG-PS end amidst pictures; each frame has its turn."""
+    numbers, told = np.arange(8), np.array([0, 40, 80, 160, 160, 200, 240, 280])
+    assert sorted(untrue(numbers, told)) == [3, 4]
+    own = np.delete(numbers, [3, 4])
+    times = filled(own, told[own], 8, 40)
+    assert times.tolist() == [0, 40, 80, 120, 160, 200, 240, 280]
+    frames = [SimpleNamespace(pts=None if number in (3, 4) else told[number]) for number in numbers]
+    clock, before = Clock(times, counts=True), None
+    for frame, time in zip(frames, times, strict=True):
+        before = clock.time_of(frame, before)
+        assert before == time

@@ -3,7 +3,7 @@
 Knows how times are told, and nothing of how they were found out; see `packet_times`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ class Joint:
     """Ticks, from its own clock to the timeline."""
     time: int
     """Of its first frame, on the timeline."""
+    key: int | None
+    """Its first keyframe, likewise, where nothing of the recording before refers to what follows;
+    FFmpeg may take that one's last packet for the first of this. None: it begins amidst a group."""
 
     @property
     def beside(self) -> range:
@@ -49,12 +52,21 @@ class Clock:
     """The packets tell when they are decoded, and so many ticks before that lies the frame that
     comes out then. None: they tell when their frames are shown."""
 
-    def retimed(self, packets: Iterable[Any]) -> Iterator[Any]:
-        """Packets from the first one of the file on, with the timeline's times."""
+    def retimed(
+        self, packets: Iterable[Any], between: Callable[[], Iterable[Any]]
+    ) -> Iterator[Any]:
+        """Packets from the first one of the file on, with the timeline's times.
+
+        Args:
+            between: what comes before the first keyframe of another recording.
+        """
         shifts = {one.packet: one.shift for one in self.joints}
+        keys = {one.key for one in self.joints}
         beside: set[int] = set().union(*(one.beside for one in self.joints))
         shift = 0
         for number, packet in enumerate(packets):
+            if number in keys:
+                yield from between()
             shift = shifts.get(number, shift)
             if number in beside:
                 packet.is_corrupt = False

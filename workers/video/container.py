@@ -161,7 +161,15 @@ class VideoFile:
             av.FFmpegError: a packet cannot be read.
         """
         found = packets(self.container, self.stream)
-        return self.clock.retimed(found) if self.clock else found
+        return self.clock.retimed(found, self._emptied) if self.clock else found
+
+    def _emptied(self) -> Iterator[Any]:
+        """A packet that makes the decoder give what it holds; after that it knows nothing more. A
+        recording of another size would make it forget the last frame of the one before."""
+        packet = av.Packet()
+        packet.stream = self.stream
+        yield packet
+        self.stream.codec_context.flush_buffers()
 
     def frames(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         """What `decode` makes of a packet: all frames are decoded here.

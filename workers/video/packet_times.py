@@ -28,6 +28,8 @@ TRIED = 16
 any of them in the middle of one."""
 UNTOLD = -(2**63)
 USUAL_RATE = 25
+NEAR = 3
+"""Packets from where a clock jumps until the first keyframe of the other recording."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None)
     elif by_decoding:
         timeline = _decoded(video, told, on_packet)
     else:
-        timeline = _shown(told, own, counts=_is_counted(video, told, on_packet))
+        begins = _begins(told, own)
+        counts = _is_counted(video, told, begins, on_packet)
+        timeline = _shown(told, own, begins, counts=counts)
         if told.demuxer in SOUGHT_BY_BYTES and timeline.clock is None:
             video.places = _places(video, told, own)
             timeline = replace(timeline, seekable=bool(video.places))
@@ -109,15 +113,20 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     return Told(begins, ends, keys, visible, full, at, corrupt, lost, tick, step, lasting, demuxer)
 
 
-def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
+def _begins(told: Told, own: NDArray[np.intp]) -> list[int]:
+    """Numbers of the first packets of all recordings."""
+    tick_s = float(told.tick)
+    back, longest = BACK_S / tick_s, longest_s(told.demuxer) / tick_s
+    found = starts(told.times[own], told.ends[own], told.keys[own], back, longest)
+    return [0, *(int(own[i]) for i in found[1:])]
+
+
+def _shown(told: Told, own: NDArray[np.intp], begins: Sequence[int], *, counts: bool) -> Timeline:
     """Args:
     own: numbers of the packets that say when their frames are shown.
     counts: the others hold frames, too.
     """
-    tick_s = float(told.tick)
-    back, longest = BACK_S / tick_s, longest_s(told.demuxer) / tick_s
-    begins = starts(told.times[own], told.ends[own], told.keys[own], back, longest)
-    edges = [0, *(int(own[i]) for i in begins[1:]), len(told.times)]
+    edges = [*begins, len(told.times)]
     parts: list[Ticks] = []
     joints: list[Joint] = []
     untrue: set[int] = set()
@@ -128,7 +137,9 @@ def _shown(told: Told, own: NDArray[np.intp], *, counts: bool) -> Timeline:
         if parts:
             begin = int(parts[-1][-1]) + _step(told, parts[-1])
             shifts[first:end] = begin - int(times[0])
-            joints.append(Joint(first, begin - int(times[0]), begin))
+            near = first + np.flatnonzero(told.keys[first : first + NEAR])
+            key = int(near[0]) if len(near) else None
+            joints.append(Joint(first, begin - int(times[0]), begin, key))
             times = times + shifts[first]
         parts.append(times)
     times = np.concatenate(parts)
@@ -199,15 +210,22 @@ def _damaged(told: Told, joints: Sequence[Joint]) -> int:
     return len(set(told.corrupt).difference(*(one.beside for one in joints)))
 
 
-def _is_counted(video: VideoFile, told: Told, tick: Callable[[], None]) -> bool:
-    """Whether frames have no time of their own."""
-    untold = np.flatnonzero(told.full & (told.times == UNTOLD))
-    if not len(untold):
+def _is_counted(
+    video: VideoFile, told: Told, begins: Sequence[int], tick: Callable[[], None]
+) -> bool:
+    """Whether frames have no time of their own, or that of another one."""
+    untold = set(np.flatnonzero(told.full & (told.times == UNTOLD)).tolist())
+    if UNSEEKABLE & set(told.demuxer.split(",")):
+        for first, end in itertools.pairwise([*begins, len(told.times)]):
+            own = first + np.flatnonzero(told.times[first:end] != UNTOLD)
+            untold.update(untimed.untrue(own, told.times[own]))
+    if not untold:
         return False
     keys = np.flatnonzero(told.keys)
-    before = keys[keys <= untold[0]]
+    before = keys[keys <= min(untold)]
     key = int(before[-1] if len(before) else keys[0] if len(keys) else 0)
-    return untimed.come_out(video, key, int(untold[untold >= key].min(initial=key)), tick)
+    first = min((number for number in untold if number >= key), default=key)
+    return untimed.come_out(video, key, first, tick)
 
 
 def _numbered(told: Told) -> Timeline:

@@ -61,20 +61,23 @@ def untrue(numbers: NDArray[np.intp], told: Ticks) -> list[int]:
 
 
 def come_out(video: VideoFile, key: int, untold: int, tick: Callable[[], None]) -> bool:
-    """Whether frames without a time come out of the decoder. If not, the packets without one are
-    second fields, whose frame has the time of the first.
+    """Whether frames without a time come out of the decoder, or two with the same. If not, packets
+    without one are second fields, whose frame has the time of the first.
 
     Args:
         key: number of the packet at which to begin.
         untold: number of the first packet without a timestamp.
     """
+    seen: set[int | None] = {None}
     video.rewind()
     for number, packet in enumerate(video.packets()):
         tick()
         if number > untold + PATIENCE:
             break
-        if number >= key and any(frame.pts is None for frame in _frames(video, packet)):
-            return True
+        for frame in _frames(video, packet) if number >= key else ():
+            if frame.pts in seen:
+                return True
+            seen.add(frame.pts)
     return False
 
 
