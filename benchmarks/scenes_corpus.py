@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.float32]
 """(height * 3 / 2, width), planar YUV 4:2:0."""
-Kind = Literal["hard", "fade", "dissolve", "flash", "motion"]
+Kind = Literal["hard", "fade", "dissolve", "flash", "motion", "gap"]
 FPS = 30
 GRAIN = 2
 WHITE, BLACK, GREY = 235, 16, 128
@@ -54,6 +54,8 @@ CODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
     "hevc": ("hevc", "libx265", {"preset": "ultrafast", "x265-params": "log-level=0"}),
 }
 KINDS: tuple[Kind, ...] = ("hard", "fade", "dissolve", "flash", "motion")
+HOLDS = (15, 61)
+"""Frames for which a gap is black: half a second to two."""
 VP9 = {"deadline": "realtime", "cpu-used": "8", "b:v": "2M"}
 QUICK = Case("hard-small", "hard", "h264", "libx264", X264, size=(320, 180), frames=240)
 
@@ -68,6 +70,10 @@ def corpus(seed: int) -> list[Case]:
         *cases,
         Case("hard-vp9", "hard", "vp9", "libvpx-vp9", VP9, ".webm", seed=seed + 40),
         Case("dissolve-vp9", "dissolve", "vp9", "libvpx-vp9", VP9, ".webm", seed=seed + 41),
+        *(
+            Case(f"gap-{name}", "gap", codec, encoder, options, seed=seed + 42 + number)
+            for number, (name, (codec, encoder, options)) in enumerate(CODINGS.items())
+        ),
     ]
 
 
@@ -91,30 +97,41 @@ class Script:
     lengths: list[int]
     """Of these transitions; 0 = a cut."""
     through: list[int | None]
-    """The luma that a fade goes through."""
+    """The luma that a fade or a gap goes through."""
+    holds: list[int] = field(default_factory=lambda: [0])
+    """For so long nothing else is shown, in the middle."""
     flashes: dict[int, float] = field(default_factory=dict)
     """How much of a frame is white."""
 
     def truths(self) -> list[Truth]:
         return [
             Truth(start, max(GRADUAL_TOLERANCE, length // 2) if length else CUT_TOLERANCE)
-            for start, length in list(zip(self.starts, self.lengths, strict=True))[1:]
+            for start, length in list(
+                zip(self.starts, map(sum, zip(self.lengths, self.holds, strict=True)), strict=True)
+            )[1:]
         ]
 
 
 def script(case: Case) -> Script:
     dice = np.random.default_rng(case.seed)
-    low, high = (70, 110) if case.kind in ("flash", "fade") else (45, 90)
+    low, high = {"flash": (70, 110), "fade": (70, 110), "gap": (160, 220)}.get(case.kind, (45, 90))
     told = Script([], [0], [0], [None])
     while told.starts[-1] < case.frames - 2 * high:
         told.shots.append(shot(case, dice))
         told.starts.append(told.starts[-1] + int(dice.integers(low, high)))
         told.lengths.append(
             int(dice.integers(8, 33) if case.kind == "dissolve" else dice.integers(12, 49))
-            if case.kind in ("dissolve", "fade")
+            if case.kind in ("dissolve", "fade") or (case.kind == "gap" and dice.random() < 0.5)
             else 0
         )
-        told.through.append(int(dice.choice([BLACK, WHITE])) if case.kind == "fade" else None)
+        told.through.append(
+            BLACK
+            if case.kind == "gap"
+            else int(dice.choice([BLACK, WHITE]))
+            if case.kind == "fade"
+            else None
+        )
+        told.holds.append(int(dice.integers(*HOLDS)) if case.kind == "gap" else 0)
     told.shots.append(shot(case, dice))
     if case.kind == "flash":
         for start in told.starts:
@@ -175,12 +192,16 @@ def pictures(case: Case, told: Script) -> Iterator[NDArray[np.uint8]]:
 def _blend(case: Case, told: Script, number: int) -> Picture:
     at = int(np.searchsorted(told.starts, number, side="right")) - 1
     for turn in (at, at + 1):
-        if 0 < turn < len(told.starts) and told.lengths[turn]:
-            share = 0.5 + (number - told.starts[turn]) / told.lengths[turn]
+        if 0 < turn < len(told.starts) and (told.lengths[turn] or told.holds[turn]):
+            level, off = told.through[turn], number - told.starts[turn]
+            # Without what is held, what leads to it and away from it is one fade.
+            beside = max(0.0, abs(off) - told.holds[turn] / 2) * (1 if off > 0 else -1)
+            if level is not None and not beside:
+                return _flat(case, level)
+            share = 0.5 + beside / told.lengths[turn] if told.lengths[turn] else float(off > 0)
             if not 0 < share < 1:
                 continue
             before, after = (_draw(case, told.shots[one], number) for one in (turn - 1, turn))
-            level = told.through[turn]
             if level is None:
                 return before + np.float32(share) * (after - before)
             shown, dark = (before, 2 * share) if share < 0.5 else (after, 2 - 2 * share)

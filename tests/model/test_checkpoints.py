@@ -218,6 +218,14 @@ def test_a_class_that_gives_an_answer_other_ids_alone_is_refused(tmp_path: Path)
     assert "▁▁" in str(caught.value)
 
 
+def test_a_tokenizer_that_cannot_be_read_is_refused(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    refused(copy, "holds no tokenizer that can be read")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copy / name).unlink()
+    refused(copy, "holds no tokenizer that can be read")
+
+
 def test_such_a_checkpoint_does_not_start(copy: Path) -> None:
     file = copy / "tokenizer.json"
     told = json.loads(file.read_text())

@@ -181,3 +181,28 @@ def test_changes_are_told_by_all_frames_or_by_keyframes(tmp_path: Path, scan_pix
     pool.close()
     assert changes == pytest.approx([4.0, 7.0], abs=0.1)
     assert ("keyframes" in reason) == (scan_pixels == 1)
+
+
+def test_a_black_gap_gets_no_frame(tmp_path: Path) -> None:
+    """Of three gaps of a second in twelve, however many frames are taken."""
+    dice = np.random.default_rng(3)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.options = {"g": str(FPS), "preset": "veryfast"}
+        for second in range(12):
+            texture = dice.integers(60, 255, (6, 10, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+            for _ in range(FPS):
+                picture = texture if second % 4 else np.zeros_like(texture)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    pool = DecoderPool(1, Limits(scan_pixels=1))
+    with pool.open(file_source(tmp_path / "a.mp4"), Progress()) as video:
+        changes, reason = video.changes()
+    assert "keyframes" in reason
+    assert changes == pytest.approx([2, 3, 5, 6, 7, 9, 10, 11])
+    pool.close()
+    for n in (4, 16):
+        found = sample(tmp_path / "a.mp4", n)
+        assert found.strategy == "adaptive"
+        assert min(frame.mean() for frame in found.frames) > 60

@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from workers.video import scenes
-from workers.video.changes import SAMPLES, Change, changes_of
+from workers.video.changes import Change, changes_of
 from workers.video.container import VideoFile
 from workers.video.decode import FrameReader
 from workers.video.packet_times import from_packets
 from workers.video.scenes import look, signature_of
+from workers.video.signature import SAMPLES
 from workers.video.timeline import Timeline, from_index
 
 Picture = NDArray[np.float32]
@@ -128,6 +129,61 @@ def test_a_fade_is_one_change(tmp_path: Path, through: int) -> None:
     ((frame, kind),) = found_in(write(tmp_path / "a.mp4", pictures()))
     assert kind == "gradual"
     assert frame == pytest.approx(65, abs=8)
+
+
+def through_black(hold: int, ramp: int, level: int = 0, frames: int = 160) -> Iterator[Picture]:
+    """Two shots, and black between them for `hold` frames; into it and out of it in `ramp` each."""
+    for frame in range(frames):
+        beside = abs(frame - frames / 2) - hold / 2
+        shown = np.float32(np.clip(beside / ramp if ramp else beside > 0, 0, 1))
+        yield shot(int(frame > frames / 2), frame, 0.5) * shown + level * (1 - shown)
+
+
+@pytest.mark.parametrize(
+    ("hold", "ramp", "level"), [(15, 0, 0), (60, 0, 255), (30, 15, 0), (60, 30, 0)]
+)
+def test_a_gap_is_one_change_in_its_middle(
+    tmp_path: Path, hold: int, ramp: int, level: int
+) -> None:
+    (found,) = found_in(write(tmp_path / "a.mp4", through_black(hold, ramp, level=level)))
+    assert found == (pytest.approx(80, abs=4), "gradual")
+
+
+def test_black_between_two_pictures_of_one_scene_is_no_change(tmp_path: Path) -> None:
+    pictures = (shot(0, 0) * np.float32(abs(frame - 60) > 10) for frame in range(120))
+    assert not found_in(write(tmp_path / "a.mp4", pictures))
+
+
+@pytest.mark.parametrize("ramp", [0, 15])
+def test_black_at_the_beginning_and_at_the_end_is_no_scene(tmp_path: Path, ramp: int) -> None:
+    def pictures() -> Iterator[Picture]:
+        for frame in range(120):
+            beside = min(frame, 119 - frame) - 20
+            shown = np.float32(np.clip(beside / ramp if ramp else beside > 0, 0, 1))
+            yield shot(0, frame, 0.5) * shown
+
+    assert not found_in(write(tmp_path / "a.mp4", pictures()))
+
+
+def test_a_title_on_black_is_a_scene(tmp_path: Path) -> None:
+    def pictures() -> Iterator[Picture]:
+        for picture in through_black(45, 0):
+            if not picture.any():
+                picture[48:64, 40:150] = np.float32(235) * (np.arange(110) % 16 > 5)[:, None]
+            yield picture
+
+    assert len(found_in(write(tmp_path / "a.mp4", pictures()))) == 2
+
+
+def test_what_is_held_is_a_scene_and_so_is_the_ending() -> None:
+    """A recording of a screen on which little happens: each picture stays for minutes."""
+    dice = np.random.default_rng(1)
+    pages = dice.integers(0, 255, (5, 24), np.uint8).repeat(SAMPLES // 24, axis=1)
+    times = np.array([0, 100, 105, 400, 401])
+    found = changes_of(pages, times, 1.0, 500.0)
+    assert found == [Change(int(time), "cut") for time in times[1:]]
+    # A last frame of a moment may be anything.
+    assert changes_of(pages, times, 1.0, 401.04) == found[:-1]
 
 
 def test_a_flash_is_no_change(tmp_path: Path) -> None:

@@ -21,8 +21,14 @@ SHOWN = 4
 
 
 def read_tokenizer(directory: Path) -> Any:
-    """Raises ConfigError: it makes other ids than the model was trained on."""
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    """Raises ConfigError: it is not there, or makes other ids than the model was trained on."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{directory} holds no tokenizer that can be read: {error}",
+            cure="Copy the checkpoint again, with tokenizer.json and tokenizer_config.json.",
+        ) from error
     check_tokenizer(tokenizer, directory)
     return tokenizer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video.changes import Signatures
+from workers.video.signature import Signatures
 
 STILL = 0.25
 """What a second of a picture that stands still counts for; of one that moves it is up to 1."""
@@ -29,26 +29,41 @@ class Scene:
 
 def scenes_of(
     changes: Sequence[float],
+    blanks: Sequence[tuple[float, float]],
     signatures: Signatures,
     times: NDArray[np.int64],
     start: float,
     end: float,
     tick_s: float,
 ) -> list[Scene]:
-    """In order, without gaps from start to end.
+    """In order, from start to end, without what is blank between two scenes or around them.
 
     Args:
         changes: when another scene begins.
+        blanks: from when to when there is nothing to see.
         signatures: (frames, samples), of some frames.
         times: (frames,), when they begin, in ticks; each stays until the next one.
     """
     edges = [start, *(one for one in changes if start < one < end), end]
     found = []
-    for first, last in itertools.pairwise(edges):
+    for first, last in _trimmed(edges, blanks) or [(start, end)]:
         on_screen = max(int(np.searchsorted(times, first, side="right")) - 1, 0)
         inside = slice(on_screen, int(np.searchsorted(times, last)))
         lively = min(_motion(signatures[inside], times[inside], tick_s) / LIVELY, 1.0)
         found.append(Scene(first, last, (last - first) * (STILL + (1 - STILL) * lively)))
+    return found
+
+
+def _trimmed(
+    edges: Sequence[float], blanks: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    found = []
+    for first, last in itertools.pairwise(edges):
+        for begin, end in blanks:
+            first = max(first, end) if begin <= first < end else first
+            last = min(last, begin) if begin < last <= end else last
+        if first < last:
+            found.append((first, last))
     return found
 
 

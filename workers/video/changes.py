@@ -4,7 +4,9 @@ A cut: the frames just before and just after differ, each from each, and by more
 One frame of light, or a few, comes back to what was before and fails; a pan and a shaken camera
 differ as much from one frame to the next as across. A gradual change: between two times that differ
 much more than each from what lies further out, the picture halfway is the mean of both (a dissolve)
-or has lost its contrast (a fade), and it got there without a jump.
+or has lost its contrast (a fade), and it got there without a jump. Around pictures on which there
+is nothing to see, what was before is compared with what comes after. A picture that is held is as
+good as several.
 
 The thresholds were chosen on drawn videos, of the generator of benchmarks.scenes but with other
 random shots and mostly other sizes, contrasts and encoder settings; not on the benchmark's own, and
@@ -17,8 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-LUMA_SIDE, CHROMA_SIDE = 24, 12
-SAMPLES = LUMA_SIDE**2 + 2 * CHROMA_SIDE**2
+from workers.video.blanks import blanks_of
+from workers.video.signature import CHROMA_SIDE, LUMA_SAMPLES, LUMA_SIDE, Signatures
+
 POOL = 4
 """Samples each way that are averaged: what moves a little changes a sample, but hardly a mean."""
 LUMA = (LUMA_SIDE // POOL) ** 2
@@ -35,6 +38,10 @@ FLASH_S = 0.25
 MOST_BESIDE = 16
 """Frames on each side of a cut, of those within that time."""
 
+HELD_S = 1.0
+"""A picture that is shown for so long is a scene by itself, if those around it are others: a slide,
+or a screen on which little happens."""
+
 GRID_S = 1 / 15
 """Gradual changes are looked for at even times, so far apart or as far as the frames are."""
 LAGS_S = (0.4, 0.67, 0.93, 1.2, 1.6, 2.13)
@@ -49,8 +56,6 @@ steps as a share of the way to the middle."""
 LONGEST_GAP_S = 2.0
 """A longer one counts as so long."""
 
-Signatures = NDArray[np.uint8]
-"""(frames, SAMPLES): 24 x 24 of Y, 12 x 12 of U and of V, row by row."""
 Features = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
@@ -62,32 +67,49 @@ class Change:
     kind: Literal["cut", "gradual"]
 
 
-def changes_of(signatures: Signatures, times: NDArray[np.int64], tick_s: float) -> list[Change]:
+def changes_of(
+    signatures: Signatures,
+    times: NDArray[np.int64],
+    tick_s: float,
+    end: float | None = None,
+) -> list[Change]:
     """In order of time.
 
     Args:
         times: (frames,), ticks, rising; of all frames or, evenly, of a part of them.
         tick_s: seconds a tick.
+        end: ticks; when the last one leaves the screen.
     """
-    if len(times) < 4:
+    if not len(times):
         return []
     features = _pooled(signatures)
-    gaps_s = (np.diff(times) * tick_s).clip(0, LONGEST_GAP_S)
-    passed_s = np.concatenate([[0.0], np.cumsum(gaps_s)])
+    shown_s = np.append(np.diff(times), (end or 0) - times[-1]) * tick_s
+    passed_s = np.concatenate([[0.0], np.cumsum(shown_s[:-1].clip(0, LONGEST_GAP_S))])
+    # A second look at what is held, just before it goes.
+    held = np.repeat(np.arange(len(times)), 1 + (shown_s >= HELD_S))
+    again = np.concatenate([[False], np.diff(held) == 0])
+    looked_s = passed_s[held] + again * shown_s[held].clip(0, LONGEST_GAP_S)
     cuts: list[int] = []
-    for i in _cuts(features, passed_s):
+    for i in held[_cuts(features[held], looked_s)].tolist():
         if not cuts or passed_s[i] - passed_s[cuts[-1]] >= FLASH_S:
             cuts.append(i)
     found = [Change(int(times[i]), "cut") for i in cuts]
     found += [Change(int(times[i]), "gradual") for i in _gradual(features, cuts, passed_s)]
+    for blank in blanks_of(signatures, _contrast(features), passed_s):
+        begins, ends = times[blank.before or 0], times[-1 if blank.after is None else blank.after]
+        found = [one for one in found if not begins < one.time <= ends]
+        if blank.before is not None and blank.after is not None:
+            before, after = features[blank.before], features[blank.after]
+            if _apart(before, after) > CUT * max(_vivid(before), _vivid(after)):
+                middle = (int(times[blank.first]) + int(times[blank.end])) // 2
+                found.append(Change(middle, "gradual"))
     return sorted(found, key=lambda one: one.time)
 
 
 def _pooled(signatures: Signatures) -> Features:
     """(frames, 36 + 9 + 9), weighted so that a sum of differences is a distance."""
-    split = LUMA_SIDE**2
-    luma = _means(signatures[:, :split].reshape(-1, LUMA_SIDE, LUMA_SIDE))
-    chroma = _means(signatures[:, split:].reshape(-1, 2 * CHROMA_SIDE, CHROMA_SIDE))
+    luma = _means(signatures[:, :LUMA_SAMPLES].reshape(-1, LUMA_SIDE, LUMA_SIDE))
+    chroma = _means(signatures[:, LUMA_SAMPLES:].reshape(-1, 2 * CHROMA_SIDE, CHROMA_SIDE))
     return np.hstack([luma / luma.shape[1], chroma / chroma.shape[1]])
 
 
@@ -105,6 +127,8 @@ def _apart(one: Features, other: Features) -> Features:
 
 def _cuts(features: Features, passed_s: NDArray[np.float64]) -> list[int]:
     """Indices of the first frames behind cuts."""
+    if len(features) < 4:
+        return []
     steps = _apart(features[1:], features[:-1])  # steps[i - 1]: from frame i - 1 to frame i
     vivid = _vivid(features)
     found: list[int] = []

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
+from workers.video.blanks import is_blank
 from workers.video.clock import Ticks
 from workers.video.container import VideoFile
 from workers.video.scenes import decodable, readable, signature_of
@@ -41,7 +42,10 @@ def key_changes(
     found: list[int] = []
     before: Any = None
     for time, frame in _pictures(video, timeline, keys, tick):
-        signature = signature_of(frame).astype(np.int16)
+        seen = signature_of(frame)
+        if is_blank(seen):
+            continue  # no scene: what comes after it is compared with what was before
+        signature = seen.astype(np.int16)
         if before is not None and np.abs(signature - before).mean() > CUT:
             found.append(time)
         before = signature

@@ -311,6 +311,7 @@ class Sampler:
         here = seen.times >= first
         scenes = scenes_of(
             [one.time - first for one in seen.changes() if one.time <= last],
+            [(begin - first, end - first) for begin, end in seen.blanks()],
             seen.signatures[here],
             seen.times[here] - first,
             timeline.begin,

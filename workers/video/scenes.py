@@ -15,9 +15,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video.changes import CHROMA_SIDE, FLASH_S, LUMA_SIDE, SAMPLES, Change, changes_of
+from workers.video.blanks import spans_of
+from workers.video.changes import FLASH_S, Change, changes_of
 from workers.video.container import VideoFile
 from workers.video.decode import SKIPPING
+from workers.video.signature import CHROMA_SIDE, LUMA_SIDE, SAMPLES, Signature, Signatures
 from workers.video.timeline import Timeline
 
 ROUGH = {"skip_loop_filter": "all"}
@@ -31,9 +33,6 @@ HIGH_SEMI_PLANAR = {"p010le", "p012le", "p016le", "p210le", "p216le", "p410le", 
 TINY = 48
 """The side of a frame whose format is another one."""
 
-Signature = NDArray[np.uint8]
-"""(SAMPLES,): Y row by row, then U, then V."""
-
 
 @dataclass(frozen=True)
 class Look:
@@ -41,20 +40,25 @@ class Look:
 
     times: NDArray[np.int64]
     """(frames,), ticks, rising: of the frames that were decoded."""
-    signatures: NDArray[np.uint8]
-    """(frames, SAMPLES)"""
+    signatures: Signatures
     tick_s: float
+    end: float
+    """Ticks: when the last of them leaves the screen; or of the part, if that ends before."""
     joints: Sequence[int]
     """Ticks: where another recording begins, whatever it shows."""
 
     def changes(self) -> list[Change]:
         """In order. A cut between frames that were not reconstructed is told up to a few frames
         late."""
-        seen = changes_of(self.signatures, self.times, self.tick_s) if len(self.times) else []
+        seen = changes_of(self.signatures, self.times, self.tick_s, self.end)
         near = FLASH_S / self.tick_s
         others = [one for one in seen if all(abs(one.time - joint) > near for joint in self.joints)]
         joined = [Change(joint, "cut") for joint in self.joints]
         return sorted([*others, *joined], key=lambda one: one.time)
+
+    def blanks(self) -> list[tuple[float, float]]:
+        """In order: ticks, from when to when there is nothing to see."""
+        return spans_of(self.signatures, self.times)
 
 
 def look(
@@ -81,7 +85,10 @@ def look(
         # Whoever decodes next wants whole pictures.
         video.rewind()
     samples = np.stack(signatures) if signatures else np.empty((0, SAMPLES), np.uint8)
-    return Look(np.array(times, np.int64), samples, float(timeline.time_base), timeline.joints)
+    ends = int(timeline.times[0]) + timeline.ends
+    return Look(
+        np.array(times, np.int64), samples, float(timeline.time_base), ends, timeline.joints
+    )
 
 
 def _decoded(
