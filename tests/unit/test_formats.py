@@ -62,6 +62,7 @@ REFUSED = {
         "format webp is not read here",
         "`ffmpeg -i VIDEO.webp VIDEO.mp4`",
     ),
+    bytes(4) + b"RED2": (NotAVideo, "format r3d is not read here", "the program that made it"),
     b".RMF\0\0\0\x12": (NotAVideo, "format rm is not read here", "`ffmpeg -i VIDEO.rm"),
     b"CWS\x09\x11": (NotAVideo, "format swf is not read here", "`ffmpeg -i VIDEO.swf"),
     b"PK\3\4" + bytes(26) + b"a.mp4": (NotAVideo, "an archive (ZIP)", "Unpack"),

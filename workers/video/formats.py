@@ -115,6 +115,7 @@ CODECS = (rb"vmhd.{1,300}?stsd.{12}(.{4})", rb"\x86.(V_[!-~]+)", rb"strh.{4}vids
 """Where MP4, Matroska and AVI say how their pictures are coded."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+BY_ITS_PROGRAM = "Convert it to H.264 in an MP4 with the program that made it."
 PICTURE = "a picture", "Filter pictures out: only what moves gets a caption."
 _OTHERS = (
     (PICTURES, *PICTURE),
@@ -222,11 +223,15 @@ def why_undecodable(name: str, ends: bytes) -> NotAVideo:
     which = f"codec {code}" if code.isprintable() and code else "its codec"
     return NotAVideo(
         f"{name}: {which} is not read here",
-        cure="Convert it to H.264 in an MP4 with the program that made it.",
+        cure=BY_ITS_PROGRAM,
     )
 
 
 def to_convert(form: str) -> str:
+    if form == "r3d":  # FFmpeg does not decode it, either
+        return BY_ITS_PROGRAM
+    if form == "webp":
+        return "Convert it to MP4, with FFmpeg 9 or later: `ffmpeg -i VIDEO.webp VIDEO.mp4`."
     return f"Convert it to MP4, for example: `ffmpeg -i VIDEO.{form} VIDEO.mp4`."
 
 
