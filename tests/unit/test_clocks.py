@@ -114,7 +114,6 @@ def test_a_picture_that_is_held_for_long_is_no_jump(tmp_path: Path, kind: str) -
         ([0, 2000, 4000, 6000], 1, {0}, [0]),
         # Others are decoded later, and shown in between.
         ([*range(20), 1700, 800, 900, 2100], 1, {0}, [0]),
-        ([*range(20), 1700, 1800, 800, 900], 1, {0, 22}, [0, 20, 22]),
     ],
 )
 def test_where_recordings_begin(

@@ -15,6 +15,7 @@ from tests.hostile.odd import edited
 from tests.videos import level
 from workers.video.container import VideoFile
 from workers.video.limits import Limits
+from workers.video.recordings import starts
 from workers.video.sampling import Request, Sample, Sampler, Strategy, sample_frames
 from workers.video.timeline import Timeline, from_index
 from workers.video.told_size import told_size
@@ -279,3 +280,13 @@ def test_frames_that_an_avi_left_out_stand_for_a_picture_that_stayed(tmp_path: P
     sample = sample_frames(written(tmp_path, content), 4)
     assert sample.duration_s == pytest.approx(47 / FPS, abs=0.01)
     assert sample.damaged == ""
+
+
+def test_an_hour_between_two_pictures_is_no_other_recording() -> None:
+    """Not even if the later one is decoded first."""
+    decoded = np.array([*range(30), 6000, 32, 31, 900, 6100, 6101])
+    keys = np.arange(len(decoded)) == 0
+    assert starts(decoded, decoded + 1, keys, 0.1, 1800) == [0]
+    onwards = np.array([*range(30), *range(6000, 6012)])
+    keys = np.arange(len(onwards)) == 0
+    assert starts(onwards, onwards + 1, keys, 0.1, 1800) == [0, 30]

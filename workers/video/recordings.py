@@ -60,11 +60,8 @@ def starts(
     last, last_end = int(shown[0]), int(ends[0])
     for i in range(1, len(shown)):
         time, end = int(shown[i]), int(ends[i])
-        ahead = (
-            time - last > longest
-            and last_end < time - longest
-            and _first_shown(shown, keys, i) - last > longest
-        )
+        # What is shown between the two, and decoded after both, says that the clock went on.
+        ahead = last_end < time - longest and shown[i : i + SOON].min() - last > longest
         behind = time < last - back and (
             _is_far_behind(time, recent, back)
             or (keys[i] and (time <= min(recent) or _stay_behind(shown[i : i + SOON], last)))
@@ -76,13 +73,6 @@ def starts(
             last, last_end = time, end
         recent.append(time)
     return found
-
-
-def _first_shown(shown: Ticks, keys: NDArray[np.bool_], i: int) -> int:
-    """Of what is decoded from here on until the next keyframe: others may be shown before it."""
-    until = np.flatnonzero(keys[i + 1 : i + 1 + REORDERED])
-    end = i + 1 + (int(until[0]) if len(until) else REORDERED)
-    return int(shown[i:end].min())
 
 
 def _is_far_behind(time: int, recent: deque[int], back: float) -> bool:

@@ -74,10 +74,9 @@ def held_to_its_end(video: VideoFile, timeline: Timeline) -> Timeline:
 
 def _lasts(video: VideoFile, timeline: Timeline, size: int | None) -> float | None:
     """Ticks: of the picture alone, by the header of a file that tells its size."""
-    container, stream, clock = video.container, video.stream, timeline.clock
-    if timeline.joints or (clock is not None and clock.held_back is not None):
-        # From one clock to another one; with places for frames that are not there.
-        return None
+    container, stream = video.container, video.stream
+    if timeline.joints:
+        return None  # from one clock to another one
     if size is not None and container.format.name == "avi":
         return float(stream.duration or 0)
     # Of a WMV, FFmpeg tells it only if the size is right.
