@@ -112,6 +112,8 @@ def test_a_picture_that_is_held_for_long_is_no_jump(tmp_path: Path, kind: str) -
         ([0, 1, 2, 5000, 5001], 1, {0}, [0, 3]),
         ([0, 1, 2, 5000, 5001], 4998, {0}, [0]),
         ([0, 2000, 4000, 6000], 1, {0}, [0]),
+        # Others are decoded later, and shown in between.
+        ([*range(20), 1700, 800, 900, 2100], 1, {0}, [0]),
     ],
 )
 def test_where_recordings_begin(

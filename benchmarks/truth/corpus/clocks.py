@@ -119,6 +119,7 @@ FILMS = [
     joined("joined-mpeg2.ts", MPEG2),
     joined("joined-forward.ts", X264, second=(*OFFSET, LONG_S)),
     joined("joined-back.ts", X264, first=(*OFFSET, LONG_S)),
+    joined("joined-overlapping.ts", X264, second=(*OFFSET, 0.4)),
     joined("joined-signalled.ts", X264, second=("-mpegts_flags", "initial_discontinuity")),
     joined(
         "joined-forward-signalled.ts",
@@ -143,7 +144,6 @@ FILMS = [
     jumps("jumps.flv", *X264),
     jumps("jumps.ts", *X264),
     jumps("jumps.vob", *MPEG2),
-    jumps("jumps-back.ts", *X264, by_s=-0.8),
     jumps("jumps.wmv", "-c:v", "wmv2", *Q2),
     begins_at("ten-hours.ts", *X264, at_s=36000),
     begins_at("ten-hours.mkv", *X264, at_s=36000),
