@@ -56,6 +56,12 @@ REFUSED = {
     b"\xff\xfb\x90\x64" + bytes(40): (NoVideoStream, "mp3: sound only", "sound only"),
     b"RIFF\0\0\0\0WAVEfmt ": (NoVideoStream, "wav: sound only", "sound only"),
     b"\xff\xd8\xff\xe0\0\x10JFIF": (NotAVideo, "a picture (JPEG)", "pictures"),
+    b"\xff\xd8\xff\xe0, and one more\xff\xd9" * 2: (NotAVideo, "a picture (JPEG)", "pictures"),
+    b"\xff\xd8\xff\xe0 of many\xff\xd9" * 5: (
+        NotAVideo,
+        "format mjpeg is not read here",
+        "`ffmpeg -i VIDEO.mjpeg VIDEO.mp4`",
+    ),
     b"RIFF\0\0\0\0WEBPVP8 ": (NotAVideo, "a picture (WebP)", "pictures"),
     b"RIFF\0\0\0\0WEBPVP8X\n\0\0\0\2" + bytes(9) + b"ANIM": (
         NotAVideo,
@@ -95,6 +101,13 @@ def test_what_is_no_video_is_called_by_its_name(head: bytes) -> None:
     for text in (str(error), error.cure):
         assert "Errno" not in text and "<none>" not in text
         assert in_korean(text)
+
+
+@pytest.mark.parametrize(("pictures", "says"), [(6, "format mjpeg"), (1, r"a picture \(JPEG\)")])
+def test_a_film_of_large_jpegs_is_no_picture(tmp_path: Path, pictures: int, says: str) -> None:
+    jpeg = b"\xff\xd8\xff\xe0" + 9000 * b"\0" + b"\xff\xd9"
+    with pytest.raises(NotAVideo, match=says):
+        sample_frames(written(tmp_path, "a.mjpeg", pictures * jpeg), 4)
 
 
 def test_text_in_another_encoding_is_no_sound() -> None:

@@ -203,6 +203,11 @@ def test_a_file_that_is_shorter_than_it_says_is_cut(
     assert sample.duration_s < 4
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_few_bytes_are_no_picture(tmp_path: Path, name: str) -> None:
+    assert sample_frames(written(tmp_path, WHOLE[name][:-10]), 4).damaged == ""
+
+
 def test_an_avi_that_has_lost_its_index_alone_has_all_its_frames(tmp_path: Path) -> None:
     whole = WHOLE["avi"]
     sample = sample_frames(written(tmp_path, whole[: whole.rindex(b"idx1")]), 4)

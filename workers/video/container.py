@@ -6,7 +6,7 @@ would read whatever their text names.
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import SEEK_END
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from workers.video.formats import (
     CODEC_BYTES,
     HEAD_BYTES,
     STILLS,
+    head_of,
     why_encrypted,
     why_no_pictures,
     why_still,
@@ -289,7 +290,7 @@ class VideoFile:
             )
         except av.FFmpegError as error:
             self.refuse_encrypted([])
-            raise why_unreadable(self.name, self._head(HEAD_BYTES)) from error
+            raise why_unreadable(self.name, head_of(self._head)) from error
         try:
             brand = container.metadata.get("major_brand")
             if brand in STILLS and not any(map(_is_track, container.streams)):
@@ -333,13 +334,29 @@ class VideoFile:
         return stream
 
     def _ends(self, size: int) -> bytes:
-        """The first bytes and the last ones. Nothing can be read on after it."""
+        """The first bytes and the last ones."""
+        with self._aside() as file:
+            file.seek(max(0, file.seek(0, SEEK_END) - size))
+            return self._head(size) + bytes(file.read(size))
+
+    def read_at(self, place: int, size: int) -> bytes:
+        """Bytes of the file, which are fewer at its end."""
+        with self._aside() as file:
+            file.seek(place)
+            return bytes(file.read(size))
+
+    @contextmanager
+    def _aside(self) -> Iterator[Any]:
+        """The file, to be read while FFmpeg is amidst it."""
         if not hasattr(self._source, "seek"):
             with Path(self._source).open("rb") as file:
-                file.seek(max(0, file.seek(0, SEEK_END) - size))
-                return self._head(size) + file.read()
-        self._source.seek(max(0, self._source.seek(0, SEEK_END) - size))
-        return self._head(size) + bytes(self._source.read(size))
+                yield file
+            return
+        here = self._source.tell()
+        try:
+            yield self._source
+        finally:
+            self._source.seek(here)
 
     def _choose(self) -> None:
         """The best track that gives a picture. Where there is only one, none is decoded for it."""

@@ -4,13 +4,15 @@ Nothing here decides what is read. Knows nothing of FFmpeg.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from shared.errors import NotAVideo, NoVideoStream, Truncated
 from workers.video import encryption
 
 HEAD_BYTES = 4096
 """So much of a file tells what it is."""
+JPEG, JPEG_BYTES = b"\xff\xd8\xff", 1 << 22
+"""Of what begins like that so much tells whether it is one picture, or a film of them."""
 
 SOUNDS = {
     "mp3": rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]",
@@ -40,6 +42,7 @@ NOT_READ = {
     "bik": rb"BIK[a-k]|KB2[a-k]",
     "smk": rb"SMK[24]",
     "r3d": rb".{4}RED[12V]",
+    "mjpeg": rb"\xff\xd8\xff(?>.*?\xff\xd9\xff\xd8\xff){4}",
     "webp": rb"RIFF.{4}WEBPVP8X.{14}.*?ANIM",
 }
 """Moving pictures that no demuxer of ours opens."""
@@ -141,11 +144,21 @@ _TEXTS = {
 }
 
 
+def head_of(read: Callable[[int], bytes]) -> bytes:
+    """What `why_unreadable` asks for.
+
+    Args:
+        read: so many of the first bytes.
+    """
+    head = read(HEAD_BYTES)
+    return read(JPEG_BYTES) if head.startswith(JPEG) else head
+
+
 def why_unreadable(name: str, head: bytes) -> NotAVideo | NoVideoStream | Truncated:
     """The error of a file that no demuxer of ours opens.
 
     Args:
-        head: its first `HEAD_BYTES`.
+        head: its first bytes, as `head_of` reads them.
     """
     facts = {"first_bytes": head[:12].hex()}
     if form := named(SOUNDS, head):

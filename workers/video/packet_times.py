@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video import decode_times, untimed
+from workers.video import avi, decode_times, untimed
 from workers.video.clock import Clock, Joint, Ticks
 from workers.video.container import VideoFile
 from workers.video.recordings import BACK_S, longest_s, starts
@@ -28,6 +28,9 @@ TRIED = 16
 any of them in the middle of one."""
 UNTOLD = -(2**63)
 USUAL_RATE = 25
+LOOKED_AHEAD = 5
+"""Frames whose places an encoder leaves empty behind its first one, until it has seen what comes.
+More of them say that the picture begins late."""
 NEAR = 3
 """Packets from where a clock jumps until the first keyframe of the other recording."""
 
@@ -70,9 +73,9 @@ def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None)
     if not len(own):
         timeline = _numbered(told)
     elif by_decoding:
-        timeline = _decoded(video, told, on_packet)
+        timeline = _decoded(video, told, own, on_packet)
     else:
-        begins = _begins(told, own)
+        begins = sorted({*_begins(told, own), *_joined(video, told, own)})
         counts = _is_counted(video, told, begins, on_packet)
         timeline = _shown(told, own, begins, counts=counts)
         if told.demuxer in SOUGHT_BY_BYTES and timeline.clock is None:
@@ -121,6 +124,14 @@ def _begins(told: Told, own: NDArray[np.intp]) -> list[int]:
     return [0, *(int(own[i]) for i in found[1:])]
 
 
+def _joined(video: VideoFile, told: Told, own: NDArray[np.intp]) -> list[int]:
+    """Numbers of the first packets of other recordings in an AVI, which has one clock for all."""
+    if told.demuxer != "avi":
+        return []
+    later = [own[told.places[own] >= byte] for byte in avi.recordings(video.read_at)[1:]]
+    return sorted({int(numbers[0]) for numbers in later if len(numbers)} - {0})
+
+
 def _shown(told: Told, own: NDArray[np.intp], begins: Sequence[int], *, counts: bool) -> Timeline:
     """Args:
     own: numbers of the packets that say when their frames are shown.
@@ -137,9 +148,7 @@ def _shown(told: Told, own: NDArray[np.intp], begins: Sequence[int], *, counts: 
         if parts:
             begin = int(parts[-1][-1]) + _step(told, parts[-1])
             shifts[first:end] = begin - int(times[0])
-            near = first + np.flatnonzero(told.keys[first : first + NEAR])
-            key = int(near[0]) if len(near) else None
-            joints.append(Joint(first, begin - int(times[0]), begin, key))
+            joints.append(Joint(first, begin - int(times[0]), begin, _key(told, first)))
             times = times + shifts[first]
         parts.append(times)
     times = np.concatenate(parts)
@@ -158,6 +167,12 @@ def _shown(told: Told, own: NDArray[np.intp], begins: Sequence[int], *, counts: 
         damaged=_damaged(told, joints),
         lost=told.lost,
     )
+
+
+def _key(told: Told, first: int) -> int | None:
+    """The first keyframe of a recording, if it is near the first packet."""
+    near = first + np.flatnonzero(told.keys[first : first + NEAR])
+    return int(near[0]) if len(near) else None
 
 
 def _places(video: VideoFile, told: Told, own: NDArray[np.intp]) -> dict[int, int]:
@@ -244,19 +259,28 @@ def _numbered(told: Told) -> Timeline:
     )
 
 
-def _decoded(video: VideoFile, told: Told, tick: Callable[[], None]) -> Timeline:
+def _decoded(
+    video: VideoFile, told: Told, own: NDArray[np.intp], tick: Callable[[], None]
+) -> Timeline:
     """As many frames are shown as are decoded, and at the same distances, but in another order."""
     decoded = np.unique(told.times[told.full & (told.times != UNTOLD)])
     held_back = decode_times.held_back(video, tick)
     late = decoded[decoded >= decoded[0] + held_back]
-    more = len(decoded) - len(late)
+    more, step = len(decoded) - len(late), _step(told, decoded)
+    if held_back > more * step + LOOKED_AHEAD:
+        held_back = more * step  # the picture begins late
     end = late[-1] if len(late) else decoded[0]
-    times = np.concatenate([late, end + _step(told, decoded) * np.arange(1, more + 1)]) - held_back
+    times = np.concatenate([late, end + step * np.arange(1, more + 1)]) - held_back
+    joints = tuple(
+        Joint(first, 0, int(times[np.searchsorted(decoded, told.times[first])]), _key(told, first))
+        for first in _joined(video, told, own)
+    )
     return Timeline(
         times,
         np.unique(told.times[told.keys & told.full]),
         told.tick,
-        clock=Clock(times, held_back=held_back),
+        seekable=not joints,
+        clock=Clock(times, joints, held_back=held_back),
         damaged=len(told.corrupt),
         lost=told.lost,
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from shared.errors import EmptyFile, Missing, NotAVideo, TooLarge, TooSlow, Truncated
 from workers.progress import Progress
+from workers.video import avi
 from workers.video.adaptive import moments, scenes_of
 from workers.video.byte_plan import Index, Range, read_index
 from workers.video.colour import Colour
@@ -334,7 +335,11 @@ class Sampler:
     def _read_timeline(self, size_bytes: int, limits: Limits) -> tuple[Timeline, bool, str]:
         """The timeline, whether its times can be trusted, and what is wrong with the file."""
         stream, name = self.video.stream, self.video.name
-        indexed = from_index(stream, size_bytes, self._tick)
+        # The index of an AVI is that of its first recording.
+        joined = self.video.container.format.name == "avi" and (
+            len(avi.recordings(self.video.read_at)) > 1
+        )
+        indexed = None if joined else from_index(stream, size_bytes, self._tick)
         if indexed is not None:
             if indexed.lost and not len(indexed.times):
                 raise Truncated(

@@ -1,7 +1,7 @@
 """What a file says that it has and has not, and how long its last picture stays by its own word.
 
 Like is compared with like: bytes with bytes, and the length of the picture with what is told of
-this very stream, never with that of the sound or of the container. Reads nothing.
+this very stream, never with that of the sound or of the container.
 """
 
 import re
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import av
 
+from workers.video import avi
 from workers.video.container import VideoFile
 from workers.video.timeline import Timeline
 from workers.video.told_size import told_size
@@ -21,6 +22,10 @@ SILENT = frozenset({"asf", "flv", "mpegts", "mpeg"})
 which may be none."""
 ENOUGH, LEAST_S = 0.8, 1.0
 """Of the told length, if that is longer than this: it may have been rounded."""
+A_FEW = 5
+"""Frames that the header of an AVI may say more than its index has."""
+SLACK = 64
+"""Bytes that a file may be said to have more: fewer than a picture takes."""
 
 
 def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
@@ -32,10 +37,13 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
     if beyond:
         lasts_s = max(float((stream.duration or 0) * stream.time_base), timeline.duration_s)
         return cut_by(lasts_s * beyond / len(stream.index_entries), lasts_s)
-    size = told_size(video.beginning)
+    size = _told_size(video)
     lasts = _lasts(video, timeline, size)
-    cut = size is not None and size > size_bytes
+    cut = size is not None and size > size_bytes + SLACK
     if lasts is not None:
+        if not cut and _is_made_up(video, timeline, lasts):
+            tick_s = float(timeline.time_base)
+            return cut_by((lasts - timeline.ends) * tick_s, lasts * tick_s)
         # Frames that an AVI left out stand for a picture that stayed; and behind the last frame of
         # one that is cut may have been its index alone.
         cut = cut and timeline.ends + timeline.step / 2 < lasts
@@ -68,8 +76,14 @@ def held_to_its_end(video: VideoFile, timeline: Timeline) -> Timeline:
     """With the end that the file tells, which may be another than that of its last packet."""
     if video.container.format.name in SILENT and len(timeline.times) > 1:
         timeline = replace(timeline, end=None)
-    lasts = _lasts(video, timeline, told_size(video.beginning))
+    lasts = _lasts(video, timeline, _told_size(video))
     return replace(timeline, end=max(timeline.ends, lasts)) if lasts else timeline
+
+
+def _told_size(video: VideoFile) -> int | None:
+    if video.container.format.name == "avi":
+        return avi.told_end(video.read_at)
+    return told_size(video.beginning)
 
 
 def _lasts(video: VideoFile, timeline: Timeline, size: int | None) -> float | None:
@@ -78,12 +92,23 @@ def _lasts(video: VideoFile, timeline: Timeline, size: int | None) -> float | No
     if timeline.joints:
         return None  # from one clock to another one
     if size is not None and container.format.name == "avi":
-        return float(stream.duration or 0)
+        if len(avi.recordings(video.read_at)) > 1:
+            return None  # that is of the first one
+        return float((stream.duration or 0) - int(timeline.times[0]))
     # Of a WMV, FFmpeg tells it only if the size is right.
     if container.format.name == "asf" and len(container.streams) == 1 and container.duration:
         ends = container.duration / (av.time_base * stream.time_base)
         return float(ends - int(timeline.times[0]))
     return None
+
+
+def _is_made_up(video: VideoFile, timeline: Timeline, lasts: float) -> bool:
+    """Whether the header of an AVI says more than a few frames more than its index, where a frame
+    that was left out, because the picture stayed, has an empty place. A tick is a frame."""
+    if video.container.format.name != "avi" or lasts <= timeline.ends + A_FEW:
+        return False
+    there = avi.places(video.read_at, video.stream.index) - int(timeline.times[0])
+    return lasts > there + A_FEW
 
 
 def _told_s(video: VideoFile) -> float | None:
