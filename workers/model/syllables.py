@@ -1,7 +1,7 @@
 """How many tokens a Korean text of so many syllables takes.
 
-A length in tokens means nothing to people, and not the same to two models: 256 tokens are some 120
-syllables where a tokenizer knows few of them, and some 220 where it knows whole words. So the
+A length in tokens means nothing to people, and not the same to two models: 256 tokens are some 110
+syllables where a tokenizer knows few of them, and some 230 where it knows whole words. So the
 length of a caption is asked for in syllables, and each worker converts it by the tokenizer of its
 own model.
 """
