@@ -108,7 +108,7 @@ def test_the_published_config_is_planned(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "config.json").write_text(json.dumps(PUBLIC))
     assert Geometry.read(tmp_path) == KNOWN["vicuna-7b"]
     said = jamak_here(monkeypatch, "plan", "--card", "l4", "--model", str(tmp_path), "--json")
-    assert (said.code, json.loads(said.out)["classes"][0]["quantized"]) == (0, False)
+    assert (said.code, json.loads(said.out)["classes"][0]["class"]) == (0, "l4")
 
 
 def test_a_checkpoint_that_says_only_what_is_no_default_starts(tmp_path: Path) -> None:
@@ -196,11 +196,12 @@ def test_a_file_that_is_no_config_is_refused_by_its_name(
 
 
 def test_so_is_one_of_the_preprocessor(spoilt: Copy) -> None:
+    copy = spoilt("processor_config.json", "{")
+    (copy / "preprocessor_config.json").write_text("[]")
     for name in ("preprocessor_config.json", "processor_config.json"):
-        copy = spoilt(name, "{")
         with pytest.raises(ConfigError, match=f"{name} cannot be read"):
             Preprocessor.from_pretrained(copy)
-        (copy / "preprocessor_config.json").unlink()
+        (copy / name).unlink()
 
 
 @pytest.mark.parametrize("end", [-1, 99_999, "x", "12", [2, 99_999], [[2]], True, 2.0])

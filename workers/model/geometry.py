@@ -173,7 +173,7 @@ def _size(part: Mapping[str, Any], name: str, otherwise: int | None = None) -> i
     if value is None and otherwise is not None:
         return otherwise
     if type(value) is not int or value < 1:
-        raise ValueError(f"{name} is {value!r}")
+        raise ValueError(f"{name} is {value!r}, which is no size")
     return value
 
 

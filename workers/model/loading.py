@@ -64,9 +64,9 @@ def load_model(
 
     Raises:
         ConfigError: a configuration is broken, of another kind of model, or says that the weights
-            are quantised already; weights are missing or do not fit; 4-bit was asked for and did not happen, or
-            bitsandbytes is not installed; the tokenizer makes other ids than the model was
-            trained on, or nothing ends a caption.
+            are quantised already; weights are missing or do not fit; 4-bit was asked for and did
+            not happen, or bitsandbytes is not installed; the tokenizer makes other ids than the
+            model was trained on; nothing ends a caption, or something that is no token.
     """
     logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
