@@ -70,9 +70,6 @@ def load_model(
     """
     logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
-    geometry = Geometry.read(directory)
-    _check_config(directory)
-    check_generation(directory)
     compute = getattr(torch, dtype)
     options: dict[str, Any] = {}
     if pool_stride is not None:
@@ -87,6 +84,9 @@ def load_model(
             llm_int8_skip_modules=NOT_QUANTIZED,
         )
         options["device_map"] = {"": device}
+    geometry = Geometry.read(directory)
+    _check_config(directory)
+    check_generation(directory)
     weight_files(directory)
     model, told = LlavaNextVideoForConditionalGeneration.from_pretrained(
         directory,
