@@ -195,7 +195,7 @@ Flag = Literal[
     "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
-    "hdr",  # its colours need what only their maker's decoder has: they are wrong
+    "hdr",  # its colours need what only their maker's decoder has. Since version 4 of a record
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
     "emulated",  # a GPU class's budget on a CPU
 ]
@@ -250,7 +250,7 @@ class FramesUsed(Message):
     """Why it was not done as asked for."""
     damage: str = ""
     """What is wrong with the file."""
-    clock_jumps_s: tuple[float, ...] = ()
+    clock_jumps_s: Annotated[tuple[float, ...], Field(max_length=1000)] = ()
     """Where the file's clock starts again or jumps, so that another recording follows: several are
     joined in this file."""
     fetched_bytes: Count = 0
