@@ -63,7 +63,8 @@ prompt, measures what memory is free then, and takes the rows that fit, but not 
   those of a caption of {DEFAULT.max_syllables} syllables (`JAMAK_MAX_SYLLABLES`). A syllable takes
   up to {SYLLABLES["vicuna-7b"]:.2f} tokens with Llama's tokenizer and
   {SYLLABLES["qwen3-8b"]:.2f} with Qwen3's; a worker asks its own. Where the tokenizer is not known,
-  as of Yi-34B, {IN_BYTES:g} are assumed.
+  as of Yi-34B, {IN_BYTES:g} are assumed, for syllables of three bytes and spaces; its worker plans
+  with more if numbers and names take more.
 - *a caption's KV*: the keys and values of one caption at its longest.
 - *rows*: captions at once. Of the card's memory {100 * RESERVE:.0f} % and
   {DEVICE_BYTES / GIB:.1f} GiB are left to the allocator and the device. Then come weights,
