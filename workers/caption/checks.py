@@ -47,7 +47,7 @@ def check_text(
         flags.append("truncated")
     if not is_plain(text):
         flags.append("garbled")
-    if is_repetitive(text):
+    if is_repetitive(text, cut=not finished):
         flags.append("repetitive")
     if hangul_share(text) < 0.5:
         flags.append("wrong_language")
