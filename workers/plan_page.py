@@ -1,17 +1,12 @@
 """docs/cards.md, from the planner: `python -m workers.plan_page > docs/cards.md`."""
 
 from shared.errors import DoesNotFit
-from shared.messages import Decoding
-from shared.settings import Settings
 from workers.caption import card_plan as plan
 from workers.caption.card_plan import Asked
 from workers.caption.hosts import SMALL
 from workers.caption.machines import BANDWIDTH, DEVICE_BYTES, GIB, PEAK, RESERVE
 from workers.model.geometry import IN_BYTES, KNOWN, SYLLABLES, Geometry
-from workers.model.syllables import longest
-from workers.plan import cells, plans_of
-
-DEFAULT = Decoding(max_syllables=Settings.model_fields["max_syllables"].default)
+from workers.plan import DEFAULT, cells, new_tokens, plans_of
 
 TITLES = {
     "vicuna-7b": "Vicuna-7B (`--model vicuna-7b`, the default model)",
@@ -29,20 +24,20 @@ def cards_markdown() -> str:
     for name, geometry in KNOWN.items():
         lines += [f"## {TITLES[name]}", ""]
         for pool in (geometry.pool_stride, 3):
-            lines += _table(geometry, pool, longest(DEFAULT, SYLLABLES.get(name, IN_BYTES)))
+            lines += _table(geometry, pool, new_tokens(name, DEFAULT))
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(geometry: Geometry, pool: int, new_tokens: int) -> list[str]:
+def _table(geometry: Geometry, pool: int, tokens: int) -> list[str]:
     lines = [
         f"{pool}x{pool} pooling, {geometry.tokens_per_frame(pool)} tokens a frame, "
-        f"{new_tokens} new ones:",
+        f"{tokens} new ones:",
         "",
         f"| {' | '.join(HEADS)} |",
         "|---" * len(HEADS) + "|",
     ]
     notes = []
-    for card, made in plans_of(geometry, Asked(new_tokens=new_tokens, pool_stride=pool)).items():
+    for card, made in plans_of(geometry, Asked(new_tokens=tokens, pool_stride=pool)).items():
         if isinstance(made, DoesNotFit):
             lines.append(f"| {card} |" + " - |" * (len(HEADS) - 1))
             notes.append(f"- {card}: {made}. {made.cure}")
@@ -68,7 +63,8 @@ prompt, measures what memory is free then, and takes the rows that fit, but not 
   those of a caption of {DEFAULT.max_syllables} syllables (`JAMAK_MAX_SYLLABLES`). A syllable takes
   up to {SYLLABLES["vicuna-7b"]:.2f} tokens with Llama's tokenizer and
   {SYLLABLES["qwen3-8b"]:.2f} with Qwen3's; a worker asks its own. Where the tokenizer is not known,
-  as of Yi-34B, {IN_BYTES:g} are assumed.
+  as of Yi-34B, {IN_BYTES:g} are assumed, for syllables of three bytes and spaces; its worker plans
+  with more if numbers and names take more.
 - *a caption's KV*: the keys and values of one caption at its longest.
 - *rows*: captions at once. Of the card's memory {100 * RESERVE:.0f} % and
   {DEVICE_BYTES / GIB:.1f} GiB are left to the allocator and the device. Then come weights,

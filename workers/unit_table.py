@@ -11,17 +11,18 @@ from shared.errors import DoesNotFit
 from workers.caption.card_plan import Asked, CardPlan
 from workers.caption.sums import seconds_with
 from workers.model.geometry import HUB, KNOWN
-from workers.plan import plans_of
+from workers.plan import DEFAULT, new_tokens, plans_of
 
 SOURCE = "docs/cards.md: arithmetic, not measured on a card"
 
 
 def unit_table() -> dict[str, Any]:
     """Model -> class -> the most frames of a caption, what one with a single frame takes, and each
-    further frame, in seconds of a card whose rows are all in use."""
+    further frame, in seconds of a card whose rows are all in use; for captions as long as a new
+    job's may be."""
     models = {}
     for name, geometry in KNOWN.items():
-        plans = plans_of(geometry, Asked()).items()
+        plans = plans_of(geometry, Asked(new_tokens=new_tokens(name, DEFAULT))).items()
         models[name] = {card: _row(made) for card, made in plans if _is_known(made)}
     return {"source": SOURCE, "hub": HUB, "models": models}
 

@@ -1,13 +1,16 @@
 """The programs that show what we claim still run, and say before they start how long they take."""
 
 import ast
+import base64
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,13 @@ import pytest
 
 from benchmarks import mutants
 from benchmarks.gpu.__main__ import Clock
+from benchmarks.korean_tokenizers import PACKAGES, llama_files
+from benchmarks.korean_tokenizers import read as read_as_model
 from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
 from tests.warm import run_warm
+from workers.model.prompt import text_of
 
 pytestmark = pytest.mark.integration
 
@@ -223,6 +229,51 @@ def test_korean() -> None:
         assert figures["syllables_lost_max"] <= 1
         assert figures["roundtrip"] == 1.0
         assert figures["syllables_per_256"] > 100
+
+
+PIECES = ["▁", "▁이", "이", "영", "상", "▁영상"]
+LLAMA = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
+
+
+def program(names: list[str]) -> str:
+    """As the one of npm has them: names by their numbers, and a merge of two."""
+    merge = struct.pack("<2H", names.index("▁"), names.index("이"))
+    held = {"vocab_base64": "\n".join(names).encode(), "merges_binary": merge}
+    return "\n".join(
+        f'const llama_{name} = "{base64.b64encode(content).decode()}";'
+        for name, content in held.items()
+    )
+
+
+def unpacked(names: list[str], place: Path) -> Path:
+    for name, content in llama_files(lambda _: program(names).encode()).items():
+        (place / name).write_bytes(content)
+    return place
+
+
+TINY = replace(PACKAGES["vicuna"], size=len(LLAMA), tokens={"</s>": 2, "▁": LLAMA.index("▁")})
+
+
+def test_korean_is_read_by_the_vocabulary_and_the_merges_of_a_package(tmp_path: Path) -> None:
+    tokenizer = read_as_model(TINY, unpacked(LLAMA, tmp_path))
+    tokens = tokenizer.tokenize(" 이 영상은 이")
+    assert tokens == ["▁이", "▁", "영", "상", "<0xEC>", "<0x9D>", "<0x80>", "▁이"]
+    assert tokenizer("이").input_ids == [1, LLAMA.index("▁이")]
+    assert text_of(tokenizer, tokenizer.convert_tokens_to_ids(tokens)) == "이 영상은 이"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([*LLAMA[:-6], "상", *PIECES], r"▁ is 260, not 259"),
+        ([*LLAMA, "다"], r"266 tokens, and this model 265"),
+    ],
+)
+def test_korean_is_measured_with_no_other_models_vocabulary(
+    tmp_path: Path, names: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit, match=f"llama-tokenizer-js@1.2.2 .*{told}"):
+        read_as_model(TINY, unpacked(list(dict.fromkeys(names)), tmp_path))
 
 
 def test_parity() -> None:

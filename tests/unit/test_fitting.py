@@ -40,8 +40,8 @@ def test_the_memory_that_is_really_there_counts() -> None:
     """Not that of the class that was named."""
     settings = Settings(card="a100")
     with pytest.raises(ConfigError, match=r"13\.16 GiB of weights"):
-        planned(settings, choose_card(settings, T4), VICUNA, 2.25)
-    assert planned(settings, choose_card(settings, replace(T4, memory_gib=39.4)), VICUNA, 2.25)
+        planned(settings, choose_card(settings, T4), VICUNA, 2.49)
+    assert planned(settings, choose_card(settings, replace(T4, memory_gib=39.4)), VICUNA, 2.49)
 
 
 def test_a_model_that_is_not_known_is_looked_for_by_its_config_alone() -> None:
@@ -89,7 +89,7 @@ def test_little_memory_makes_it_bfloat16_and_less_is_refused() -> None:
 def test_a_worker_on_a_cpu_computes_as_it_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.caption.fitting.detect_host", lambda: Host(32 * GIB, bf16=False))
     choice = CardChoice(CLASSES["t4"], "cpu", "float32", "emulated")
-    assert planned(Settings(), choice, VICUNA, 2.25).machine.dtype == "bfloat16"
+    assert planned(Settings(), choice, VICUNA, 2.49).machine.dtype == "bfloat16"
 
 
 def test_this_machine_is_one() -> None:

@@ -380,7 +380,7 @@ def test_nothing_is_let_through_but_what_is_named(name: str) -> None:
     out = [rule for one in policies.values() for rule in one.get("egress", [])]
     assert all(rule.get("to") and rule.get("ports") for rule in out)
     ports = {(port["protocol"], port["port"]) for rule in out for port in rule["ports"]}
-    theirs = {("TCP", 80)} if name == "eks" else {("TCP", 9000)}
+    theirs = {("TCP", 80)} if name == "eks" else {("TCP", n) for n in (9000, 6443, 8443)}
     assert ports == {("UDP", 53), ("TCP", 53), ("TCP", 6379), ("TCP", 443)} | theirs
     # A node's own credentials are to be had there.
     anywhere = [
@@ -389,9 +389,22 @@ def test_nothing_is_let_through_but_what_is_named(name: str) -> None:
         for one in rule["to"]
         if "0.0.0.0/0" in str(block := one.get("ipBlock"))
     ]
-    assert [one["except"] for one in anywhere] == [["169.254.0.0/16"]]
+    assert anywhere and all(one["except"] == ["169.254.0.0/16"] for one in anywhere)
     within = [rule for one in policies.values() for rule in one.get("ingress", [])]
     assert all(rule["from"] for rule in within)
+
+
+def test_only_the_scaler_reaches_an_api_server_on_a_port_of_its_own() -> None:
+    """Of the cluster on one machine: EKS's listens where S3 does."""
+    who = {
+        port["port"]: one["spec"]["podSelector"]
+        for one in of_kind(overlay("dev"), "NetworkPolicy")
+        for rule in one["spec"].get("egress", [])
+        for port in rule["ports"]
+    }
+    scaler = named(overlay("dev"), "Deployment", "scaler")["spec"]["selector"]
+    assert who[6443] == who[8443] == scaler
+    assert who[443] == {}
 
 
 def with_more(folder: Path, *lines: str) -> tuple[Manifest, ...]:

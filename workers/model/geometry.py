@@ -4,7 +4,6 @@ Knows nothing of torch and transformers, and reads no weights: `jamak plan` runs
 installed.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ConfigError
+from workers.model.configuration import WHOLE, language, read_config, tower
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Of a weight: half a byte, a byte for each block of 64, and 4 bytes for 256 of those (double
@@ -46,39 +46,39 @@ class Geometry:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Geometry":
-        """`config`: what config.json holds, which may leave out what is usual.
+        """`config`: what config.json holds, which may leave out what is a default.
 
         Raises:
-            ConfigError: a value is missing.
+            ConfigError: a value is missing or no size, or a part is of a kind that is not known.
         """
         try:
-            text, vision = config["text_config"], config["vision_config"]
-            heads = text["num_attention_heads"]
-            layers = vision["num_hidden_layers"]
-            chosen = config.get("vision_feature_layer", -2)
+            text, vision = language(config), tower(config)
+            whole = {**WHOLE, **config}
+            hidden, heads = _size(text, "hidden_size"), _size(text, "num_attention_heads")
+            layers = _size(vision, "num_hidden_layers")
+            chosen = whole["vision_feature_layer"]
             context, rope = context_of(text)
             return cls(
-                hidden=text["hidden_size"],
-                layers=text["num_hidden_layers"],
+                hidden=hidden,
+                layers=_size(text, "num_hidden_layers"),
                 heads=heads,
-                kv_heads=text.get("num_key_value_heads") or heads,
-                head_size=text.get("head_dim") or text["hidden_size"] // heads,
-                intermediate=text["intermediate_size"],
-                vocabulary=text["vocab_size"],
-                tied=bool(
-                    config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
-                ),
+                kv_heads=_size(text, "num_key_value_heads", heads),
+                head_size=_size(text, "head_dim", hidden // heads),
+                intermediate=_size(text, "intermediate_size"),
+                vocabulary=_size(text, "vocab_size"),
+                # as transformers has it: one of the two suffices
+                tied=bool(whole["tie_word_embeddings"] or text.get("tie_word_embeddings")),
                 context=context,
                 rope=rope,
-                vision_hidden=vision["hidden_size"],
+                vision_hidden=_size(vision, "hidden_size"),
                 vision_layers=chosen if chosen >= 0 else layers + 1 + chosen,
                 vision_layers_held=layers,
-                vision_intermediate=vision["intermediate_size"],
-                image_size=vision["image_size"],
-                patch_size=vision["patch_size"],
-                pool_stride=config.get("spatial_pool_stride", 2),
+                vision_intermediate=_size(vision, "intermediate_size"),
+                image_size=_size(vision, "image_size"),
+                patch_size=_size(vision, "patch_size"),
+                pool_stride=_size(whole, "spatial_pool_stride"),
             )
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"config.json does not say how large the model is: {error}",
                 cure="Use a llava-hf checkpoint, saved by save_pretrained.",
@@ -86,16 +86,8 @@ class Geometry:
 
     @classmethod
     def read(cls, directory: Path) -> "Geometry":
-        """Raises ConfigError: there is none, or it cannot be read."""
-        file = directory / "config.json"
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{file} cannot be read: {error}",
-                cure="Name a directory made by save_pretrained.",
-            ) from error
-        return cls.from_config(config)
+        """Raises ConfigError: there is none, it cannot be read, or it is of another model."""
+        return cls.from_config(read_config(directory))
 
     def tokens_per_frame(self, pool_stride: int) -> int:
         return (self.image_size // self.patch_size // pool_stride) ** 2
@@ -173,6 +165,16 @@ class Geometry:
     def token_bytes(self, number_bytes: int) -> int:
         """Of a token on its way through a layer of the language model."""
         return (8 * self.hidden + 3 * self.intermediate) * number_bytes
+
+
+def _size(part: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:
+    """Raises ValueError: it is none; where it is not said at all, `otherwise` counts."""
+    value = part.get(name)
+    if value is None and otherwise is not None:
+        return otherwise
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} is {value!r}, which is no size")
+    return value
 
 
 UNFIXED = ("dynamic", "longrope")
@@ -256,8 +258,9 @@ HUB: dict[str, str] = {
 }
 """Id on the hub -> which of them."""
 
-SYLLABLES: dict[str, float] = {"vicuna-7b": 2.25, "qwen3-8b": 1.36}
+SYLLABLES: dict[str, float] = {"vicuna-7b": 3.15, "qwen3-8b": 2.18}
 """Short name -> tokens that a Korean syllable takes at most (workers/model/syllables.py), with the
-tokenizers of Llama and of Qwen3."""
+tokenizers of Llama 2 and of Qwen3."""
 IN_BYTES = 3.5
-"""Of a tokenizer that is not known here: a syllable has three bytes, and there are spaces."""
+"""Of a tokenizer that is not known here: a syllable has three bytes, and there are spaces. Numbers
+and names may take more, and a worker, which asks its own, then plans with that."""

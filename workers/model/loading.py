@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from transformers import (
     BitsAndBytesConfig,
+    LlavaNextVideoConfig,
     LlavaNextVideoForConditionalGeneration,
 )
 from transformers.utils import logging
 
 from shared.errors import ConfigError
 from shared.messages import ModelIdentity
-from workers.model.ends import end_tokens, plain_generation
+from workers.model.ends import check_generation, end_tokens, plain_generation
+from workers.model.geometry import Geometry
 from workers.model.layout import VisualLayout, context_length
 from workers.model.preprocess import Preprocessor
 from workers.model.tokens import read_tokenizer
@@ -61,9 +63,10 @@ def load_model(
         tokenizer: its own, where it has been read already.
 
     Raises:
-        ConfigError: weights are missing or do not fit; 4-bit was asked for and did not happen, or
-            bitsandbytes is not installed; the tokenizer makes other ids than the model was
-            trained on, or nothing ends a caption.
+        ConfigError: a configuration is broken, of another kind of model, or says that the weights
+            are quantised already; weights are missing or do not fit; 4-bit was asked for and did
+            not happen, or bitsandbytes is not installed; the tokenizer makes other ids than the
+            model was trained on; nothing ends a caption, or something that is no token.
     """
     logging.disable_progress_bar()  # a bar does not belong into a log
     directory = Path(directory)
@@ -81,6 +84,9 @@ def load_model(
             llm_int8_skip_modules=NOT_QUANTIZED,
         )
         options["device_map"] = {"": device}
+    geometry = Geometry.read(directory)
+    _check_config(directory)
+    check_generation(directory)
     weight_files(directory)
     model, told = LlavaNextVideoForConditionalGeneration.from_pretrained(
         directory,
@@ -98,7 +104,7 @@ def load_model(
     if quantized:
         _check_quantization(model)
     tokenizer = tokenizer or read_tokenizer(directory)
-    ends = end_tokens(tokenizer, model.generation_config)
+    ends = end_tokens(tokenizer, model.generation_config, geometry.vocabulary)
     model.generation_config = plain_generation(tokenizer, ends)
     return LoadedModel(
         model=model,
@@ -113,6 +119,17 @@ def load_model(
         context=context_length(model.config.text_config),
         ends=ends,
     )
+
+
+def _check_config(directory: Path) -> None:
+    """Of all values, those too that no plan needs."""
+    try:
+        LlavaNextVideoConfig.from_pretrained(directory)
+    except Exception as error:  # the kinds are many: each class validates in its own way
+        raise ConfigError(
+            f"{directory / 'config.json'} cannot be read: {' '.join(str(error).split())}",
+            cure="Use the config.json that belongs to this checkpoint.",
+        ) from error
 
 
 def _check_bitsandbytes() -> None:

@@ -32,7 +32,7 @@ class Preprocessor:
         """Read the checkpoint's own numbers; the classes' defaults (224 px) are not the model's.
 
         Raises:
-            ConfigError: no such file, or a value is missing.
+            ConfigError: no such file, it cannot be read, or a value is missing.
         """
         config = _read_config(Path(directory))
         try:
@@ -74,15 +74,28 @@ class Preprocessor:
 def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         if (directory / name).exists():
-            return cast(dict[str, Any], json.loads((directory / name).read_text(encoding="utf-8")))
+            return _object(directory / name)
     # Newer checkpoints keep all of it in one file.
     combined = directory / "processor_config.json"
     if combined.exists():
-        nested = json.loads(combined.read_text(encoding="utf-8"))
+        nested = _object(combined)
         for part in ("video_processor", "image_processor"):
-            if part in nested:
+            if isinstance(nested.get(part), dict):
                 return cast(dict[str, Any], nested[part])
     raise ConfigError(
         f"{directory} holds none of {', '.join(CONFIG_FILES)}",
         cure="Use a llava-hf checkpoint with its preprocessor_config.json.",
     )
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error}",
+            cure="Copy the checkpoint again; this file is damaged.",
+        ) from error
+    return found
