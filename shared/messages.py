@@ -9,10 +9,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from shared.errors import BadMessage, NewerMessage
 from shared.settings import CardName, Settings
+from shared.text import composed
 
 LARGEST = 2**53 - 1
 """So far whole numbers are exact in Redis's scripts and for every reader of JSON."""
@@ -109,12 +110,21 @@ class Decoding(Message):
     """Instead of `max_new_tokens`, which then does not count: each worker converts it by its
     tokenizer. Since version 5 of a job."""
 
+    @property
+    def set_by(self) -> str:
+        """The setting by which a job's captions become longer."""
+        return "JAMAK_MAX_NEW_TOKENS" if self.max_syllables is None else "JAMAK_MAX_SYLLABLES"
+
     @classmethod
     def asked(cls, settings: Settings) -> "Decoding":
         """Of new jobs."""
         if settings.max_new_tokens is not None:
             return cls(max_new_tokens=settings.max_new_tokens, language=settings.language)
         return cls(max_syllables=settings.max_syllables, language=settings.language)
+
+
+_UNCOUNTED = Decoding().max_new_tokens
+"""Of jobs that ask in syllables, whatever they say."""
 
 
 class Recipe(Message):
@@ -127,6 +137,11 @@ class Recipe(Message):
     revision: str
     decoding: Decoding = Decoding()
     generation: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_composed(cls, value: str) -> str:
+        return composed(value)
 
     @property
     def id(self) -> str:
@@ -142,6 +157,8 @@ def _recipe_id(recipe: Recipe) -> str:
         del told["decoding"]["language"]  # and than this choice: they were not held to a language
     if recipe.decoding.max_syllables is None:
         del told["decoding"]["max_syllables"]  # and counted tokens
+    else:
+        told["decoding"]["max_new_tokens"] = _UNCOUNTED
     return digest(told)[:12]
 
 
@@ -178,7 +195,7 @@ Flag = Literal[
     "garbled",  # a part of what was said is no text, and left out. Since version 4 of a record
     "low_coverage",  # fewer frames than asked for, or many seconds of video for each
     "damaged",  # parts of the video cannot be decoded; these are the frames that can
-    "hdr",  # its colours need what only their maker's decoder has: they are wrong
+    "hdr",  # its colours need what only their maker's decoder has. Since version 4 of a record
     "reduced",  # fewer frames, because workers died with all of them, or memory ran out
     "emulated",  # a GPU class's budget on a CPU
 ]
@@ -233,7 +250,7 @@ class FramesUsed(Message):
     """Why it was not done as asked for."""
     damage: str = ""
     """What is wrong with the file."""
-    clock_jumps_s: tuple[float, ...] = ()
+    clock_jumps_s: Annotated[tuple[float, ...], Field(max_length=1000)] = ()
     """Where the file's clock starts again or jumps, so that another recording follows: several are
     joined in this file."""
     fetched_bytes: Count = 0

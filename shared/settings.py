@@ -18,8 +18,8 @@ from pydantic_settings import NoDecode
 from shared.allowed import Allowed
 from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
-from shared.fleet_settings import FleetSettings
 from shared.language import spoken
+from shared.length_settings import LengthSettings
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prefixes import innermost
 from shared.prompts import BASE_PROMPT, check_prompt
@@ -46,7 +46,7 @@ class Output(NamedTuple):
     """Empty, or ending in `/`."""
 
 
-class Settings(FleetSettings):
+class Settings(LengthSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
     lang: Literal["ko", "en"] | None = Field(
@@ -97,15 +97,6 @@ class Settings(FleetSettings):
         "Face cache or hub.",
     )
     prompt: str = Field(BASE_PROMPT, description="The prompt of new jobs.")
-    max_syllables: int = Field(
-        250,
-        ge=1,
-        description="The longest caption of new jobs, in Korean syllables; a worker converts it by "
-        "its tokenizer (docs/engine.md).",
-    )
-    max_new_tokens: int | None = Field(
-        None, ge=1, description="The longest caption in tokens instead, as jobs asked for before."
-    )
     language: Literal["ko", "any"] = Field(
         "ko",
         description="Of new jobs: `ko` lets the model write no letters but Korean and Latin ones.",

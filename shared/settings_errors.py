@@ -25,7 +25,8 @@ def wrong_variables(error: ValidationError) -> dict[str, str]:
     """Variable -> what is wrong with it, and how it is written."""
     wrong = {}
     for item in error.errors():
-        field = str(item["loc"][0])
+        # What is wrong with two of them together names the one to look at.
+        field = str(item["loc"][0] if item["loc"] else item["ctx"]["field"])
         form = FORMS.get(field)
         wanted = _WANTED.get(item["type"])
         if wanted:

@@ -21,7 +21,7 @@ LABELLING = {"Grid", "add_row", "Option", "Argument", "Typer"}
 """Calls of which that is shown which is written there as it is: headings, helps of options."""
 TABLES = {
     *("_CLOSED", "_CODES", "_CURES", "_FOR_NOW", "_MEMORY", "_PASSWORD", "_REFUSALS"),
-    *("EXAMPLE", "FORMS", "MEANINGS", "SUMMARIES", "_WANTED", "_OTHERS", "_TEXTS"),
+    *("EXAMPLE", "FORMS", "MEANINGS", "SUMMARIES", "TWICE", "_WANTED", "_OTHERS", "_TEXTS"),
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {

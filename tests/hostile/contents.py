@@ -106,6 +106,17 @@ def no_index() -> dict[str, bytes]:
     }
 
 
+def alternating(count: int) -> bytes:
+    """One picture so many times, whose clock goes ahead by a second and back again."""
+    film = encoded("flv", "flv", 1, size=(16, 16))
+    at = 13
+    while film[at] != 9:  # a tag of pictures
+        at += 15 + int.from_bytes(film[at + 1 : at + 4], "big")
+    tag = film[at : at + 15 + int.from_bytes(film[at + 1 : at + 4], "big")]
+    tags = [spliced(tag, 4, number.to_bytes(3, "big")) for number in (0, 1000)]
+    return film[:13] + b"".join(tags * (count // 2))
+
+
 def digital_video(frames: int) -> bytes:
     """As a camera's tape has it (IEC 61834): pictures of one size, one after the other."""
     encoder: Any = av.CodecContext.create("dvvideo", "w")

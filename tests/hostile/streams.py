@@ -3,8 +3,8 @@
 import random
 import struct
 
-from tests.hostile.contents import at_box, good, no_index, spliced
-from tests.hostile.expected import ANY, OK, SHOWN, TOO_LARGE, TRUNCATED, UNREADABLE, Made
+from tests.hostile.contents import alternating, at_box, good, no_index, spliced
+from tests.hostile.expected import ANY, OK, PARTIAL, SHOWN, TOO_LARGE, TRUNCATED, UNREADABLE, Made
 from tests.hostile.files import (
     clip,
     encoded,
@@ -47,6 +47,7 @@ def streams() -> Made:
     flv = no_index()["flv"]
     yield "tag-size-huge.flv", SHOWN | UNREADABLE, spliced(flv, 14, b"\xff\xff\xff")
     yield "times-huge.flv", SHOWN, spliced(flv, 17, b"\xff\xff\xff\x7f")
+    yield "clock-alternates.flv", PARTIAL, alternating(4000)
 
 
 PACKET = 188

@@ -297,7 +297,10 @@ def test_rows_that_no_worker_could_say_are_refused_by_row(
     check(short, **({} if stage == "sft" else {"rejected": "뚫렸 " * 40}))
     with pytest.raises(BadData, match=f"row {named} has 40 syllables in .* 1 of 3 rows") as found:
         check(short, **{column: "뚫렸 " * 20})
-    assert "JAMAK_MAX_SYLLABLES" in found.value.cure
+    assert "raise JAMAK_MAX_SYLLABLES" in found.value.cure
+    with pytest.raises(BadData) as found:
+        check(Decoding(max_new_tokens=20), **{column: "뚫렸 " * 20})
+    assert "raise JAMAK_MAX_NEW_TOKENS" in found.value.cure
     check(Decoding(), **{column: "뚫렸 " * 20})
     with pytest.raises(BadData, match=f"row {named} holds '漢'"):
         check(Decoding(language="ko"), **{column: "漢 배경"})

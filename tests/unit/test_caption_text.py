@@ -6,6 +6,7 @@ import pytest
 
 from shared.cards import CLASSES
 from shared.errors import DoesNotFit, EmptyCaption
+from shared.messages import Decoding
 from workers.caption.checks import check_text
 from workers.caption.frames import plan_frames
 
@@ -55,7 +56,8 @@ def test_more_than_fits_is_refused_not_shortened() -> None:
 
 
 def check(text: str, **changes: object) -> tuple[str, tuple[str, ...]]:
-    values = {"finished": True, "frames_found": 4, "frames_expected": 4}
+    values = {"finished": True, "set_by": "JAMAK_MAX_SYLLABLES"}
+    values |= {"frames_found": 4, "frames_expected": 4}
     values |= {"sparse": False, "damaged": False, "wrong_colours": False}
     return check_text(text, **(values | changes))  # type: ignore[arg-type]
 
@@ -96,7 +98,10 @@ def test_a_doubtful_caption_is_flagged(text: str, changes: dict[str, object], fl
 def test_nothing_is_no_caption(text: str) -> None:
     with pytest.raises(EmptyCaption, match="cut off before it said anything") as cut:
         check(text, finished=False)
-    assert "JAMAK_MAX_SYLLABLES" in cut.value.cure
+    assert "Raise JAMAK_MAX_SYLLABLES for" in cut.value.cure
+    with pytest.raises(EmptyCaption) as cut:
+        check(text, finished=False, set_by=Decoding(max_new_tokens=4).set_by)
+    assert "Raise JAMAK_MAX_NEW_TOKENS for" in cut.value.cure
     with pytest.raises(EmptyCaption):
         check(text)
 

@@ -9,13 +9,16 @@ import av
 import numpy as np
 import pytest
 
+from shared.messages import FramesUsed
+from tests.hostile.contents import alternating
 from tests.hostile.files import encoded
 from tests.unit.test_decode import opened
 from tests.unit.test_sampling import indices
 from tests.videos import write_clip
+from workers.video import sampling
 from workers.video.clock import Clock
 from workers.video.packet_times import from_packets
-from workers.video.recordings import starts
+from workers.video.recordings import MOST, starts
 from workers.video.sampling import Limits, Request, Sampler, sample_frames
 from workers.video.untimed import filled, untrue
 
@@ -122,6 +125,36 @@ def test_where_recordings_begin(
     times = np.array(shown)
     is_key = np.array([number in keys for number in range(len(shown))])
     assert starts(times, times + held, is_key, 0.5, 1000) == found
+
+
+def test_a_clock_that_jumps_all_the_time_is_not_believed(tmp_path: Path) -> None:
+    """Nor are so many jumps told: what a decoder says, and a record, has a limit."""
+    path = tmp_path / "a.flv"
+    path.write_bytes(alternating(2 * MOST + 4))
+    sample = sample_frames(path, 4)
+    assert sample.clock_jumps_s == ()
+    assert sample.damaged == "the file's clock jumps more than 1000 times: its frames are counted"
+    assert (len(sample.frames), any(sample.exact)) == (4, False)
+    # One less is as many recordings.
+    path.write_bytes(alternating(2 * MOST + 2))
+    sample = sample_frames(path, 4)
+    assert (len(sample.clock_jumps_s), sample.damaged) == (MOST, "")
+    most = FramesUsed.model_json_schema()["properties"]["clock_jumps_s"]["maxItems"]
+    assert most == MOST
+
+
+def test_no_more_changes_are_told_than_a_message_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly picked, where there are more."""
+    monkeypatch.setattr(sampling, "MOST_CHANGES", 10)
+    path = tmp_path / "a.flv"
+    path.write_bytes(alternating(52))
+    with opened(path) as video:
+        sampler = Sampler(video, path.stat().st_size, Limits(), lambda: None)
+        changes, _ = sampler.changes()
+    assert len(sampler.timeline.joints) == 25
+    assert changes == [sampler.timeline.seconds(time) for time in sampler.timeline.joints[::3]]
 
 
 def without_times(path: Path, keep: int) -> None:

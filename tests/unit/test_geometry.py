@@ -21,7 +21,8 @@ from tests.container_edits import (
     with_elements,
     with_matrix,
 )
-from workers.video.sampling import Limits, Shape, sample_frames
+from tests.unit.test_decode import opened
+from workers.video.sampling import Limits, Request, Sampler, Shape, sample_frames
 
 SIZE = (180, 144)
 """Of PAL, the quarter."""
@@ -166,20 +167,29 @@ def test_no_points_or_absurd_ones_are_square(tmp_path: Path, sar: tuple[int, int
         ("a.mp4", "libx264"),
         ("a.mkv", "libx264"),
         ("a.mkv", "mpeg2video"),
+        # Not sought: the decoder goes on into the next width.
+        ("a.h264", "libx264"),
     ],
 )
 def test_each_picture_has_the_points_of_its_own_time(tmp_path: Path, name: str, codec: str) -> None:
     """Broadcasts change between 4:3 and 16:9. The decoder's word is up to two pictures ahead of the
     pictures that it gives, so those around the change are looked at, too."""
-    path = write_change(tmp_path / name, codec, Fraction(16, 15), WIDE)
+    path = write_change(tmp_path / name, codec, Fraction(16, 15), WIDE, Fraction(16, 15))
     sample = sample_frames(path, 99, shape=Shape(112, 112))
-    assert len(sample.frames) == 20
-    assert [round_of(one) for one in sample.frames] == pytest.approx([1] * 20, abs=0.05)
+    assert len(sample.frames) == 30
+    assert [round_of(one) for one in sample.frames] == pytest.approx([1] * 30, abs=0.05)
     # All of one size, that of the first: the wider ones between bars.
     whole = sample_frames(path, 99).frames
-    assert whole.shape == (20, 144, 192, 3)
-    assert [round_of(one) for one in whole] == pytest.approx([1] * 20, abs=0.05)
+    assert whole.shape == (30, 144, 192, 3)
+    assert [round_of(one) for one in whole] == pytest.approx([1] * 30, abs=0.05)
     assert whole[19][:18].max() < 10
+    if name == "a.mp4":
+        return  # of which only the beginning tells whom to believe
+    # Asked for alone, it is as wide.
+    with opened(path) as video:
+        sampler = Sampler(video, path.stat().st_size, Limits(), lambda: None)
+        last = sampler.sample(Request(1, window_s=(0.76, 0.8)))
+    assert round_of(last.frames[0]) == pytest.approx(1, abs=0.05)
 
 
 def test_a_wide_picture_stays_within_the_limit_of_pixels(tmp_path: Path) -> None:
@@ -333,15 +343,16 @@ def test_a_title_that_looks_like_a_cut_is_a_title(tmp_path: Path) -> None:
     assert sample_frames(path, 1).frames.shape == (1, 64, 96, 3)
 
 
-def told_by_h264(path: Path, ending: str) -> Path:
+TOLD = "h264_mp4toannexb,h264_metadata=display_orientation=insert:rotate=90"
+
+
+def told_by_h264(path: Path, ending: str, edit: str = TOLD) -> Path:
     """A message before the first picture, and no other."""
     turned = path.with_suffix(ending)
     with av.open(str(path)) as origin, av.open(str(turned), "w") as container:
         source = origin.streams.video[0]
         target = container.add_stream_from_template(source)
-        bsf = av.BitStreamFilterContext(
-            "h264_mp4toannexb,h264_metadata=display_orientation=insert:rotate=90", source, target
-        )
+        bsf = av.BitStreamFilterContext(edit, source, target)
         for packet in origin.demux(source):
             for told in bsf.filter(packet if packet.dts is not None else None):
                 told.stream = target
@@ -350,12 +361,45 @@ def told_by_h264(path: Path, ending: str) -> Path:
 
 
 @pytest.mark.parametrize("ending", [".ts", ".h264"])
-def test_what_h264_says_of_a_turn_counts_until_it_says_another(tmp_path: Path, ending: str) -> None:
+def test_what_h264_says_of_a_turn_counts_until_the_next_keyframe(
+    tmp_path: Path, ending: str
+) -> None:
     path = told_by_h264(write(tmp_path / "a.mp4", quarters(96, 64)), ending)
     for wanted in (3, 10):
         frames = sample_frames(path, wanted).frames
         assert frames.shape == (wanted, 96, 64, 3)
         assert max(np.abs(seen(one) - TURNS["270"][1]).max() for one in frames) <= 6
+
+
+def remuxed(raw: Path, path: Path) -> Path:
+    with av.open(str(raw)) as origin, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(origin.streams.video[0])
+        for number, packet in enumerate(origin.demux(video=0)):
+            if packet.size:
+                packet.pts = packet.dts = number
+                packet.time_base, packet.stream = Fraction(1, 25), stream
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".ts", ".h264"])
+def test_a_frame_is_turned_the_same_whatever_else_is_asked_for(tmp_path: Path, ending: str) -> None:
+    """The first group of pictures says that it is turned, and the second one nothing."""
+    plain = write(tmp_path / "plain.mp4", quarters(64, 64))
+    told = told_by_h264(plain, ".h264").read_bytes()
+    silent = told_by_h264(plain, ".h264", "h264_mp4toannexb").read_bytes()
+    raw = tmp_path / "both.h264"
+    raw.write_bytes(told + silent)
+    path = raw if ending == ".h264" else remuxed(raw, tmp_path / f"both{ending}")
+    first, second = (0, 0.4), (0.4, 0.8)
+    with opened(path) as video:
+        sampler = Sampler(video, path.stat().st_size, Limits(), lambda: None)
+        for window in (second, first, second, first, (0, 0.8)):
+            frames = sampler.sample(Request(4, window_s=window)).frames
+            turned = {first: 4, second: 0}.get(window, 2)
+            for number, one in enumerate(frames):
+                expected = TURNS["270"][1] if number < turned else QUARTERS
+                assert np.abs(seen(one) - expected).max() <= 6
 
 
 def test_a_film_of_photographs_is_turned_as_they_say(tmp_path: Path) -> None:

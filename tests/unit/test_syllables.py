@@ -1,12 +1,16 @@
 """A caption's length in syllables, and what it comes to in tokens."""
 
+import unicodedata
 from typing import Any
 
 import pytest
 
 from producer.jobs.recipes import recipe_of
+from shared.errors import ConfigError
+from shared.language import spoken_error
 from shared.messages import CaptionJob, Decoding, Recipe, Video, decode
-from shared.settings import Settings
+from shared.prompts import BASE_PROMPT
+from shared.settings import Settings, load_settings
 from tests.tokenizers import TOKENIZERS
 from workers.model.geometry import SYLLABLES
 from workers.model.syllables import SAMPLES, longest, syllables_in, tokens_a_syllable
@@ -64,7 +68,7 @@ def test_a_card_is_planned_for_what_people_write(
 
 def test_new_jobs_ask_in_syllables_unless_tokens_are_set() -> None:
     assert recipe_of(Settings()).decoding == Decoding(max_syllables=250, language="ko")
-    by_tokens = recipe_of(Settings(max_new_tokens=64, max_syllables=9)).decoding
+    by_tokens = recipe_of(Settings(max_new_tokens=64)).decoding
     assert (by_tokens.max_syllables, longest(by_tokens, 2.0)) == (None, 64)
 
 
@@ -76,5 +80,39 @@ def test_jobs_of_before_are_what_they_were() -> None:
     payload = CaptionJob(video=video, recipe=recipe).model_dump(mode="json") | {"v": 4}
     del payload["recipe"]["decoding"]["max_syllables"]
     assert decode(CaptionJob, payload).recipe == recipe
+    in_syllables = recipe_of(Settings()).model_copy(update={"model": "m", "revision": "r"})
+    assert in_syllables.id == "6faf74c0c97c"
     longer = recipe.model_copy(update={"decoding": Decoding(max_syllables=250)})
     assert longer.id != recipe.id
+
+
+def test_a_number_that_does_not_count_makes_no_other_recipe() -> None:
+    recipes = [
+        Recipe(prompt="p", model="m", revision="r", decoding=decoding)
+        for decoding in (Decoding(max_syllables=250), Decoding(max_syllables=250, max_new_tokens=9))
+    ]
+    assert recipes[0].id == recipes[1].id
+
+
+def test_a_prompt_is_one_recipe_in_whichever_form_it_is_written() -> None:
+    one, other = (
+        Recipe(prompt=unicodedata.normalize(form, BASE_PROMPT), model="m", revision="r")
+        for form in ("NFC", "NFD")
+    )
+    assert (one, one.id) == (other, other.id)
+
+
+def test_two_lengths_at_once_are_refused_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the one in syllables is what it would be anyway."""
+    monkeypatch.setenv("JAMAK_MAX_NEW_TOKENS", "256")
+    assert load_settings().max_new_tokens == 256
+    monkeypatch.setenv("JAMAK_MAX_SYLLABLES", "")
+    assert load_settings().max_new_tokens == 256
+    monkeypatch.setenv("JAMAK_MAX_SYLLABLES", "250")
+    with pytest.raises(ConfigError, match="JAMAK_MAX_NEW_TOKENS: JAMAK_MAX_SYLLABLES is set") as no:
+        load_settings()
+    assert "remove JAMAK_MAX_NEW_TOKENS" in str(no.value)
+    monkeypatch.setenv("JAMAK_LANG", "ko")
+    assert "하나만 적용할 수 있습니다" in spoken_error(no.value)
+    monkeypatch.delenv("JAMAK_MAX_NEW_TOKENS")
+    assert Decoding.asked(load_settings()).max_syllables == 250

@@ -19,6 +19,7 @@ def check_text(
     text: str,
     *,
     finished: bool,
+    set_by: str,
     frames_found: int,
     frames_expected: int,
     sparse: bool,
@@ -29,7 +30,8 @@ def check_text(
 
     Args:
         text: as it was said, with all that is no text and all special tokens that it spells.
-        finished: the model ended by itself, not at max_new_tokens.
+        finished: the model ended by itself, not at the greatest length.
+        set_by: the setting that says how long that is.
         frames_expected: distinct frames that the sampling asked for.
         sparse: each frame stands for many seconds.
         damaged: parts of the video cannot be decoded.
@@ -44,7 +46,7 @@ def check_text(
             raise EmptyCaption("the caption is empty")
         raise EmptyCaption(
             "the caption was cut off before it said anything",
-            cure="Raise JAMAK_MAX_SYLLABLES; a model that thinks first needs many.",
+            cure=f"Raise {set_by} for new jobs; a model that thinks first needs many.",
         )
     flags: list[Flag] = []
     if not finished:

@@ -95,6 +95,7 @@ class Describer:
         status, flags = check_text(
             answer.heard or answer.text,
             finished=answer.finished,
+            set_by=recipe.decoding.set_by,
             frames_found=used.decoded,
             frames_expected=look.distinct,
             sparse=used.seconds_per_frame > self._sparse_s,
@@ -243,6 +244,7 @@ class Describer:
         _, flags = check_text(
             told.heard or told.text,
             finished=told.finished,
+            set_by=decoding.set_by,
             frames_found=0,
             frames_expected=0,
             sparse=False,

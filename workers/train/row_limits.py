@@ -29,7 +29,7 @@ def check_limits(rows: Sequence[Row], encoder: Encoder, decoding: Decoding) -> N
         raise BadData(
             f"row {row.id!r} has {syllables_in(row.reference)} syllables in {length} tokens, and a "
             f"caption ends after {most}; {len(long)} of {len(rows)} rows are longer than that",
-            cure="Shorten them, or raise JAMAK_MAX_SYLLABLES for trainers and new jobs.",
+            cure=f"Shorten them, or raise {decoding.set_by} for trainers and new jobs.",
         )
     if decoding.language != "ko":
         return

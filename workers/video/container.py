@@ -178,7 +178,9 @@ class VideoFile:
             av.FFmpegError: it cannot be decoded.
             TooLarge: it takes too many frames.
         """
-        for frame in decode():
+        found = decode()
+        self.geometry.follow(self.stream.codec_context)
+        for frame in found:
             self.decoded += 1
             if self.decoded > self._max_decoded:
                 raise TooLarge(
@@ -200,6 +202,7 @@ class VideoFile:
             self.rewind()
             return
         self._before = None
+        self.orientation = Orientation()
         byte = self.places.get(place)
         if byte is None:
             self.container.seek(place, stream=self.stream, backward=True)

@@ -55,8 +55,7 @@ class Converter:
         frame = called_one(frame)
         on_its_side = matrix is not None and lies(matrix)
         shown = self._video.geometry.cropped(frame)
-        now = self._video.stream.codec_context.sample_aspect_ratio
-        width, height = self._video.geometry.width(shown, now), shown.height
+        width, height = self._video.geometry.width(shown), shown.height
         if self.aspect is None:
             self.aspect = height / width if on_its_side else width / height
         picture = self._scaled(shown, *self._target(width, height, on_its_side))

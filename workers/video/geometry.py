@@ -29,6 +29,8 @@ class Geometry:
         self._fixed = None if inside is None and said is not None else said != inside
         """The container contradicts the stream, or speaks for it. None: the stream has not spoken
         yet."""
+        self._changes = False
+        """Its pictures do not all say the same."""
         self._sides = _sides(container, stream.index)
 
     def cropped(self, frame: Any) -> Any:
@@ -41,18 +43,23 @@ class Geometry:
             return frame
         return filtered(frame, "crop", f"{width}:{height}:{left}:{top}")
 
-    def width(self, frame: Any, now: Fraction | None) -> int:
-        """How wide it is shown if its height stays.
+    def follow(self, context: Any) -> None:
+        """The decoder, after each packet that goes in."""
+        if self._fixed or self._changes:
+            return
+        now = context.sample_aspect_ratio
+        differs = now is not None and _sane(now) != self._first
+        if self._fixed is None and now is not None:
+            self._fixed = differs
+        self._changes = differs
 
-        Args:
-            now: what the decoder's context says of the width of a point.
-        """
-        if self._fixed is None:
-            self._fixed = now is None or _sane(now) != self._first
-        if self._fixed or _sane(now) == self._first:
+    def width(self, frame: Any) -> int:
+        """How wide it is shown if its height stays."""
+        if self._fixed is not False or not self._changes:
             return max(1, round(int(frame.width) * self._first))
-        # The decoder is ahead of the pictures that it gives, so each is asked: PyAV has no word for
-        # it, but the widths that FFmpeg's filters compute do.
+        # The decoder is ahead of the pictures that it gives, and may be back at the first width, so
+        # each picture is asked: PyAV has no word for it, but the widths that FFmpeg's filters
+        # compute do.
         wide = f"if(between(sar*{MOST},1,{MOST * MOST}),sar,1)*{frame.width}"
         corner = filtered(frame, "crop", "2:2:0:0")
         shown = filtered(

@@ -1,8 +1,9 @@
 """Which way up a picture is shown: turned and mirrored, each once.
 
 FFmpeg makes one matrix of what an MP4 says for a track and for the film, and has it on every frame,
-as Matroska's. H.264 and HEVC have a message for it, which counts until there is another one, but
-which only the frame that brings it has. Knows nothing of sizes and colours.
+as Matroska's. H.264 and HEVC have a message for it, which counts until there is another one or the
+next keyframe, but which only the frame that brings it has. So a frame is turned the same whatever
+was decoded before its group of pictures. Knows nothing of sizes and colours.
 """
 
 import math
@@ -27,7 +28,7 @@ STRAIGHT = 1
 
 
 class Orientation:
-    """Of the frames of one stream, in the order in which they are decoded."""
+    """Of the frames of one stream, in the order in which they are shown, since the last seek."""
 
     def __init__(self) -> None:
         self._last: Matrix | None = None
@@ -35,7 +36,9 @@ class Orientation:
     def follow(self, frame: Any) -> None:
         """Each frame that is decoded, wanted or not. Most are asked for next to nothing: side data
         takes ten times as long to look up as an angle."""
-        if frame.rotation or frame.key_frame:
+        if frame.key_frame:
+            self._last = _own(frame)
+        elif frame.rotation:
             self._last = _own(frame) or self._last
 
     def of(self, frame: Any) -> Matrix | None:

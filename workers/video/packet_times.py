@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from workers.video import decode_times, untimed
 from workers.video.clock import Clock, Joint, Ticks
 from workers.video.container import VideoFile
-from workers.video.recordings import BACK_S, longest_s, starts
+from workers.video.recordings import BACK_S, MOST, longest_s, starts
 from workers.video.timeline import COUNTED, UNSEEKABLE, Timeline
 
 SOUGHT_BY_BYTES = frozenset({"mpegts", "mpeg"})
@@ -71,8 +71,9 @@ def from_packets(video: VideoFile, on_packet: Callable[[], None] = lambda: None)
         timeline = _numbered(told)
     elif by_decoding:
         timeline = _decoded(video, told, on_packet)
+    elif len(begins := _begins(told, own, on_packet)) > MOST + 1:
+        timeline = _numbered(told, mistrusted=True)
     else:
-        begins = _begins(told, own)
         counts = _is_counted(video, told, begins, on_packet)
         timeline = _shown(told, own, begins, counts=counts)
         if told.demuxer in SOUGHT_BY_BYTES and timeline.clock is None:
@@ -113,11 +114,11 @@ def _read(video: VideoFile, by_decoding: bool, on_packet: Callable[[], None]) ->
     return Told(begins, ends, keys, visible, full, at, corrupt, lost, tick, step, lasting, demuxer)
 
 
-def _begins(told: Told, own: NDArray[np.intp]) -> list[int]:
+def _begins(told: Told, own: NDArray[np.intp], tick: Callable[[], None]) -> list[int]:
     """Numbers of the first packets of all recordings."""
     tick_s = float(told.tick)
     back, longest = BACK_S / tick_s, longest_s(told.demuxer) / tick_s
-    found = starts(told.times[own], told.ends[own], told.keys[own], back, longest)
+    found = starts(told.times[own], told.ends[own], told.keys[own], back, longest, tick)
     return [0, *(int(own[i]) for i in found[1:])]
 
 
@@ -228,17 +229,23 @@ def _is_counted(
     return untimed.come_out(video, key, first, tick)
 
 
-def _numbered(told: Told) -> Timeline:
+def _numbered(told: Told, *, mistrusted: bool = False) -> Timeline:
     """A raw stream: so many pictures, each as long as all are on the average: of film that was made
-    for television, some are shown for longer."""
+    for television, some are shown for longer.
+
+    Args:
+        mistrusted: packets have times, but these tell nothing.
+    """
     times = np.arange(told.full.sum())
-    ticks = Fraction(told.lasting, len(times)) if told.lasting else Fraction(round(told.step))
+    mean = told.lasting and not mistrusted
+    ticks = Fraction(told.lasting, len(times)) if mean else Fraction(max(1, round(told.step)))
     return Timeline(
         times,
         times[:1],
         told.tick * ticks,
         seekable=False,
-        clock=Clock(times, counts=True, made_up=told.demuxer in COUNTED),
+        clock=Clock(times, counts=True, made_up=mistrusted or told.demuxer in COUNTED),
+        mistrusted=mistrusted,
         damaged=len(told.corrupt),
         lost=told.lost,
     )

@@ -38,6 +38,7 @@ from shared.telemetry import get_logger
 from workers.video.byte_plan import Range
 from workers.video.colour import Colour
 from workers.video.isolation import Isolation
+from workers.video.recordings import MOST
 from workers.video.sampling import Limits, Request, Sample
 from workers.video.source import Source
 from workers.video.spool import Spool
@@ -199,6 +200,8 @@ class Decoder:
         told["groups_s"] = map(tuple, told["groups_s"])
         for name in ("timestamps_s", "targets_s", "exact", "groups_s", "clock_jumps_s"):
             told[name] = tuple(told[name])
+        if len(told["clock_jumps_s"]) > MOST:
+            raise ValueError(len(told["clock_jumps_s"]))
         told["colour"] = told["colour"] and Colour.told(**told["colour"])
         told["deinterlaced"] = int(told["deinterlaced"])
         told["track"] = _track(told["track"])

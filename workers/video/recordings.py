@@ -5,6 +5,7 @@ that was interrupted. Knows nothing of files: of numbers only.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ STEPS = 30
 JUMPING = frozenset({"mpegts", "mpeg"})
 REORDERED = 32
 """Of the packets before one, no more are shown after it: 16 pictures, or their fields."""
+MOST = 1000
+"""Joints of one file. A clock that starts again or jumps more often tells nothing."""
+PACKETS_A_TICK = 4096
 SOON = 8
 """In files that call every packet a keyframe, one that is shown earlier is followed by a later one
 so soon."""
@@ -33,9 +37,15 @@ def longest_s(demuxer: str) -> float:
 
 
 def starts(
-    shown: Ticks, ends: Ticks, keys: NDArray[np.bool_], back: float, longest: float
+    shown: Ticks,
+    ends: Ticks,
+    keys: NDArray[np.bool_],
+    back: float,
+    longest: float,
+    tick: Callable[[], None] = lambda: None,
 ) -> list[int]:
-    """Indices of the first packet of each recording; the first is 0.
+    """Indices of the first packet of each recording; the first is 0. Where there are more than
+    `MOST` joints, not all of them.
 
     A keyframe is shown after all that was decoded before it. If its time says otherwise, and those
     of the packets after it agree, or if any packet is earlier than more of those before it than are
@@ -46,6 +56,7 @@ def starts(
         ends: (packets,), when they say that their frames end.
         back: ticks that a clock may go back and is still the same one.
         longest: ticks between two frames.
+        tick: called now and then; may raise to end it.
     """
     if len(shown) < 2:
         return [0]
@@ -59,6 +70,8 @@ def starts(
     recent: deque[int] = deque([int(shown[0])], maxlen=REORDERED + 1)
     last, last_end = int(shown[0]), int(ends[0])
     for i in range(1, len(shown)):
+        if not i % PACKETS_A_TICK:
+            tick()
         time, end = int(shown[i]), int(ends[i])
         # What is shown between the two, and decoded after both, says that the clock went on.
         ahead = last_end < time - longest and shown[i : i + SOON].min() - last > longest
@@ -68,6 +81,8 @@ def starts(
         )
         if ahead or behind:
             found.append(i)
+            if len(found) > MOST + 1:
+                break
             recent.clear()
         if ahead or behind or time > last:
             last, last_end = time, end

@@ -36,6 +36,8 @@ __all__ = ["Frames", "Limits", "Request", "Sample", "Shape", "sample_frames"]
 Strategy = Literal["uniform", "adaptive"]
 
 
+MOST_CHANGES = 10_000
+"""Scene changes that are told of a video: it is never cut into that many parts."""
 LEAST_PIXELS = 10_000
 """What a frame counts for at least when all are looked at: the smallest one takes 35 us."""
 
@@ -242,12 +244,12 @@ class Sampler:
             seen = look(self.video, timeline, self._tick)
             if len(seen.times) < 2:
                 return [], "equal lengths: no scenes can be seen"
-            found = [one.time for one in seen.changes()]
+            found = _at_most(MOST_CHANGES, [one.time for one in seen.changes()])
             return [timeline.seconds(time) for time in found], "scene changes among all frames"
         keys = some_keys(timeline)
         self._on_plan(self._plan(keys))
         found = key_changes(self.video, timeline, keys, self._tick)
-        found = sorted({*found, *timeline.joints})
+        found = _at_most(MOST_CHANGES, sorted({*found, *timeline.joints}))
         return (
             [timeline.seconds(time) for time in found],
             f"scene changes among {len(keys)} keyframes: {too_much}",
@@ -353,7 +355,13 @@ class Sampler:
             self.video.refuse_encrypted([])
             raise NotAVideo(f"{name} holds a video stream without pictures")
         damage = missing(self.video, timeline, size_bytes)
-        return timeline if damage else held_to_its_end(self.video, timeline), True, damage
+        exact = not timeline.mistrusted
+        return timeline if damage else held_to_its_end(self.video, timeline), exact, damage
+
+
+def _at_most(count: int, times: Sequence[int]) -> list[int]:
+    """Of so many evenly picked."""
+    return list(times[:: -(-len(times) // count) or 1])
 
 
 def _head(path: Path, size: int) -> bytes:

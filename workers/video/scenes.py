@@ -5,6 +5,7 @@ each decoded frame a few hundred samples are looked at. Knows nothing of what is
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,16 +46,20 @@ class Look:
     end: float
     """Ticks: when the last of them leaves the screen; or of the part, if that ends before."""
     joints: Sequence[int]
-    """Ticks: where another recording begins, whatever it shows."""
+    """Ticks, sorted: where another recording begins, whatever it shows."""
 
     def changes(self) -> list[Change]:
         """In order. A cut between frames that were not reconstructed is told up to a few frames
         late."""
         seen = changes_of(self.signatures, self.times, self.tick_s, self.end)
         near = FLASH_S / self.tick_s
-        others = [one for one in seen if all(abs(one.time - joint) > near for joint in self.joints)]
+        others = [one for one in seen if not self._is_joint(one.time, near)]
         joined = [Change(joint, "cut") for joint in self.joints]
         return sorted([*others, *joined], key=lambda one: one.time)
+
+    def _is_joint(self, time: int, near: float) -> bool:
+        first = bisect_left(self.joints, time - near)
+        return first < len(self.joints) and self.joints[first] <= time + near
 
     def blanks(self) -> list[tuple[float, float]]:
         """In order: ticks, from when to when there is nothing to see."""

@@ -48,6 +48,8 @@ class Timeline:
     None: nobody says."""
     begin: float = 0.0
     """Ticks from the first frame until this part of a video begins: it is on screen by then."""
+    mistrusted: bool = False
+    """The file's clock jumps so often that its frames are counted instead."""
     damaged: int = 0
     """Packets of which bytes are missing."""
     lost: int = 0

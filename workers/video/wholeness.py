@@ -10,6 +10,7 @@ from dataclasses import replace
 import av
 
 from workers.video.container import VideoFile
+from workers.video.recordings import MOST
 from workers.video.timeline import Timeline
 from workers.video.told_size import told_size
 
@@ -28,6 +29,8 @@ def missing(video: VideoFile, timeline: Timeline, size_bytes: int) -> str:
     stream = video.stream
     if timeline.lost:
         return "the file cannot be read to its end"
+    if timeline.mistrusted:
+        return f"the file's clock jumps more than {MOST} times: its frames are counted"
     beyond = sum(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
     if beyond:
         lasts_s = max(float((stream.duration or 0) * stream.time_base), timeline.duration_s)
