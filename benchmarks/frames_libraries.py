@@ -33,7 +33,7 @@ def jamak() -> Sampler:
 
     def sample(path: Path, output: str, indices: list[int]) -> Frames:
         with path.open("rb") as file, VideoFile(str(path), path.name, file.peek) as video:
-            timeline = from_index(video.stream) or from_packets(video)
+            timeline = from_index(video) or from_packets(video)
             assert timeline
             targets = [int(timeline.times[i]) for i in indices]
             reader = FrameReader(video, timeline, lambda: None)

@@ -25,7 +25,7 @@ def jamak() -> Detector:
 
     def detect(path: Path) -> list[int]:
         with VideoFile(str(path), path.name, lambda size: b"") as video:
-            timeline = from_index(video.stream) or from_packets(video)
+            timeline = from_index(video) or from_packets(video)
             assert timeline
             found = look(video, timeline, lambda: None).changes()
             return [int(timeline.times.searchsorted(one.time)) for one in found]

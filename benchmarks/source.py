@@ -103,7 +103,7 @@ def chosen(source: Source, n: int, spool: Spool, decode: bool) -> dict[str, Any]
     reader = Reader(spool)
     file: Any = SpooledFile(spool.fd, source.size_bytes, reader, lambda spent: None)  # type: ignore[arg-type]
     with VideoFile(file, source.name, file.head) as video:
-        timeline = from_index(video.stream, source.size_bytes)
+        timeline = from_index(video, source.size_bytes)
         if timeline is None:
             spool.plan(None)
             timeline = from_packets(video)
@@ -143,7 +143,7 @@ def everything(source: Source, n: int, eight: ThreadPoolExecutor) -> float:
 
         list(eight.map(part, range(0, source.size_bytes, FULL_PART_BYTES)))
         with VideoFile(file.name, source.name, head) as video:
-            timeline = from_index(video.stream, source.size_bytes)
+            timeline = from_index(video, source.size_bytes)
             assert timeline
             index = read_index(video.stream, len(timeline.times))
             assert index

@@ -84,6 +84,11 @@ def new_tokens(model: str, decoding: Decoding) -> int:
     return longest(decoding, SYLLABLES.get(HUB.get(model, model), IN_BYTES))
 
 
+def usual(model: str, pool: int | None = None) -> Asked:
+    """What a model is planned for when nothing is set: captions as long as a new job's may be."""
+    return Asked(new_tokens=new_tokens(model, DEFAULT), pool_stride=pool)
+
+
 def plans_of(geometry: Geometry, asked: Asked) -> Plans:
     plans: Plans = {}
     for card in CLASSES.values():

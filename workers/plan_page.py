@@ -6,7 +6,7 @@ from workers.caption.card_plan import Asked
 from workers.caption.hosts import SMALL
 from workers.caption.machines import BANDWIDTH, DEVICE_BYTES, GIB, PEAK, RESERVE
 from workers.model.geometry import IN_BYTES, KNOWN, SYLLABLES, Geometry
-from workers.plan import DEFAULT, cells, new_tokens, plans_of
+from workers.plan import DEFAULT, cells, plans_of, usual
 
 TITLES = {
     "vicuna-7b": "Vicuna-7B (`--model vicuna-7b`, the default model)",
@@ -24,20 +24,20 @@ def cards_markdown() -> str:
     for name, geometry in KNOWN.items():
         lines += [f"## {TITLES[name]}", ""]
         for pool in (geometry.pool_stride, 3):
-            lines += _table(geometry, pool, new_tokens(name, DEFAULT))
+            lines += _table(geometry, pool, usual(name, pool))
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(geometry: Geometry, pool: int, tokens: int) -> list[str]:
+def _table(geometry: Geometry, pool: int, asked: Asked) -> list[str]:
     lines = [
         f"{pool}x{pool} pooling, {geometry.tokens_per_frame(pool)} tokens a frame, "
-        f"{tokens} new ones:",
+        f"{asked.new_tokens} new ones:",
         "",
         f"| {' | '.join(HEADS)} |",
         "|---" * len(HEADS) + "|",
     ]
     notes = []
-    for card, made in plans_of(geometry, Asked(new_tokens=tokens, pool_stride=pool)).items():
+    for card, made in plans_of(geometry, asked).items():
         if isinstance(made, DoesNotFit):
             lines.append(f"| {card} |" + " - |" * (len(HEADS) - 1))
             notes.append(f"- {card}: {made}. {made.cure}")

@@ -11,7 +11,7 @@ from shared.errors import DoesNotFit
 from workers.caption.card_plan import Asked, CardPlan
 from workers.caption.sums import seconds_with
 from workers.model.geometry import HUB, KNOWN
-from workers.plan import DEFAULT, new_tokens, plans_of
+from workers.plan import plans_of, usual
 
 SOURCE = "docs/cards.md: arithmetic, not measured on a card"
 
@@ -22,8 +22,9 @@ def unit_table() -> dict[str, Any]:
     job's may be."""
     models = {}
     for name, geometry in KNOWN.items():
-        plans = plans_of(geometry, Asked(new_tokens=new_tokens(name, DEFAULT))).items()
-        models[name] = {card: _row(made) for card, made in plans if _is_known(made)}
+        asked = usual(name)
+        plans = plans_of(geometry, asked).items()
+        models[name] = {card: _row(made, asked) for card, made in plans if _is_known(made)}
     return {"source": SOURCE, "hub": HUB, "models": models}
 
 
@@ -31,9 +32,9 @@ def _is_known(made: CardPlan | DoesNotFit) -> bool:
     return isinstance(made, CardPlan) and made.seconds.value is not None
 
 
-def _row(plan: Any) -> dict[str, float]:
+def _row(plan: Any, asked: Asked) -> dict[str, float]:
     frames = plan.frames.value
-    one, all_of_them = seconds_with(plan, 1), seconds_with(plan, frames)
+    one, all_of_them = (seconds_with(plan, some, asked) for some in (1, frames))
     more = (all_of_them - one) / (frames - 1)
     return {"frames": frames, "first_s": round(one, 4), "more_s": round(more, 5)}
 

@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks.autoscaling.cluster import Card, Work
 from shared.prices import prices
 from shared.settings import Settings
-from workers.caption.card_plan import Asked, CardPlan
+from workers.caption.card_plan import CardPlan
 from workers.model.geometry import KNOWN
-from workers.plan import plans_of
+from workers.plan import plans_of, usual
 
 HOUR = 3600.0
 SLO_S = 900.0
@@ -24,6 +24,8 @@ STEP_S = 10.0
 COLD_MEDIAN_S, COLD_SPREAD, COLD_S = 180.0, 0.5, (60.0, 600.0)
 """Log-normal, cut off at both ends."""
 COLD_P90_S = COLD_MEDIAN_S * math.exp(1.2816 * COLD_SPREAD)
+MODEL = "vicuna-7b"
+"""The default one, in the table of sizes."""
 MOST = 100
 """Replicas of a class: the quota."""
 
@@ -57,7 +59,8 @@ class Scenario:
 
 def cards(*names: str) -> tuple[Card, ...]:
     """As the plan has them for the default model; their prices are the dated ones."""
-    plans, priced = plans_of(KNOWN["vicuna-7b"], Asked()), prices(Settings()).usd_per_hour
+    plans = plans_of(KNOWN[MODEL], usual(MODEL))
+    priced = prices(Settings()).usd_per_hour
     found = []
     for name, plan in plans.items():
         if name in names:

@@ -76,7 +76,7 @@ def write(
 
 def opened(path: Path) -> tuple[VideoFile, Timeline]:
     video = VideoFile(str(path), path.name, lambda size: path.read_bytes()[:size])
-    timeline = from_index(video.stream) or from_packets(video)
+    timeline = from_index(video) or from_packets(video)
     assert timeline
     return video, timeline
 

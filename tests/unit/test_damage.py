@@ -166,7 +166,7 @@ def test_what_cannot_be_sought_or_read_on_is_no_surprise(
     """Read from its beginning; shown as far as it goes."""
     path = written(tmp_path, mp4(clip(gop=250)))
     with VideoFile(str(path), path.name, lambda size: b"") as video:
-        timeline = from_index(video.stream)
+        timeline = from_index(video)
         assert timeline
         video.container = Broken(video.container, reads=reads)
         reader = FrameReader(video, timeline, lambda: None)
@@ -209,7 +209,7 @@ def test_the_deadline_is_looked_at_while_a_long_index_is_read(tmp_path: Path) ->
     path = written(tmp_path, mp4(clip(), **many_samples(500_000)))
     ticks = itertools.count()
     with VideoFile(str(path), path.name, lambda size: b"") as video:
-        from_index(video.stream, None, lambda: next(ticks) and None)
+        from_index(video, None, lambda: next(ticks) and None)
     assert next(ticks) > 100
     with pytest.raises(TooSlow):
         sample_frames(path, 4, Limits(deadline_s=0.05))

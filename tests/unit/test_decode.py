@@ -129,7 +129,7 @@ def opened(path: Path) -> VideoFile:
 
 
 def timeline_of(video: VideoFile) -> Timeline:
-    timeline = from_index(video.stream) or from_packets(video)
+    timeline = from_index(video) or from_packets(video)
     assert timeline
     return timeline
 
@@ -169,7 +169,7 @@ def test_an_index_is_trusted_only_where_it_tells_when_frames_are_shown(
     made: Made, clip: Path
 ) -> None:
     with opened(clip) as video:
-        indexed = from_index(video.stream)
+        indexed = from_index(video)
         told = from_packets(video)
     assert told
     if made.exact_index:
@@ -193,7 +193,7 @@ def test_what_an_edit_list_hides_is_not_shown(tmp_path: Path, hidden: int, shown
                 packet.stream = target
                 container.mux(packet)
     with opened(path) as video:
-        assert from_index(video.stream) is None
+        assert from_index(video) is None
         timeline = timeline_of(video)
         assert len(timeline.times) == shown
         targets = timeline.targets(9)

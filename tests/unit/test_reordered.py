@@ -1,8 +1,9 @@
-"""What an MP4's table does not say: when the last frames are shown, if they are decoded in another
-order, and that the colours of a palette come once."""
+"""Films that are decoded in another order than they are shown in: when each frame of an MP4 is
+shown, by its index alone. And that the colours of a palette come once."""
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from workers.video.container import VideoFile
 from workers.video.sampling import sample_frames
-from workers.video.timeline import from_index
+from workers.video.timeline import Timeline, from_index
 
 TICK = Fraction(1, 10)
 STEP = 12
@@ -20,13 +22,24 @@ SLIDES = (0, 30, 60, 90, 150, 180)
 """Whose times of decoding are evenly spaced: those of the encoder lag two frames behind."""
 
 
-def film(path: Path, times: Sequence[int], ends: int, muxer: dict[str, str] | None = None) -> Path:
+def film(
+    path: Path,
+    times: Sequence[int],
+    ends: int,
+    muxer: dict[str, str] | None = None,
+    codec: str = "libx264",
+) -> Path:
     """In ticks; with B frames, and the last one held until it ends."""
     with av.open(str(path), "w", options=muxer or {}) as container:
-        stream: Any = container.add_stream("libx264", rate=10)
+        stream: Any = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.codec_context.time_base = stream.time_base = TICK
-        stream.options = {"x264-params": "bframes=2:b-adapt=0:scenecut=0:weightp=0", "crf": "12"}
+        coding = "bframes=2:b-adapt=0:scenecut=0:weightp=0"
+        stream.options = {
+            "x264-params": coding,
+            "x265-params": coding + ":log-level=none",
+            "crf": "12",
+        }
         packets = []
         for number, time in enumerate(times):
             grey = np.full((64, 96, 3), 20 + STEP * number, np.uint8)
@@ -65,11 +78,63 @@ def test_a_last_frame_that_is_not_decoded_last_is_held_to_the_end(
     assert (all(sample.exact), sample.damaged) == (True, "")
 
 
-def test_a_table_that_is_as_long_as_the_film_is_believed(tmp_path: Path) -> None:
-    with av.open(str(film(tmp_path / "a.mp4", tuple(range(10)), 10))) as container:
-        timeline = from_index(container.streams.video[0])
+def indexed(path: Path) -> Timeline | None:
+    with VideoFile(str(path), path.name, lambda size: path.read_bytes()[:size]) as video:
+        return from_index(video, path.stat().st_size)
+
+
+def shown_s(timeline: Timeline) -> list[float]:
+    return [timeline.seconds(time) for time in timeline.times]
+
+
+def trimmed(source: Path, packets: int) -> tuple[Path, list[float]]:
+    """As a cut without encoding leaves it: so many packets, in the order of decoding; and when the
+    frames in them are shown."""
+    path = source.with_stem(f"{source.stem}-{packets}")
+    times = []
+    with av.open(str(source)) as origin, av.open(str(path), "w") as container:
+        stream = origin.streams.video[0]
+        target = container.add_stream_from_template(stream)
+        for packet in islice(origin.demux(stream), packets):
+            times.append(float(packet.pts * packet.time_base))
+            packet.stream = target
+            container.mux(packet)
+    return path, sorted(times)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_a_film_that_is_cut_between_packets_has_its_last_frames(
+    tmp_path: Path, codec: str, ending: str
+) -> None:
+    """Those are shown with gaps between them: what lay there was decoded later."""
+    source = film(tmp_path / f"a.{ending}", range(13), 13, codec=codec)
+    gaps = 0
+    for packets in range(5, 13):
+        path, times = trimmed(source, packets)
+        timeline = indexed(path)
+        assert timeline is not None
+        assert shown_s(timeline) == pytest.approx(times)
+        sample = sample_frames(path, 40)
+        numbers = [round((float(picture.mean()) - 20) / STEP) for picture in sample.frames]
+        assert numbers == [round(10 * time) for time in times]
+        assert all(sample.exact)
+        gaps += numbers != list(range(packets))
+    assert gaps > 2  # or nothing is tried here
+
+
+@pytest.mark.parametrize(
+    ("times", "ends"),
+    [(SLIDES, 210), ((0, 30, 60, 90, 120, 180), 210), ((0, 1, 5, 6, 14, 15, 17, 30, 31), 32)],
+)
+@pytest.mark.parametrize("muxer", [{}, {"movflags": "negative_cts_offsets"}])
+def test_frames_at_any_distance_are_told_by_the_index_alone(
+    tmp_path: Path, times: Sequence[int], ends: int, muxer: dict[str, str]
+) -> None:
+    timeline = indexed(film(tmp_path / "a.mp4", times, ends, muxer))
     assert timeline is not None
-    assert len(timeline.times) == 10
+    assert shown_s(timeline) == pytest.approx([time / 10 for time in times])
+    assert timeline.duration_s == pytest.approx(ends / 10)
 
 
 def test_a_palette_is_there_wherever_a_film_is_sought(tmp_path: Path) -> None:

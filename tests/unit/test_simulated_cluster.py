@@ -1,12 +1,15 @@
 """The simulated cluster: by the theory of queues, and by what has to come out the same."""
 
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import simpy
 
+from benchmarks import growth
 from benchmarks.autoscaling.cluster import NODE_STAYS_S, Card, Cluster, Work
 from benchmarks.autoscaling.jamak import AnyPod, Jamak, NotHeld
 from benchmarks.autoscaling.oracle import plan, taut
@@ -25,6 +28,7 @@ from benchmarks.autoscaling.scenarios import (
     churn,
 )
 
+DOCS = Path(__file__).parents[2] / "docs"
 CARD = Card("l4", 1.0, 8, 3600.0)
 """A unit a second, a dollar a second."""
 NEVER = math.inf
@@ -44,6 +48,25 @@ def worked(cluster: Cluster, arrivals: list[Work], until: float) -> Cluster:
     cluster.env.process(cluster.feed(arrivals))
     cluster.env.run(until)
     return cluster
+
+
+@pytest.mark.parametrize("card", cards("t4", "l4", "a100", "h100"), ids=lambda card: card.name)
+def test_a_card_is_as_the_page_of_cards_has_it(card: Card) -> None:
+    section = (DOCS / "cards.md").read_text().split("## Vicuna-7B")[1].split("3x3 pooling")[0]
+    found = re.search(rf"^\| {card.name} \|.* (\d+) \| \d+ \| ([\d.]+) \|$", section, re.M)
+    assert found
+    assert card.rows == int(found[1])
+    assert 1 / card.rate == pytest.approx(float(found[2]), abs=0.006)
+
+
+def test_who_is_compared_and_who_only_waits_have_the_rows_of_an_l4() -> None:
+    """What changes them wants the simulation run again, and its page with it."""
+    (l4,) = cards("l4")
+    page = (DOCS / "autoscale.md").read_text()
+    assert f"as it handles at once ({l4.rows} on an L4)" in page
+    assert f"does in the time allowed ({SLO_S * l4.rate:,.0f})" in page
+    assert l4.rows == growth.ROWS
+    assert l4.rows / l4.rate == pytest.approx(growth.JOB_S, abs=0.06)
 
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (4, 0.8)])

@@ -263,7 +263,7 @@ def test_merged_ranges_cover_the_same_and_are_apart(pieces: list[tuple[int, int]
 def test_the_plan_holds_the_frames_that_are_wanted_and_little_else(tmp_path: Path) -> None:
     clip = faststart(tmp_path / "b.mp4", write_clip(tmp_path / "a.mp4", 240, gop=24))
     with VideoFile(str(clip), "b.mp4", lambda size: b"") as video:
-        timeline = from_index(video.stream)
+        timeline = from_index(video)
         assert timeline
         entries = list(video.stream.index_entries)
         targets = [int(timeline.times[i]) for i in (30, 200)]

@@ -160,11 +160,15 @@ def _seconds(plan: CardPlan, rows: int, asked: Asked) -> Figure[float | None]:
     )
 
 
-def seconds_with(plan: CardPlan, frames: int) -> float:
-    """Of a caption of so many frames, on a worker with this plan whose rows are all in use."""
+def seconds_with(plan: CardPlan, frames: int, asked: Asked) -> float:
+    """Of a caption of so many frames, on a worker with this plan whose rows are all in use.
+
+    Args:
+        asked: what the plan was made for.
+    """
     tokens = frames * plan.geometry.tokens_per_frame(plan.pool_stride)
     fewer = replace(plan, frames=Figure(frames, ""), visual_tokens=Figure(tokens, ""))
-    seconds = _seconds(fewer, plan.rows.value, Asked()).value
+    seconds = _seconds(fewer, plan.rows.value, asked).value
     assert seconds is not None
     return seconds
 

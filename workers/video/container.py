@@ -6,7 +6,7 @@ would read whatever their text names.
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import SEEK_END
 from itertools import islice
 from pathlib import Path
@@ -18,13 +18,17 @@ from av.codec.context import Flags
 from av.stream import Discard
 
 from shared.errors import TooLarge
-from workers.video import encryption
+from workers.video import encryption, sample_table
 from workers.video.clock import Clock
 from workers.video.colour import Tags
 from workers.video.formats import (
     CODEC_BYTES,
     HEAD_BYTES,
+    INDEXED,
+    READ,
     STILLS,
+    named,
+    why_cut,
     why_encrypted,
     why_no_pictures,
     why_still,
@@ -131,6 +135,7 @@ class VideoFile:
         self._decoding = {"max_pixels": str(max_pixels)}
         self._taken: int | None = None
         """Its number among the picture tracks, once it is chosen."""
+        self._refuse_cut()
         self._open()
         try:
             self._choose()
@@ -227,6 +232,43 @@ class VideoFile:
         pixels = self.stream.codec_context.format
         palette = pixels is not None and pixels.name == "pal8"
         return bool(palette and self.container.format.name.startswith("mov"))
+
+    @property
+    def has_sample_table(self) -> bool:
+        """Whether it is an MP4 or a MOV."""
+        return bool(self.container.format.name.startswith("mov"))
+
+    def sample_table(self, tick: Callable[[], None]) -> sample_table.SampleTable | None:
+        """Of its track; None: it has none that can be believed. Reading goes on where it was."""
+        if not self.has_sample_table:
+            return None
+        with self._file() as file:
+            frames = len(self.stream.index_entries)
+            return sample_table.read(file, self.stream.id, frames, tick)
+
+    def _refuse_cut(self) -> None:
+        """FFmpeg takes the tracks that it finds in what is left of an index.
+
+        Raises:
+            Truncated: of an MP4's or MOV's index, the end is missing.
+        """
+        if named(READ, self._head(BEGINNING)) in INDEXED:
+            with self._file() as file:
+                if sample_table.index_is_cut(file):
+                    raise why_cut(self.name)
+
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
+        """To be read anywhere, while FFmpeg reads on where it was."""
+        if not hasattr(self._source, "seek"):
+            with Path(self._source).open("rb") as file:
+                yield file
+            return
+        at = self._source.tell()
+        try:
+            yield self._source
+        finally:
+            self._source.seek(at)
 
     def refuse_encrypted(self, keys: Iterable[int]) -> None:
         """Where something cannot be decoded.
@@ -336,13 +378,10 @@ class VideoFile:
         return stream
 
     def _ends(self, size: int) -> bytes:
-        """The first bytes and the last ones. Nothing can be read on after it."""
-        if not hasattr(self._source, "seek"):
-            with Path(self._source).open("rb") as file:
-                file.seek(max(0, file.seek(0, SEEK_END) - size))
-                return self._head(size) + file.read()
-        self._source.seek(max(0, self._source.seek(0, SEEK_END) - size))
-        return self._head(size) + bytes(self._source.read(size))
+        """The first bytes and the last ones."""
+        with self._file() as file:
+            file.seek(max(0, file.seek(0, SEEK_END) - size))
+            return self._head(size) + bytes(file.read(size))
 
     def _choose(self) -> None:
         """The best track that gives a picture. Where there is only one, none is decoded for it."""

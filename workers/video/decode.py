@@ -9,6 +9,7 @@ decoded again in full. Knows nothing of sizes, colours and files.
 import errno
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import av
@@ -192,13 +193,14 @@ class FrameReader:
         return end
 
     def _is_open(self, place: int) -> bool:
-        """Whether the keyframe there is shown later than the index says: leading pictures, which
-        need the group before, are shown first."""
+        """Whether what is decoded after the keyframe there is shown before it: leading pictures,
+        which need the group before."""
         try:
             self._video.seek(place)
-            return bool(next(self._video.packets()).pts != place)
-        except (av.FFmpegError, StopIteration):
+            times = [packet.pts for packet in islice(self._video.packets(), 2)]
+        except av.FFmpegError:
             return True
+        return times[:1] != [place] or any(time is not None and time < place for time in times)
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end, or to what cannot be read."""

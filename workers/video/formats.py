@@ -170,6 +170,10 @@ def why_unreadable(name: str, head: bytes) -> NotAVideo | NoVideoStream | Trunca
     return NotAVideo(f"{name} is no video of a known format", **facts)
 
 
+def why_cut(name: str) -> Truncated:
+    return Truncated(f"{name} is cut: its index is not all there")
+
+
 def why_no_pictures(
     name: str, head: bytes, opened_as: str, kinds: Collection[str], *, cover: bool
 ) -> NotAVideo | NoVideoStream | Truncated:

@@ -335,8 +335,8 @@ class Sampler:
 
     def _read_timeline(self, size_bytes: int, limits: Limits) -> tuple[Timeline, bool, str]:
         """The timeline, whether its times can be trusted, and what is wrong with the file."""
-        stream, name = self.video.stream, self.video.name
-        indexed = from_index(stream, size_bytes, self._tick)
+        name = self.video.name
+        indexed = from_index(self.video, size_bytes, self._tick)
         if indexed is not None:
             if indexed.lost and not len(indexed.times):
                 raise Truncated(
@@ -346,7 +346,7 @@ class Sampler:
             lost = cut_by(lacking_s, indexed.duration_s + lacking_s) if indexed.lost else ""
             return indexed, True, lost
         if size_bytes > limits.max_bytes:
-            guessed = from_index(stream, size_bytes, self._tick, guess=True)
+            guessed = from_index(self.video, size_bytes, self._tick, guess=True)
             if guessed is not None and len(guessed.times):
                 return guessed, False, ""
         self._on_plan(None)

@@ -7,12 +7,11 @@ From the index where the container has one that can be trusted; else from the pa
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-from workers.video import decode_times
 from workers.video.clock import Clock, Ticks
+from workers.video.container import VideoFile
 
 UNSEEKABLE = frozenset(
     {"mpegts", "mpeg", "h264", "hevc", "vvc", "gif", "apng", "m4v", "mpegvideo", "obu", "flic"}
@@ -22,9 +21,6 @@ COUNTED = frozenset({"mpegvideo"})
 """Demuxers of streams without times, for which FFmpeg makes some up: the first is often wrong."""
 ROUNDED_S = 1e-6
 """Seconds are told with so many digits."""
-SOME_STEPS, SOME_SHARE = 5, 0.05
-"""So far apart the lengths of a file and of its table may be, whichever is more: the last frame is
-held for so long, or a few are not shown. Beyond that, the packets are asked."""
 ENTRIES_A_TICK = 4096
 """An index of millions of frames takes a small file, and seconds."""
 
@@ -149,7 +145,7 @@ class Timeline:
 
 
 def from_index(
-    stream: Any,
+    video: VideoFile,
     size_bytes: int | None = None,
     tick: Callable[[], None] = lambda: None,
     *,
@@ -157,20 +153,21 @@ def from_index(
 ) -> Timeline | None:
     """From the sample table of an MP4. None: it has none, or one that does not tell these times.
 
-    An index has decoding times. They are the presentation times, shifted, only where the frame rate
-    is constant and no edit list hides frames. A file of another length than that of its table may
-    go on in fragments. An AVI's has decoding times alone.
+    FFmpeg's index has the times of decoding. An MP4's own says by how much later each frame is
+    shown. Without that, as in an AVI, these are the times of presentation, shifted, only where the
+    frame rate is constant and frames are shown in the order in which they are decoded.
 
     Args:
         size_bytes: of the file; frames beyond its end are `lost`, and then there may be none.
         guess: also where the times are only about right.
     """
+    stream = video.stream
     entries = stream.index_entries
     count = len(entries)
     # Matroska has an entry for a cue or two.
-    if count < 2 or count != stream.frames or (decode_times.are_told(stream) and not guess):
+    if count < 2 or count != stream.frames:
         return None
-    times = np.empty(count, np.int64)
+    decoded = np.empty(count, np.int64)
     keys = []
     here = count
     for i, entry in enumerate(entries):
@@ -180,21 +177,49 @@ def from_index(
             return None
         if size_bytes is not None and entry.pos + entry.size > size_bytes:
             here = min(here, i)
-        times[i] = entry.timestamp
+        decoded[i] = entry.timestamp
         if entry.is_keyframe:
             keys.append(i)
-    steps = np.diff(times)
-    if not keys or (steps <= 0).any() or ((steps != steps[0]).any() and not guess):
+    if not keys:
         return None
-    told = times[-1] - times[0] + steps[0]
-    off = (stream.duration or told) - told
-    if abs(off) > max(SOME_STEPS * steps[0], SOME_SHARE * told) and not guess:
+    shown = _shown(video, decoded, tick, guess=guess)
+    if shown is None:
         return None
-    # The last times of decoding say nothing of when the last frames are shown, if these are not
-    # shown in the order in which they are decoded.
-    reordered = (stream.start_time or 0) > times[0]
-    if reordered and off >= steps[0] and not guess:
+    times, end = shown
+    return Timeline(
+        np.sort(times[:here]),
+        np.sort(times[keys]),
+        stream.time_base,
+        end=end if here == count else None,
+        lost=count - here,
+    )
+
+
+def _shown(
+    video: VideoFile, decoded: Ticks, tick: Callable[[], None], *, guess: bool
+) -> tuple[Ticks, float | None] | None:
+    """When each frame is shown, in the order of decoding, and the timeline's end."""
+    stream = video.stream
+    begin = stream.start_time or 0
+    steps = np.diff(decoded)
+    table = video.sample_table(tick)
+    reordered = bool(stream.codec_context.has_b_frames)
+    if (
+        table is not None
+        and (table.reorders or not reordered)
+        and (table.durations[:-1] == steps).all()
+    ):
+        times = decoded + table.offsets
+        # The first one is nowhere told, but for the one that is decoded first.
+        if times.argmin() == 0 and (np.diff(np.sort(times)) > 0).all():
+            times += begin - times[0]
+            ends = times + table.durations
+            # It tells how long it takes until the next frame is decoded, not until it is shown;
+            # only what is decoded last lasts until the end of all.
+            end = max(ends[-1], times.max())
+            end = end if end > times.max() else ends[times.argmax()]
+            return times, float(end - begin)
+    constant = bool((steps == steps[0]).all()) and not reordered and not video.has_sample_table
+    if (steps <= 0).any() or not (constant or guess):
         return None
-    times += (stream.start_time or 0) - times[0]
-    end = float(stream.duration) if stream.duration and here == count else None
-    return Timeline(times[:here], times[keys], stream.time_base, end=end, lost=count - here)
+    return decoded + (begin - decoded[0]), float(stream.duration) if stream.duration else None
