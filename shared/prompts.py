@@ -21,9 +21,25 @@ SUMMARY_PROMPT = (
 
 
 VIDEO = "<video>"
-MARK = re.compile(r"<(?:video|image|pad|unk|mask|/?(?:s|bos|eos|think)|\|[^<>|\s]{1,64}\|)>")
+_NAMES = [
+    "video",
+    "image",
+    "pad",
+    "unk",
+    "mask",
+    "s",
+    "bos",
+    "eos",
+    "think",
+    "/s",
+    "/bos",
+    "/eos",
+    "/think",
+]
+MARK = re.compile(rf"<(?:{'|'.join(_NAMES)}|\|[^<>|\s]{{1,64}}\|)>")
 """What models read as a token of its own, so that it is no text. A worker knows those of its model,
 too (workers/model/marks.py)."""
+_BEGUN = re.compile(r"<(?:\|[^<>|\s]{0,64}\|?)?")
 
 
 def check_prompt(prompt: str) -> str:
@@ -72,4 +88,14 @@ def without_marks(text: str) -> str:
     """Also of those that only come about when others are taken out: `<<image>image>`."""
     while (kept := MARK.sub("", text)) != text:
         text = kept
+    return text
+
+
+def without_begun_mark(text: str) -> str:
+    """Of a text that was cut: `<th` at its end would have become one."""
+    while (at := text.rfind("<")) >= 0:
+        end = text[at:]
+        if not _BEGUN.fullmatch(end) and not any(f"<{one}".startswith(end) for one in _NAMES):
+            break
+        text = text[:at]
     return text

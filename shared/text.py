@@ -30,6 +30,8 @@ _LEADS, _VOWELS, _TAILS = (
 _SYLLABLE_OR_PART = re.compile(
     f"((?:[{_LEADS}]+[{_VOWELS}]+|[가-힣])[{_TAILS}]*)|[{_LEADS}{_VOWELS}{_TAILS}]"
 )
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+"""Letters of no form, and Braille's space."""
 _OPEN_END = re.compile(f"(?:[{_LEADS}]+[{_VOWELS}]*|\u200d+)\\Z")
 """More letters may follow; after a joiner, as in families of emoji, something has to."""
 
@@ -58,6 +60,11 @@ def stray(text: str) -> str:
         (one for one in _SYLLABLE_OR_PART.finditer(text) if one[1] is None), None
     )
     return f"U+{ord(found[0]):04X}" if found else ""
+
+
+def is_blank(text: str) -> bool:
+    """There is nothing to be seen: spaces, joiners, fillers."""
+    return all(one in _UNSEEN or unicodedata.category(one)[0] in "ZCM" for one in text)
 
 
 def closed(text: str) -> str:

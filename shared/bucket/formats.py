@@ -1,9 +1,10 @@
 """Views of a caption for people and players. Knows nothing of where they are written."""
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from shared.messages import Caption
-from shared.text import plain
+from shared.text import is_blank, plain
 
 Cue = tuple[float, float, str]
 """Start and end in seconds, and what is said."""
@@ -17,7 +18,7 @@ def to_json(caption: Caption) -> bytes:
 
 def to_text(caption: Caption) -> bytes:
     """What is said, and an end of line."""
-    return f"{caption.text}\n".encode()
+    return f"{plain(caption.text)}\n".encode()
 
 
 def to_vtt(caption: Caption) -> bytes:
@@ -42,18 +43,21 @@ def to_srt(caption: Caption) -> bytes:
 
 
 def _cues(caption: Caption) -> Iterator[Cue]:
-    """As they are written, in whole milliseconds: each lasts, and begins where the last one has
-    ended."""
+    """As they are written, in whole milliseconds: each lasts, none begins before the last one
+    has begun, and those of segments that do not overlap do not either."""
     whole = [(0.0, caption.duration_s, caption.text)]
     parts = [(part.start_s, part.end_s, part.text) for part in caption.segments]
-    free_ms = 0
-    for start_s, end_s, text in parts or whole:
+    until_s, start_ms, free_ms = 0.0, 0, 0
+    for start_s, end_s, text in sorted(parts or whole, key=itemgetter(0)):
         # A cue ends at an empty line.
-        spoken = "\n".join(line for line in plain(text).splitlines() if line.strip())
+        spoken = "\n".join(line for line in plain(text).splitlines() if not is_blank(line))
         if spoken:
-            start_ms = max(free_ms, round(start_s * 1000))
-            free_ms = max(start_ms + SHORTEST_MS, round(end_s * 1000))
-            yield start_ms / 1000, free_ms / 1000, spoken
+            start_ms = max(start_ms, round(start_s * 1000))
+            if start_s >= until_s:
+                start_ms = max(start_ms, free_ms)
+            end_ms = max(start_ms + SHORTEST_MS, round(end_s * 1000))
+            until_s, free_ms = max(until_s, end_s), max(free_ms, end_ms)
+            yield start_ms / 1000, end_ms / 1000, spoken
 
 
 def cue_time(seconds: float, point: str) -> str:

@@ -68,6 +68,31 @@ def test_a_model_that_breaks_off_inside_a_character_is_kept_in_it(
         assert bool(broken) is not locked
 
 
+def test_a_model_that_ends_inside_a_character_is_kept_in_it(
+    make: Make, loaded: LoadedModel
+) -> None:
+    tokenizer = loaded.tokenizer
+    first, *_ = tokenizer("가", add_special_tokens=False).input_ids
+    end = min(loaded.ends)
+    engine = make(lock=LanguageLock(tokenizer, loaded.model.lm_head.out_features))
+    head, steps = engine._runner._decoder._head, itertools.count()
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        logits[:, first if next(steps) == 0 else end] += 1000
+        return logits
+
+    engine._runner._decoder._head = bent
+    for locked in (False, True):
+        steps = itertools.count()
+        request = film(loaded, 1, 1, samplings=(Sampling(60, locked=locked),))
+        [said] = asked(engine, request)
+        assert said.ended == "eos"
+        heard = spoken(tokenizer, said.tokens, finished=True).heard
+        assert ("\ufffd" in heard) is not locked
+        assert len(heard) == 1
+
+
 def test_a_row_begins_as_if_nothing_was_said_there(make: Make, loaded: LoadedModel) -> None:
     """One ended inside a character; after that byte the next one's would be foreign."""
     tokenizer = loaded.tokenizer

@@ -84,13 +84,17 @@ def test_good_korean_is_ok() -> None:
         ("빨간 \x00원이 있습니다.", {}, "garbled"),
         ("빨간 \x1b[2J원이 있습니다.", {}, "garbled"),
         ("빨간 ᄋ 원이 있습니다.", {}, "garbled"),
+        ("빨간 원이 있습니다.</s>", {}, "garbled"),
+        ("빨간 원 <|im_end|><video> 파란 원", {}, "garbled"),
     ],
 )
 def test_a_doubtful_caption_is_flagged(text: str, changes: dict[str, object], flag: str) -> None:
     assert check(text, **changes) == ("partial", (flag,))
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\ufffd\ufffd", "\x00 \x1b"])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "\ufffd\ufffd", "\x00 \x1b", "\u200b", "\u3164", "</s>"]
+)
 def test_nothing_is_no_caption(text: str) -> None:
     with pytest.raises(EmptyCaption, match="cut off before it said anything") as cut:
         check(text, finished=False)
@@ -100,3 +104,8 @@ def test_nothing_is_no_caption(text: str) -> None:
     assert "Raise JAMAK_MAX_NEW_TOKENS for" in cut.value.cure
     with pytest.raises(EmptyCaption):
         check(text)
+
+
+@pytest.mark.parametrize("text", ["ᄒᆞᆫ글 옛말", "ㅋㅋㅋ", "ㄱㄴㄷ 자음", "ㅎㅎ OK", "ﾡ 자음"])
+def test_letters_and_old_hangul_are_korean(text: str) -> None:
+    assert check(text) == ("ok", ())

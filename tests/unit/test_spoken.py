@@ -1,10 +1,11 @@
 """What becomes of new tokens: whole syllables in composed form, and nothing that is no text."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.text import closed, composed, is_plain, plain, stray
@@ -165,6 +166,80 @@ def test_a_stop_string_is_one_of_whole_characters_in_any_form(kind: str) -> None
         assert ended[: len(ids) - 1] == [None] * (len(ids) - 1)
 
 
-def stopped_by(*stop: str) -> Row:
-    request = Request((1,), samplings=(Sampling(100, stop=stop),))
+@any_tokenizer
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_stop_string_is_found_at_the_end_as_in_the_whole(kind: str, data: st.DataObject) -> None:
+    tokenizer = KINDS[kind]
+    table = single_bytes(tokenizer)
+    letters = st.sampled_from(
+        ["뷁", "가", "a", "\r\n", "\n", "é", "<", "<|", "<think>", "</think>"]
+    )
+    stop = "".join(data.draw(st.lists(letters, min_size=1, max_size=2)))
+    text = "".join(data.draw(st.lists(letters, max_size=8))) + stop + "끝."
+    form = data.draw(st.sampled_from(["NFC", "NFD"]))
+    before = [table[byte] for byte in ("나b" * 100).encode()]
+    row = stopped_by(stop, longest=10_000)
+    row.tokens += before
+    for byte in unicodedata.normalize(form, text).encode():
+        row.tokens.append(table[byte])
+        whole = composed(spoken(tokenizer, row.tokens, finished=False).heard)
+        ended = row.ended(frozenset(), tokenizer)
+        assert ended == ("stop" if composed(stop) in whole else None)
+        if ended:
+            break
+
+
+@any_tokenizer
+def test_a_stop_string_costs_as_much_late_as_early(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, row = KINDS[kind], stopped_by("없는 말")
+    row.tokens = completion_ids(tokenizer, "빨간 원이 움직입니다. " * 200)[:-1]
+    read: list[int] = []
+
+    def counted(tokenizer: Any, ids: Sequence[int]) -> list[bytes]:
+        read.append(len(ids))
+        return token_bytes(tokenizer, ids)
+
+    monkeypatch.setattr("workers.model.spoken.token_bytes", counted)
+    assert row.ended(frozenset(), tokenizer) is None
+    assert sum(read) < 500 < len(row.tokens)
+
+
+def test_thoughts_between_special_tokens_are_no_caption() -> None:
+    tokenizer = TOKENIZERS["llama"]()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    said = "<think>음, 원을 보자.</think>빨간 원이 있습니다."
+    ids = tokenizer(said, add_special_tokens=False).input_ids
+    assert {"<think>", "</think>"} <= {*tokenizer.convert_ids_to_tokens(ids)}
+    assert spoken(tokenizer, ids, finished=True).text == "빨간 원이 있습니다."
+    assert spoken(tokenizer, ids[1:], finished=True).text == "빨간 원이 있습니다."
+    assert spoken(tokenizer, ids[:6], finished=False).text == ""
+
+
+@any_tokenizer
+@pytest.mark.parametrize("mark", ["</s>", "<|im_end|>", "<video>", "<vid<video>eo>", "<\x00s>"])
+def test_a_special_token_in_letters_is_no_text(kind: str, mark: str) -> None:
+    tokenizer = KINDS[kind]
+    table = single_bytes(tokenizer)
+    said = spoken(tokenizer, [table[one] for one in f"빨간 원{mark}".encode()], finished=True)
+    assert said.text == "빨간 원"
+    assert said.heard == f"빨간 원{mark}"
+
+
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "</s>", "<|im_end|>", "<video>"])
+def test_a_cut_inside_a_special_token_leaves_nothing_of_it(mark: str) -> None:
+    tokenizer = KINDS["llama"]
+    table = single_bytes(tokenizer)
+    ids = [table[one] for one in f"빨간 원{mark}".encode()]
+    for missing in range(1, len(mark) + 1):
+        said = spoken(tokenizer, ids[:-missing], finished=False)
+        assert (said.text, said.heard) == ("빨간 원", "빨간 원")
+    kept = spoken(tokenizer, [table[one] for one in b"3 < 5 <c"], finished=False)
+    assert kept.text == "3 < 5 <c"
+
+
+def stopped_by(*stop: str, longest: int = 100) -> Row:
+    request = Request((1,), samplings=(Sampling(longest, stop=stop),))
     return Row(Ticket(request), 0, 0, None, 1, Draws(0))

@@ -4,10 +4,11 @@ import re
 import unicodedata
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bucket.formats import cue_time, to_srt, to_vtt
+from shared.bucket.formats import cue_time, to_srt, to_text, to_vtt
 from shared.messages import Caption, FramesUsed, Segment, TokensUsed
 from tests.records import caption
 
@@ -113,6 +114,33 @@ def test_cues_last_and_follow_each_other(ends: list[float], data: st.DataObject)
         assert free <= start < end
         assert start - 1 - len(parts) <= part.start_s * 1000 <= start + 1
         free = end
+
+
+def test_cues_that_overlap_keep_their_times() -> None:
+    told = parted(
+        segment(0, 60, "첫째"),
+        segment(40, 50, "셋째"),
+        segment(30, 40, "둘째"),
+        segment(60, 60, "끝"),
+    )
+    found = [(start, end) for start, end, _ in cues(told)]
+    assert found == [(0, 60000), (30000, 40000), (40000, 50000), (60000, 60001)]
+    assert "00:00:30,000 --> 00:00:40,000\n둘째" in to_srt(told).decode()
+
+
+@pytest.mark.parametrize(
+    "nothing", ["\u200b", "\u2060\u200d", "\u3164", "\u2800", "\u00a0\n\u200b"]
+)
+def test_what_nobody_sees_is_no_cue(nothing: str) -> None:
+    assert (to_vtt(caption(nothing)), to_srt(caption(nothing))) == (b"WEBVTT\n\n", b"")
+    assert cues(caption(f"가\n{nothing}\n나"))[0][2] == "가\n나\n"
+
+
+def test_every_view_of_an_old_record_is_plain() -> None:
+    told = caption("빨간\x1b[31m 원\ufffd\x00")
+    assert to_text(told).decode() == "빨간[31m 원\n"
+    for view in (to_vtt(told), to_srt(told)):
+        assert "\n빨간[31m 원\n" in view.decode()
 
 
 def test_times_are_written_as_players_want_them() -> None:

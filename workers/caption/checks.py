@@ -5,10 +5,13 @@ from typing import Literal
 
 from shared.errors import EmptyCaption
 from shared.messages import Flag
-from shared.text import composed, is_plain, plain
+from shared.prompts import MARK
+from shared.text import composed, is_blank, is_plain
 from workers.caption.loops import is_repetitive
+from workers.model.spoken import delivered
 
-_HANGUL = re.compile(r"[가-힣]")
+_HANGUL = re.compile(r"[가-힣\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\ud7b0-\ud7fb]")
+"""Syllables, letters, and the letters of old syllables."""
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -26,7 +29,7 @@ def check_text(
     """Status and flags of a caption.
 
     Args:
-        text: as it was said, with all that is no text.
+        text: as it was said, with all that is no text and all special tokens that it spells.
         finished: the model ended by itself, not at the greatest length.
         set_by: the setting that says how long that is.
         frames_expected: distinct frames that the sampling asked for.
@@ -37,7 +40,8 @@ def check_text(
     Raises:
         EmptyCaption: there is no text at all.
     """
-    if not plain(text).strip():
+    told = delivered(text)
+    if is_blank(told):
         if finished:
             raise EmptyCaption("the caption is empty")
         raise EmptyCaption(
@@ -47,11 +51,11 @@ def check_text(
     flags: list[Flag] = []
     if not finished:
         flags.append("truncated")
-    if not is_plain(text):
+    if not is_plain(text) or MARK.search(text):
         flags.append("garbled")
-    if is_repetitive(text):
+    if is_repetitive(text, cut=not finished):
         flags.append("repetitive")
-    if hangul_share(text) < 0.5:
+    if hangul_share(told) < 0.5:
         flags.append("wrong_language")
     if frames_found < frames_expected or sparse:
         flags.append("low_coverage")

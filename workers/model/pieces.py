@@ -10,25 +10,50 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+THOUGHTS = ("<think>", "</think>")
+"""Around what a model says to itself."""
+_THOUGHTS_SAID = [mark.encode() for mark in THOUGHTS]
 MOST = 0x144
 """One more than the last character of the alphabet of bytes."""
 
 
+class _Pieces:
+    """Of one tokenizer: what was asked for is kept, for a stop string asks at every token."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._byte_level = _is_byte_level(tokenizer)
+        added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
+        self._told = {
+            number: b"" if one.special and one.content not in THOUGHTS else one.content.encode()
+            for number, one in added.items()
+        }
+        silent = (one for one in special if self._told.get(one) not in _THOUGHTS_SAID)
+        self._told |= dict.fromkeys(silent, b"")
+
+    def bytes_of(self, tokenizer: Any, ids: Sequence[int]) -> list[bytes]:
+        told = self._told
+        if new := [number for number in dict.fromkeys(ids) if number not in told]:
+            names = _names(tokenizer, new)
+            found = _of_bytes(names) if self._byte_level else map(_of_piece, names)
+            told.update(zip(new, found, strict=True))
+        return [told[number] for number in ids]
+
+
+_KNOWN: WeakKeyDictionary[Any, _Pieces] = WeakKeyDictionary()
+
+
 def token_bytes(tokenizer: Any, ids: Sequence[int]) -> list[bytes]:
-    """Special ones, and numbers without a token, add nothing."""
-    names = _names(tokenizer, ids)
-    told = _of_bytes(names) if _is_byte_level(tokenizer) else [_of_piece(name) for name in names]
-    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
-    apart = {*added, *special}
-    for place, number in enumerate(ids):
-        if number in apart:
-            silent = number in special or added[number].special
-            told[place] = b"" if silent else added[number].content.encode()
-    return told
+    """Special ones, and numbers without a token, add nothing; but for the marks of thoughts, which
+    say where a caption begins."""
+    pieces = _KNOWN.get(tokenizer)
+    if pieces is None:
+        pieces = _KNOWN[tokenizer] = _Pieces(tokenizer)
+    return pieces.bytes_of(tokenizer, ids)
 
 
 def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -2,7 +2,7 @@
 what the rows have said last."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -11,7 +11,9 @@ from workers.caption.language_lock import LanguageLock
 
 
 class Lock:
-    def __init__(self, lock: LanguageLock, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, lock: LanguageLock, ends: Collection[int], dtype: torch.dtype, device: torch.device
+    ) -> None:
         def lifted(out: torch.Tensor) -> torch.Tensor:
             return up(torch.zeros(out.shape, dtype=dtype).masked_fill(out, -math.inf), device)
 
@@ -20,6 +22,12 @@ class Lock:
         self._inside = len(lock.inside)
         self._kept = up(torch.cat([lock.inside, lock.silent]), device)
         """What is left inside a character."""
+        silent = torch.isin(lock.silent, torch.tensor([*ends], dtype=torch.long))
+        self._silent_out = lifted(torch.stack([torch.zeros_like(silent), silent]))
+        goes_on = ~lock.inside_out.all(1)
+        goes_on[0] = False
+        self._held = up(goes_on.long(), device)
+        """Inside a character no end is left, if anything else is."""
         self._column, self._after = up(lock.column, device), up(lock.after, device)
 
     def hold(self, logits: torch.Tensor, states: torch.Tensor, locked: Sequence[bool]) -> None:
@@ -27,6 +35,7 @@ class Lock:
         if all(locked):
             kept = logits[:, self._kept]
             kept[:, : self._inside] += self._inside_out[states]
+            kept[:, self._inside :] += self._silent_out[self._held[states]]
             logits += self._out
             logits += self._shut[(states > 0).long()][:, None]
             logits[:, self._kept] = kept

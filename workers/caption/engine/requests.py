@@ -11,7 +11,8 @@ import torch
 from shared.messages import AdapterUsed
 from shared.text import composed
 from workers.caption.engine.sampling import Draws, Sampling
-from workers.model.spoken import spoken
+from workers.model.pieces import THOUGHTS
+from workers.model.spoken import ending, spoken
 
 Ended = Literal["eos", "stop", "length"]
 
@@ -164,8 +165,11 @@ class Row:
             return "eos"
         if self.sampling.stop:
             # As it is read at last: neither in bytes that may become another character, nor in
-            # another form of the same text.
-            text = composed(spoken(tokenizer, self.tokens, finished=False).heard)
-            if any(composed(one) in text for one in self.sampling.stop):
-                return "stop"
+            # another form of the same text. All of it is read only where the end may hold one.
+            stops = [composed(one) for one in self.sampling.stop]
+            end = composed(ending(tokenizer, self.tokens, max(map(len, stops))))
+            if THOUGHTS[1] in end or any(one in end for one in stops):
+                text = composed(spoken(tokenizer, self.tokens, finished=False).heard)
+                if any(one in text for one in stops):
+                    return "stop"
         return "length" if len(self.tokens) == self.sampling.max_new_tokens else None

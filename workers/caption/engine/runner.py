@@ -77,7 +77,7 @@ class Runner:
         )
         vocabulary = decoder.vocabulary
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=self._device)
-        self._lock = None if lock is None else Lock(lock, self._dtype, self._device)
+        self._lock = None if lock is None else Lock(lock, loaded.ends, self._dtype, self._device)
 
     def see(self, frames: torch.Tensor, pool_stride: int | None = None) -> torch.Tensor:
         """(frames, 3, side, side) -> features (visual tokens, vision hidden)."""
