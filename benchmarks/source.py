@@ -109,7 +109,7 @@ def chosen(source: Source, n: int, spool: Spool, decode: bool) -> dict[str, Any]
             timeline = from_packets(video)
         assert timeline
         targets = timeline.targets(n)
-        index = read_index(video.stream, len(timeline.times))
+        index = read_index(video.stream, timeline)
         ranges = index.plan(targets) if index else None
         spool.plan(ranges)
         for start, end in [(0, source.size_bytes)] if spool.whole else ranges or []:
@@ -145,7 +145,7 @@ def everything(source: Source, n: int, eight: ThreadPoolExecutor) -> float:
         with VideoFile(file.name, source.name, head) as video:
             timeline = from_index(video, source.size_bytes)
             assert timeline
-            index = read_index(video.stream, len(timeline.times))
+            index = read_index(video.stream, timeline)
             assert index
             index.plan(timeline.targets(n))
         return time.perf_counter() - began

@@ -267,7 +267,7 @@ def test_the_plan_holds_the_frames_that_are_wanted_and_little_else(tmp_path: Pat
         assert timeline
         entries = list(video.stream.index_entries)
         targets = [int(timeline.times[i]) for i in (30, 200)]
-        index = read_index(video.stream, len(timeline.times))
+        index = read_index(video.stream, timeline)
     assert index
     ranges = index.plan(targets)
     assert len(ranges) == 2
@@ -284,4 +284,4 @@ def test_without_an_index_anything_may_be_needed(tmp_path: Path) -> None:
     with VideoFile(str(clip), "a.mkv", lambda size: b"") as video:
         timeline = from_packets(video)
         assert timeline
-        assert read_index(video.stream, len(timeline.times)) is None
+        assert read_index(video.stream, timeline) is None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video.timeline import ENTRIES_A_TICK
+from workers.video.timeline import ENTRIES_A_TICK, Timeline
 
 Range = tuple[int, int]
 """Of bytes; the end is not part of it."""
@@ -29,6 +29,9 @@ class Index:
     """Bytes."""
     keys: NDArray[np.int64]
     """Which of them are keyframes."""
+    keys_shown: NDArray[np.int64]
+    """(keyframes,): when they are shown, in ticks. Frames that are shown before one may be decoded
+    after it, but not from it."""
 
     def plan(self, targets: Sequence[int]) -> list[Range]:
         """Sorted and apart: from the keyframe before each target to a few frames after it.
@@ -38,8 +41,10 @@ class Index:
         """
         ranges: list[Range] = []
         first = 0
-        for after in np.searchsorted(self.times, np.array(targets, np.int64), side="right"):
-            key = np.searchsorted(self.keys, after) - 1
+        wanted = np.array(targets, np.int64)
+        afters = np.searchsorted(self.times, wanted, side="right")
+        before = np.searchsorted(self.keys_shown, wanted, side="right") - 1
+        for after, key in zip(afters, before, strict=True):
             first = max(first, int(self.keys[key]) if key >= 0 else 0)
             last = min(int(after) + AFTER, len(self.times))
             if first < last:
@@ -49,11 +54,13 @@ class Index:
         return merged(ranges)
 
 
-def read_index(stream: Any, frames: int, tick: Callable[[], None] = lambda: None) -> Index | None:
+def read_index(
+    stream: Any, timeline: Timeline, tick: Callable[[], None] = lambda: None
+) -> Index | None:
     """None: the container has none of so many frames, so anything may be anywhere."""
     entries = stream.index_entries
     count = len(entries)
-    if not count or count < frames:
+    if not count or count < len(timeline.times):
         return None
     rows = np.empty((count, 3), np.int64)
     keys = []
@@ -64,7 +71,8 @@ def read_index(stream: Any, frames: int, tick: Callable[[], None] = lambda: None
         if entry.is_keyframe:
             keys.append(i)
     times = np.maximum.accumulate(rows[:, 0]) + ((stream.start_time or 0) - rows[0, 0])
-    return Index(times, rows[:, 1], rows[:, 2], np.array(keys, np.int64))
+    shown = timeline.keys if len(timeline.keys) == len(keys) else times[keys]
+    return Index(times, rows[:, 1], rows[:, 2], np.array(keys, np.int64), shown)
 
 
 def merged(ranges: Sequence[Range]) -> list[Range]:

@@ -262,7 +262,7 @@ class Sampler:
 
     @cached_property
     def _index(self) -> Index | None:
-        return read_index(self.video.stream, len(self.timeline.times), self._tick)
+        return read_index(self.video.stream, self.timeline, self._tick)
 
     def _times(self, start: int, end: int) -> list[int]:
         """Of all frames from the one moment to the other, in ticks."""
