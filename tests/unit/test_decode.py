@@ -263,6 +263,17 @@ def test_nothing_is_decoded_after_the_last_target(tmp_path: Path, name: str) -> 
     assert video.decoded <= 6
 
 
+def test_a_picture_that_is_refreshed_bit_by_bit_is_decoded_from_further_back(
+    tmp_path: Path,
+) -> None:
+    options = {**FAST, "g": "10", "intra-refresh": "1", "bf": "0"}
+    path = write(tmp_path, Made("refreshed.mp4", "libx264", options, frames=30))
+    sample = sample_frames(path, 5)
+    assert len(sample.frames) == 5
+    assert all(sample.exact)
+    assert not sample.damaged
+
+
 def test_closed_groups_are_sought_and_open_ones_run_through(tmp_path: Path) -> None:
     """Targets on both sides of each keyframe."""
     groups = {}

@@ -122,6 +122,7 @@ class FrameReader:
         False: it cannot be sought, or what comes first is too late.
         """
         self.tally.groups += 1
+        errors = self.tally.errors
         end = self._end_of_run(targets)
         wanted = [target for target in targets if target < end] or [targets[0]]
         if place is None:
@@ -152,8 +153,9 @@ class FrameReader:
         if before is not None:
             for target in wanted[next_at:]:
                 yield Found(target, before[1], before[0])
-        # A seek may end behind the only packet.
-        return self._came or place is None
+        # A seek may end behind the only packet; and where a picture is refreshed bit by bit, the
+        # first frames after one are held back, which is no error.
+        return before is not None or place is None or (self._came and self.tally.errors > errors)
 
     def _frames(self, wanted: Sequence[int], *, skip: bool) -> Iterator[Any]:
         """From here on: all, or with `skip` those that others refer to, and those at the times that
