@@ -408,16 +408,16 @@ def peak() -> Iterator[Callable[[], int]]:
 def test_memory_does_not_grow_with_the_model(
     checkpoint: Path, tmp_path: Path, peak: Callable[[], int]
 ) -> None:
-    """A language model of 150 MB, which are a hole in its file."""
+    """A language model of 200 MB, in matrices of 67 MB, which are a hole in its file."""
     known = len(character_tokenizer(media=[]))
-    wide = {"hidden_size": 1024, "intermediate_size": 8192, "tie_word_embeddings": True}
+    wide = {"hidden_size": 1024, "intermediate_size": 32768, "tie_word_embeddings": True}
     words = make_language_model(tmp_path / "words", known, num_hidden_layers=0, **wide)
-    config(num_hidden_layers=3, layer_types=None)(words)
+    config(num_hidden_layers=1, layer_types=None)(words)
     sparse(words)
     Path("/proc/self/clear_refs").write_text("5")
     told = swap_backbone(checkpoint, words, tmp_path / "new")
-    assert told.size_bytes > 150e6
-    assert peak() < 75e6
+    assert told.size_bytes > 200e6
+    assert peak() < 50e6
 
 
 def sparse(folder: Path) -> None:

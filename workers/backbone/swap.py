@@ -330,9 +330,8 @@ def _processor(base: Path, made: Path, config: LlavaNextVideoConfig) -> None:
     file = made / "processor_config.json"
     told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     told.update(
+        {"image_token": "<image>", "video_token": "<video>"},
         processor_class="LlavaNextVideoProcessor",
-        image_token="<image>",
-        video_token="<video>",
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,  # CLIP's class token
