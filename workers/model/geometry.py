@@ -27,6 +27,8 @@ class Geometry:
     heads: int
     kv_heads: int
     head_size: int
+    head_norms: bool
+    """Each head's queries and keys are normed."""
     intermediate: int
     vocabulary: int
     tied: bool
@@ -64,6 +66,7 @@ class Geometry:
                 heads=heads,
                 kv_heads=_size(text, "num_key_value_heads", heads),
                 head_size=_size(text, "head_dim", hidden // heads),
+                head_norms=text.get("model_type") == "qwen3",
                 intermediate=_size(text, "intermediate_size"),
                 vocabulary=_size(text, "vocab_size"),
                 # as transformers has it: one of the two suffices
@@ -237,6 +240,7 @@ KNOWN: dict[str, Geometry] = {
     # Qwen/Qwen3-8B; there is no published checkpoint of ours with it.
     "qwen3-8b": _llava(
         {
+            "model_type": "qwen3",
             "hidden_size": 4096,
             "num_hidden_layers": 36,
             "num_attention_heads": 32,
