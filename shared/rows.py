@@ -28,6 +28,7 @@ from shared.text import composed
 Stage = Literal["align", "sft", "dpo", "kto"]
 Split = Literal["train", "eval"]
 Origin = Literal["human", "synthetic"]
+FrameOrder = Literal["reversed", "shuffled"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Words = Annotated[Text, AfterValidator(composed)]
 """What a model should say, or should not; in one form (NFC), as captions are. In another form the
@@ -109,6 +110,9 @@ class Row(_Part):
     chosen: Words | None = None
     """DPO: the better caption of two."""
     rejected: Words | None = None
+    rejected_frames: FrameOrder | None = None
+    """DPO: `rejected` is judged before the same frames in this order, and may then be what is
+    `chosen` before them as they are; None = before the same."""
     label: Annotated[bool, Strict()] | None = None
     """KTO, thumb up or down: whether `completion` is what it should say."""
     split: Split | None = None
@@ -123,6 +127,14 @@ class Row(_Part):
             raise _error("videos or images: a row has exactly one of them")
         if self.images and (self.images[0].start is not None or self.images[0].end is not None):
             raise _error("images.0: an image has no start and no end")
+        return self
+
+    @model_validator(mode="after")
+    def _a_preference(self) -> Self:
+        if self.rejected_frames and (self.rejected is None or self.images):
+            raise _error("rejected_frames: only a rejected text before a video's frames has them")
+        if self.chosen and self.chosen == self.rejected and not self.rejected_frames:
+            raise _error("chosen and rejected are the same text before the same frames")
         return self
 
     @property
