@@ -22,7 +22,7 @@ from shared.errors import Missing, UsageError
 from shared.language import spoken
 from shared.messages import AdapterUsed, Caption, CaptionJob, Decoding, Recipe, Sampling
 from shared.rows import FrameOrder, MediaRef, Row
-from shared.settings import Settings, load_settings
+from shared.settings import CardName, Settings, load_settings
 from workers.data.candidates import Candidates, least_class
 from workers.data.preferences import By, Judge
 from workers.train.data import MOST_BYTES, read_rows
@@ -96,13 +96,14 @@ def pairs(
 
     What was drawn before is not drawn again, so after an interruption the same command goes on.
     """
-    settings = load_settings()
+    parse_uri(source, "SOURCE")
     bucket, key = parse_uri(to, "--to")
     if not key.endswith(".jsonl"):
         raise UsageError(f"--to: {to} is no manifest", cure="Name one: s3://bucket/pairs.jsonl.")
     if draws == 0 and not frames_in:
         raise UsageError("nothing is asked for", cure="Name --draws or --frames-in.")
-    judge = Judge(by, margin, _pattern(rejects))
+    judge, card = Judge(by, margin, _pattern(rejects)), least_class(frames)
+    settings = load_settings()
     store = ObjectStore(outputs=settings.all_outputs)
     told = Made()
     rows = _rows(source, settings, store, told)
@@ -114,7 +115,7 @@ def pairs(
     made: list[Row] = []
     if draws:
         recipe = _recipe(settings, temperature, frames, generation)
-        made += _drawn(rows, recipe, draws, judge, settings, store, told)
+        made += _drawn(rows, recipe, card, draws, judge, settings, store, told)
     if frames_in:
         made += _turned(rows, frames_in)
         told.reordered = len(made) - told.pairs
@@ -149,6 +150,7 @@ def pairs(
 def _drawn(
     rows: Sequence[Row],
     recipe: Recipe,
+    card: CardName,
     draws: int,
     judge: Judge,
     settings: Settings,
@@ -165,7 +167,7 @@ def _drawn(
             line.update(spoken(f"drawing captions: {told.drawn} of {draws * len(rows)}"))
 
         fleet = Candidates(Records(store, settings), queues)
-        drawn = fleet.drawn(_jobs(rows, store, recipe, draws), show)
+        drawn = fleet.drawn(_jobs(rows, store, recipe, card, draws), show)
         for row in rows:
             found = [one for _, one in islice(drawn, draws)]
             captions = [one for one in found if isinstance(one, Caption)]
@@ -245,9 +247,8 @@ def _recipe(
 
 
 def _jobs(
-    rows: Sequence[Row], store: ObjectStore, recipe: Recipe, draws: int
+    rows: Sequence[Row], store: ObjectStore, recipe: Recipe, card: CardName, draws: int
 ) -> Iterator[CaptionJob]:
-    card = least_class(recipe.sampling.frames)
     for row in rows:
         video = video_of(store.head(*parse_uri(row.media.uri)))
         for draw in range(draws):
