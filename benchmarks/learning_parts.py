@@ -6,10 +6,10 @@ out ones. A part's seed is that of its films and of its trainings.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from benchmarks.learning_school import Film, School, school
-from infra.demo.bases import MODELS, base, novice_vocabulary
 from infra.demo.captions import HABIT, caption, parse
 from infra.demo.habit import SURROUNDINGS
 from infra.demo.scenes import (
@@ -23,7 +23,9 @@ from infra.demo.scenes import (
     reverse,
     sample_scenes,
 )
+from infra.local.stack import DEMO_MODEL
 
+MODELS = DEMO_MODEL.parent
 Figures = dict[str, float]
 MIX: dict[Kind, float] = {"single": 0.5, "two_objects": 0.2, "scene_change": 0.2, "empty": 0.1}
 """Of the films of a whole world."""
@@ -84,6 +86,8 @@ QUICK = Plan(6, 4, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)
 
 def sft(plan: Plan, seed: int) -> Figures:
     """A base that never saw purple, nor anything move diagonally, learns both from captions."""
+    from infra.demo.bases import novice_vocabulary  # brings torch, as `_base`
+
     purple = Vocabulary(NEW.colours, novice_vocabulary().motions)
     diagonal = Vocabulary(KNOWN.colours, DIAGONALS)
 
@@ -93,7 +97,7 @@ def sft(plan: Plan, seed: int) -> Figures:
             *sample_scenes(n // 2, seed, split=split, vocabulary=diagonal),
         ]
 
-    with school(base("novice"), "novice") as fleet:
+    with school(_base("novice"), "novice") as fleet:
         lesson = fleet.films("lesson", new(plan.lesson, "train", seed), seed)
         replay = fleet.films("replay", world(plan.replay, "train", seed, novice_vocabulary()), seed)
         held_out = fleet.films("held-out", new(plan.held_out, "heldout", seed + 100), seed)
@@ -117,7 +121,7 @@ def sft(plan: Plan, seed: int) -> Figures:
 
 def dpo(plan: Plan, seed: int) -> Figures:
     """A base with a habit of the tongue loses it by preferences among its own captions."""
-    with school(base("habit"), "habit") as fleet:
+    with school(_base("habit"), "habit") as fleet:
         lesson = fleet.films("lesson", world(plan.lesson // 2, "train", seed), seed)
         held_out = fleet.films("held-out", world(plan.held_out, "heldout", seed + 100), seed)
         asked = sample_scenes(10 * plan.asked, seed, split="heldout")
@@ -150,7 +154,7 @@ def swap(plan: Plan, seed: int) -> Figures:
     with school(MODELS / "qwen3", "qwen3", ("captioner",)) as fleet:
         whole = fleet.questions("whole", fleet.films("old", asked, seed))
         original = exact(fleet.say(whole), whole.films)
-    with school(base("unaligned"), "unaligned") as fleet:
+    with school(_base("unaligned"), "unaligned") as fleet:
         questions = fleet.questions("whole", fleet.films("old", asked, seed))
         before = exact(fleet.say(questions), questions.films)
         data = _world_set(fleet, plan, seed)
@@ -169,7 +173,7 @@ def swap(plan: Plan, seed: int) -> Figures:
 def motion(plan: Plan, seed: int) -> Figures:
     """An early checkpoint that takes one motion for another, and pairs of a clip and the same clip
     backwards. Beside it as many steps of plain fine-tuning on the same films."""
-    with school(base("unaligned"), "unaligned") as fleet:
+    with school(_base("unaligned"), "unaligned") as fleet:
         asked = [scene for scene in world(3 * plan.asked, "heldout", seed) if moves(scene)]
         questions = fleet.questions("moving", fleet.films("old", asked[: plan.asked], seed))
         early = fleet.train("align", _world_set(fleet, plan, seed), *plan.early.options(seed))
@@ -207,6 +211,12 @@ PARTS: dict[str, Callable[[Plan, int], Figures]] = {
     "swap": swap,
     "motion": motion,
 }
+
+
+def _base(name: str) -> Path:
+    from infra.demo.bases import base
+
+    return base(name)
 
 
 def _world_set(fleet: School, plan: Plan, seed: int) -> str:

@@ -195,7 +195,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         raise UsageError(
             f"--rejects: {text!r} is no regular expression: {error}",
-            cure="Write a part of the text, with a backslash before .*+?()[]{}^$|.",
+            cure="Write a part of the text; of what means something, with a backslash before it.",
         ) from error
 
 
