@@ -173,7 +173,7 @@ def row_schema(kind: str) -> dict[str, Any]:
         }
     still = {"properties": {"start": {"type": "null"}, "end": {"type": "null"}}}
     properties["images"]["items"] |= still
-    nothing = {"enum": [None, []]}
+    nothing: dict[str, Any] = {"enum": [None, []]}
     one = {"type": "array", "minItems": 1}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
