@@ -207,7 +207,7 @@ def _do(
             _refuse_dangerous(history)
             run(job, lease)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage, Paused):
+    except (Paused, LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
         raise
     except NOT_LET_IN as error:
         # With one bucket only it is no fault of the machine: others would try in vain, too.

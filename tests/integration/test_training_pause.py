@@ -32,8 +32,6 @@ def test_a_job_is_paused_while_it_runs_and_goes_on_when_it_is_resumed(
     training.submit(job)
     with running(trainer, records, job, tmp_path, monkeypatch) as thread:
         assert said(place, "pause", job.id) == {"job_id": job.id, "state": "pausing"}
-        with pytest.raises(Reject, match="is being paused yet"):
-            said(place, "resume", job.id)
         thread.join(60)
         assert not thread.is_alive()
     children = psutil.Process().children(recursive=True)
@@ -101,6 +99,20 @@ def test_a_worker_that_gets_a_paused_job_leaves_it_alone(
     assert training.job(job.id).state == "paused"
     assert records.outcome(job.id) is None
     assert [one.how for one in trainer.leases.spending.end().spent] == ["handed_back"]
+
+
+def test_what_is_still_in_a_hand_is_not_sent_to_another(
+    place: World, training: Training, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    delivery = trainer.take()
+    assert training.pause(job.id) == "pausing"
+    with pytest.raises(Reject, match="is being paused yet"):
+        said(place, "resume", job.id)
+    trainer.run(delivery)
+    said(place, "resume", job.id)
+    assert trainer.queues.waiting(TRAIN_QUEUE) == 1
 
 
 def test_a_paused_job_is_cancelled_and_a_cancelled_one_is_not_paused(
