@@ -25,8 +25,11 @@ from shared.rows import FrameOrder, MediaRef, Row
 from shared.settings import CardName, Settings, load_settings
 from workers.data.candidates import Candidates, least_class
 from workers.data.preferences import By, Judge
-from workers.train.data import MOST_BYTES, read_rows
+from workers.train.data import read_manifest
+from workers.train.manifest import MOST_BYTES, PARQUET, written
 
+ENDINGS = (".jsonl", PARQUET)
+"""Of a manifest; anything else is a prefix."""
 MOST_DRAWS = 64
 """Of one video."""
 
@@ -98,7 +101,7 @@ def pairs(
     """
     parse_uri(source, "SOURCE")
     bucket, key = parse_uri(to, "--to")
-    if not key.endswith(".jsonl"):
+    if not key.endswith(ENDINGS):
         raise UsageError(f"--to: {to} is no manifest", cure="Name one: s3://bucket/pairs.jsonl.")
     if draws == 0 and not frames_in:
         raise UsageError("nothing is asked for", cure="Name --draws or --frames-in.")
@@ -124,8 +127,7 @@ def pairs(
             f"no pairs came of {told.videos} videos",
             cure="Draw more captions, at a higher temperature, or lower --margin.",
         )
-    body = "".join(f"{row.model_dump_json(exclude_none=True)}\n" for row in made)
-    store.put(bucket, key, body.encode(), content_type="application/jsonl")
+    store.put(bucket, key, written(made, key))
     if as_json:
         print_json({**asdict(told), "to": to, "rows": len(made)})
         return
@@ -202,12 +204,12 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 def _rows(source: str, settings: Settings, store: ObjectStore, told: Made) -> list[Row]:
     """Of whole videos, their addresses absolute."""
     bucket, key = parse_uri(source, "SOURCE")
-    if key.endswith(".jsonl"):
+    if key.endswith(ENDINGS):
         try:
             body = store.get(bucket, key, MOST_BYTES)
         except Missing as error:
             raise UsageError(f"{source} does not exist", cure="Check the address.") from error
-        read = read_rows(body.decode(), "sft", settings.prompt)
+        read = read_manifest(body, source, "sft", settings.prompt)
         whole = [row for row in read if row.videos and row.media.whole]
         told.left_out = len(read) - len(whole)
         rows = [row.with_media(uri=_absolute(source, row.media.uri)) for row in whole]
