@@ -23,8 +23,8 @@ from pydantic import (
 from shared.errors import BadData, ConfigError
 from shared.prompts import MARK, check_prompt
 from shared.text import composed, stray
+from shared.training import Stage
 
-Stage = Literal["sft", "dpo"]
 Split = Literal["train", "eval"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Words = Annotated[Text, AfterValidator(composed)]

@@ -30,6 +30,7 @@ from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
 from shared.messages import Decoding, ModelIdentity
 from shared.settings import Settings
+from shared.stages import check_job, notes_of
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
@@ -76,13 +77,15 @@ def run_train_job(
         The manifest as published, and why the pointer was not moved to it; None = it was.
 
     Raises:
-        BadData: the job names another model than this worker's, or its data cannot be used.
+        BadData: the job names another model than this worker's, asks for what does not go together,
+            or its data cannot be used.
         ConfigError: the base model or the adapter to start from is not to be found.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
+    check_job(job)
     with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
         workdir = Path(scratch)
         if settings.model_path is not None:
@@ -371,6 +374,7 @@ def _describe(
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
+        notes=tuple(notes_of(job)),
         train_job=job,
         libraries=result["libraries"],
         created_at=datetime.now(UTC),
