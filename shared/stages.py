@@ -7,7 +7,8 @@ neither TRL nor torch, so a wrong job is told where it is asked for, before anyt
 from collections.abc import Mapping
 
 from shared.errors import BadData
-from shared.training import Stage, TrainJob
+from shared.rows import Stage
+from shared.training import TrainJob
 
 LOSSES: Mapping[Stage, tuple[str, ...]] = {
     "align": ("nll", "dft"),

@@ -9,10 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.messages import Count, Message, ModelIdentity, Whole
-
-Stage = Literal["align", "sft", "dpo", "kto"]
-"""`align`: the projector alone. `sft`: reference captions. `dpo`: of two captions the better one.
-`kto`: captions with a thumb up or down."""
+from shared.rows import Stage
 
 
 class TrainJob(Message):
@@ -25,7 +22,8 @@ class TrainJob(Message):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
     stage: Stage = "sft"
-    """`align` and `kto` since version 2."""
+    """`align`: the projector alone. `sft`: reference captions. `dpo`: of two captions the better
+    one. `kto`: captions with a thumb up or down. The first and the last since version 2."""
     data: str
     """`s3://bucket/manifest.jsonl`."""
     model: str

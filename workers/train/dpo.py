@@ -11,10 +11,10 @@ from typing import Any
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, PreferenceCollator
-from workers.train.data import Row
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -37,7 +37,7 @@ def train_dpo(
                 "prompt": row.prompt,
                 "chosen": row.chosen,
                 "rejected": row.rejected,
-                "video": row.video.uri,
+                "video": row.media.key,
             }
             for row in rows
         ],

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.training import Stage
+from shared.rows import Row, Stage
 from workers.train.collate import Encoder
-from workers.train.data import Row
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.likelihood import Likely, compared, likelihoods
 

@@ -11,10 +11,10 @@ from typing import Any
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
+from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, FeedbackCollator
-from workers.train.data import Row
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -38,7 +38,7 @@ def train_kto(
                 "prompt": row.prompt,
                 "completion": row.completion,
                 "label": row.label,
-                "video": row.video.uri,
+                "video": row.media.key,
             }
             for row in rows
         ],

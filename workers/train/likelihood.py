@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from shared.training import Stage
+from shared.rows import Row, Stage
 from workers.train.collate import Encoder
-from workers.train.data import Row
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, SftCollator
-from workers.train.data import Row
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -33,7 +33,7 @@ def train_sft(
         SftCollator(encoder),
         model,
         [
-            {"prompt": row.prompt, "completion": row.completion, "video": row.video.uri}
+            {"prompt": row.prompt, "completion": row.completion, "video": row.media.key}
             for row in rows
         ],
         job,
