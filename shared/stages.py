@@ -1,7 +1,8 @@
 """The stages of training: which losses each has, and what a job may ask of them together.
 
-A loss has the name that TRL gives it; a test compares the names with the TRL that is installed. Knows
-neither TRL nor torch, so a wrong job is told where it is asked for, before anything is fetched.
+A loss has the name that TRL gives it; a test compares the names with the TRL that is installed.
+Knows neither TRL nor torch, so a wrong job is told where it is asked for, before anything is
+fetched.
 """
 
 from collections.abc import Mapping
@@ -62,14 +63,13 @@ def check_job(job: TrainJob) -> None:
         )
 
 
-def notes_of(job: TrainJob) -> list[str]:
+def note_on_reference(job: TrainJob) -> str | None:
     """What whoever asked for the job should know, though it is no fault."""
     if job.stage in PREFERENCES and job.start_from is None:
-        return [
-            f"the stage {job.stage!r} goes on from no adapter: it starts from the base model, and "
-            "is compared with it"
-        ]
-    return []
+        return (
+            f"the stage {job.stage!r} goes on from no adapter here: its reference is the base model"
+        )
+    return None
 
 
 def _check_names(job: TrainJob) -> None:

@@ -114,8 +114,8 @@ class PreferenceCollator:
 class FeedbackCollator:
     """Features {"prompt", "completion", "label", "video"} -> what KTO compares.
 
-    Its KL term is estimated on captions that do not belong to their videos: those of the batch, each
-    moved on by one row (Ethayarajh et al. 2024, section 4.1).
+    Its KL term is estimated on captions that do not belong to their videos: those of the batch,
+    each moved on by one row (Ethayarajh et al. 2024, section 4.1).
     """
 
     encoder: Encoder

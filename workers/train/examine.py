@@ -1,4 +1,4 @@
-"""The held-out videos before and after a training: what the model says, and what it finds likely."""
+"""The held-out videos, before and after: what the model says of them, and what it finds likely."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, To
 from shared.messages import Decoding, ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
-from shared.stages import check_job, notes_of
+from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
@@ -361,6 +361,7 @@ def _describe(
     job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
+    notes = tuple(note for note in (note_on_reference(job),) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)
@@ -374,7 +375,7 @@ def _describe(
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
-        notes=tuple(notes_of(job)),
+        notes=notes,
         train_job=job,
         libraries=result["libraries"],
         created_at=datetime.now(UTC),

@@ -1,7 +1,7 @@
 """Learning from thumbs (KTO): captions that were liked become likelier, disliked ones less likely.
 
-The reference is the adapter as it was when training began, as in dpo.py. How far the model has moved
-as a whole (the KL term) is estimated on captions of other videos of the same batch.
+The reference is the adapter as it was when training began, as in dpo.py. How far the model has
+moved as a whole (the KL term) is estimated on captions of other videos of the same batch.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How likely the model finds the held-out texts: whether a preference was learned, and at what price.
+"""How likely the model finds the held-out texts: was a preference learned, and at what price?
 
 A preference run may tell all pairs apart and have forgotten how to caption; then the chosen texts
 have become unlikely too. What the model itself says is measured in evaluate.py.
@@ -78,7 +78,7 @@ def compared(
 def _of_pairs(
     before: Sequence[tuple[Likely, ...]], after: Sequence[tuple[Likely, ...]]
 ) -> dict[str, float]:
-    metrics = {}
+    metrics: dict[str, float] = {}
     for place, name in enumerate(("chosen", "rejected")):
         pairs = [(old[place], new[place]) for old, new in zip(before, after, strict=True)]
         metrics |= _means(f"logp_{name}", pairs)
