@@ -72,7 +72,8 @@ def _run(
 def test_align_trains_the_projector_alone_and_leaves_an_adapter_as_every_other(
     videos: dict[str, Path], tmp_path: Path
 ) -> None:
-    fill(tmp_path / "align", sft_rows(videos))
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    fill(tmp_path / "align", rows)
     result = train(make_job(stage="align", steps=3, rank=4), tmp_path / "align")
     assert result.metrics["logp_after"] > result.metrics["logp_before"]
     adapter = read_adapter("a", tmp_path / "align" / "adapter", AdapterShape.of(_load().model))
@@ -83,7 +84,7 @@ def test_align_trains_the_projector_alone_and_leaves_an_adapter_as_every_other(
             assert not torch.equal(tensor, base[name.removeprefix("base_model.model.")])
 
     # And the next stage goes on from it, the language model too.
-    fill(tmp_path / "sft", sft_rows(videos), parent=(tmp_path / "align" / "adapter", result.base))
+    fill(tmp_path / "sft", rows, parent=(tmp_path / "align" / "adapter", result.base))
     train(make_job(start_from="p1", steps=2, rank=16), tmp_path / "sft")
     child = load_file(tmp_path / "sft" / "adapter" / WEIGHTS)
     assert {name: t.shape for name, t in child.items()} == {
@@ -106,10 +107,10 @@ def test_each_stage_moves_its_part_of_the_adapter_and_nothing_else(
 def test_thumbs_move_what_was_liked_up_and_what_was_not_down(
     videos: dict[str, Path], tmp_path: Path
 ) -> None:
-    fill(tmp_path, kto_rows(videos))
-    job = make_job(stage="kto", steps=12, learning_rate=3e-3, batch_size=6)
+    fill(tmp_path, kto_rows(dict(list(videos.items())[:4])))
+    job = make_job(stage="kto", steps=12, learning_rate=3e-3)
     metrics = train(job, tmp_path).metrics
-    assert metrics["n_liked"] == metrics["n_disliked"] == metrics["n_eval_videos"] == 3
+    assert metrics["n_liked"] == metrics["n_disliked"] == metrics["n_eval_videos"] == 1
     assert metrics["liked_risen"] == 1
     gained = metrics["logp_liked_after"] - metrics["logp_liked_before"]
     assert gained > 0
