@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    "Wait",
+    *("Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -39,7 +39,7 @@ ANSWERING = {
         "named_by",
         "refused",
     ),
-    *("_bounded", "_reason"),
+    *("_bounded", "_reason", "__str__", "says"),
     *("note_on_reference", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""

@@ -12,7 +12,7 @@ from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
 from shared.rows import COLUMNS, MediaRef, Row, Stage
 from tests.tokenizers import TOKENIZERS
-from workers.train import data
+from workers.train import data, manifest
 from workers.train.data import read_rows, with_splits
 from workers.train.evaluate import score
 from workers.train.sayable import check_sayable
@@ -256,7 +256,7 @@ def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_rows(text, "sft", BASE_PROMPT)) == 2
     with pytest.raises(BadData, match="more than 2 rows"):
         read_rows(f"{text}\n{_lines(_row('c'))}", "sft", BASE_PROMPT)
-    monkeypatch.setattr(data, "MOST_LINE", 50)
+    monkeypatch.setattr(manifest, "MOST_LINE", 50)
     with pytest.raises(BadData, match=r"line 1 has \d+ characters; it may have 50"):
         read_rows(text, "sft", BASE_PROMPT)
 

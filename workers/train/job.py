@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -35,8 +35,9 @@ from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
-from workers.train.data import MOST_BYTES, first_rows, read_rows, with_splits
+from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.train.manifest import MOST_BYTES, written
 from workers.video.limits import limits_of
 
 DOWNLOADS = 16
@@ -130,12 +131,8 @@ def _fetch_data(
             f"{error}, as a training manifest",
             cure="Train on a part of it, and go on from that adapter with the next part.",
         ) from error
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise BadData(f"{job.data} is not UTF-8: {error}", cure="Save it as UTF-8.") from error
     # The split depends on the videos' names, so it is decided before they are renamed.
-    rows = with_splits(read_rows(text, job.stage, job.prompt))
+    rows = with_splits(read_manifest(body, job.data, job.stage, job.prompt))
     firsts = first_rows(rows)
     (workdir / "videos").mkdir()
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
@@ -156,7 +153,8 @@ def _fetch_data(
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         for _ in pool.map(fetch, firsts.values()):
             progress.tick("download")
-    _write_manifest(workdir / "manifest.jsonl", rows, local)
+    moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
+    (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
     return hashlib.sha256(body).hexdigest()
 
 
@@ -184,12 +182,6 @@ def _check_content(row: Row, path: Path) -> None:
             expected=row.media.sha256,
             found=found,
         )
-
-
-def _write_manifest(path: Path, rows: Sequence[Row], local: dict[str, str]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(row.with_media(uri=local[row.media.uri]).model_dump_json() + "\n")
 
 
 def _fetch_parent(
