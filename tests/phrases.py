@@ -40,7 +40,7 @@ ANSWERING = {
         "refused",
     ),
     *("_bounded", "_reason", "__str__", "says"),
-    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("note_on_reference", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"
