@@ -97,6 +97,10 @@ def test_a_rejected_text_is_judged_before_the_frames_in_its_order(
     turned = [clips[0][[3, 2, 1, 0]], clips[1][[1, 3, 0, 2]], clips[2]]
     assert not torch.equal(clips[0], turned[0])
     assert torch.equal(batch["pixel_values_videos"][0], torch.cat([*clips, *turned]))
+    # And where its likelihood is measured.
+    parsed = read_rows("\n".join(json.dumps(row) for row in rows), "dpo", BASE_PROMPT)
+    for row, clip, order in zip(parsed, clips, turned, strict=True):
+        assert torch.equal(encoder.row(row)["pixel_values_videos"][0], torch.cat([clip, order]))
 
 
 def test_what_has_one_frame_has_no_other_order(tmp_path: Path) -> None:

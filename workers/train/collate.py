@@ -50,11 +50,12 @@ class Encoder:
         return torch.cat(list(map(reordered, clips, orders)) if orders else clips)[None]
 
     def row(self, row: Row) -> Batch:
-        """All texts of one row, each after the prompt and before the frames of its video."""
+        """All texts of one row, each after the prompt and the frames of its video."""
         prompt = self.prompt(str(row.prompt), row.media.key)
         texts = [self.completion(text) for text in row.texts]
         batch = _joined([(prompt, text) for text in texts], self.pad_id)
-        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts))}
+        orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
+        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
