@@ -17,6 +17,7 @@ from workers.caption.card_plan import Asked, CardPlan
 from workers.caption.machines import machine_of
 from workers.model.geometry import HUB, IN_BYTES, KNOWN, SYLLABLES, Geometry
 from workers.model.syllables import longest
+from workers.plan_training import show_training, stage_of
 
 GIB = 2**30
 Plans = dict[CardName, CardPlan | DoesNotFit]
@@ -40,11 +41,19 @@ def plan(
     pool: Annotated[
         int | None, typer.Option("--pool", min=2, max=3, help="3: 64 tokens a frame, not 144.")
     ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option("--train", metavar="STAGE", help="What a training of this stage takes: sft."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What each card class does with a model: frames, memory, captions at once; and why."""
     settings = load_settings()
     name, geometry = geometry_of(model, settings)
+    if train is not None:
+        most = new_tokens(name, Decoding.asked(settings))
+        show_training(name, geometry, stage_of(train), most, card, as_json)
+        return
     asked = Asked(new_tokens=new_tokens(name, Decoding.asked(settings)), pool_stride=pool)
     plans = plans_of(geometry, asked)
     if card is not None:

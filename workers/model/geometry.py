@@ -121,14 +121,14 @@ class Geometry:
         return (self.vision_hidden + self.hidden) * self.hidden
 
     @property
-    def _patches(self) -> int:
+    def patches(self) -> int:
         """And the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
     def _vision(self, layers: int) -> int:
         layer = 4 * self.vision_hidden + 2 * self.vision_intermediate
         pixels = 3 * self.patch_size**2
-        return self.vision_hidden * (layers * layer + pixels + self._patches)
+        return self.vision_hidden * (layers * layer + pixels + self.patches)
 
     def weight_bytes(self, number_bytes: int, *, quantized: bool) -> float:
         """Args:
@@ -155,7 +155,7 @@ class Geometry:
 
     def frame_flops(self, pool_stride: int) -> float:
         """Of a frame in the layers of the vision tower that are used, and in the projector."""
-        patches = self._patches
+        patches = self.patches
         linear = 2 * self._vision(self.vision_layers) * patches
         seen = 4 * self.vision_layers * self.vision_hidden * patches**2
         return linear + seen + 2 * self._projector * self.tokens_per_frame(pool_stride)
@@ -163,7 +163,7 @@ class Geometry:
     def frame_bytes(self, number_bytes: int) -> int:
         """Of a frame on its way through the vision tower."""
         values = 5 * self.vision_hidden + 2 * self.vision_intermediate
-        return self._patches * values * number_bytes
+        return self.patches * values * number_bytes
 
     def token_bytes(self, number_bytes: int) -> int:
         """Of a token on its way through a layer of the language model."""

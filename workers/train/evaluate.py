@@ -13,8 +13,8 @@ from shared.rows import Row
 from workers.model.ends import before_end
 from workers.model.prompt import text_of
 from workers.train.collate import Encoder
+from workers.train.memory import EVALUATED
 
-BATCH = 16
 ROOM = 16
 """Tokens beyond the longest reference: a caption that does not end is seen as wrong."""
 
@@ -54,12 +54,17 @@ def changed(before: Scores, after: Scores) -> tuple[int, int]:
 
 
 def caption_rows(
-    model: Any, encoder: Encoder, rows: Sequence[Row], on_batch: Callable[[int, int], None]
+    model: Any,
+    encoder: Encoder,
+    rows: Sequence[Row],
+    on_batch: Callable[[int, int], None],
+    at_once: int = EVALUATED,
 ) -> list[str]:
     """Greedy captions, in the order of the rows.
 
     Args:
         on_batch: called with (rows done, rows in all).
+        at_once: captions in one batch, at most.
     """
     if not rows:
         return []
@@ -69,7 +74,7 @@ def caption_rows(
     captions = [""] * len(rows)
     done = 0
     model.eval()
-    for batch in _equally_long(prompts):
+    for batch in _equally_long(prompts, at_once):
         input_ids = torch.tensor([prompts[i] for i in batch], device=loaded.device)
         # The trained parts are fp32, the rest need not be.
         with torch.autocast(
@@ -94,7 +99,7 @@ def caption_rows(
     return captions
 
 
-def _equally_long(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def _equally_long(prompts: Sequence[Sequence[int]], at_once: int) -> Iterator[list[int]]:
     """Indices in batches whose prompts need no padding."""
 
     def length(index: int) -> int:
@@ -102,5 +107,5 @@ def _equally_long(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 
     for _, group in groupby(sorted(range(len(prompts)), key=length), key=length):
         indices = list(group)
-        for start in range(0, len(indices), BATCH):
-            yield indices[start : start + BATCH]
+        for start in range(0, len(indices), at_once):
+            yield indices[start : start + at_once]

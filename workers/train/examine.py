@@ -19,15 +19,20 @@ class Examined:
 
 
 def examine(
-    model: Any, encoder: Encoder, rows: Sequence[Row], on_row: Callable[[int, int], None]
+    model: Any,
+    encoder: Encoder,
+    rows: Sequence[Row],
+    on_row: Callable[[int, int], None],
+    at_once: int,
 ) -> Examined:
     """Args:
     rows: held out.
     on_row: called with (rows done, rows in all); each row counts twice.
+    at_once: captions in one batch, at most.
     """
     said = with_reference(rows)
     total = len(said) + len(rows)
-    captions = caption_rows(model, encoder, said, lambda done, _: on_row(done, total))
+    captions = caption_rows(model, encoder, said, lambda done, _: on_row(done, total), at_once)
     likely = likelihoods(model, encoder, rows, lambda done, _: on_row(len(said) + done, total))
     return Examined(captions, likely)
 

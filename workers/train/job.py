@@ -13,11 +13,12 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
+from workers.train.fitting import check_fits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.manifest import MOST_BYTES, written
 from workers.video.limits import limits_of
@@ -82,6 +84,7 @@ def run_train_job(
         BadData: the job names another model than this worker's, asks for what does not go together,
             or its data cannot be used.
         ConfigError: the base model or the adapter to start from is not to be found.
+        DoesNotFit: the training takes more memory than this machine has; nothing was fetched.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
@@ -92,7 +95,8 @@ def run_train_job(
         workdir = Path(scratch)
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
-        data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
+        fits = partial(check_fits, job, settings)
+        data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes, fits)
         parent = _fetch_parent(job, registry, workdir, progress)
         result = _train(job, settings, workdir, progress, on_event)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
@@ -116,12 +120,18 @@ def _check_model(job: TrainJob, settings: Settings) -> None:
 
 
 def _fetch_data(
-    job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress, most: int
+    job: TrainJob,
+    store: ObjectStore,
+    workdir: Path,
+    progress: Progress,
+    most: int,
+    check: Callable[[Sequence[Row]], None] = lambda rows: None,
 ) -> str:
     """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256.
 
     Args:
         most: bytes that a video may have.
+        check: of the rows, before any video is fetched.
     """
     progress.tick("download")
     try:
@@ -133,6 +143,7 @@ def _fetch_data(
         ) from error
     # The split depends on the videos' names, so it is decided before they are renamed.
     rows = with_splits(read_manifest(body, job.data, job.stage, job.prompt))
+    check(rows)
     firsts = first_rows(rows)
     (workdir / "videos").mkdir()
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}

@@ -5,7 +5,7 @@ the LoRA of every linear layer of the language model keeps what goes into it, an
 of that for each where the model is of 16 bits. Knows nothing of torch, and of what is free.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from shared.rows import Stage
 from workers.model.geometry import Geometry
@@ -19,7 +19,7 @@ TILE_TOKENS, TILE_COLUMNS = 4096, 32768
 TILE_COPIES = 7
 """Of such a tile in 32 bits, where there is no Triton: on a CPU."""
 EVALUATED = 16
-"""Captions at once (workers/train/evaluate.py)."""
+"""Captions at once, at most, when the held-out videos are captioned."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,15 @@ def _step(run: Run, geometry: Geometry, number_bytes: int, on_card: bool) -> int
         kept = geometry.layers * layer
     # The last norm's input, and the gradient that comes back from the head.
     ends = tokens * geometry.hidden * (2 * EXACT + number_bytes)
-    return kept + ends + max(back, _logits(run, geometry, number_bytes, tokens, on_card))
+    language = kept + ends + max(back, _logits(run, geometry, number_bytes, tokens, on_card))
+    # The frames are looked at before the language model keeps anything.
+    return max(language, _vision(rows * run.frames, geometry, number_bytes))
+
+
+def _vision(frames: int, geometry: Geometry, number_bytes: int) -> int:
+    """The tower hands out what each of its layers has made."""
+    states = (geometry.vision_layers_held + 1) * geometry.patches * geometry.vision_hidden
+    return frames * (states * number_bytes + geometry.frame_bytes(number_bytes))
 
 
 def layer_bytes(geometry: Geometry, number_bytes: int, rank: int, length: int) -> int:
@@ -130,23 +138,27 @@ def _logits(run: Run, geometry: Geometry, number_bytes: int, tokens: int, on_car
     return at_once * (TILE_COLUMNS * number_bytes + TILE_COPIES * columns * EXACT)
 
 
+def evaluated_at_once(batch_size: int) -> int:
+    """Captions of the evaluation in one batch: what a step has room for is enough for them, too."""
+    return min(EVALUATED, batch_size)
+
+
 def _evaluation(run: Run, geometry: Geometry, number_bytes: int) -> int:
-    length = _length(run, geometry)
-    tokens = EVALUATED * length
+    length, at_once = _length(run, geometry), evaluated_at_once(run.batch_size)
+    tokens = at_once * length
     kv = tokens * geometry.kv_values * number_bytes
     # What is kept grows by copying, one layer at a time.
     copied = kv // geometry.layers
-    said = EVALUATED * geometry.vocabulary * (EXACT + number_bytes)
-    return kv + copied + tokens * geometry.token_bytes(number_bytes) + said
+    said = at_once * geometry.vocabulary * (EXACT + number_bytes)
+    read = tokens * geometry.token_bytes(number_bytes)
+    seen = _vision(at_once * run.frames, geometry, number_bytes)
+    # How likely the texts of one row are: all scores of them, and three copies in 32 bits.
+    texts = 2 if run.stage == "dpo" else 1
+    scores = texts * run.answer_tokens * geometry.vocabulary * (number_bytes + 3 * EXACT)
+    return max(kv + copied + read + said, seen, scores)
 
 
 def _length(run: Run, geometry: Geometry) -> int:
     """Tokens of the longest row."""
     visual = run.frames * geometry.tokens_per_frame(geometry.pool_stride)
     return visual + run.prompt_tokens + run.answer_tokens
-
-
-def smaller(run: Run, batch_size: int) -> Run:
-    """As many rows a step, in more passes."""
-    rows = run.batch_size * run.accumulate
-    return replace(run, batch_size=batch_size, accumulate=-(-rows // batch_size))

@@ -44,6 +44,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.examine import Examined, examine, metrics_of
+from workers.train.memory import evaluated_at_once
 from workers.train.report import report
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
@@ -111,7 +112,13 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     model = with_adapter(loaded, job, parent)
 
     def examined(when: str) -> Examined:
-        return examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
+        return examine(
+            model,
+            encoder,
+            eval_rows,
+            lambda done, total: report(when, done, total),
+            evaluated_at_once(job.batch_size),
+        )
 
     before = examined("before")
     losses = _train_stage(model, encoder, train_rows, job, workdir)

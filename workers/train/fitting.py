@@ -1,0 +1,186 @@
+"""Does a training fit its card? Asked before a video or a weight is fetched; and what would fit.
+
+Knows no torch: sizes are those of config.json, and the card's memory is what its driver says.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from shared.cards import CLASSES, GPU_CLASSES, detect_gpu
+from shared.errors import DoesNotFit
+from shared.rows import Row
+from shared.settings import Settings
+from shared.training import TrainJob
+from workers.caption.hosts import FREE, detect_host
+from workers.caption.machines import GIB, Machine, gib, machine_of
+from workers.model.checkpoint import find_geometry
+from workers.model.geometry import HUB, IN_BYTES, SYLLABLES, Geometry
+from workers.model.syllables import syllables_in
+from workers.train.memory import Need, Run, needed
+
+LIBRARIES = int(0.9 * GIB)
+"""Of a process on a CPU, with nothing in it yet."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something else that fits."""
+
+    how: str
+    """As options of `jamak train`, or a class of cards."""
+    need: Need
+    why: str
+
+
+def check_fits(job: TrainJob, settings: Settings, rows: Sequence[Row]) -> None:
+    """Raises DoesNotFit: this machine's card or memory is too small; the cure is what would fit."""
+    machine = trainer(settings)
+    if usable(machine) is None:
+        return  # its driver does not say how much it has
+    geometry = find_geometry(settings.model, settings.model_revision, settings.model_path)
+    prompt, answer = longest_texts(rows, settings.model)
+    checkpointing = job.gradient_checkpointing
+    run = Run(
+        stage=job.stage,
+        quantized=job.quantized,
+        frames=job.frames,
+        prompt_tokens=prompt,
+        answer_tokens=answer,
+        batch_size=job.batch_size,
+        accumulate=job.accumulate,
+        rank=job.rank,
+        checkpointing=machine.memory is not None if checkpointing is None else checkpointing,
+    )
+    check(run, geometry, machine)
+
+
+def trainer(settings: Settings) -> Machine:
+    """What this worker trains on, as the subprocess will find it."""
+    gpu = None if settings.device == "cpu" else detect_gpu()
+    if gpu is None:
+        return Machine(
+            None, "float32", quantized=False, host=int(detect_host().memory * (1 - FREE))
+        )
+    newer = gpu.compute_capability is None or gpu.compute_capability >= 8.0
+    memory = None if gpu.memory_gib is None else int(gpu.memory_gib * GIB)
+    return Machine(memory, "bfloat16" if newer else "float16", quantized=False)
+
+
+def usable(machine: Machine) -> int | None:
+    """Bytes for a training; None: nobody knows."""
+    if machine.memory is not None:
+        return machine.usable
+    return None if machine.host is None else machine.host - LIBRARIES
+
+
+def longest_texts(rows: Sequence[Row], model: str) -> tuple[int, int]:
+    """Tokens of the longest prompt and of the longest answer; rather too many than too few, for
+    the tokenizer is not here yet."""
+    each = SYLLABLES.get(HUB.get(model, model), IN_BYTES)
+
+    def tokens(text: str) -> int:
+        syllables = syllables_in(text)
+        return math.ceil(each * syllables) + len(text) - syllables + 1
+
+    return (
+        max(tokens(str(row.prompt).replace("<video>", "")) for row in rows),
+        max(tokens(text) for row in rows for text in row.texts),
+    )
+
+
+def check(run: Run, geometry: Geometry, machine: Machine) -> Need:
+    """Raises DoesNotFit."""
+    need, most = _needed(run, geometry, machine), usable(machine)
+    if most is None or need.total <= most:
+        return need
+    found = [f"{one.how} ({gib(one.need.total)} GiB)" for one in options(run, geometry, machine)]
+    raise DoesNotFit(
+        f"the training takes {gib(need.total)} GiB: {gib(need.weights)} for weights, "
+        f"{gib(need.trained)} for what is trained, {gib(need.step)} for a step or "
+        f"{gib(need.evaluation)} for captions; {gib(most)} GiB can be used here",
+        cure=f"This fits: {'; '.join(found)}."
+        if found
+        else "No class of cards holds it: choose a smaller model.",
+    )
+
+
+def options(run: Run, geometry: Geometry, machine: Machine) -> Iterator[Option]:
+    """What fits: first what changes nothing of the result, then what does, then another card.
+
+    Each alone where that is enough, else several of them together.
+    """
+    alone = list(_fitting(_changes(run), geometry, machine))
+    if alone:
+        yield from alone
+    else:
+        yield from _fitting(_together(run), geometry, machine)
+    for name in GPU_CLASSES:
+        other = machine_of(CLASSES[name])
+        most = usable(other)
+        need = _needed(run, geometry, other)
+        if most is not None and need.total <= most and most > (usable(machine) or 0):
+            yield Option(f"class {name}", need, "a card with more memory")
+            return
+
+
+def _changes(run: Run) -> Iterator[tuple[str, Run, str]]:
+    """Each alone; of batches and frames the largest number that fits is taken first."""
+    for changed in _smaller_batches(run):
+        yield _batch(changed), changed, "as many rows a step, in more passes: about as fast"
+    if not run.checkpointing:
+        changed = replace(run, checkpointing=True)
+        yield CHECKPOINTING, changed, "layers are computed twice: about a third slower"
+    if not run.quantized:
+        changed = replace(run, quantized=True)
+        yield QUANTIZED, changed, "weights in 4 bits: the adapter is trained on rounded ones"
+    for frames in range(run.frames - 1, 0, -1):
+        yield f"--frames {frames}", replace(run, frames=frames), "shorter rows: less is seen"
+
+
+def _together(run: Run) -> Iterator[tuple[str, Run, str]]:
+    """More and more of them."""
+    how, whole = "", run
+    for option, change in (
+        (CHECKPOINTING, {"checkpointing": True}),
+        (QUANTIZED, {"quantized": True}),
+    ):
+        if replace(whole, **change) != whole:
+            whole, how = replace(whole, **change), f"{how} {option}"
+        for smaller in _smaller_batches(whole):
+            yield f"{_batch(smaller)}{how}", smaller, SEVERAL
+    *_, least = whole, *_smaller_batches(whole)
+    for frames in range(run.frames - 1, 0, -1):
+        fewer = replace(least, frames=frames)
+        yield f"{_batch(least)}{how} --frames {frames}", fewer, SEVERAL
+
+
+SEVERAL = "none of them is enough alone"
+CHECKPOINTING, QUANTIZED = "--gradient-checkpointing", "--quantized"
+
+
+def _smaller_batches(run: Run) -> Iterator[Run]:
+    rows, least = run.batch_size * run.accumulate, 2 if run.stage == "kto" else 1
+    for batch_size in range(run.batch_size - 1, least - 1, -1):
+        if rows % batch_size == 0:
+            yield replace(run, batch_size=batch_size, accumulate=rows // batch_size)
+
+
+def _batch(run: Run) -> str:
+    return f"--batch-size {run.batch_size} --accumulate {run.accumulate}"
+
+
+def _fitting(
+    changes: Iterator[tuple[str, Run, str]], geometry: Geometry, machine: Machine
+) -> Iterator[Option]:
+    """The first that fits of each kind."""
+    most, seen = usable(machine) or 0, set()
+    for how, run, why in changes:
+        need = _needed(run, geometry, machine)
+        if why not in seen and need.total <= most:
+            seen.add(why)
+            yield Option(how, need, why)
+
+
+def _needed(run: Run, geometry: Geometry, machine: Machine) -> Need:
+    return needed(run, geometry, machine.number_bytes, on_card=machine.memory is not None)
