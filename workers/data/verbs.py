@@ -1,0 +1,10 @@
+"""`jamak data`: one file for each of its verbs."""
+
+import typer
+
+from workers.data.import_set import import_set
+from workers.data.split import split
+
+data = typer.Typer(no_args_is_help=True, help="Make, check and change training sets.")
+data.command("import")(import_set)
+data.command("split")(split)
