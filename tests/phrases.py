@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    *("Wait", "says"),
+    *("LeftOut", "Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -39,8 +39,8 @@ ANSWERING = {
         "named_by",
         "refused",
     ),
-    *("_bounded", "_reason", "__str__", "says"),
-    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("_bounded", "_reason", "__str__", "says", "columns", "_pair", "_texts"),
+    *("note_on_reference", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"
@@ -267,9 +267,10 @@ class Phrases(Reading):
 
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
+VERB_MODULES |= {path for path in sources() if path.startswith("workers/data/")}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("reconcile", "show", "show_cards", "status", "upload"),
+    *("reconcile", "show", "show_cards", "status", "upload", "import_set", "split"),
 }
 """Functions that are verbs by an entry point."""
 

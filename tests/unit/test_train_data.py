@@ -261,6 +261,16 @@ def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         read_rows(text, "sft", BASE_PROMPT)
 
 
+@pytest.mark.parametrize("label", [True, False])
+def test_thumbs_of_one_kind_alone_teach_nothing(label: bool) -> None:
+    rows = _rows(3, label=label)
+    rows[0] = rows[0].model_copy(update={"split": "eval", "label": not label})
+    with pytest.raises(BadData, match=f"all 2 captions to train on have the label {label}".lower()):
+        with_splits(rows)
+    rows[1] = rows[1].model_copy(update={"label": not label})
+    assert len(with_splits(rows)) == 3
+
+
 def test_one_video_is_not_enough() -> None:
     with pytest.raises(BadData, match="nothing is left to train on"):
         with_splits(_rows(1))

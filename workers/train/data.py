@@ -177,7 +177,8 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
     makes it stable: a video stays on its side while the manifest grows.
 
     Raises:
-        BadData: a video is on both sides, or a side is empty.
+        BadData: a video is on both sides, or a side is empty; or of thumbs, all that train are up,
+            or all are down.
     """
     named = any(row.split == "eval" for row in rows)
     chosen = (
@@ -199,7 +200,18 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
             "every row is held out for evaluation; nothing is left to train on",
             cure="A manifest needs rows of at least two videos, one of them with split 'train'.",
         )
+    _check_thumbs([row for row in done if row.split == "train"])
     return done
+
+
+def _check_thumbs(rows: Sequence[Row]) -> None:
+    """Of one kind alone nothing is learned but to say more, or less, of everything."""
+    labels = {row.label for row in rows}
+    if labels in ({True}, {False}):
+        raise BadData(
+            f"all {len(rows)} captions to train on have the label {str(*labels).lower()}",
+            cure="The stage kto needs both; captions that are all right train the stage sft.",
+        )
 
 
 def held_out(rows: Sequence[Row], share: float = HELD_OUT) -> set[str]:

@@ -31,6 +31,7 @@ from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, To
 from shared.messages import Decoding, ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
+from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
@@ -78,13 +79,15 @@ def run_train_job(
         The manifest as published, and why the pointer was not moved to it; None = it was.
 
     Raises:
-        BadData: the job names another model than this worker's, or its data cannot be used.
+        BadData: the job names another model than this worker's, asks for what does not go together,
+            or its data cannot be used.
         ConfigError: the base model or the adapter to start from is not to be found.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
+    check_job(job)
     with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
         workdir = Path(scratch)
         if settings.model_path is not None:
@@ -350,6 +353,7 @@ def _describe(
     job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
+    notes = tuple(note for note in (note_on_reference(job),) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)
@@ -363,6 +367,7 @@ def _describe(
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
+        notes=notes,
         train_job=job,
         libraries=result["libraries"],
         created_at=datetime.now(UTC),

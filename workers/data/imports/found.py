@@ -74,9 +74,9 @@ class Texts:
             return found if isinstance(found, str) else [{**found, **self.more}]
         if stage == "kto":
             thumbs = self._thumbs()
-            return [
-                {**one, **self.more} for one in thumbs
-            ] or "nobody said whether its text is good"
+            if not thumbs:
+                return "nobody said whether its text is good"
+            return [{**one, **self.more} for one in thumbs]
         text = self.written or (self.shown if self.liked else None)
         if text is None:
             return "nobody wrote a text for it"
@@ -95,7 +95,7 @@ class Texts:
 
     def _thumbs(self) -> list[dict[str, Any]]:
         found = []
-        corrected = self.written is not None and self.written != self.shown
+        corrected = None not in (self.written, self.shown) and self.written != self.shown
         liked = self.liked if self.liked is not None else (False if corrected else None)
         if self.written is not None and self.shown is not None and not corrected:
             liked = True
