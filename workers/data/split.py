@@ -38,23 +38,20 @@ def split(
     rows = with_digests([parse_row(raw, place) for place, raw in raw_rows(body, manifest)])
     done = split_by_video(rows, share)
     write(to, written(done, to), store)
-    told = {
-        "manifest": to,
-        **{
-            side: {
-                "rows": sum(row.split == side for row in done),
-                "media": len({row.media.identity for row in done if row.split == side}),
-            }
-            for side in ("train", "eval")
-        },
+    sides = {
+        side: {
+            "rows": sum(row.split == side for row in done),
+            "media": len({row.media.identity for row in done if row.split == side}),
+        }
+        for side in ("train", "eval")
     }
     if as_json:
-        print_json(told)
+        print_json({"manifest": to, **sides})
         return
     out.print(escape(to), highlight=False, soft_wrap=True)
-    for side, one in told.items():
-        if isinstance(one, dict):
-            out.print(spoken(f"{side}: {one['rows']} rows of {one['media']} videos and images"))
+    train, held = sides["train"], sides["eval"]
+    out.print(spoken(f"train: {train['rows']} rows of {train['media']} videos and images"))
+    out.print(spoken(f"eval: {held['rows']} rows of {held['media']} videos and images"))
 
 
 def split_by_video(rows: Sequence[Row], share: float) -> list[Row]:
