@@ -269,7 +269,7 @@ VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/"
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("reconcile", "show", "show_cards", "status", "upload", "import_set", "split"),
+    *("import_set", "pairs", "reconcile", "show", "show_cards", "split", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""
 

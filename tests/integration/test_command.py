@@ -48,6 +48,8 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     world.store.put(world.output, "set/manifest.jsonl", b"")
     table = folder / "captions.csv"
     table.write_text("key,caption\na.mp4,고양이\nb.mp4,개\n,이름 없음\n")
+    row = {"id": "a", "videos": [{"uri": done.uri}], "completion": "빨간 원이 움직입니다."}
+    world.store.put(world.output, "set/rows.jsonl", json.dumps(row).encode())
     return {
         "done": done.uri,
         "table": str(table),
@@ -60,6 +62,8 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "to": str(folder / "set [/x]"),
         "videos": f"s3://{world.videos}/",
         "data": f"s3://{world.output}/set/manifest.jsonl",
+        "rows": f"s3://{world.output}/set/rows.jsonl",
+        "pairs": f"s3://{world.output}/set/pairs.jsonl",
     }
 
 
@@ -94,6 +98,7 @@ SAID = {
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "data import": ("data import csv {table} --to {set}{n}.jsonl", "{set}{n}.jsonl"),
     "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
+    "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
