@@ -43,7 +43,11 @@ def plan(
     ] = None,
     train: Annotated[
         str | None,
-        typer.Option("--train", metavar="STAGE", help="What a training of this stage takes: sft."),
+        typer.Option(
+            "--train",
+            metavar="STAGE",
+            help="A stage of training: what that takes of each class, and what would fit.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
-from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
+from shared.cards import Gpu
+from shared.errors import BadData, DoesNotFit, LeaseLost, OutOfResources, Reject, Retry
 from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
 from shared.training import AdapterManifest, Pointer, TrainJob
@@ -139,6 +140,29 @@ def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) 
     bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
     with pytest.raises(BadData, match=r"row '파란2': s3://.*/set/clips/파란2.mp4"):
         _run(make_job(), settings, bucket)
+
+
+def test_a_training_that_cannot_fit_its_card_fetches_no_video(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 7B model on a T4, known by its config.json alone."""
+    text = {"model_type": "llama", "vocab_size": 32064}
+    vision = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "intermediate_size": 4096,
+        "image_size": 336,
+        "patch_size": 14,
+    }
+    config = {"model_type": "llava_next_video", "text_config": text, "vision_config": vision}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    t4 = Gpu("Tesla T4", 15.0, 7.5)
+    monkeypatch.setattr("workers.train.fitting.detect_gpu", lambda: t4)
+    monkeypatch.setattr(bucket.store, "download", None)
+    large = settings.model_copy(update={"model_path": tmp_path, "device": "auto"})
+    with pytest.raises(DoesNotFit, match="can be used here") as caught:
+        _run(make_job(batch_size=8), large, bucket)
+    assert "--quantized" in caught.value.cure
 
 
 def test_a_manifest_in_parquet_is_trained_on_as_one_in_lines(

@@ -256,6 +256,7 @@ ROWS: dict[str, list[Row]] = {
     "plan": [
         ("--model nothing/known", {}, 2, "vicuna-7b, yi-34b, qwen3-8b"),
         ("--model yi-34b --card t4", {}, 1, "A card of class l4 holds it."),
+        ("--train rlhf", {}, 2, "'rlhf' is no stage of training"),
         ("", {"JAMAK_CARD": "x"}, 78, "JAMAK_CARD"),
     ],
     "poison drop": [("--dropped", {}, 2, "--dropped"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
@@ -280,6 +281,23 @@ ROWS: dict[str, list[Row]] = {
         ("https://[/a", {}, 2, "this is no address"),
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
         ("s3://b/a", {"AWS_ENDPOINT_URL": "nonsense"}, 78, "S3: Invalid endpoint: nonsense"),
+    ],
+    "data import": [
+        ("aihub", {}, 2, "Missing argument"),
+        ("coco . --to m.jsonl", {}, 2, "'coco' is not one of"),
+        ("csv /no/such --to m.jsonl", {}, 2, "/no/such: there is no such file or folder"),
+        ("csv . --to /no/such/m.jsonl", {}, 2, "/no/such is no folder"),
+        ("csv . --to .", {}, 2, ". is no file"),
+        (f"csv . --to {__file__}", {}, 2, "is there already"),
+        ("csv . --to m.jsonl --media /", {}, 2, "/ is not in the folder of the manifest"),
+        ("csv s3:///a --to m.jsonl", {}, 2, "'s3:///a' is not an S3 address"),
+        ("csv . --to m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "data split": [
+        ("m.jsonl", {}, 2, "Missing option '--to'"),
+        ("/no/such --to m.jsonl", {}, 2, "/no/such: there is no such file"),
+        ("/no/such --to m.jsonl --eval 1", {}, 2, "--eval"),
+        ("m.jsonl --to n.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "model swap-backbone": [
         ("", {}, 2, "Missing option '--base'"),
