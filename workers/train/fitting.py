@@ -141,12 +141,12 @@ def _changes(run: Run) -> Iterator[tuple[str, Run, str]]:
 def _together(run: Run) -> Iterator[tuple[str, Run, str]]:
     """More and more of them."""
     how, whole = "", run
-    for option, change in (
-        (CHECKPOINTING, {"checkpointing": True}),
-        (QUANTIZED, {"quantized": True}),
+    for option, changed in (
+        (CHECKPOINTING, replace(run, checkpointing=True)),
+        (QUANTIZED, replace(run, checkpointing=True, quantized=True)),
     ):
-        if replace(whole, **change) != whole:
-            whole, how = replace(whole, **change), f"{how} {option}"
+        if changed != whole:
+            whole, how = changed, f"{how} {option}"
         for smaller in _smaller_batches(whole):
             yield f"{_batch(smaller)}{how}", smaller, SEVERAL
     *_, least = whole, *_smaller_batches(whole)
