@@ -12,7 +12,7 @@ from shared.messages import Count, Message, ModelIdentity, Whole
 
 
 class TrainJob(Message):
-    v: Count = 1
+    v: Count = 2
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
     stage: Literal["sft", "dpo"] = "sft"
@@ -31,6 +31,10 @@ class TrainJob(Message):
     batch_size: Annotated[Count, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     rank: Annotated[Count, Field(ge=1)] = 16
+    group_by_length: bool = False
+    """Rows of like length in one batch: less is padded, and the order is less mixed. Since 2."""
+    save_every: Annotated[Count, Field(ge=1)] = 50
+    """Steps between two checkpoints. Since version 2."""
     seed: Whole = 0
     activate: bool = True
     """Move the pointer if the held-out captions got better (workers/train/gate.py)."""

@@ -30,7 +30,9 @@ def common_arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
-        "save_strategy": "no",
+        # And after the last one.
+        "save_strategy": "steps",
+        "save_steps": job.save_every,
         "report_to": "none",
         "disable_tqdm": True,
     }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from shared.errors import BadData
+from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
 from workers.train.data import Row
@@ -47,11 +48,21 @@ class Encoder:
         pad = tokenizer.pad_token_id
         return int(tokenizer.eos_token_id if pad is None else pad)
 
+    def lengths(self, rows: Sequence[Row], job: TrainJob) -> list[int] | None:
+        """Tokens of each row, where rows of like length are to be in one batch."""
+        if not job.group_by_length:
+            return None
+        return [sum(self._length(row)) for row in rows]
+
+    def _length(self, row: Row) -> tuple[int, int]:
+        """Tokens of the prompt and the frames, and of the longest text."""
+        prompt = len(self.prompt(str(row.prompt), row.video.uri))
+        return prompt, max(len(self.completion(text)) for text in row.texts)
+
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context."""
         for row in rows:
-            prompt = len(self.prompt(str(row.prompt), row.video.uri))
-            longest = max(len(self.completion(text)) for text in row.texts)
+            prompt, longest = self._length(row)
             if prompt + longest > self.loaded.context:
                 raise BadData(
                     f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "

@@ -4,11 +4,9 @@ The reference is the adapter as it was when training began (TRL keeps a frozen c
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
@@ -18,19 +16,25 @@ from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, PreferenceCollator
 from workers.train.data import Row
 from workers.train.report import StepReporter
+from workers.train.resumable import Resumable, train_through
+from workers.train.saving import Saving
 
 
-class VideoDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped
-    """DPOTrainer that leaves encoding to the collator; it has no option for that."""
+class VideoDPOTrainer(Resumable, DPOTrainer):  # type: ignore[misc]  # trl is untyped
+    """DPOTrainer in our order, with our checkpoints, that leaves encoding to the collator; it has no option for that."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
 
 def train_dpo(
-    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
-    """Train the adapter of a PeftModel in place; the loss of each step."""
+    """Train the adapter of a PeftModel in place; the loss of each step.
+
+    Raises:
+        Stopped: it was asked to end.
+    """
     dataset = Dataset.from_list(
         [
             {
@@ -43,7 +47,7 @@ def train_dpo(
         ]
     )
     arguments = DPOConfig(
-        **common_arguments(job, encoder.loaded, workdir),
+        **common_arguments(job, encoder.loaded, saving.workdir),
         beta=0.1,
         # The preference alone may push both captions down and leave a model that says nothing
         # sensible; the likelihood of the chosen one holds it.
@@ -60,6 +64,4 @@ def train_dpo(
             processing_class=encoder.loaded.tokenizer,
             callbacks=[reporter := StepReporter()],
         )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return reporter.losses
+    return train_through(trainer, reporter, saving, encoder.lengths(rows, job))

@@ -1,11 +1,9 @@
 """Supervised fine-tuning: the model learns the manifest's completions."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -15,12 +13,22 @@ from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, SftCollator
 from workers.train.data import Row
 from workers.train.report import StepReporter
+from workers.train.resumable import Resumable, train_through
+from workers.train.saving import Saving
+
+
+class VideoSFTTrainer(Resumable, SFTTrainer):  # type: ignore[misc]  # trl is untyped
+    """SFTTrainer in our order, with our checkpoints."""
 
 
 def train_sft(
-    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
-    """Train the adapter of a PeftModel in place; the loss of each step."""
+    """Train the adapter of a PeftModel in place; the loss of each step.
+
+    Raises:
+        Stopped: it was asked to end.
+    """
     dataset = Dataset.from_list(
         [
             {"prompt": row.prompt, "completion": row.completion, "video": row.video.uri}
@@ -28,12 +36,12 @@ def train_sft(
         ]
     )
     arguments = SFTConfig(
-        **common_arguments(job, encoder.loaded, workdir),
+        **common_arguments(job, encoder.loaded, saving.workdir),
         # The collator encodes: joined as ids, with the visual tokens expanded.
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     with trainable_kept_in_fp32(model):
-        trainer = SFTTrainer(
+        trainer = VideoSFTTrainer(
             model,
             arguments,
             data_collator=SftCollator(encoder),
@@ -41,6 +49,4 @@ def train_sft(
             processing_class=encoder.loaded.tokenizer,
             callbacks=[reporter := StepReporter()],
         )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return reporter.losses
+    return train_through(trainer, reporter, saving, encoder.lengths(rows, job))
