@@ -1,4 +1,4 @@
-"""Values of a training that goes on after its worker died: who may write, and from where it goes on.
+"""Values of a training that outlives its workers: who may write, and from where it goes on.
 
 As the other messages (`shared/messages.py`): frozen, versioned, JSON, and read by `decode`.
 """
@@ -6,6 +6,9 @@ As the other messages (`shared/messages.py`): frozen, versioned, JSON, and read 
 from datetime import datetime
 
 from shared.messages import Count, Message
+
+STATE_FILE, TENSORS_FILE = "state.json", "state.safetensors"
+"""Of a checkpoint. Nothing else is written, and none of it is a pickle."""
 
 
 class Checkpoint(Message):

@@ -1,22 +1,17 @@
 """A training that goes on elsewhere: the same losses to the last digit, and the same adapter."""
 
-import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from shared.training import TrainJob
-from shared.training_runs import TrainState
+from shared.training_runs import STATE_FILE, TrainState
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
 from workers.train.ending import Ending, Stopped
 from workers.train.report import StepReporter
 from workers.train.run import train
-from workers.train.saving import STATE, TENSORS, Saving
 
 pytestmark = pytest.mark.model
 
@@ -43,7 +38,7 @@ class EndsAfter(Ending):
 
 
 def _losses(folder: Path, step: int) -> tuple[float, ...]:
-    text = (folder / "checkpoints" / str(step) / STATE).read_text()
+    text = (folder / "checkpoints" / str(step) / STATE_FILE).read_text()
     return TrainState.model_validate_json(text).losses
 
 

@@ -1,15 +1,17 @@
 """The life of a training job: run it, say how far it is, and write down how it ended, once."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from shared import telemetry
+from shared.bucket.checkpoints import Checkpoints, clear
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
-from shared.errors import Cancelled, Conflict, JamakError
+from shared.errors import Cancelled, Conflict, Draining, JamakError
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
 from workers.delivery.lease import Lease
@@ -22,7 +24,17 @@ log = telemetry.get_logger("jamak.training")
 class TrainWork:
     """Everything a training job needs, handed in by the composition root."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        scratch: Path,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Args:
+        draining: whether this worker is to end soon.
+        """
+        self._draining = draining
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
@@ -32,6 +44,7 @@ class TrainWork:
 
         Raises:
             LeaseLost: somebody else does it now; the training was stopped.
+        Draining: this worker is to end; the next one goes on from the last checkpoint.
             Cancelled: the job is not wanted any more; nothing was published.
             Retry: the job is fine, the world is not.
         """
@@ -42,9 +55,25 @@ class TrainWork:
             return
         self._records.begin(job.id, lease.check)
         seen = self._records.started(job.id, self._registry.pointers)
+        checkpoints = Checkpoints(
+            self._store,
+            self._settings.output_bucket,
+            self._settings.output_prefix,
+            job.id,
+            lease.delivery.lease.rpartition(".")[0],
+            lease.check,
+            lease.advance,
+        )
+
+        def ours() -> None:
+            lease.check()
+            checkpoints.check()
 
         def check() -> None:
-            self._records.about_to_publish(job.id, lease.check)
+            self._records.about_to_publish(job.id, ours)
+
+        def ending() -> JamakError | None:
+            return Draining("the next worker goes on with it") if self._draining() else None
 
         with watched(job, self._records, lease) as on_event:
             manifest, why_not_activated = run_train_job(
@@ -55,7 +84,9 @@ class TrainWork:
                 lease.progress,
                 check,
                 seen,
+                checkpoints,
                 on_event,
+                ending,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})
@@ -104,3 +135,11 @@ class TrainWork:
         if outcome.status == "published":
             telemetry.TRAIN_JOB.observe(seconds)
         log.info("training ended", **outcome.model_dump(mode="json"))
+        self._clear(job)
+
+    def _clear(self, job: TrainJob) -> None:
+        """Nobody goes on with it. What cannot be deleted ends by the bucket's rule."""
+        try:
+            clear(self._store, self._settings.output_bucket, self._settings.output_prefix, job.id)
+        except JamakError as error:
+            log.warning("its checkpoints stay", job=job.id, message=str(error))

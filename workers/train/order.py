@@ -1,4 +1,4 @@
-"""In which order a training sees its samples: one endless stream, cut into the batches of its steps.
+"""In which order a training sees its samples: an endless stream, cut into batches.
 
 The batch of a step follows from the seed and the step alone, and from the samples' lengths where
 like goes with like. So a training that goes on elsewhere begins at its step, and nothing of what
@@ -15,7 +15,7 @@ from itertools import chain
 from torch.utils.data import Sampler
 
 BLOCK = 50
-"""Batches whose samples are sorted by length among themselves: more waste less, and shuffle less."""
+"""Batches whose samples are sorted by length: more pad less, and mix less."""
 
 
 class SampleOrder(Sampler[int]):

@@ -1,8 +1,8 @@
 """What makes one of TRL's trainers go on where another process stopped, to the last bit.
 
 A trainer keeps files of its own, most of them pickles, and finds its place in the data by reading
-all that came before. Here it keeps ours (saving.py), and its samples come in an order that can begin
-anywhere (order.py). Knows nothing of a stage.
+all that came before. Here it keeps ours (saving.py), and its samples come in an order that can
+begin anywhere (order.py). Knows nothing of a stage.
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,16 @@ class Resumable:
     lengths: Sequence[int] | None
 
     def _get_train_sampler(self, *_: Any) -> SampleOrder:
-        arguments: Any = self.args  # type: ignore[attr-defined]  # of the trainer
-        return SampleOrder(
-            len(self.train_dataset),  # type: ignore[attr-defined]
-            arguments.seed,
-            arguments.train_batch_size
-            * arguments.gradient_accumulation_steps
-            * arguments.world_size,
-            range(self.saving.step, arguments.max_steps),
-            self.lengths,
-        )
+        trainer: Any = self
+        how = trainer.args
+        size = how.train_batch_size * how.gradient_accumulation_steps * how.world_size
+        steps = range(self.saving.step, how.max_steps)
+        return SampleOrder(len(trainer.train_dataset), how.seed, size, steps, self.lengths)
 
     def _init_training_state(self, *arguments: Any, **named: Any) -> Any:
+        trainer: Any = self
         told = super()._init_training_state(*arguments, **named)  # type: ignore[misc]
-        self.state.global_step = self.saving.step  # type: ignore[has-type]
+        trainer.state.global_step = self.saving.step
         return told
 
     def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:
@@ -46,10 +42,11 @@ class Resumable:
         return told
 
     def _save_checkpoint(self, *_: Any) -> None:
-        if self.is_world_process_zero():  # type: ignore[attr-defined]
-            state = self.state  # type: ignore[has-type]
-            self.saving.save(state.global_step, self.reporter.losses, *self._kept())
-            report("train", state.global_step, state.max_steps, checkpoint=True)
+        trainer: Any = self
+        if trainer.is_world_process_zero():
+            step, steps = trainer.state.global_step, trainer.state.max_steps
+            self.saving.save(step, self.reporter.losses, *self._kept())
+            report("train", step, steps, checkpoint=True)
 
     def _kept(self) -> tuple[Any, Any, Any, Any]:
         trainer: Any = self

@@ -48,8 +48,8 @@ from workers.train.ending import STOPPED, Ending, Stopped
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
 from workers.train.row_limits import check_limits
-from workers.train.sayable import check_sayable
 from workers.train.saving import Saving
+from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 

@@ -20,10 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.messages import decode
-from shared.training_runs import TrainState
+from shared.training_runs import STATE_FILE, TENSORS_FILE, TrainState
 from workers.train.ending import Ending
 
-STATE, TENSORS = "state.json", "state.safetensors"
 RANDOM = "random/"
 
 
@@ -75,7 +74,9 @@ class Saving:
             schedule={k: v for k, v in scheduler.state_dict().items() if k != "lr_lambdas"},
             scaler=scaler.state_dict() if scaler is not None else None,
         )
-        tensors = {f"weight/{name}": tensor for name, tensor in _trained(model).items()}
+        tensors: dict[str, torch.Tensor] = {
+            f"weight/{name}": tensor for name, tensor in _trained(model).items()
+        }
         for number, values in told["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items()}
         tensors[f"{RANDOM}cpu"] = torch.get_rng_state()
@@ -86,9 +87,9 @@ class Saving:
         part.mkdir(parents=True)
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            part / TENSORS,
+            part / TENSORS_FILE,
         )
-        (part / STATE).write_text(state.model_dump_json(), encoding="utf-8")
+        (part / STATE_FILE).write_text(state.model_dump_json(), encoding="utf-8")
         part.rename(whole)
 
     def restore_weights(self, model: Any) -> None:
@@ -133,8 +134,8 @@ def _trained(model: Any) -> dict[str, torch.nn.Parameter]:
 def _read(directory: Path, base_sha256: str) -> Saved | None:
     if not directory.exists():
         return None
-    state = decode(TrainState, (directory / STATE).read_text(encoding="utf-8"))
+    state = decode(TrainState, (directory / STATE_FILE).read_text(encoding="utf-8"))
     if state.base_sha256 != base_sha256:
         print("the checkpoint is of other weights than the model now has: trained from the start")
         return None
-    return Saved(state, load_file(directory / TENSORS))
+    return Saved(state, load_file(directory / TENSORS_FILE))
