@@ -30,9 +30,11 @@ from producer.verbs.training import train
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
 from shared.broker.leased_queues import Delivery, History
 from shared.broker.transport import checked
+from shared.bucket.keys import training_folder
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
 from shared.training import TrainJob, TrainOutcome, TrainProgress
+from shared.training_runs import TrainState
 from tests.training import make_job, trained
 from tests.waiting import wait_until
 from tests.world import World
@@ -49,6 +51,22 @@ print('{"stage": "load", "step": 1, "steps": 1}', flush=True)
 print('{"stage": "train", "step": 3, "steps": 100, "loss": 0.5}', flush=True)
 time.sleep(600)
 """
+LEARNS = """
+import os, pathlib, signal, sys, time
+workdir = pathlib.Path(sys.orig_argv[-1])
+step = 3 + (workdir / "checkpoint").exists()
+def keep(*_):
+    folder = workdir / "checkpoints" / str(step)
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text('{state}')
+    (folder / "state.safetensors").write_text("tensors")
+    print('{{"stage": "train", "step": %d, "steps": 9, "checkpoint": true}}' % step, flush=True)
+signal.signal(signal.SIGTERM, lambda *_: (keep(), os._exit(3)))
+print('{{"stage": "train", "step": %d, "steps": 9, "loss": 0.5}}' % step, flush=True)
+{then}
+"""
+"""As the real one: it goes on from a checkpoint, and leaves one when it is asked to end."""
+STATE = TrainState(step=3, base_sha256="", before=(), losses=(), rates=(), schedule={})
 
 
 class Trainer:
@@ -58,7 +76,7 @@ class Trainer:
         self.queues = queues_of(train_app(world.settings))
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch)
+        work = TrainWork(world.settings, world.store, scratch, lambda: not self.leases.taking)
         app = Celery(set_as_current=False)
         register_train(app, lambda: self.leases, lambda: work)
         self.task = app.tasks[TRAIN_TASK]
@@ -133,6 +151,12 @@ def said(place: World, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "path").mkdir(exist_ok=True)
+    (folder / "path" / "torch.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+
+
 @contextmanager
 def running(
     trainer: Trainer,
@@ -140,14 +164,13 @@ def running(
     job: TrainJob,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
+    says: str = SAYS,
 ) -> Iterator[threading.Thread]:
     """The job, trained by the worker until it is ended."""
     monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
     monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
     monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
-    (folder / "path").mkdir()
-    (folder / "path" / "torch.py").write_text(SAYS)
-    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+    _instead_of_torch(says, folder, monkeypatch)
     delivery = trainer.take()
     lease = trainer.leases.of(delivery.lease)
     thread = threading.Thread(target=trainer.run, args=(delivery,))
@@ -473,6 +496,60 @@ def test_a_gpu_that_is_lost_costs_a_training_no_attempt_and_one_that_computes_do
     assert not trainer.leases.pauses
     (delayed,) = trainer.queues.redis.zrange(f"{trainer.queues.prefix}delayed", 0, -1)
     assert History.parse(delayed.decode().split("\n")[4]).attempt == 2
+
+
+def test_a_worker_that_ends_hands_its_training_on_with_what_it_has_learned(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    says = LEARNS.format(state=STATE.model_dump_json(), then="time.sleep(600)")
+    with running(trainer, records, job, tmp_path, monkeypatch, says) as thread:
+        trainer.leases.stop_taking()  # as at SIGTERM
+        thread.join(60)
+        assert not thread.is_alive()
+    assert records.outcome(job.id) is None
+    assert training.job(job.id).state == "queued"
+    other = Trainer(place, tmp_path)
+    try:
+        delivery = other.take()
+        assert delivery.history == History()
+        thread = threading.Thread(target=other.run, args=(delivery,))
+        thread.start()
+        wait_until(lambda: (found := records.progress(job.id)) and found.step == 4, 60, "step 4")
+        other.leases.of(delivery.lease).progress.stop(Cancelled("enough"))
+        thread.join(60)
+    finally:
+        other.leases.leave()
+    # It has ended: nobody goes on with it.
+    assert records.outcome(job.id) is not None
+    folder = f"{training_folder(place.prefix)}{job.id}/checkpoints/"
+    assert list(place.store.list(place.output, folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("then", "attempt"), [("keep(); os.kill(os.getpid(), 9)", 1), ("os.kill(os.getpid(), 9)", 2)]
+)
+def test_a_training_that_got_further_and_died_has_used_up_no_attempt(
+    place: World,
+    training: Training,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+    attempt: int,
+) -> None:
+    training.submit(job_for(place))
+    says = LEARNS.format(state=STATE.model_dump_json(), then=then)
+    _instead_of_torch(says, tmp_path, monkeypatch)
+    trainer.run()
+    (delayed,) = trainer.queues.redis.zrange(f"{trainer.queues.prefix}delayed", 0, -1)
+    assert History.parse(delayed.decode().split("\n")[4]).attempt == attempt
 
 
 def test_the_list_is_bounded_and_the_newest_come_first(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from shared.training import TrainJob
 from shared.training_runs import STATE_FILE, TrainState
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
 from workers.train.ending import Ending, Stopped
@@ -42,36 +41,45 @@ def _losses(folder: Path, step: int) -> tuple[float, ...]:
     return TrainState.model_validate_json(text).losses
 
 
-def _resumed(
-    job: TrainJob,
-    rows: list[dict[str, Any]],
-    folder: Path,
+@pytest.mark.parametrize(
+    ("stage", "quantized"),
+    [
+        ("sft", False),
+        ("dpo", True),
+        pytest.param("sft", True, marks=pytest.mark.soak),
+        pytest.param("dpo", False, marks=pytest.mark.soak),
+    ],
+)
+def test_a_training_goes_on_elsewhere_to_the_last_digit(
+    videos: dict[str, Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    **how: Any,
+    stage: str,
+    quantized: bool,
 ) -> None:
-    """Trained at once, and stopped and gone on with in another place: the same."""
+    """Stopped in the middle of an epoch. The model draws at random, too: one with dropout."""
+    monkeypatch.setattr(LlamaAttention, "__init__", _forgetful(LlamaAttention.__init__))
+    named = dict(list(videos.items())[:5])
+    rows = dpo_rows(named) if stage == "dpo" else sft_rows(named)
     for name in ("whole", "first", "second"):
-        fill(folder / name, rows, **how)
-    whole = train(job, folder / "whole")
+        fill(tmp_path / name, rows)
+    job = make_job(stage=stage, steps=5, batch_size=3, save_every=4, quantized=quantized)
+    whole = train(job, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        train(job, folder / "first", EndsAfter(3, patch))
-    shutil.copytree(folder / "first/checkpoints/3", folder / "second/checkpoint")
-    second = train(job, folder / "second")
-    assert _losses(folder / "second", job.steps) == _losses(folder / "whole", job.steps)
+        train(job, tmp_path / "first", EndsAfter(2, patch))
+    assert [path.name for path in (tmp_path / "first/checkpoints").iterdir()] == ["2"]
+    shutil.copytree(tmp_path / "first/checkpoints/2", tmp_path / "second/checkpoint")
+    second = train(job, tmp_path / "second")
+    assert _losses(tmp_path / "second", 5) == _losses(tmp_path / "whole", 5)
     assert second == whole
-    assert (folder / "second" / ADAPTER).read_bytes() == (folder / "whole" / ADAPTER).read_bytes()
+    assert (tmp_path / "second" / ADAPTER).read_bytes() == (
+        tmp_path / "whole" / ADAPTER
+    ).read_bytes()
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-def test_sft_goes_on_to_the_last_digit(
-    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantized: bool
-) -> None:
-    job = make_job(steps=6, save_every=4, quantized=quantized)
-    _resumed(job, sft_rows(videos), tmp_path, monkeypatch)
+def _forgetful(build: Any) -> Any:
+    def built(self: LlamaAttention, *arguments: Any, **named: Any) -> None:
+        build(self, *arguments, **named)
+        self.attention_dropout = 0.1
 
-
-def test_dpo_goes_on_to_the_last_digit(
-    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = make_job(steps=6, stage="dpo")
-    _resumed(job, dpo_rows(videos), tmp_path, monkeypatch)
+    return built

@@ -21,8 +21,8 @@ from workers.train.saving import Saving
 
 
 class VideoDPOTrainer(Resumable, DPOTrainer):  # type: ignore[misc]  # trl is untyped
-    """DPOTrainer in our order and with our checkpoints, that leaves encoding to the collator; it has
-    no option for that."""
+    """DPOTrainer in our order, with our checkpoints. It leaves encoding to the collator: it has no
+    option for that."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
