@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from shared.training_runs import STATE_FILE, TrainState
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
