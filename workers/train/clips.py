@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from shared.errors import BadData, Reject
+from shared.rows import Row
 from workers.model.preprocess import Preprocessor
 from workers.progress import Progress
-from workers.train.data import Row, first_rows
+from workers.train.data import first_of_pixels
 from workers.video.pool import DecoderPool
 from workers.video.sampling import Request
 from workers.video.source import file_source
@@ -28,7 +29,7 @@ def decode_clips(
     dtype: torch.dtype,
     on_clip: Callable[[int, int], None],
 ) -> dict[str, torch.Tensor]:
-    """The video's URI -> (frames, 3, crop, crop): the same sampling and pixels as captioning.
+    """The media's key -> (frames, 3, crop, crop): the same sampling and pixels as captioning.
 
     Args:
         folder: what relative URIs are relative to.
@@ -40,11 +41,17 @@ def decode_clips(
         BadData: a video cannot be read.
         OutOfResources: no decoder can be started, or the disk is full.
     """
-    firsts = first_rows(rows)
+    firsts = first_of_pixels(rows)
 
     def decode(row: Row) -> torch.Tensor:
+        if row.images or not row.media.whole:
+            raise BadData(
+                f"row {row.id!r}: {'an image' if row.images else 'a part of a video'} is not "
+                "trained on",
+                cure="Cut the part out into a video of its own, or remove the row.",
+            )
         try:
-            source = file_source(folder / row.video.uri)
+            source = file_source(folder / row.media.uri)
             with decoders.open(source, Progress(), frames) as video:
                 sample = video.sample(Request(frames, shape=preprocessor.shape))
         except Reject as error:
@@ -56,7 +63,7 @@ def decode_clips(
 
     clips = {}
     with ThreadPoolExecutor(decoders.size) as pool:
-        for uri, pixels in zip(firsts, pool.map(decode, firsts.values()), strict=True):
-            clips[uri] = pixels
+        for key, pixels in zip(firsts, pool.map(decode, firsts.values()), strict=True):
+            clips[key] = pixels
             on_clip(len(clips), len(firsts))
     return clips

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from shared.errors import BadData
+from shared.rows import Row
 from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
-from workers.train.data import Row
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -28,7 +28,7 @@ class Encoder:
 
     loaded: LoadedModel
     clips: Mapping[str, torch.Tensor]
-    """The video's URI -> (frames, 3, S, S)."""
+    """The key of a video, a part or an image (`MediaRef.key`) -> (frames, 3, S, S)."""
 
     def prompt(self, prompt: str, video: str) -> list[int]:
         """Ids, the visual tokens expanded."""
@@ -56,7 +56,7 @@ class Encoder:
 
     def _length(self, row: Row) -> tuple[int, int]:
         """Tokens of the prompt and the frames, and of the longest text."""
-        prompt = len(self.prompt(str(row.prompt), row.video.uri))
+        prompt = len(self.prompt(str(row.prompt), row.media.key))
         return prompt, max(len(self.completion(text)) for text in row.texts)
 
     def check_lengths(self, rows: Sequence[Row]) -> None:

@@ -7,11 +7,11 @@ from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from shared.rows import Row
 from shared.training import TrainJob
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, SftCollator
-from workers.train.data import Row
 from workers.train.report import StepReporter
 from workers.train.resumable import Resumable, train_through
 from workers.train.saving import Saving
@@ -31,7 +31,7 @@ def train_sft(
     """
     dataset = Dataset.from_list(
         [
-            {"prompt": row.prompt, "completion": row.completion, "video": row.video.uri}
+            {"prompt": row.prompt, "completion": row.completion, "video": row.media.key}
             for row in rows
         ]
     )
