@@ -44,8 +44,9 @@ class TrainWork:
 
         Raises:
             LeaseLost: somebody else does it now; the training was stopped.
-        Draining: this worker is to end; the next one goes on from the last checkpoint.
+            Draining: this worker is to end; the next one goes on from the last checkpoint.
             Cancelled: the job is not wanted any more; nothing was published.
+            Paused: it is not wanted now; it goes on from its last checkpoint when it is.
             Retry: the job is fine, the world is not.
         """
         lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
@@ -72,10 +73,13 @@ class TrainWork:
         def check() -> None:
             self._records.about_to_publish(job.id, ours)
 
-        def ending() -> JamakError | None:
-            return Draining("the next worker goes on with it") if self._draining() else None
+        with watched(job, self._records, checkpoints, lease) as watch:
 
-        with watched(job, self._records, lease) as on_event:
+            def ending() -> JamakError | None:
+                if self._draining():
+                    return Draining("the next worker goes on with it")
+                return watch.paused
+
             manifest, why_not_activated = run_train_job(
                 job,
                 self._settings,
@@ -85,7 +89,7 @@ class TrainWork:
                 check,
                 seen,
                 checkpoints,
-                on_event,
+                watch.on_event,
                 ending,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
@@ -116,7 +120,7 @@ class TrainWork:
 
     def _cancelled(self, job: TrainJob) -> bool:
         try:
-            return self._records.cancelled(job.id)
+            return self._records.decision(job.id).wanted == "cancel"
         except UNREADABLE:
             return False  # then nobody knows
 
