@@ -36,6 +36,15 @@ class TrainRun(Message):
     """The newest last."""
 
 
+class Before(Message):
+    """The held-out videos before the training, which are not looked at again."""
+
+    captions: tuple[str, ...]
+    """What the model said of those that have a reference."""
+    likely: tuple[tuple[tuple[float, Count], ...], ...]
+    """Of each row, its texts: log-probability, tokens."""
+
+
 class TrainState(Message):
     """What a checkpoint holds besides its tensors."""
 
@@ -43,8 +52,7 @@ class TrainState(Message):
     step: Count
     base_sha256: str
     """Of the weights that it was trained on."""
-    before: tuple[str, ...]
-    """What the model said about the held-out videos before the training."""
+    before: Before
     losses: tuple[float, ...]
     rates: tuple[float, ...]
     """Learning rates, of each group of parameters."""

@@ -9,7 +9,7 @@ import pytest
 from shared.bucket.checkpoints import Checkpoints, clear
 from shared.bucket.keys import training_folder
 from shared.errors import LeaseLost
-from shared.training_runs import STATE_FILE, TENSORS_FILE, TrainRun, TrainState
+from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, TrainRun, TrainState
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -37,7 +37,12 @@ class Job:
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
         state = TrainState(
-            step=step, base_sha256="b", before=(), losses=(1.5,), rates=(), schedule={}
+            step=step,
+            base_sha256="b",
+            before=Before(captions=(), likely=()),
+            losses=(1.5,),
+            rates=(),
+            schedule={},
         )
         (folder / STATE_FILE).write_text(state.model_dump_json())
         (folder / TENSORS_FILE).write_bytes(b"tensors of step %d, run %d" % (step, run.epoch))

@@ -11,7 +11,7 @@ from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.keys import training_folder
 from shared.bucket.training import TrainingRecords
 from shared.errors import Cancelled
-from shared.training_runs import TrainState
+from shared.training_runs import Before, TrainState
 from tests.trainer import Trainer, held, instead_of_torch, job_for, running
 from tests.waiting import wait_until
 from tests.world import World
@@ -33,7 +33,9 @@ print('{{"stage": "train", "step": %d, "steps": 9, "loss": 0.5}}' % step, flush=
 {then}
 """
 """As the real one: it goes on from a checkpoint, and leaves one when it is asked to end."""
-STATE = TrainState(step=3, base_sha256="", before=(), losses=(), rates=(), schedule={})
+STATE = TrainState(
+    step=3, base_sha256="", before=Before(captions=(), likely=()), losses=(), rates=(), schedule={}
+)
 
 
 @pytest.mark.parametrize("how", ["drain", "pause"])

@@ -5,7 +5,6 @@ all that came before. Here it keeps ours (saving.py), and its samples come in an
 begin anywhere (order.py). Knows nothing of a stage.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
@@ -21,14 +20,13 @@ class Resumable:
 
     saving: Saving
     reporter: StepReporter
-    lengths: Sequence[int] | None
 
     def _get_train_sampler(self, *_: Any) -> SampleOrder:
         trainer: Any = self
         how = trainer.args
         size = how.train_batch_size * how.gradient_accumulation_steps * how.world_size
         steps = range(self.saving.step, how.max_steps)
-        return SampleOrder(len(trainer.train_dataset), how.seed, size, steps, self.lengths)
+        return SampleOrder(len(trainer.train_dataset), how.seed, size, steps, self.saving.lengths)
 
     def _init_training_state(self, *arguments: Any, **named: Any) -> Any:
         trainer: Any = self
@@ -68,19 +66,16 @@ class _Ending(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             control.should_save = control.should_training_stop = True
 
 
-def train_through(
-    trainer: Any, reporter: StepReporter, saving: Saving, lengths: Sequence[int] | None = None
-) -> list[float]:
+def train_through(trainer: Any, reporter: StepReporter, saving: Saving) -> list[float]:
     """To the last step, or to the end of the one in which it is asked to end; every step's loss.
 
     Args:
         trainer: a Resumable, just built.
-        lengths: of the samples, where those of like length are to be in one batch.
 
     Raises:
         Stopped: it was asked to end; what it has learned is in its checkpoint.
     """
-    trainer.saving, trainer.reporter, trainer.lengths = saving, reporter, lengths
+    trainer.saving, trainer.reporter = saving, reporter
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Ending(saving))
     if saving.saved is not None:

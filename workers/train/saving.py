@@ -12,7 +12,7 @@ change what is learned, and run nothing. Knows neither the bucket nor TRL.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.messages import decode
-from shared.training_runs import STATE_FILE, TENSORS_FILE, TrainState
+from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, TrainState
 from workers.train.ending import Ending
+from workers.train.examine import Examined
+from workers.train.likelihood import Likely
 
 RANDOM = "random/"
 
@@ -39,14 +41,21 @@ class Saving:
     workdir: as run.py has it.
     base_sha256: of the weights that are trained on.
     ending: whether it is asked to end.
+    lengths: of the samples, where those of like length are to be in one batch.
     """
 
-    def __init__(self, workdir: Path, base_sha256: str, ending: Ending) -> None:
-        self.workdir, self.ending = workdir, ending
+    def __init__(
+        self,
+        workdir: Path,
+        base_sha256: str,
+        ending: Ending,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        self.workdir, self.ending, self.lengths = workdir, ending, lengths
         self._base_sha256 = base_sha256
         self.saved = _read(workdir / "checkpoint", base_sha256)
-        self.before: Sequence[str] = self.saved.state.before if self.saved else ()
-        """What the model said about the held-out videos before the training."""
+        self.before = _examined(self.saved.state.before) if self.saved else None
+        """The held-out videos before the training; None = they have still to be looked at."""
 
     @property
     def step(self) -> int:
@@ -64,10 +73,14 @@ class Saving:
     ) -> None:
         """After a step, between two."""
         told = optimizer.state_dict()
+        before = self.before or Examined([], [])
         state = TrainState(
             step=step,
             base_sha256=self._base_sha256,
-            before=tuple(self.before),
+            before=Before(
+                captions=tuple(before.captions),
+                likely=tuple(tuple(map(astuple, texts)) for texts in before.likely),
+            ),
             losses=tuple(losses),
             rates=tuple(float(group["lr"]) for group in told["param_groups"]),
             # The functions that make it are made again from the job.
@@ -125,6 +138,11 @@ class Saving:
         torch.set_rng_state(self.saved.tensors[f"{RANDOM}cpu"])
         if torch.cuda.is_available() and f"{RANDOM}cuda" in self.saved.tensors:
             torch.cuda.set_rng_state(self.saved.tensors[f"{RANDOM}cuda"])
+
+
+def _examined(before: Before) -> Examined:
+    likely = [tuple(Likely(*text) for text in texts) for texts in before.likely]
+    return Examined(list(before.captions), likely)
 
 
 def _trained(model: Any) -> dict[str, torch.nn.Parameter]:
