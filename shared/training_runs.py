@@ -18,7 +18,7 @@ class Checkpoint(Message):
     epoch: Count
     """Of the run that wrote it."""
     data_sha256: str
-    """Of the manifest that it was trained on."""
+    """Of the rows that it was trained on."""
     files: dict[str, str]
     """name -> sha256"""
 
