@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import Decoding
+from shared.rows import Row
 from tests.engines import Make, asked
 from tests.tokenizers import piece_tokenizer
 from workers.caption.captioner import Answer, EngineCaptioner
@@ -28,7 +29,6 @@ from workers.model.prompt import BASE_PROMPT, prompt_ids, text_of
 from workers.model.tokens import check_tokenizer
 from workers.progress import Progress
 from workers.train.collate import Encoder
-from workers.train.data import Row
 from workers.train.evaluate import caption_rows
 
 pytestmark = pytest.mark.model

@@ -1,17 +1,19 @@
 """Training manifests: what is read, what is refused and how clearly, and who is held out."""
 
 import json
+import math
 import re
 import unicodedata
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
+from shared.rows import COLUMNS, MediaRef, Row, Stage
 from tests.tokenizers import TOKENIZERS
 from workers.train import data
-from workers.train.data import Row, VideoRef, read_rows, with_splits
+from workers.train.data import read_rows, with_splits
 from workers.train.evaluate import score
 from workers.train.sayable import check_sayable
 
@@ -26,7 +28,7 @@ def _lines(*rows: dict[str, Any]) -> str:
 
 def _rows(count: int, **fields: Any) -> list[Row]:
     return [
-        Row(id=str(i), videos=(VideoRef(uri=f"{i}.mp4"),), completion="고양이", **fields)
+        Row(id=str(i), videos=(MediaRef(uri=f"{i}.mp4"),), completion="고양이", **fields)
         for i in range(count)
     ]
 
@@ -34,7 +36,7 @@ def _rows(count: int, **fields: Any) -> list[Row]:
 def test_a_row_without_a_prompt_gets_the_jobs() -> None:
     rows = read_rows(_lines(_row("a"), _row("b", prompt=DETAILED_PROMPT)), "sft", BASE_PROMPT)
     assert [row.prompt for row in rows] == [BASE_PROMPT, DETAILED_PROMPT]
-    assert rows[0].video.uri == "a.mp4"
+    assert rows[0].media.uri == "a.mp4"
 
 
 def test_empty_lines_are_nothing() -> None:
@@ -47,6 +49,25 @@ def test_empty_lines_are_nothing() -> None:
         ("{", "line 2 is not JSON"),
         (_lines(_row("b", videos=[])), "line 2: videos"),
         (_lines(_row("b", videos=[{"uri": "1"}, {"uri": "2"}])), "line 2: videos"),
+        (_lines(_row("b", images=[{"uri": "b.png"}])), "line 2: videos or images: a row has"),
+        (
+            _lines(_row("b", videos=None, images=[{"uri": "b.png", "end": 1}])),
+            "line 2: images.0: an image has no start",
+        ),
+        (
+            _lines(_row("b", videos=[{"uri": "b.mp4", "start": 4, "end": 4.0}])),
+            "line 2: videos.0: the part ends at 4.0 s, not after its start at 4.0 s",
+        ),
+        (
+            _lines(_row("b", videos=[{"uri": "b.mp4", "start": "0:16"}])),
+            "line 2: videos.0.start: Input should be a valid number",
+        ),
+        (
+            _lines(_row("b", videos=[{"uri": "b.mp4", "end": math.inf}])),
+            "line 2: videos.0.end: Input should be a finite number",
+        ),
+        (_lines(_row("b", videos=[{"uri": "b.mp4", "start": -1}])), "line 2: videos.0.start"),
+        (_lines(_row("b", label=True)), "line 2: a 'label' in a row for"),
         (
             _lines(_row("b", videos=[{"uri": "b.mp4", "sha256": "short"}])),
             "line 2: videos.0.sha256",
@@ -83,6 +104,57 @@ def test_a_preference_row_has_both_captions() -> None:
     assert read.reference == "고양이"
 
 
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_a_row_teaches_what_its_stage_asks_for(stage: Stage) -> None:
+    values = {"completion": "고양이", "chosen": "고양이", "rejected": "개", "label": False}
+    needed = {column: values[column] for column in COLUMNS[stage]}
+    blank = dict.fromkeys(values)
+    (row,) = read_rows(_lines(_row(**{**blank, **needed})), stage, BASE_PROMPT)
+    assert row.model_dump(include={*values}, exclude_none=True) == needed
+    for column in needed:
+        with pytest.raises(BadData, match=f"line 1: no {column!r} in a row for"):
+            read_rows(_lines(_row(**{**blank, **needed, column: None})), stage, BASE_PROMPT)
+
+
+def test_a_thumb_is_true_or_false_and_nothing_like_it() -> None:
+    for label in ("true", "false", 1, 0):
+        with pytest.raises(BadData, match="line 1: label: Input should be a valid boolean"):
+            read_rows(_lines(_row(label=label)), "kto", BASE_PROMPT)
+
+
+def test_a_row_has_a_video_a_part_of_one_or_an_image() -> None:
+    whole, part, first, image = read_rows(
+        _lines(
+            _row("a"),
+            _row("b", videos=[{"uri": "a.mp4", "start": 1, "end": 2.5}]),
+            _row("c", videos=[{"uri": "a.mp4", "start": 0, "end": 1}], images=None),
+            _row("d", videos=[], images=[{"uri": "d.png"}]),
+        ),
+        "sft",
+        BASE_PROMPT,
+    )
+    assert (image.media.uri, image.media.whole) == ("d.png", True)
+    assert [row.media.identity for row in (whole, part, first)] == ["a.mp4"] * 3
+    assert len({row.media.key for row in (whole, part, first)}) == 3
+    assert part.media.key == "a.mp4#t=1.0,2.5"
+    moved = [row.with_media(uri="x").media for row in (part, image)]
+    assert [(media.uri, media.end) for media in moved] == [("x", 2.5), ("x", None)]
+
+
+def test_a_digest_in_one_row_is_that_of_the_video_in_all() -> None:
+    """Else the one video would be two, and train and evaluate."""
+    digest = "a" * 64
+    named = _row("a", videos=[{"uri": "v.mp4", "sha256": digest}], split="train")
+    other = _row("b", videos=[{"uri": "v.mp4"}], split="eval")
+    rows = read_rows(_lines(other, named), "sft", BASE_PROMPT)
+    assert [row.media.identity for row in rows] == [digest, digest]
+    with pytest.raises(BadData, match="row 'a' trains on"):
+        with_splits(rows)
+    other["videos"][0]["sha256"] = "b" * 64
+    with pytest.raises(BadData, match=r"row 'a': the sha256 of v\.mp4 is another one in row 'b'"):
+        read_rows(_lines(other, named), "sft", BASE_PROMPT)
+
+
 def test_a_text_counts_in_whatever_form_it_was_written() -> None:
     """macOS writes NFD: it looks the same, has other tokens and compares as different."""
     told, prompt = (unicodedata.normalize("NFD", one) for one in ("고양이\r\n개", BASE_PROMPT))
@@ -99,7 +171,7 @@ TOKENIZERS_OF_KINDS = {name: make() for name, make in TOKENIZERS.items()}
 def test_a_row_that_this_model_could_never_say_is_named(kind: str) -> None:
     tokenizer = TOKENIZERS_OF_KINDS[kind]
     said = "“빨간 원”이 24㎝쯤  움직입니다…\n\t뷁! 👩\u200d👧"
-    good = Row(id="good", videos=(VideoRef(uri="a.mp4"),), completion=said)
+    good = Row(id="good", videos=(MediaRef(uri="a.mp4"),), completion=said)
     check_sayable(tokenizer, [good])
     mark = tokenizer.all_special_tokens[0]
     bad = good.model_copy(update={"id": "bad", "completion": f"원 {mark}이"})
@@ -110,7 +182,7 @@ def test_a_row_that_this_model_could_never_say_is_named(kind: str) -> None:
 
 def test_a_row_whose_text_comes_back_otherwise_is_named() -> None:
     tokenizer = TOKENIZERS_OF_KINDS["byte fallback"]  # its mark for a space is a character
-    row = Row(id="r", videos=(VideoRef(uri="a.mp4"),), chosen="막대 ▁그래프", rejected="개")
+    row = Row(id="r", videos=(MediaRef(uri="a.mp4"),), chosen="막대 ▁그래프", rejected="개")
     said = re.escape("row 'r': this model could not say '▁그래프', only ' 그래프'")
     with pytest.raises(BadData, match=said):
         check_sayable(tokenizer, [row])
@@ -128,7 +200,7 @@ def test_an_empty_manifest_is_refused() -> None:
 
 def test_the_manifests_own_split_is_kept() -> None:
     rows = [*_rows(3), *[row.model_copy(update={"id": "e"}) for row in _rows(1, split="eval")]]
-    rows[-1] = rows[-1].model_copy(update={"videos": (VideoRef(uri="e.mp4"),)})
+    rows[-1] = rows[-1].model_copy(update={"videos": (MediaRef(uri="e.mp4"),)})
     assert [row.split for row in with_splits(rows)] == ["train", "train", "train", "eval"]
 
 
@@ -136,10 +208,10 @@ def test_about_a_tenth_of_the_videos_is_held_out_and_stays_held_out() -> None:
     """Also when other videos, and other captions of the same ones, come in."""
     other_captions = [row.model_copy(update={"id": f"{row.id}/2"}) for row in _rows(500)]
     few, many = with_splits(_rows(500)), with_splits([*_rows(1000), *other_captions])
-    held_first = {row.video.uri for row in few if row.split == "eval"}
-    held = {row.video.uri for row in many if row.split == "eval"}
+    held_first = {row.media.uri for row in few if row.split == "eval"}
+    held = {row.media.uri for row in many if row.split == "eval"}
     assert 60 < len(held) < 140
-    assert held_first == held & {row.video.uri for row in few}
+    assert held_first == held & {row.media.uri for row in few}
 
 
 def test_at_least_one_video_is_held_out() -> None:
@@ -157,7 +229,7 @@ def test_all_rows_of_a_video_are_on_one_side() -> None:
     ]
     sides: dict[str, set[str | None]] = {}
     for row in with_splits(rows):
-        sides.setdefault(row.video.uri, set()).add(row.split)
+        sides.setdefault(row.media.uri, set()).add(row.split)
     assert all(len(side) == 1 for side in sides.values())
 
 
@@ -166,7 +238,7 @@ def test_a_video_on_both_sides_is_refused_also_under_two_names() -> None:
     rows = [
         Row(
             id=split,
-            videos=(VideoRef(uri=f"{split}.mp4", sha256=digest),),
+            videos=(MediaRef(uri=f"{split}.mp4", sha256=digest),),
             completion="고양이",
             split=split,
         )

@@ -17,9 +17,10 @@ from typing import TypeVar
 import torch
 
 from shared.errors import BadData, Reject
+from shared.rows import Row
 from workers.model.preprocess import Preprocessor
 from workers.progress import Progress
-from workers.train.data import Row, first_rows
+from workers.train.data import first_of_pixels
 from workers.train.feature_files import FeatureFiles
 from workers.train.sight import Sight
 from workers.video.pool import DecoderPool
@@ -53,7 +54,7 @@ class Clips:
         frames: int,
         preprocessor: Preprocessor,
     ) -> None:
-        self._firsts, self._folder = first_rows(rows), folder
+        self._firsts, self._folder = first_of_pixels(rows), folder
         self._decoders, self._sight, self._files = decoders, sight, files
         self._most, self._preprocessor = frames, preprocessor
         self._frames: dict[str, int] = {}

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from shared.errors import BadData
+from shared.rows import Row
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
-from workers.train.data import Row
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -27,7 +27,7 @@ class Encoder:
 
     loaded: LoadedModel
     clips: Mapping[str, torch.Tensor]
-    """The video's URI -> (frames, 3, S, S)."""
+    """The key of a video, a part or an image (`MediaRef.key`) -> (frames, 3, S, S)."""
 
     def prompt(self, prompt: str, video: str) -> list[int]:
         """Ids, the visual tokens expanded."""
@@ -50,7 +50,7 @@ class Encoder:
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context."""
         for row in rows:
-            prompt = len(self.prompt(str(row.prompt), row.video.uri))
+            prompt = len(self.prompt(str(row.prompt), row.media.key))
             longest = max(len(self.completion(text)) for text in row.texts)
             if prompt + longest > self.loaded.context:
                 raise BadData(

@@ -1,85 +1,24 @@
-"""A training manifest: JSON lines in TRL's column names, one video a row.
+"""A training manifest: JSON lines, one row each (shared/rows.py).
 
-    {"id": "a1", "videos": [{"uri": "s3://b/a1.mp4"}], "completion": "...", "split": "train"}
-    {"id": "a2", "videos": [{"uri": "clips/a2.mp4"}], "chosen": "...", "rejected": "..."}
-
-Knows nothing of where the videos lie: a URI is only a name here.
+Reads it for a stage, and says which rows are held out. Knows nothing of where the media lie.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Sequence
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from shared.errors import BadData, ConfigError
 from shared.prompts import MARK, check_prompt
-from shared.text import composed, stray
-
-Stage = Literal["sft", "dpo"]
-Split = Literal["train", "eval"]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Words = Annotated[Text, AfterValidator(composed)]
-"""What a model should say, or should not; in one form (NFC), as captions are. In another form the
-same text would be another text."""
+from shared.rows import COLUMNS, TAUGHT, Row, Stage
+from shared.text import stray
 
 MOST_BYTES, MOST_ROWS, MOST_LINE = 64 << 20, 100_000, 256 << 10
 """Of a manifest: it is read as a whole, and its videos lie on one disk."""
 CURE = "Take it out of the text."
 HELD_OUT = 0.1
 """Share of the videos that evaluate, where the manifest does not say which."""
-
-
-class _Part(BaseModel):
-    # A misspelt column would otherwise train on the default in silence.
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VideoRef(_Part):
-    uri: Text
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of the file; checked after the download."""
-
-    @property
-    def identity(self) -> str:
-        """Two names of one content are one video, where the digest tells."""
-        return self.sha256 or self.uri
-
-
-class Row(_Part):
-    id: Text
-    videos: Annotated[tuple[VideoRef, ...], Field(min_length=1, max_length=1)]
-    prompt: Text | None = None
-    completion: Words | None = None
-    """SFT: what the model should say."""
-    chosen: Words | None = None
-    """DPO: the better caption of two."""
-    rejected: Words | None = None
-    split: Split | None = None
-
-    @property
-    def video(self) -> VideoRef:
-        return self.videos[0]
-
-    @property
-    def texts(self) -> list[str]:
-        """All that is trained on."""
-        return [text for text in (self.completion, self.chosen, self.rejected) if text]
-
-    @property
-    def reference(self) -> str:
-        """What evaluation compares with."""
-        text = self.completion or self.chosen
-        assert text is not None, "read_rows lets no row without it through"
-        return text
 
 
 def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
@@ -113,7 +52,31 @@ def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
         raise BadData(
             "the training manifest holds no rows", cure="Write one JSON object a line into it."
         )
-    return rows
+    return _with_digests(rows)
+
+
+def _with_digests(rows: Sequence[Row]) -> list[Row]:
+    """A digest that one row of a file gives holds for the others: they are one video.
+
+    Raises:
+        BadData: two rows give two.
+    """
+    firsts: dict[str, Row] = {}
+    for row in rows:
+        if row.media.sha256 is None:
+            continue
+        first = firsts.setdefault(row.media.uri, row)
+        if first.media.sha256 != row.media.sha256:
+            raise BadData(
+                f"row {row.id!r}: the sha256 of {row.media.uri} is another one in row {first.id!r}",
+                cure="One of the two is out of date: write the file's own into both.",
+            )
+    return [
+        row.with_media(sha256=firsts[row.media.uri].media.sha256)
+        if row.media.uri in firsts
+        else row
+        for row in rows
+    ]
 
 
 def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
@@ -126,14 +89,14 @@ def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
         row = Row.model_validate(json.loads(line))
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "row"
-        raise BadData(f"line {number}: {where}: {fault['msg']}") from error
+        where = "".join(f"{part}." for part in fault["loc"]).rstrip(".")
+        raise BadData(f"line {number}: {where}{': ' if where else ''}{fault['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise BadData(
             f"line {number} is not JSON: {error}", cure="Write one JSON object a line."
         ) from error
-    needed = ("completion",) if stage == "sft" else ("chosen", "rejected")
-    for column in ("completion", "chosen", "rejected"):
+    needed = COLUMNS[stage]
+    for column in TAUGHT:
         if (getattr(row, column) is not None) != (column in needed):
             raise BadData(
                 f"line {number}: {'no' if column in needed else 'a'} {column!r} in a row for "
@@ -158,11 +121,19 @@ def _check_words(text: str, number: int) -> None:
         )
 
 
-def first_rows(rows: Sequence[Row]) -> dict[str, Row]:
-    """Each video's URI, and the first row that names it."""
+def first_rows(rows: Iterable[Row]) -> dict[str, Row]:
+    """Each file's URI, and the first row that names it."""
     found: dict[str, Row] = {}
     for row in rows:
-        found.setdefault(row.video.uri, row)
+        found.setdefault(row.media.uri, row)
+    return found
+
+
+def first_of_pixels(rows: Iterable[Row]) -> dict[str, Row]:
+    """The key of each video, part or image, and the first row that names it."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row.media.key, row)
     return found
 
 
@@ -177,17 +148,17 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
     """
     named = any(row.split == "eval" for row in rows)
     held_out = (
-        {row.video.identity for row in rows if row.split == "eval"} if named else _tenth(rows)
+        {row.media.identity for row in rows if row.split == "eval"} if named else _tenth(rows)
     )
     if named:
         for row in rows:
-            if row.split != "eval" and row.video.identity in held_out:
+            if row.split != "eval" and row.media.identity in held_out:
                 raise BadData(
-                    f"row {row.id!r} trains on {row.video.uri}, which another row evaluates on",
+                    f"row {row.id!r} trains on {row.media.uri}, which another row evaluates on",
                     cure="Put all rows of one video on the same side.",
                 )
     done = [
-        row.model_copy(update={"split": "eval" if row.video.identity in held_out else "train"})
+        row.model_copy(update={"split": "eval" if row.media.identity in held_out else "train"})
         for row in rows
     ]
     if all(row.split == "eval" for row in done):
@@ -200,7 +171,7 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
 
 def _tenth(rows: Sequence[Row]) -> set[str]:
     """At least one video: the one of smallest hash."""
-    places = {row.video.identity: _place(row.video.identity) for row in rows}
+    places = {row.media.identity: _place(row.media.identity) for row in rows}
     return {video for video, place in places.items() if place < HELD_OUT} or {
         min(places, key=lambda video: places[video])
     }

@@ -12,11 +12,11 @@ from transformers import PrinterCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from shared.rows import Row
 from shared.training import TrainJob
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, PreferenceCollator
-from workers.train.data import Row
 from workers.train.report import StepReporter
 
 
@@ -37,7 +37,7 @@ def train_dpo(
                 "prompt": row.prompt,
                 "chosen": row.chosen,
                 "rejected": row.rejected,
-                "video": row.video.uri,
+                "video": row.media.key,
             }
             for row in rows
         ]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from sacrebleu.metrics import CHRF
 
+from shared.rows import Row
 from workers.model.ends import before_end
 from workers.model.prompt import text_of
 from workers.train.collate import Encoder
-from workers.train.data import Row
 
 BATCH = 16
 ROOM = 16
@@ -37,7 +37,7 @@ def score(captions: Sequence[str], rows: Sequence[Row]) -> Scores:
     by_video: dict[str, list[float]] = {}
     for said, row in zip(captions, rows, strict=True):
         alone = chrf.sentence_score(said, [row.reference]).score
-        by_video.setdefault(row.video.identity, []).append(alone)
+        by_video.setdefault(row.media.identity, []).append(alone)
     return Scores(
         exact=equal / len(rows),
         chrf=chrf.corpus_score(list(captions), [references]).score,
@@ -60,7 +60,7 @@ def caption_rows(
         on_batch: called with (rows done, rows in all).
     """
     loaded = encoder.loaded
-    prompts = [encoder.prompt(str(row.prompt), row.video.uri) for row in rows]
+    prompts = [encoder.prompt(str(row.prompt), row.media.key) for row in rows]
     room = ROOM + max(len(encoder.completion(row.reference)) for row in rows)
     captions = [""] * len(rows)
     done = 0
@@ -74,7 +74,7 @@ def caption_rows(
             output = model.generate(
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
-                pixel_values_videos=encoder.pixels([rows[i].video.uri for i in batch]).to(
+                pixel_values_videos=encoder.pixels([rows[i].media.key for i in batch]).to(
                     loaded.device
                 ),
                 max_new_tokens=min(room, loaded.context - input_ids.shape[1]),

@@ -29,11 +29,12 @@ from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
 from shared.messages import Decoding, ModelIdentity
+from shared.rows import Row
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
-from workers.train.data import MOST_BYTES, Row, first_rows, read_rows, with_splits
+from workers.train.data import MOST_BYTES, first_rows, read_rows, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.video.limits import limits_of
 
@@ -137,8 +138,8 @@ def _fetch_data(
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
 
     def fetch(row: Row) -> None:
-        path = workdir / local[row.video.uri]
-        bucket, key = parse_uri(_absolute(job.data, row.video.uri))
+        path = workdir / local[row.media.uri]
+        bucket, key = parse_uri(_absolute(job.data, row.media.uri))
         try:
             store.download(bucket, key, path, most, lambda: progress.tick("download"))
         except Missing as error:
@@ -169,15 +170,15 @@ def _absolute(manifest_uri: str, uri: str) -> str:
 
 
 def _check_content(row: Row, path: Path) -> None:
-    if row.video.sha256 is None:
+    if row.media.sha256 is None:
         return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != row.video.sha256:
+    if found != row.media.sha256:
         raise BadData(
-            f"row {row.id!r}: {row.video.uri} is not the video that the manifest means",
+            f"row {row.id!r}: {row.media.uri} is not the video that the manifest means",
             cure="Write the new SHA-256 into the manifest, or bring the old video back.",
-            expected=row.video.sha256,
+            expected=row.media.sha256,
             found=found,
         )
 
@@ -185,8 +186,7 @@ def _check_content(row: Row, path: Path) -> None:
 def _write_manifest(path: Path, rows: Sequence[Row], local: dict[str, str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            video = row.video.model_copy(update={"uri": local[row.video.uri]})
-            file.write(row.model_copy(update={"videos": (video,)}).model_dump_json() + "\n")
+            file.write(row.with_media(uri=local[row.media.uri]).model_dump_json() + "\n")
 
 
 def _fetch_parent(

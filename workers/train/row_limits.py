@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from shared.errors import BadData
 from shared.messages import Decoding
+from shared.rows import Row
 from workers.caption.scripts import allowed
 from workers.model.prompt import completion_ids
 from workers.model.syllables import longest, syllables_in, tokens_a_syllable
 from workers.train.collate import Encoder
-from workers.train.data import Row
 
 
 def check_limits(rows: Sequence[Row], encoder: Encoder, decoding: Decoding) -> None:

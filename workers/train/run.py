@@ -34,6 +34,7 @@ from transformers import set_seed
 
 from shared.errors import BadAdapter, BadData, JamakError
 from shared.messages import Decoding, ModelIdentity, decode
+from shared.rows import Row
 from shared.training import AdapterManifest, TrainJob
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
@@ -41,7 +42,7 @@ from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
-from workers.train.data import Row, first_rows, read_rows, with_splits
+from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.report import report
 from workers.train.row_limits import check_limits
@@ -86,7 +87,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    decoders = _decoders(workdir, len(first_rows(rows)))
+    decoders = _decoders(workdir, len(first_of_pixels(rows)))
     try:
         clips = decode_clips(
             rows,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.errors import BadData
+from shared.rows import Row
 from workers.model.marks import marks
 from workers.model.prompt import completion_ids, text_of
-from workers.train.data import Row
 
 SHOWN = 20
 """Characters from where two texts differ."""

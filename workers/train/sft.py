@@ -9,11 +9,11 @@ from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from shared.rows import Row
 from shared.training import TrainJob
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.arguments import common_arguments
 from workers.train.collate import Encoder, SftCollator
-from workers.train.data import Row
 from workers.train.report import StepReporter
 
 
@@ -23,7 +23,7 @@ def train_sft(
     """Train the adapter of a PeftModel in place; the loss of each step."""
     dataset = Dataset.from_list(
         [
-            {"prompt": row.prompt, "completion": row.completion, "video": row.video.uri}
+            {"prompt": row.prompt, "completion": row.completion, "video": row.media.key}
             for row in rows
         ]
     )
