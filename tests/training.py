@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,15 @@ from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
 from shared.messages import Decoding, ModelIdentity
 from shared.prompts import BASE_PROMPT
+from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
+from workers.model.loading import LoadedModel
 from workers.progress import Progress
+from workers.train.clips import Clips
+from workers.train.collate import Encoder
+from workers.train.feature_files import FeatureFiles
+from workers.video.pool import DecoderPool
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
@@ -104,6 +110,21 @@ def fill(
             created_at=datetime.now(UTC),
         )
         (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def encoder_of(
+    loaded: LoadedModel, rows: Sequence[Row], folder: Path, frames: int = 2, most: int = 1 << 30
+) -> Encoder:
+    """Of videos with absolute paths; what is seen of them lies in the folder.
+
+    Args:
+        most: bytes of it.
+    """
+    decoders = DecoderPool(1)
+    files = FeatureFiles(folder / "features", most)
+    clips = Clips(rows, Path("/"), decoders, loaded, files, frames=frames)
+    clips.prepare(lambda done, total: None)
+    return Encoder(loaded, clips)
 
 
 def trained(

@@ -4,7 +4,8 @@ generation config counts."""
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.model.tokens import check_tokenizer
 from workers.progress import Progress
 from workers.train.collate import Encoder
 from workers.train.evaluate import caption_rows
+from workers.train.sight import Sight
 
 pytestmark = pytest.mark.model
 
@@ -133,9 +135,22 @@ def caption(loaded: LoadedModel) -> Answer:
         captioner.engine.close()
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A training's clips, each of the same frames."""
+
+    loaded: LoadedModel
+
+    def frames(self, key: str) -> int:
+        return len(FRAMES)
+
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
+        return [Sight(self.loaded)(self.loaded.preprocessor(FRAMES)) for _ in keys]
+
+
 def evaluated(loaded: LoadedModel) -> str:
     """As a training measures itself."""
-    encoder = Encoder(loaded, {"v": loaded.preprocessor(FRAMES)})
+    encoder = Encoder(loaded, Shown(loaded))
     row = Row.model_validate(
         {"id": "a", "videos": [{"uri": "v"}], "prompt": BASE_PROMPT, "completion": "a" * 6}
     )

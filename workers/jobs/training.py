@@ -24,6 +24,8 @@ class TrainWork:
 
     def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
+        # As the limits of cards: in a folder that everybody may write to, anybody could.
+        self._features = (settings.scratch_dir or scratch) / "features"
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
 
@@ -56,6 +58,7 @@ class TrainWork:
                 check,
                 seen,
                 on_event,
+                self._features,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})

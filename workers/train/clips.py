@@ -12,26 +12,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
-from shared.errors import BadData, Reject
 from shared.rows import Row
-from workers.model.preprocess import Preprocessor
-from workers.progress import Progress
+from workers.model.loading import LoadedModel
 from workers.train.data import first_of_pixels
 from workers.train.feature_files import FeatureFiles
+from workers.train.media import STRATEGY, frames_of
 from workers.train.sight import Sight
 from workers.video.pool import DecoderPool
-from workers.video.sampling import Request
-from workers.video.source import file_source
 
 RULES = 1
 """Of sampling and scaling; raised where their code comes to choose other pixels."""
-STRATEGY = "uniform"
-
-One, Made = TypeVar("One"), TypeVar("Made")
 
 
 class Clips:
@@ -40,6 +33,7 @@ class Clips:
     Args:
         folder: what relative URIs are relative to.
         decoders: as many videos are decoded at once as it has.
+        loaded: takes features in place of frames from now on.
         frames: at most; a shorter video gives fewer.
     """
 
@@ -48,15 +42,14 @@ class Clips:
         rows: Sequence[Row],
         folder: Path,
         decoders: DecoderPool,
-        sight: Sight,
+        loaded: LoadedModel,
         files: FeatureFiles,
         *,
         frames: int,
-        preprocessor: Preprocessor,
     ) -> None:
         self._firsts, self._folder = first_of_pixels(rows), folder
-        self._decoders, self._sight, self._files = decoders, sight, files
-        self._most, self._preprocessor = frames, preprocessor
+        self._decoders, self._files, self._most = decoders, files, frames
+        self._preprocessor, self._sight = loaded.preprocessor, Sight(loaded)
         self._frames: dict[str, int] = {}
         self._names: dict[str, str] = {}
         """Key of a clip -> that of its file."""
@@ -80,11 +73,18 @@ class Clips:
             else:
                 self._frames[key] = known
                 on_clip(len(self._frames), len(self._firsts))
-        for key, pixels in zip(missing, self._in_parallel(self.pixels, missing), strict=True):
+        for key, pixels in zip(missing, self._decoded(missing), strict=True):
             self._frames[key] = len(pixels)
             if not self._files.full:
                 self._files.keep(self._name(key), self._sight(pixels))
             on_clip(len(self._frames), len(self._firsts))
+        self.close()
+
+    def close(self) -> None:
+        """Gives back what looking takes: its processes and memory. Whoever looks again has it
+        again; most trainings do not."""
+        self._decoders.close()
+        self._sight.close()
 
     def frames(self, key: str) -> int:
         if key not in self._frames:
@@ -92,14 +92,17 @@ class Clips:
             self._frames[key] = len(self.pixels(key)) if known is None else known
         return self._frames[key]
 
-    def features(self, keys: Sequence[str]) -> torch.Tensor:
-        """(frames of all of them, tokens of each, vision hidden), in this order."""
-        found = {key: self._files.find(self._name(key)) for key in dict.fromkeys(keys)}
-        missing = [key for key, features in found.items() if features is None]
-        for key, pixels in zip(missing, self._in_parallel(self.pixels, missing), strict=True):
-            features = found[key] = self._sight(pixels)
-            self._files.keep(self._name(key), features)
-        return torch.cat([features for key in keys if (features := found[key]) is not None])
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
+        """(frames, tokens of each, vision hidden), of each key."""
+        found: dict[str, torch.Tensor] = {}
+        for key in keys:
+            if key not in found and (kept := self._files.find(self._name(key))) is not None:
+                found[key] = kept
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        for key, pixels in zip(missing, self._decoded(missing), strict=True):
+            found[key] = self._sight(pixels)
+            self._files.keep(self._name(key), found[key])
+        return [found[key] for key in keys]
 
     def pixels(self, key: str) -> torch.Tensor:
         """(frames, 3, crop, crop), decoded now.
@@ -107,21 +110,9 @@ class Clips:
         Raises:
             BadData: it cannot be read.
         """
-        row = self._firsts[key]
-        media = row.media
-        try:
-            source = file_source(self._folder / media.uri)
-            with self._decoders.open(source, Progress(), self._most) as video:
-                end = video.info.duration_s if media.end is None else media.end
-                window = None if media.whole else (media.start or 0.0, end)
-                request = Request(self._most, window, self._preprocessor.shape, STRATEGY)
-                sample = video.sample(request)
-        except Reject as error:
-            raise BadData(
-                f"row {row.id!r}: its video cannot be used: {error}",
-                cure="Mend the video, or remove its rows.",
-            ) from error
-        return self._preprocessor(sample.frames)
+        shape = self._preprocessor.shape
+        found = frames_of(self._firsts[key], self._folder, self._decoders, self._most, shape)
+        return self._preprocessor(found.frames)
 
     def _name(self, key: str) -> str:
         """Of all that the features of a clip depend on."""
@@ -132,6 +123,7 @@ class Clips:
                 media.sha256 or _digest(self._folder / media.uri),
                 media.start or 0.0,
                 media.end,
+                bool(self._firsts[key].images),
                 self._most,
                 STRATEGY,
                 asdict(self._preprocessor),
@@ -141,13 +133,13 @@ class Clips:
             self._names[key] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         return self._names[key]
 
-    def _in_parallel(self, make: Callable[[One], Made], of: Iterable[One]) -> Iterator[Made]:
-        """In their order, and never many more at once than there are decoders: a set may be larger
-        than memory."""
+    def _decoded(self, keys: Iterable[str]) -> Iterator[torch.Tensor]:
+        """The pixels of each, in their order, and never of many more at once than there are
+        decoders: a set may be larger than memory."""
         with ThreadPoolExecutor(self._decoders.size) as pool:
-            running: deque[Future[Made]] = deque()
-            for one in of:
-                running.append(pool.submit(make, one))
+            running: deque[Future[torch.Tensor]] = deque()
+            for key in keys:
+                running.append(pool.submit(self.pixels, key))
                 if len(running) > self._decoders.size:
                     yield running.popleft().result()
             while running:

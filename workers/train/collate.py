@@ -1,13 +1,13 @@
 """Rows become batches, with the very code that captions use: prompt, layout, pixels.
 
 TRL knows no videos, so the collators are ours. Prompt and completion are joined as ids, padded on
-the right. The frames of all rows of a batch go to the model as one video, (1, frames, 3, S, S):
-it replaces the visual tokens in their order, so that rows may differ in their number of frames.
+the right. What was seen of the frames of all rows goes to the model as one video: it replaces the
+visual tokens in their order, so that rows may differ in their number of frames.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -21,25 +21,33 @@ IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
 
 
+class Clips(Protocol):
+    """Each by the key of its medium (`MediaRef.key`); clips.py."""
+
+    def frames(self, key: str) -> int: ...
+
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Encoder:
-    """One row's text and pixels as the model takes them."""
+    """One row's text and clip as the model takes them."""
 
     loaded: LoadedModel
-    clips: Mapping[str, torch.Tensor]
-    """The key of a video, a part or an image (`MediaRef.key`) -> (frames, 3, S, S)."""
+    clips: Clips
 
     def prompt(self, prompt: str, video: str) -> list[int]:
         """Ids, the visual tokens expanded."""
         ids = prompt_ids(self.loaded.tokenizer, prompt)
-        return self.loaded.layout.expand(ids, videos=[len(self.clips[video])])
+        return self.loaded.layout.expand(ids, videos=[self.clips.frames(video)])
 
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def pixels(self, videos: Sequence[str]) -> torch.Tensor:
-        """(1, frames of all videos, 3, S, S)."""
-        return torch.cat([self.clips[video] for video in videos])[None]
+    def features(self, videos: Sequence[str]) -> torch.Tensor:
+        """(frames of all videos, tokens of each, vision hidden): `pixel_values_videos` of a model
+        that takes features."""
+        return torch.cat(self.clips.features(videos))
 
     @property
     def pad_id(self) -> int:
@@ -76,7 +84,7 @@ class SftCollator:
         return {
             **batch,
             "labels": batch["input_ids"].masked_fill(mask == 0, IGNORED),
-            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+            "pixel_values_videos": self.encoder.features([f["video"] for f in features]),
         }
 
 
@@ -100,7 +108,7 @@ class PreferenceCollator:
             ],
             self.encoder.pad_id,
         )
-        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos)}
+        return {**batch, "pixel_values_videos": self.encoder.features(videos + videos)}
 
 
 def _joined(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:

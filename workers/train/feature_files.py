@@ -129,7 +129,7 @@ class FeatureFiles:
                     if entry.name.endswith(SUFFIX):
                         files.append((told.st_mtime, Path(entry.path), told.st_size))
                     elif entry.name.endswith(PART) and told.st_mtime < time.time() - LEFT_S:
-                        os.unlink(entry.path)
+                        Path(entry.path).unlink()
         self._bytes = sum(size for _, _, size in files)
         self._counted = time.monotonic()
         return files
@@ -142,4 +142,4 @@ class FeatureFiles:
 
 def _sum_of(features: torch.Tensor) -> str:
     content = features.contiguous().view(-1).view(torch.uint8).numpy()
-    return f"{zlib.crc32(content):08x}"
+    return f"{zlib.crc32(content.data):08x}"

@@ -62,6 +62,7 @@ def run_train_job(
     check: Callable[[], None],
     seen: Mapping[str, Pointer],
     on_event: Callable[[Event], None] = lambda event: None,
+    features: Path | None = None,
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
@@ -72,6 +73,7 @@ def run_train_job(
         seen: the pointers when the job was begun first, by `base_name`. One that was moved since is
             not moved by us.
         on_event: called with each word of the subprocess about how far it is (report.py).
+        features: where what is seen of videos is kept for the next job; None = for this one alone.
 
     Returns:
         The manifest as published, and why the pointer was not moved to it; None = it was.
@@ -88,6 +90,11 @@ def run_train_job(
         workdir = Path(scratch)
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
+        kept = {
+            "folder": str((features or workdir / "features").absolute()),
+            "most_bytes": settings.train_features_mib << 20,
+        }
+        (workdir / "features.json").write_text(json.dumps(kept), encoding="utf-8")
         data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
         parent = _fetch_parent(job, registry, workdir, progress)
         result = _train(job, settings, workdir, progress, on_event)

@@ -2,6 +2,8 @@
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
+    WORKDIR/features.json     in: where what is seen of videos is kept, and how many bytes of it at
+                              most; without it here, for this training alone
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
@@ -40,16 +42,19 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
-from workers.train.clips import decode_clips
+from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
+from workers.train.feature_files import FeatureFiles
 from workers.train.report import report
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
+HERE_BYTES = 1 << 40
+"""Of features, where nothing is said: as much as the disk has."""
 VIDEOS_EACH = 8
 """At least, of a decoder."""
 SICK = os.EX_TEMPFAIL
@@ -79,8 +84,6 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
-    train_rows = [row for row in rows if row.split == "train"]
-    eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, rows)
@@ -89,26 +92,26 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
 
     decoders = _decoders(workdir, len(first_of_pixels(rows)))
     try:
-        clips = decode_clips(
-            rows,
-            workdir,
-            decoders,
-            frames=job.frames,
-            preprocessor=loaded.preprocessor,
-            dtype=loaded.dtype,
-            on_clip=lambda done, total: report("frames", done, total),
-        )
+        clips = Clips(rows, workdir, decoders, loaded, _features(workdir), frames=job.frames)
+        clips.prepare(lambda done, total: report("frames", done, total))
+        encoder = Encoder(loaded, clips)
+        encoder.check_lengths(rows)
+        check_limits(rows, encoder, _captions(workdir))
+        return _trained(job, workdir, rows, encoder, parent)
     finally:
         decoders.close()
-    encoder = Encoder(loaded, clips)
-    encoder.check_lengths(rows)
-    check_limits(rows, encoder, _captions(workdir))
 
+
+def _trained(
+    job: TrainJob, workdir: Path, rows: list[Row], encoder: Encoder, parent: Adapter | None
+) -> TrainResult:
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
 
+    train_rows = [row for row in rows if row.split == "train"]
+    eval_rows = [row for row in rows if row.split == "eval"]
     set_seed(job.seed)
-    model = with_adapter(loaded, job, parent)
+    model = with_adapter(encoder.loaded, job, parent)
     before = score(
         caption_rows(model, encoder, eval_rows, lambda done, total: report("before", done, total)),
         eval_rows,
@@ -122,7 +125,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     tenth = max(1, len(losses) // 10)
     better, worse = changed(before, after)
     return TrainResult(
-        base=loaded.identity,
+        base=encoder.loaded.identity,
         metrics={
             "exact_before": before.exact,
             "exact_after": after.exact,
@@ -137,6 +140,14 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             "n_worse": worse,
         },
     )
+
+
+def _features(workdir: Path) -> FeatureFiles:
+    told = workdir / "features.json"
+    if not told.exists():
+        return FeatureFiles(workdir / "features", HERE_BYTES)
+    where = json.loads(told.read_text(encoding="utf-8"))
+    return FeatureFiles(Path(where["folder"]), where["most_bytes"])
 
 
 def _captions(workdir: Path) -> Decoding:

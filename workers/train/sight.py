@@ -40,8 +40,8 @@ class Sight:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(frames, 3, side, side) -> (frames, visual tokens of each, vision hidden), on the CPU, in
         the type that the model computes in; pooled, and not projected yet."""
-        made: torch.Tensor = self._tower(pixels.to(self._loaded.device, self._loaded.dtype))
-        return made.unflatten(0, (len(pixels), -1)).cpu()
+        made = self._tower(pixels.to(self._loaded.device, self._loaded.dtype))
+        return made.view(len(pixels), -1, made.shape[-1]).cpu()
 
     def close(self) -> None:
         """Gives its own copy of weights back; it is made anew when it is wanted."""
@@ -64,7 +64,7 @@ class Sight:
         machine = (
             torch.cuda.get_device_name(device)
             if device.type == "cuda"
-            else torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call]
+            else torch.backends.cpu.get_cpu_capability()
         )
         config = model.config
         shapes = {name: getattr(config, name) for name in SHAPES}
@@ -75,7 +75,7 @@ class Sight:
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _take_features(model: Any) -> None:
