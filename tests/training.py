@@ -113,14 +113,20 @@ def fill(
 
 
 def encoder_of(
-    loaded: LoadedModel, rows: Sequence[Row], folder: Path, frames: int = 2, most: int = 1 << 30
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    folder: Path,
+    frames: int = 2,
+    *,
+    most: int = 1 << 30,
+    decoders: DecoderPool | None = None,
 ) -> Encoder:
     """Of videos with absolute paths; what is seen of them lies in the folder.
 
     Args:
         most: bytes of it.
     """
-    decoders = DecoderPool(1)
+    decoders = decoders or DecoderPool(1)
     files = FeatureFiles(folder / "features", most)
     clips = Clips(rows, Path("/"), decoders, loaded, files, frames=frames)
     clips.prepare(lambda done, total: None)

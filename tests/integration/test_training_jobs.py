@@ -32,6 +32,7 @@ from shared.broker.leased_queues import Delivery, History
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
+from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome, TrainProgress
 from tests.training import make_job, trained
 from tests.waiting import wait_until
@@ -54,11 +55,12 @@ time.sleep(600)
 class Trainer:
     """A train worker in this process: the real leases, the real task, the real work."""
 
-    def __init__(self, world: World, scratch: Path) -> None:
+    def __init__(self, world: World, scratch: Path, **changed: Any) -> None:
         self.queues = queues_of(train_app(world.settings))
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch)
+        settings = world.settings.model_copy(update=changed)
+        work = TrainWork(settings, world.store, scratch)
         app = Celery(set_as_current=False)
         register_train(app, lambda: self.leases, lambda: work)
         self.task = app.tasks[TRAIN_TASK]
@@ -295,6 +297,36 @@ def test_a_job_that_comes_again_never_undoes_a_rollback(
     assert place.registry.pointer(base).generation == (2 if rolled_back else 1)
     spent = trainer.leases.spending.end().spent
     assert [(one.how, one.adapter, one.jobs) for one in spent] == [("training", in_use, 2)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_job_saw_is_kept_where_the_next_one_finds_it(
+    place: World,
+    training: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    """In the folder for temporary files that the settings name, or as long as the worker runs."""
+    told: list[dict[str, Any]] = []
+
+    def saw(job: TrainJob, settings: Settings, workdir: Path, *_: Any) -> Any:
+        told.append(json.loads((workdir / "features.json").read_text()))
+        raise Reject("that is enough")
+
+    monkeypatch.setattr("workers.train.job._train", saw)
+    (tmp_path / "worker").mkdir()
+    trainer = Trainer(
+        place,
+        tmp_path / "worker",
+        scratch_dir=tmp_path if named else None,
+        train_features_mib=3,
+    )
+    training.submit(job_for(place))
+    trainer.run()
+    trainer.leases.leave()
+    where = tmp_path if named else tmp_path / "worker"
+    assert told == [{"folder": str(where / "features"), "most_bytes": 3 << 20}]
 
 
 def test_a_job_that_redis_forgot_is_seen_and_can_be_cancelled(

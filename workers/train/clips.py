@@ -65,6 +65,12 @@ class Clips:
             BadData: a video cannot be read.
             OutOfResources: no decoder can be started, or the disk is full.
         """
+        try:
+            self._look(on_clip)
+        finally:
+            self.close()
+
+    def _look(self, on_clip: Callable[[int, int], None]) -> None:
         missing = []
         for key in self._firsts:
             known = self._files.frames(self._name(key))
@@ -78,7 +84,6 @@ class Clips:
             if not self._files.full:
                 self._files.keep(self._name(key), self._sight(pixels))
             on_clip(len(self._frames), len(self._firsts))
-        self.close()
 
     def close(self) -> None:
         """Gives back what looking takes: its processes and memory. Whoever looks again has it

@@ -65,7 +65,8 @@ class FeatureFiles:
         return frames
 
     def find(self, key: str) -> torch.Tensor | None:
-        """(frames, tokens of each, vision hidden); None: nothing is kept under it any more."""
+        """(frames, tokens of each, vision hidden); None: nothing is kept under it any more. It
+        counts as used."""
         path = self._path(key)
         try:
             # Not mapped: whoever shortens or loses the file later would end this process.
@@ -77,6 +78,7 @@ class FeatureFiles:
                 if told != _sum_of(found):
                     raise SafetensorError("its content is not what was written")
                 self._checked.add(key)
+            os.utime(path)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, LookupError) as error:
