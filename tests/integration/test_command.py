@@ -95,7 +95,16 @@ SAID = {
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune", "scale serve"}
+ELSEWHERE = {
+    "demo",
+    "doctor",
+    "feed",
+    "listen",
+    "model swap-backbone",
+    "plan",
+    "adapters prune",
+    "scale serve",
+}
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 

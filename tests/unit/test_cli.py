@@ -272,6 +272,12 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
         ("s3://b/a", {"AWS_ENDPOINT_URL": "nonsense"}, 78, "S3: Invalid endpoint: nonsense"),
     ],
+    "model swap-backbone": [
+        ("", {}, 2, "Missing option '--base'"),
+        ("--base /no/such --language-model . --into x", {}, 2, "/no/such"),
+        ("--base . --language-model . --into /no/such/x", {}, 2, "/no/such is no folder"),
+        ("--base . --language-model . --into x", {}, 78, "config.json cannot be read"),
+    ],
     "status": [
         ("now", {}, 2, "now"),
         ("", NONSENSE, 78, "JAMAK_OUTPUT"),
