@@ -76,7 +76,8 @@ class FeatureFiles:
                 with safe_open(path, "pt") as file:
                     told = (file.metadata() or {}).get(SUM)
                 if told != _sum_of(found):
-                    raise SafetensorError("its content is not what was written")
+                    self._drop(path, "its content is not what was written")
+                    return None
                 self._checked.add(key)
             os.utime(path)
         except FileNotFoundError:
@@ -136,8 +137,8 @@ class FeatureFiles:
         self._counted = time.monotonic()
         return files
 
-    def _drop(self, path: Path, error: Exception) -> None:
-        log.warning("kept features cannot be read", file=path.name, message=str(error))
+    def _drop(self, path: Path, why: object) -> None:
+        log.warning("kept features cannot be read", file=path.name, message=str(why))
         with suppress(OSError):
             path.unlink()
 
