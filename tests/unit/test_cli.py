@@ -286,6 +286,13 @@ ROWS: dict[str, list[Row]] = {
     "train cancel": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train list": [("--limit 0", {}, 2, "--limit"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train status": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train pause": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train resume": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train dpo": [
+        ("", {}, 2, "--data"),
+        ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),
+        ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "train sft": [
         ("", {}, 2, "--data"),
         ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),
