@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
@@ -22,6 +23,7 @@ from workers.progress import Progress
 from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.feature_files import FeatureFiles
+from workers.train.sight import Sight
 from workers.video.pool import DecoderPool
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
@@ -62,6 +64,16 @@ def dpo_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
     for row in sft_rows(videos):
         chosen = row.pop("completion")
         rows.append({**row, "chosen": chosen, "rejected": f"{chosen} 그리고 고양이"})
+    return rows
+
+
+def kto_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
+    """Of each video a caption that was liked, and one that was not."""
+    rows = []
+    for row in sft_rows(videos):
+        rows.append({**row, "label": True})
+        worse = f"{row['completion']} 그리고 고양이"
+        rows.append({**row, "id": f"{row['id']}-", "completion": worse, "label": False})
     return rows
 
 
@@ -110,6 +122,19 @@ def fill(
             created_at=datetime.now(UTC),
         )
         (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+
+
+class Shown:
+    """Clips whose frames are at hand, (frames, 3, side, side): nothing is decoded or kept."""
+
+    def __init__(self, loaded: LoadedModel, pixels: Mapping[str, torch.Tensor]) -> None:
+        self._pixels, self._sight = pixels, Sight(loaded)
+
+    def frames(self, key: str) -> int:
+        return len(self._pixels[key])
+
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
+        return [self._sight(self._pixels[key]) for key in keys]
 
 
 def encoder_of(

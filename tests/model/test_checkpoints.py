@@ -4,8 +4,7 @@ generation config counts."""
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from shared.messages import Decoding
 from shared.rows import Row
 from tests.engines import Make, asked
 from tests.tokenizers import piece_tokenizer
+from tests.training import Shown
 from workers.caption.captioner import Answer, EngineCaptioner
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling
@@ -31,7 +31,6 @@ from workers.model.tokens import check_tokenizer
 from workers.progress import Progress
 from workers.train.collate import Encoder
 from workers.train.evaluate import caption_rows
-from workers.train.sight import Sight
 
 pytestmark = pytest.mark.model
 
@@ -135,22 +134,9 @@ def caption(loaded: LoadedModel) -> Answer:
         captioner.engine.close()
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A training's clips, each of the same frames."""
-
-    loaded: LoadedModel
-
-    def frames(self, key: str) -> int:
-        return len(FRAMES)
-
-    def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
-        return [Sight(self.loaded)(self.loaded.preprocessor(FRAMES)) for _ in keys]
-
-
 def evaluated(loaded: LoadedModel) -> str:
     """As a training measures itself."""
-    encoder = Encoder(loaded, Shown(loaded))
+    encoder = Encoder(loaded, Shown(loaded, {"v": loaded.preprocessor(FRAMES)}))
     row = Row.model_validate(
         {"id": "a", "videos": [{"uri": "v"}], "prompt": BASE_PROMPT, "completion": "a" * 6}
     )
