@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import torch
 
 from shared.errors import BadData
-from shared.rows import Row
+from shared.rows import FrameOrder, Row
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
+from workers.train.orders import reordered
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -44,17 +45,25 @@ class Encoder:
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def features(self, videos: Sequence[str]) -> torch.Tensor:
+    def features(
+        self, videos: Sequence[str], orders: Sequence[FrameOrder | None] = ()
+    ) -> torch.Tensor:
         """(frames of all videos, tokens of each, vision hidden): `pixel_values_videos` of a model
-        that takes features."""
-        return torch.cat(self.clips.features(videos))
+        that takes features.
+
+        Args:
+            orders: of the frames of each video; none = as they are.
+        """
+        clips = self.clips.features(videos)
+        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)
 
     def row(self, row: Row) -> Batch:
-        """All texts of one row, each after the prompt and before the frames of its video."""
+        """All texts of one row, each after the prompt and the frames of its video."""
         prompt = self.prompt(str(row.prompt), row.media.key)
         texts = [self.completion(text) for text in row.texts]
         batch = _joined([(prompt, text) for text in texts], self.pad_id)
-        return {**batch, "pixel_values_videos": self.features([row.media.key] * len(texts))}
+        orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
+        return {**batch, "pixel_values_videos": self.features([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
@@ -63,8 +72,13 @@ class Encoder:
         return int(tokenizer.eos_token_id if pad is None else pad)
 
     def check_lengths(self, rows: Sequence[Row]) -> None:
-        """Raises BadData: a row does not fit the model's context."""
+        """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
+            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+                raise BadData(
+                    f"row {row.id!r}: its video has one frame, and that no other order",
+                    cure="Remove the row, or its rejected_frames.",
+                )
             prompt = len(self.prompt(str(row.prompt), row.media.key))
             longest = max(len(self.completion(text)) for text in row.texts)
             if prompt + longest > self.loaded.context:
@@ -97,9 +111,10 @@ class SftCollator:
 
 @dataclass(frozen=True)
 class PreferenceCollator:
-    """Features {"prompt", "chosen", "rejected", "video"} -> [all chosen, all rejected].
+    """Features {"prompt", "chosen", "rejected", "video", "rejected_frames"} -> [all chosen, all
+    rejected].
 
-    TRL cuts the batch in two; the frames are repeated in the same order.
+    TRL cuts the batch in two; the frames are repeated, those of the rejected in their order.
     """
 
     encoder: Encoder
@@ -115,7 +130,8 @@ class PreferenceCollator:
             ],
             self.encoder.pad_id,
         )
-        return {**batch, "pixel_values_videos": self.encoder.features(videos + videos)}
+        orders = [None] * len(videos) + [f["rejected_frames"] for f in features]
+        return {**batch, "pixel_values_videos": self.encoder.features(videos + videos, orders)}
 
 
 @dataclass(frozen=True)
