@@ -80,20 +80,20 @@ def test_a_preference_batch_holds_all_chosen_then_all_rejected(
 
 
 def test_a_rejected_text_is_judged_before_the_frames_in_its_order(
-    videos: dict[str, Path],
+    videos: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = dpo_rows(videos)[:3]
     rows[0]["rejected_frames"], rows[1]["rejected_frames"] = "reversed", "shuffled"
-    encoder = _encoder(_load(), sft_rows(videos)[:3], frames=4)
+    encoder = _encoder(_load(), sft_rows(videos)[:3], tmp_path, frames=4)
     batch = PreferenceCollator(encoder)(_features(rows))
-    clips = list(encoder.clips.values())
+    clips = encoder.clips.features([row["videos"][0]["uri"] for row in rows])
     turned = [clips[0][[3, 2, 1, 0]], clips[1][[1, 3, 0, 2]], clips[2]]
     assert not torch.equal(clips[0], turned[0])
-    assert torch.equal(batch["pixel_values_videos"][0], torch.cat([*clips, *turned]))
+    assert torch.equal(batch["pixel_values_videos"], torch.cat([*clips, *turned]))
     # And where its likelihood is measured.
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "dpo", BASE_PROMPT)
     for row, clip, order in zip(parsed, clips, turned, strict=True):
-        assert torch.equal(encoder.row(row)["pixel_values_videos"][0], torch.cat([clip, order]))
+        assert torch.equal(encoder.row(row)["pixel_values_videos"], torch.cat([clip, order]))
 
 
 def test_what_has_one_frame_has_no_other_order(tmp_path: Path) -> None:

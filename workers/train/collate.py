@@ -74,7 +74,7 @@ class Encoder:
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
-            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+            if row.rejected_frames and self.clips.frames(row.media.key) == 1:
                 raise BadData(
                     f"row {row.id!r}: its video has one frame, and that no other order",
                     cure="Remove the row, or its rejected_frames.",
