@@ -40,7 +40,8 @@ ANSWERING = {
         "refused",
     ),
     *("_bounded", "_reason", "__str__", "says"),
-    *("note_on_reference", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("note_left_out", "note_on_reference", "note_same", "note_unread"),
+    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"

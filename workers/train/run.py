@@ -6,6 +6,7 @@
                               most; without it here, for this training alone
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
+    WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
@@ -47,6 +48,7 @@ from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
+from workers.train.mix import mixed, taught
 from workers.train.report import report
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
@@ -84,31 +86,39 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
+    earlier = _earlier(workdir / "replay.jsonl", job)
+    every = [*rows, *earlier]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
-    check_sayable(loaded.tokenizer, rows)
+    check_sayable(loaded.tokenizer, every)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    decoders = _decoders(workdir, len(first_of_pixels(rows)))
+    decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
-        clips = Clips(rows, workdir, decoders, loaded, _features(workdir), frames=job.frames)
+        clips = Clips(every, workdir, decoders, loaded, _features(workdir), frames=job.frames)
         clips.prepare(lambda done, total: report("frames", done, total))
         encoder = Encoder(loaded, clips)
-        encoder.check_lengths(rows)
-        check_limits(rows, encoder, _captions(workdir))
-        return _trained(job, workdir, rows, encoder, parent)
+        encoder.check_lengths(every)
+        check_limits(every, encoder, _captions(workdir))
+        return _trained(job, workdir, rows, earlier, encoder, parent)
     finally:
         decoders.close()
 
 
 def _trained(
-    job: TrainJob, workdir: Path, rows: list[Row], encoder: Encoder, parent: Adapter | None
+    job: TrainJob,
+    workdir: Path,
+    rows: list[Row],
+    earlier: list[Row],
+    encoder: Encoder,
+    parent: Adapter | None,
 ) -> TrainResult:
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
 
-    train_rows = [row for row in rows if row.split == "train"]
+    new = [row for row in rows if row.split == "train"]
+    train_rows = mixed(new, earlier, job.replay_share)
     eval_rows = [row for row in rows if row.split == "eval"]
     set_seed(job.seed)
     model = with_adapter(encoder.loaded, job, parent)
@@ -127,7 +137,8 @@ def _trained(
             **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
             "loss_last": fmean(losses[-tenth:]),
-            "n_train": len(train_rows),
+            "n_train": len(new),
+            "n_replayed": len(earlier),
         },
     )
 
@@ -138,6 +149,15 @@ def _features(workdir: Path) -> FeatureFiles:
         return FeatureFiles(workdir / "features", HERE_BYTES)
     where = json.loads(told.read_text(encoding="utf-8"))
     return FeatureFiles(Path(where["folder"]), where["most_bytes"])
+
+
+def _earlier(path: Path, job: TrainJob) -> list[Row]:
+    """As rows of this stage. Written by workers/train/replay.py, which has checked them."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = (taught(Row.model_validate_json(line), job) for line in lines if line)
+    return [row for row in rows if row is not None]
 
 
 def _captions(workdir: Path) -> Decoding:
