@@ -2,29 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
 from shared.messages import Decoding, ModelIdentity
 from shared.prompts import BASE_PROMPT
-from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
-from workers.model.loading import LoadedModel
-from workers.progress import Progress
-from workers.train.clips import Clips
-from workers.train.collate import Encoder
-from workers.train.feature_files import FeatureFiles
-from workers.train.sight import Sight
-from workers.video.pool import DecoderPool
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
@@ -124,50 +114,12 @@ def fill(
         (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
 
 
-class Shown:
-    """Clips whose frames are at hand, (frames, 3, side, side): nothing is decoded or kept."""
-
-    def __init__(self, loaded: LoadedModel, pixels: Mapping[str, torch.Tensor]) -> None:
-        self._pixels, self._sight = pixels, Sight(loaded)
-
-    def frames(self, key: str) -> int:
-        return len(self._pixels[key])
-
-    def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
-        return [self._sight(self._pixels[key]) for key in keys]
-
-
-def encoder_of(
-    loaded: LoadedModel,
-    rows: Sequence[Row],
-    folder: Path,
-    frames: int = 2,
-    *,
-    most: int = 1 << 30,
-    decoders: DecoderPool | None = None,
-) -> Encoder:
-    """Of videos with absolute paths; what is seen of them lies in the folder.
-
-    Args:
-        most: bytes of it.
-    """
-    decoders = decoders or DecoderPool(1)
-    files = FeatureFiles(folder / "features", most)
-    clips = Clips(rows, Path("/"), decoders, loaded, files, frames=frames)
-    clips.prepare(lambda done, total: None)
-    return Encoder(loaded, clips)
-
-
 def trained(
-    job: TrainJob,
-    settings: Settings,
-    workdir: Path,
-    progress: Progress,
-    on_event: Callable[[dict[str, Any]], None],
-    content: str,
-    **changed: float,
+    job: TrainJob, settings: Settings, workdir: Path, *more: Any, **changed: float
 ) -> dict[str, Any]:
-    """What the subprocess leaves, with the scores of a good adapter."""
+    """What the subprocess leaves, with the scores of a good adapter. Last comes what is in its
+    files."""
+    *_, content = more
     (workdir / "adapter").mkdir()
     for name in ADAPTER_FILES:
         (workdir / "adapter" / name).write_text(content)

@@ -18,9 +18,9 @@ from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import Decoding
 from shared.rows import Row
+from tests.clips import Shown
 from tests.engines import Make, asked
 from tests.tokenizers import piece_tokenizer
-from tests.training import Shown
 from workers.caption.captioner import Answer, EngineCaptioner
 from workers.caption.engine.requests import Request, Said
 from workers.caption.engine.sampling import Sampling

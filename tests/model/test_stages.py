@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -14,16 +15,19 @@ from shared.prompts import BASE_PROMPT
 from shared.rows import Row
 from shared.stages import LOSSES
 from shared.training import TrainJob
-from tests.training import Shown, dpo_rows, encoder_of, fill, kto_rows, make_job, sft_rows
+from tests.clips import Shown, encoder_of
+from tests.training import dpo_rows, fill, kto_rows, make_job, sft_rows
 from workers.model.adapter_files import AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
 from workers.train.collate import Encoder, FeedbackCollator
 from workers.train.data import read_rows
+from workers.train.ending import Ending
 from workers.train.examine import Examined, metrics_of
 from workers.train.likelihood import Likely, likelihoods
 from workers.train.mix import taught
 from workers.train.run import _train_stage, train
+from workers.train.saving import Saving
 
 pytestmark = pytest.mark.model
 
@@ -62,7 +66,8 @@ def _run_rows(
     loaded = _load(quantized=job.quantized)
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    losses = _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, folder)
+    saving = Saving(Path(mkdtemp(dir=folder)), "", Ending())
+    losses = _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
     after = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     return losses, {name: after[name] for name in moved}, moved

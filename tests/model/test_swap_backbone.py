@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from shared.errors import ConfigError, JamakError, UsageError
+from tests.clips import Shown
 from tests.tokenizers import DEMO, character_tokenizer
-from tests.training import Shown
 from workers.backbone.swap import swap_backbone
 from workers.model.loading import load_model
 from workers.model.prompt import BASE_PROMPT, completion_ids, prompt_ids

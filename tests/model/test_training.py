@@ -17,15 +17,18 @@ from shared.bucket.registry import ADAPTER_FILES
 from shared.errors import BadData
 from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
-from tests.training import dpo_rows, encoder_of, fill, make_job, make_row, sft_rows
+from tests.clips import encoder_of
+from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
 from workers.model.adapter_files import CONFIG_KEYS
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
+from workers.train.ending import Ending
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.row_limits import check_limits
 from workers.train.run import train
+from workers.train.saving import Saving
 from workers.train.sft import train_sft
 
 pytestmark = pytest.mark.model
@@ -136,7 +139,8 @@ def test_sft_moves_the_adapter_and_nothing_else(videos: dict[str, Path], tmp_pat
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
-    train_sft(model, _encoder(loaded, rows, tmp_path), parsed, job, tmp_path)
+    saving = Saving(tmp_path, loaded.identity.weights_sha256, Ending())
+    train_sft(model, _encoder(loaded, rows, tmp_path), parsed, job, saving)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     wanted = {
         name

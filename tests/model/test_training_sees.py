@@ -21,7 +21,8 @@ from shared.errors import BadData
 from shared.messages import Cuts, Decoding, Recipe, Segment, Video
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row
-from tests.training import dpo_rows, encoder_of, make_job, sft_rows
+from tests.clips import encoder_of
+from tests.training import dpo_rows, make_job, sft_rows
 from workers.caption.captioner import EngineCaptioner
 from workers.caption.engine import decoder as engine_decoder
 from workers.caption.engine.requests import Request
