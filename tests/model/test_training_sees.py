@@ -38,7 +38,9 @@ from workers.train.clips import Clips
 from workers.train.collate import Batch, Encoder, SftCollator
 from workers.train.data import read_rows
 from workers.train.dpo import train_dpo
+from workers.train.ending import Ending
 from workers.train.feature_files import FeatureFiles
+from workers.train.saving import Saving
 from workers.train.sft import train_sft
 from workers.video.pool import DecoderPool
 from workers.video.source import file_source
@@ -358,12 +360,12 @@ def test_losses_are_those_without_a_cache_to_the_last_bit(
         encoder = encoder_of(loaded, rows, folder, most=most, decoders=decoders)
         set_seed(job.seed)
         model = with_adapter(loaded, job, None)
-        found: list[float] = train(model, encoder, rows, job, folder)
+        found: list[float] = train(model, encoder, rows, job, Saving(folder, "", Ending()))
         return found
 
     kept = losses(tmp_path, 1 << 30)
     assert len(kept) == 2
-    assert losses(tmp_path, 0) == kept
+    assert losses(tmp_path / "again", 0) == kept
 
 
 def test_the_model_says_of_features_what_transformers_says_of_frames(
