@@ -102,13 +102,11 @@ def _step(run: Run, geometry: Geometry, number_bytes: int, on_card: bool) -> int
         kept = geometry.layers * layer
     # The last norm's input, and the gradient that comes back from the head.
     ends = tokens * geometry.hidden * (2 * EXACT + number_bytes)
-    language = kept + ends + max(back, _logits(run, geometry, number_bytes, tokens, on_card))
-    # The frames are looked at before the language model keeps anything.
-    return max(language, _vision(rows * run.frames, geometry, number_bytes))
+    return kept + ends + max(back, _logits(run, geometry, number_bytes, tokens, on_card))
 
 
 def _vision(frames: int, geometry: Geometry, number_bytes: int) -> int:
-    """The tower hands out what each of its layers has made."""
+    """Of one clip, before the training; the tower hands out what each of its layers has made."""
     states = (geometry.vision_layers_held + 1) * geometry.patches * geometry.vision_hidden
     return frames * (states * number_bytes + geometry.frame_bytes(number_bytes))
 
@@ -151,7 +149,7 @@ def _evaluation(run: Run, geometry: Geometry, number_bytes: int) -> int:
     copied = kv // geometry.layers
     said = at_once * geometry.vocabulary * (EXACT + number_bytes)
     read = tokens * geometry.token_bytes(number_bytes)
-    seen = _vision(at_once * run.frames, geometry, number_bytes)
+    seen = _vision(run.frames, geometry, number_bytes)
     # How likely the texts of one row are: all scores of them, and three copies in 32 bits.
     texts = 2 if run.stage == "dpo" else 1
     scores = texts * run.answer_tokens * geometry.vocabulary * (number_bytes + 3 * EXACT)
