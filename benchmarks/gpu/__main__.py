@@ -1,6 +1,7 @@
-"""What the engine does on one card: exact, captions a second, share of what the card can do.
+"""What the engine does on one card: exact, captions a second, share of what the card can do; and
+what a training does there, beside plain TRL.
 
-    python -m benchmarks.gpu [--json] [--quick] [--into DIR] [--minutes N]
+    python -m benchmarks.gpu [--json] [--quick] [--into DIR] [--minutes N] [--only-training]
 
 Models of the geometry of Vicuna-7B and Qwen3-8B, of random weights. Each class has its memory and
 its frames; a cap on memory makes no card slower, so captions a second are this card's. It takes
@@ -156,6 +157,16 @@ class Measuring:
                 ),
             )
 
+    def training(self) -> None:
+        from benchmarks.gpu.training import FULL, QUICK, compared
+
+        name, work = "vicuna-7b", QUICK if self._tiny else FULL
+        self.results["train"] = self._run(
+            f"{name}: steps of training, and of plain TRL",
+            120,
+            lambda: compared(name, self._known[name], self._device, self._dtype, work),
+        )
+
     def qwen(self) -> None:
         name = "qwen3-8b"
         card = "t4" if self._tiny else "h100"
@@ -175,6 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=MINUTES, help="after which nothing is begun"
     )
+    parser.add_argument("--only-training", action="store_true", help="nothing but its steps")
     arguments = begin(parser)
     import torch  # takes seconds: first it is said how long all takes
 
@@ -184,10 +196,14 @@ def main() -> None:
         torch.set_num_threads(1)
     clock = Clock(60 * arguments.minutes - SPARE_S)
     measuring = Measuring(clock, tiny=arguments.quick or not torch.cuda.is_available())
-    for name in ("vicuna-7b", "qwen3-8b"):
-        measuring.equality(name)
-    measuring.vicuna()
-    measuring.qwen()
+    if arguments.only_training:
+        measuring.training()
+    else:
+        for name in ("vicuna-7b", "qwen3-8b"):
+            measuring.equality(name)
+        measuring.vicuna()
+        measuring.qwen()
+        measuring.training()
     results = {**measuring.results, "seconds": round(clock.passed_s, 1)}
     if arguments.into is not None:
         arguments.into.mkdir(parents=True, exist_ok=True)

@@ -153,6 +153,7 @@ def test_gpu(tmp_path: Path) -> None:
     assert found["prefill"]["mfu"] > 0
     assert found["swap"]["swap_ms_p50"] > 0
     assert found["nf4"]["t4"]["jamak"]["captions_per_s"] > 0
+    assert min(found["train"][who]["steps_per_s"] for who in ("jamak", "plain_trl")) > 0
 
 
 def test_on_a_card_what_does_not_fit_in_the_time_is_left_out_and_what_fails_is_told() -> None:
