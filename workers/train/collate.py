@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from shared.errors import BadData
 from shared.rows import Row
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
+from workers.train.row_limits import beyond_context
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -51,13 +51,8 @@ class Encoder:
         """Raises BadData: a row does not fit the model's context."""
         for row in rows:
             prompt = len(self.prompt(str(row.prompt), row.media.key))
-            longest = max(len(self.completion(text)) for text in row.texts)
-            if prompt + longest > self.loaded.context:
-                raise BadData(
-                    f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "
-                    f"text; the model has {self.loaded.context} positions",
-                    cure="Shorten the text, or train with fewer frames.",
-                )
+            if error := beyond_context(row, prompt, self.loaded.tokenizer, self.loaded.context):
+                raise error
 
 
 @dataclass(frozen=True)

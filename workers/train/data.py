@@ -40,22 +40,30 @@ def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
                 f"the training manifest has more than {MOST_ROWS} rows",
                 cure="Train on a part of them, and go on from that adapter with the next part.",
             )
-        row = _read_row(line, number, stage, prompt)
+        row = read_row(line, number, stage, prompt)
         if row.id in lines_by_id:
-            raise BadData(
-                f"line {number}: the id {row.id!r} is that of line {lines_by_id[row.id]} too",
-                cure="Give every row an id of its own.",
-            )
+            raise same_id(row, number, lines_by_id[row.id])
         lines_by_id[row.id] = number
         rows.append(row)
     if not rows:
-        raise BadData(
-            "the training manifest holds no rows", cure="Write one JSON object a line into it."
-        )
-    return _with_digests(rows)
+        raise no_rows()
+    return with_digests(rows)
 
 
-def _with_digests(rows: Sequence[Row]) -> list[Row]:
+def same_id(row: Row, number: int, other: int) -> BadData:
+    return BadData(
+        f"line {number}: the id {row.id!r} is that of line {other} too",
+        cure="Give every row an id of its own.",
+    )
+
+
+def no_rows() -> BadData:
+    return BadData(
+        "the training manifest holds no rows", cure="Write one JSON object a line into it."
+    )
+
+
+def with_digests(rows: Sequence[Row]) -> list[Row]:
     """A digest that one row of a file gives holds for the others: they are one video.
 
     Raises:
@@ -79,7 +87,8 @@ def _with_digests(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
+def read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
+    """One line of a manifest. Raises BadData."""
     if len(line) > MOST_LINE:
         raise BadData(
             f"line {number} has {len(line)} characters; it may have {MOST_LINE}",

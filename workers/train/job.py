@@ -139,7 +139,7 @@ def _fetch_data(
 
     def fetch(row: Row) -> None:
         path = workdir / local[row.media.uri]
-        bucket, key = parse_uri(_absolute(job.data, row.media.uri))
+        bucket, key = parse_uri(absolute(job.data, row.media.uri))
         try:
             store.download(bucket, key, path, most, lambda: progress.tick("download"))
         except Missing as error:
@@ -157,7 +157,7 @@ def _fetch_data(
     return hashlib.sha256(body).hexdigest()
 
 
-def _absolute(manifest_uri: str, uri: str) -> str:
+def absolute(manifest_uri: str, uri: str) -> str:
     """A relative name is relative to the manifest, so that a training set can be moved."""
     if uri.startswith("s3://"):
         return uri

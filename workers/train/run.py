@@ -102,7 +102,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
         decoders.close()
     encoder = Encoder(loaded, clips)
     encoder.check_lengths(rows)
-    check_limits(rows, encoder, _captions(workdir))
+    check_limits(rows, loaded.tokenizer, _captions(workdir))
 
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
