@@ -50,6 +50,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _error(told: str) -> PydanticCustomError:
+    return PydanticCustomError("row", "{told}", {"told": told})
+
+
 class MediaRef(_Part):
     """A video, a part of it in seconds, or an image."""
 
@@ -64,11 +68,7 @@ class MediaRef(_Part):
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.end is not None and self.end <= (self.start or 0):
-            raise PydanticCustomError(
-                "part",
-                "the part ends at {end} s, not after its start at {start} s",
-                {"start": self.start or 0, "end": self.end},
-            )
+            raise _error(f"the part ends at {self.end} s, not after its start at {self.start} s")
         return self
 
     @property
@@ -120,9 +120,9 @@ class Row(_Part):
     @model_validator(mode="after")
     def _one_medium(self) -> Self:
         if len(self.videos) + len(self.images) != 1:
-            raise PydanticCustomError("media", "videos or images: a row has exactly one of them")
+            raise _error("videos or images: a row has exactly one of them")
         if self.images and (self.images[0].start is not None or self.images[0].end is not None):
-            raise PydanticCustomError("still", "images.0: an image has no start and no end")
+            raise _error("images.0: an image has no start and no end")
         return self
 
     @property

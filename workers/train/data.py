@@ -98,8 +98,10 @@ def read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
         row = Row.model_validate(json.loads(line))
     except ValidationError as error:
         fault = error.errors()[0]
-        where = "".join(f"{part}." for part in fault["loc"]).rstrip(".")
-        raise BadData(f"line {number}: {where}{': ' if where else ''}{fault['msg']}") from error
+        if not fault["loc"]:
+            raise BadData(f"line {number}: {fault['msg']}") from error
+        where = ".".join(str(part) for part in fault["loc"])
+        raise BadData(f"line {number}: {where}: {fault['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise BadData(
             f"line {number} is not JSON: {error}", cure="Write one JSON object a line."
