@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[1]
 PLACE = "{}"
 
 SAYING = {
-    *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
+    *(
+        "spoken",
+        "warn",
+        "Capability",
+        "Doubt",
+        "Figure",
+        "Finding",
+        "Found",
+        "Line",
+        "Nearest",
+        "Unserved",
+    ),
     "Wait",
 }
 """Calls whose texts are shown, as those of every error."""
@@ -266,10 +277,11 @@ class Phrases(Reading):
 
 
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
+VERB_MODULES |= {path for path in sources() if path.startswith("workers/data/")}
 VERB_MODULES |= {"workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("reconcile", "show", "show_cards", "status", "upload"),
+    *("reconcile", "show", "show_cards", "stats", "status", "upload", "validate"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.procfile import ROOT
+from infra.local.stack import DEMO_MODEL
 from producer.jobs.training import Training
 from shared.bucket.records import Records
 from shared.messages import ModelIdentity
@@ -46,6 +47,12 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     (folder / "adapter_config.json").write_bytes(b"{}")
     version = publish(world.registry, folder, BASE).version
     world.store.put(world.output, "set/manifest.jsonl", b"")
+    rows = [
+        {"id": one.key, "videos": [{"uri": one.uri}], "completion": "빨간 원이 움직입니다."}
+        for one in (done, waiting)
+    ]
+    said = "\n".join(map(json.dumps, rows)).encode()
+    world.store.put(world.output, "set/rows.jsonl", said)
     return {
         "done": done.uri,
         "failed": failed.uri,
@@ -56,6 +63,7 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "to": str(folder / "set [/x]"),
         "videos": f"s3://{world.videos}/",
         "data": f"s3://{world.output}/set/manifest.jsonl",
+        "rows": f"s3://{world.output}/set/rows.jsonl",
     }
 
 
@@ -87,6 +95,8 @@ SAID = {
     "adapters list": ("adapters list", "{version}"),
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
+    "data stats": ("data stats {rows} --out {clip}.{n}.stats.png", "{clip}.{n}.stats.png"),
+    "data validate": ("data validate {rows}", "{rows}"),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
@@ -102,7 +112,7 @@ ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 
 @pytest.fixture
 def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[pytest.MonkeyPatch]:
-    for name, value in world.env.items():
+    for name, value in {**world.env, "JAMAK_MODEL_PATH": str(DEMO_MODEL)}.items():
         monkeypatch.setenv(name, value)
     yield monkeypatch
 

@@ -1,1 +1,4 @@
-"""Training sets: what is in them, and what is wrong with them, before anything is trained."""
+"""Training sets: made, checked and changed. What a row is, shared/rows.py says.
+
+Its verbs are the operator's: what needs the worker's libraries is imported where it is used.
+"""

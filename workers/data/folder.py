@@ -3,6 +3,7 @@
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from shared.bucket.keys import parse_uri
 from shared.errors import EmptyFile, Missing, TooLarge
@@ -11,7 +12,7 @@ from workers.jobs.fetch import Places
 from workers.train.job import absolute
 from workers.video.source import Source, file_source
 
-FORMS = ("NFC", "NFD")
+UNICODE_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 """Of a name: macOS writes the second, most other programs the first."""
 
 
@@ -42,7 +43,7 @@ class Folder:
         try:
             found = self._at(address)
         except Missing as error:
-            for form in FORMS:
+            for form in UNICODE_FORMS:
                 if (other := unicodedata.normalize(form, address)) != address and self._is(other):
                     raise Missing(
                         f"{address}: there is none, but there is one whose name has the same "

@@ -6,7 +6,7 @@ Knows nothing of texts and models, but the size of the pictures.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -111,7 +111,7 @@ def _decode(
                 media.unreadable[key] = error
 
 
-def _check_digest(parts: Sequence[MediaRef], source: Source) -> None:
+def _check_digest(parts: Iterable[MediaRef], source: Source) -> None:
     """Raises BadData: it is not the file that the manifest means."""
     wanted = next((part.sha256 for part in parts if part.sha256), None)
     if wanted and (found := digest(source)) != wanted:

@@ -27,7 +27,8 @@ def read_all(text: str, stage: Stage, prompt: str) -> Reading:
     """Args:
     prompt: of the rows that name none.
     """
-    reading, lines_by_id = Reading(), {}
+    reading = Reading()
+    lines_by_id: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

@@ -57,7 +57,7 @@ def stats(
 
 def _show(found: Any, numbers: Any) -> None:
     out.print(escape(found.manifest), highlight=False)
-    table = Grid("column", "value", "rows", "media", "hours")
+    table = Grid("column", "value", "rows in all", "media", "hours")
     for one in numbers.groups:
         hours = "" if one.seconds is None else f"{one.seconds / 3600:.2f}"
         table.add_row(one.column, escape(one.value or "-"), str(one.rows), str(one.media), hours)
