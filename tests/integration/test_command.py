@@ -95,8 +95,11 @@ SAID = {
     "adapters list": ("adapters list", "{version}"),
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
-    "data stats": ("data stats {rows} --out {clip}.{n}.stats.png", "{clip}.{n}.stats.png"),
-    "data validate": ("data validate {rows}", "{rows}"),
+    "data stats": (
+        "data stats {rows} --no-media --out {clip}.{n}.stats.png",
+        "{clip}.{n}.stats.png",
+    ),
+    "data validate": ("data validate {rows} --no-media", "{rows}"),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
