@@ -27,6 +27,7 @@
     ├── Unwritable             neither record nor failure can be written: the job is set aside
     ├── Unfinished             a command did a part of its work
     ├── Cancelled              somebody wants the work to end, and nothing of it to be kept
+    ├── Paused                 somebody wants the work to rest, and to go on with it later
     └── Reject                 trying again cannot help: becomes a failure record
         ├── Missing (Gone)  Forbidden  Overwritten   the object
         │   NoRanges  Archived  Encrypted  StoreRefuses
@@ -226,6 +227,13 @@ class Unwritable(JamakError):
 class Cancelled(JamakError):
     reason = "cancelled"
     cure = "Nothing to do: send it again if it is still wanted."
+
+
+class Paused(JamakError):
+    """Its message is settled, and nothing is written of how it ended: it has not."""
+
+    reason = "paused"
+    cure = "`jamak train resume` sends it again."
 
 
 class Unfinished(JamakError):

@@ -48,9 +48,10 @@ class TrainDecision(Message):
     """Who has the last word about a training job. Moved by compare-and-swap, so that a job is
     either cancelled or published, and never both."""
 
-    v: Count = 1
-    wanted: Literal["train", "publish", "cancel"]
-    """`publish`: it can no longer be cancelled. `cancel`: nothing of it is published any more."""
+    v: Count = 2
+    wanted: Literal["train", "publish", "cancel", "pause"]
+    """`publish`: it can no longer be cancelled. `cancel`: nothing of it is published any more.
+    `pause`: it rests until somebody resumes it. Since version 2; all else is written as 1."""
     at: datetime
 
 

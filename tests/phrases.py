@@ -278,7 +278,7 @@ class Phrases(Reading):
 
 VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
 VERB_MODULES |= {path for path in sources() if path.startswith("workers/data/")}
-VERB_MODULES |= {"workers/cli.py", "workers/plan.py"}
+VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("reconcile", "show", "show_cards", "stats", "status", "upload", "validate"),

@@ -1,6 +1,6 @@
 """Small real tokenizers for tests, of the kinds that the model families have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +8,23 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 DEMO = Path(__file__).parents[1] / "infra/demo/models"
-SPECIAL = ["<pad>", "<s>", "</s>", "<video>", "<image>"]
+SPECIAL, MEDIA = ["<pad>", "<s>", "</s>"], ["<video>", "<image>"]
 
 
-def character_tokenizer() -> PreTrainedTokenizerFast:
+def character_tokenizer(media: Sequence[str] = MEDIA) -> PreTrainedTokenizerFast:
     """Bytes as tokens, and the model family's special tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
+    alphabet, special = sorted(pre_tokenizers.ByteLevel.alphabet()), [*SPECIAL, *media]
+    vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         bos_token="<s>",
         eos_token="</s>",
-        additional_special_tokens=["<video>", "<image>"],
+        additional_special_tokens=list(media),
     )
 
 

@@ -30,6 +30,7 @@ from shared.errors import (
     LeaseLost,
     NotForMe,
     Outage,
+    Paused,
     Retry,
     SickMachine,
     StillAway,
@@ -119,6 +120,9 @@ def _register(
         except Draining as error:
             log.info("handed back", task=name, message=str(error))
             leases().release(lease, tried=False)
+        except Paused as error:
+            # Its message is over: whoever resumes it sends it again.
+            log.info("left to rest", task=name, message=str(error))
         except SickMachine as error:
             telemetry.HANDED_ON.labels(name, error.reason).inc()
             log.warning("handed back", task=name, message=str(error), cure=error.cure)
@@ -203,7 +207,7 @@ def _do(
             _refuse_dangerous(history)
             run(job, lease)
         return job, DONE
-    except (LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
+    except (Paused, LeaseLost, Draining, NotForMe, SickMachine, Outage, BadMessage):
         raise
     except NOT_LET_IN as error:
         # With one bucket only it is no fault of the machine: others would try in vain, too.

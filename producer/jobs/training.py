@@ -30,7 +30,7 @@ from shared.errors import (
 )
 from shared.settings import Settings
 from shared.telemetry import tracing
-from shared.training import TrainAsked, TrainJob, TrainOutcome, TrainProgress
+from shared.training import TrainAsked, TrainDecision, TrainJob, TrainOutcome, TrainProgress
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -45,6 +45,8 @@ State = Literal[
     "delayed",  # waits for another try
     "running",
     "cancelling",  # a worker has it, and will stop
+    "pausing",  # as well
+    "paused",  # nobody trains it before it is resumed; Redis knows nothing of it
     "not in Redis",  # Redis lost it: it does not run before `jamak reconcile` sends it again
     "unreadable",  # something of it in the bucket is damaged, or from a newer Jamak
     "open",  # Redis does not answer: queued, or running
@@ -66,13 +68,25 @@ class TrainingJob:
     """None: an older Jamak sent it."""
     progress: TrainProgress | None
     """Of its last try, also when it has ended since."""
+    decision: TrainDecision | None
+    """None: nobody wants anything but that it is trained; or it cannot be read."""
     outcome: TrainOutcome | None
     unread: tuple[JamakError, ...] = ()
     """Why something of it cannot be read; it is None here."""
 
+    @property
+    def runs(self) -> bool:
+        """A worker has it, unless Redis does not answer."""
+        return self.state in ("running", "cancelling", "pausing")
+
     def dump(self) -> dict[str, Any]:
         """As JSON."""
-        parts = {"asked": self.asked, "progress": self.progress, "outcome": self.outcome}
+        parts = {
+            "asked": self.asked,
+            "progress": self.progress,
+            "decision": self.decision,
+            "outcome": self.outcome,
+        }
         return {
             "job_id": self.id,
             "state": self.state,
@@ -187,22 +201,68 @@ class Training:
             Reject: it has ended, or is being published.
             DamagedObject, NewerObject: nobody here can tell whether it has.
         """
+        found = self._open(job_id)
+        self._records.cancel(job_id)
+        # From here on it cannot be published; what is left is to end it soon.
+        if not self._taken_out(job_id):
+            return "cancelling"
+        ran = "while it was paused" if found.state == "paused" else "before it ran"
+        self._end(job_id, "cancelled", "cancelled", f"it was cancelled {ran}", "")
+        return "cancelled"
+
+    def pause(self, job_id: str) -> Literal["paused", "pausing"]:
+        """Nobody trains it after this before it is resumed. `pausing`: whoever has it leaves it
+        soon. The bucket remembers it, so it outlives Redis.
+
+        Raises:
+            Missing: nobody ever sent it.
+            Reject: it has ended, is being published, or was cancelled.
+            DamagedObject, NewerObject: nobody here can tell whether it has.
+        """
+        self._open(job_id)
+        self._records.pause(job_id)
+        return "paused" if self._taken_out(job_id) else "pausing"
+
+    def resume(self, job_id: str) -> None:
+        """Send a paused job again. Of two who do it at once, one sends it.
+
+        Raises:
+            Missing: nobody ever sent it.
+            Reject: it has ended, is not paused, or is being paused only now.
+            BrokerUnavailable, BrokerRefuses: whether it is in Redis is not known, or Redis does
+                not take it.
+        """
+        found = self._open(job_id)
+        if found.asked is None:
+            raise found.unread[0] if found.unread else _unknown(job_id)
+        if found.state == "pausing":
+            if self._whereabouts() is None:
+                raise BrokerUnavailable("which training jobs Redis has cannot be seen now")
+            raise Reject(
+                f"training job {job_id} is being paused yet",
+                cure="Whoever has it lets it go within seconds: ask again then.",
+            )
+        self._records.resume(job_id)
+        # From here on it is one that Redis has lost, unless it arrives.
+        self._send(found.asked.job)
+
+    def _open(self, job_id: str) -> TrainingJob:
+        """One that has not ended."""
         found = self.job(job_id)
         if found.outcome is not None:
             raise _ended(found.outcome)
         if found.state == "unreadable":
             raise found.unread[-1]
-        self._records.cancel(job_id)
-        # From here on it cannot be published; what is left is to end it soon.
+        return found
+
+    def _taken_out(self, job_id: str) -> bool:
+        """False: somebody has it, or may have it."""
         try:
             remove(self._queues, [TRAIN_QUEUE], lambda item: _job_id(item) == job_id)
         except (BrokerUnavailable, BrokerRefuses):
-            return "cancelling"
+            return False
         whereabouts = self._whereabouts()
-        if whereabouts is None or job_id in whereabouts:
-            return "cancelling"
-        self._end(job_id, "cancelled", "cancelled", "it was cancelled before it ran", "")
-        return "cancelled"
+        return whereabouts is not None and job_id not in whereabouts
 
     def _end(
         self,
@@ -255,23 +315,27 @@ class Training:
         asked, progress = known(self._records.asked), known(self._records.progress)
         unread_before = len(unread)
         # Last: what ended meanwhile has ended.
-        cancelled, outcome = known(self._records.cancelled), known(self._records.outcome)
+        decision, outcome = known(self._records.decision), known(self._records.outcome)
+        wanted = decision.wanted if decision else "train"
         place = (whereabouts or {}).get(job_id)
-        if not (asked or progress or outcome or place or cancelled or unread):
+        if not (asked or progress or outcome or place or wanted == "cancel" or unread):
             return None
         state: State
         if outcome is not None:
             state = outcome.status
         elif len(unread) > unread_before:
             state = "unreadable"
-        elif cancelled:
+        elif wanted == "cancel":
             state = "cancelling"
+        elif wanted == "pause":
+            state = "paused" if whereabouts is not None and place is None else "pausing"
         elif whereabouts is None:
             state = "open"
         else:
             state = place[0] if place else "not in Redis"
         worker = place[1] if place else None
-        return TrainingJob(job_id, state, worker, asked, progress, outcome, tuple(unread))
+        decision = decision if wanted != "train" else None
+        return TrainingJob(job_id, state, worker, asked, progress, decision, outcome, tuple(unread))
 
 
 def new_job_id() -> str:

@@ -35,6 +35,7 @@ SUMMARIES = {
     "frames": "Which frames of a video the model would see, and what it takes to get them.",
     "get": "The caption of a video, and nothing else: to standard output, or into files.",
     "listen": "Turn S3 events from SQS into jobs, until stopped.",
+    "model": "Make the checkpoint that a fleet captions with.",
     "plan": "What each card class does with a model: frames, memory, captions at once; and why.",
     "poison": "Messages that were set aside, and why.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",

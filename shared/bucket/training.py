@@ -1,7 +1,7 @@
 """A training job in S3: what was asked, who has the last word, how far it is, how it ended.
 
     <prefix>training/<job>/asked.json      the job, as it was sent
-    <prefix>training/<job>/decision.json   train, publish or cancel
+    <prefix>training/<job>/decision.json   train, publish, cancel or pause
     <prefix>training/<job>/start.json      which adapters were in use when it was begun first
     <prefix>training/<job>/progress.json   how far it is; written over and over
     <prefix>training/<job>.json            how it ended; written once
@@ -17,7 +17,7 @@ from shared.bucket.keys import training_folder, training_key
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read, read_with_etag
 from shared.bucket.swaps import swaps
-from shared.errors import Cancelled, Conflict, Missing, Reject
+from shared.errors import Cancelled, Conflict, Missing, Paused, Reject
 from shared.messages import M, Message
 from shared.training import (
     Pointer,
@@ -28,7 +28,7 @@ from shared.training import (
     TrainProgress,
 )
 
-Decision = Literal["train", "publish", "cancel"]
+Decision = Literal["train", "publish", "cancel", "pause"]
 
 
 class TrainStart(Message):
@@ -108,15 +108,56 @@ class TrainingRecords:
         Raises:
             Reject: it is being published.
         """
-        if self._decide(job_id, "cancel", over=("train",)) == "publish":
+        if self._decide(job_id, "cancel", over=("train", "pause")) == "publish":
             raise Reject(
                 f"training job {job_id} is trained, and is being published: too late to cancel it",
                 cure="`jamak adapters rollback` puts its adapter down again, if it is in use.",
             )
 
-    def cancelled(self, job_id: str) -> bool:
-        decision, _ = self._decision(job_id)
-        return decision == "cancel"
+    def pause(self, job_id: str) -> None:
+        """From here on nobody trains it before it is resumed. Again is harmless.
+
+        Raises:
+            Reject: it is being published, or was cancelled.
+        """
+        decided = self._decide(job_id, "pause", over=("train",))
+        if decided == "publish":
+            raise Reject(
+                f"training job {job_id} is trained, and is being published: too late to pause it",
+                cure="`jamak train status` says in a moment how it ended.",
+            )
+        if decided == "cancel":
+            raise _too_late(job_id)
+
+    def resume(self, job_id: str) -> None:
+        """It may be trained again. Of two who resume it at once, one is refused.
+
+        Raises:
+            Reject: it is not paused.
+        """
+        for _ in swaps(f"s3://{self._bucket}/{self._key(job_id, 'decision')}"):
+            decision, etag = self._decision(job_id)
+            if decision.wanted == "cancel":
+                raise _too_late(job_id)
+            if decision.wanted != "pause":
+                raise Reject(
+                    f"nobody has paused training job {job_id}",
+                    cure="`jamak train status` shows where it is.",
+                )
+            try:
+                self._write_decision(job_id, "train", etag)
+            except Conflict:
+                continue  # somebody else decided: see how
+            return
+        raise AssertionError("the last swap returns or raises")
+
+    def decision(self, job_id: str) -> TrainDecision:
+        """What is wanted of it; `train` while nobody has decided anything."""
+        return self._decision(job_id)[0]
+
+    def check_wanted(self, job_id: str) -> None:
+        """Raises Cancelled, Paused."""
+        _check(job_id, self.decision(job_id).wanted)
 
     def begin(self, job_id: str, check: Callable[[], None]) -> None:
         """It is trained from the start: whoever was about to publish it is gone.
@@ -128,9 +169,9 @@ class TrainingRecords:
 
         Raises:
             Cancelled: it is not wanted any more.
+            Paused: it is not wanted now.
         """
-        if self._decide(job_id, "train", ("train", "publish"), check) == "cancel":
-            raise _cancelled(job_id)
+        _check(job_id, self._decide(job_id, "train", ("train", "publish"), check))
 
     def about_to_publish(self, job_id: str, check: Callable[[], None]) -> None:
         """From here on it can no longer be cancelled. Again is harmless.
@@ -140,9 +181,9 @@ class TrainingRecords:
 
         Raises:
             Cancelled: it is not wanted any more.
+            Paused: it is not wanted now.
         """
-        if self._decide(job_id, "publish", ("train",), check) == "cancel":
-            raise _cancelled(job_id)
+        _check(job_id, self._decide(job_id, "publish", ("train",), check))
 
     def ids(self) -> Iterator[tuple[str, bool]]:
         """Each job, and whether it has ended, by name: the newest last."""
@@ -166,8 +207,8 @@ class TrainingRecords:
             decision, etag = self._decision(job_id)
             # Whoever gets the job after this writes, and then what was read here is outdated.
             check()
-            if decision not in over:
-                return decision
+            if decision.wanted not in over:
+                return decision.wanted
             try:
                 self._write_decision(job_id, wanted, etag)
             except Conflict:
@@ -175,16 +216,17 @@ class TrainingRecords:
             return wanted
         raise AssertionError("the last swap returns or raises")
 
-    def _decision(self, job_id: str) -> tuple[Decision, str | None]:
+    def _decision(self, job_id: str) -> tuple[TrainDecision, str | None]:
         key = self._key(job_id, "decision")
         try:
-            decision, etag = read_with_etag(self._store, TrainDecision, self._bucket, key)
+            return read_with_etag(self._store, TrainDecision, self._bucket, key)
         except Missing:
-            return "train", None
-        return decision.wanted, etag
+            return TrainDecision(wanted="train", at=datetime.now(UTC)), None
 
     def _write_decision(self, job_id: str, wanted: Decision, etag: str | None) -> None:
-        decision = TrainDecision(wanted=wanted, at=datetime.now(UTC))
+        # An older Jamak reads what it knows.
+        version = 2 if wanted == "pause" else 1
+        decision = TrainDecision(v=version, wanted=wanted, at=datetime.now(UTC))
         self._store.put(
             self._bucket,
             self._key(job_id, "decision"),
@@ -212,5 +254,15 @@ class TrainingRecords:
         return f"{training_folder(self._prefix)}{job_id}/{name}.json"
 
 
-def _cancelled(job_id: str) -> Cancelled:
-    return Cancelled(f"training job {job_id} was cancelled")
+def _check(job_id: str, decided: Decision) -> None:
+    if decided == "cancel":
+        raise Cancelled(f"training job {job_id} was cancelled")
+    if decided == "pause":
+        raise Paused(f"training job {job_id} was paused")
+
+
+def _too_late(job_id: str) -> Reject:
+    return Reject(
+        f"training job {job_id} was cancelled",
+        cure="Send it again: `jamak train`, with the same options.",
+    )

@@ -102,13 +102,25 @@ SAID = {
     "data validate": ("data validate {rows} --no-media", "{rows}"),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "train sft": ("train sft --data {data}", "queued: training job"),
+    "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
     "train status": ("train status {job}", "{job}"),
+    "train pause": ("train pause {job}", "paused: training job {job}"),
+    "train resume": ("train resume {job}", "queued: training job {job}"),
     "train cancel": ("train cancel {job}", "{job}"),
 }
 """What a verb is called with, and what it says in a pipe; in an order in which it can."""
 
-ELSEWHERE = {"demo", "doctor", "feed", "listen", "plan", "adapters prune", "scale serve"}
+ELSEWHERE = {
+    "demo",
+    "doctor",
+    "feed",
+    "listen",
+    "model swap-backbone",
+    "plan",
+    "adapters prune",
+    "scale serve",
+}
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 """They have tests of their own, or log."""
 
@@ -273,7 +285,7 @@ def test_names_that_only_the_bucket_knows_are_completed(
         ("backlog status comp", "completed-one"),
         ("reconcile comp", "completed-one"),
         (f"adapters activate {place['version'][:3]}", place["version"]),
-        (f"train sft --start-from {place['version'][:3]}", place["version"]),
+        (f"train sft --from {place['version'][:3]}", place["version"]),
     ):
         asked = {
             "_JAMAK_COMPLETE": "complete_bash",

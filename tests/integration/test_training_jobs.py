@@ -1,7 +1,4 @@
-"""Training jobs seen and ended from outside: over a real Redis, a real S3 API and the real task.
-
-The subprocess says what a training says and then sleeps, so that it lasts until it is ended.
-"""
+"""Training jobs seen and ended from outside: over a real Redis, a real S3 API and the real task."""
 
 import json
 import os
@@ -9,11 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,142 +15,24 @@ from typing import Any
 import psutil
 import pytest
 import redis
-from celery import Celery
 from typer.testing import CliRunner
 
-from producer.jobs.training import Training, new_job_id
+from producer.jobs.training import Training
 from producer.verbs.training import train
-from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, train_app
-from shared.broker.leased_queues import Delivery, History
+from shared.broker.apps import TRAIN_QUEUE
+from shared.broker.leased_queues import History
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
 from shared.training import TrainJob, TrainOutcome, TrainProgress
-from tests.training import make_job, trained
+from tests.trainer import Trainer, held, job_for, running, said
+from tests.training import trained
 from tests.waiting import wait_until
 from tests.world import World
-from workers.delivery.leases import Leases
 from workers.jobs.training import TrainWork
-from workers.tasks import register_train
 from workers.train.gpu import prove_gpu
 
 pytestmark = pytest.mark.integration
-
-SAYS = """
-import time
-print('{"stage": "load", "step": 1, "steps": 1}', flush=True)
-print('{"stage": "train", "step": 3, "steps": 100, "loss": 0.5}', flush=True)
-time.sleep(600)
-"""
-
-
-class Trainer:
-    """A train worker in this process: the real leases, the real task, the real work."""
-
-    def __init__(self, world: World, scratch: Path) -> None:
-        self.queues = queues_of(train_app(world.settings))
-        self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
-        self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch)
-        app = Celery(set_as_current=False)
-        register_train(app, lambda: self.leases, lambda: work)
-        self.task = app.tasks[TRAIN_TASK]
-
-    def take(self) -> Delivery:
-        delivery = None
-        while delivery is None:
-            delivery = self.leases.receive([TRAIN_QUEUE], 5)
-        return delivery
-
-    def run(self, delivery: Delivery | None = None) -> None:
-        """The next message, to its end."""
-        delivery = delivery or self.take()
-        args, _, _ = json.loads(checked(delivery)["body"])
-        self.task.push_request(properties={"delivery_tag": delivery.lease})
-        try:
-            self.task.run(*args)
-        finally:
-            self.task.pop_request()
-        self.leases.finished(delivery.lease)
-        assert self.leases.flush(10)
-
-
-@pytest.fixture
-def place(world: World) -> World:
-    """Queues and an output of each test's own, and a training set that nobody reads."""
-    place = replace(world, redis_prefix=f"{world.redis_prefix}-{uuid.uuid4().hex[:6]}")
-    rows = []
-    for split in ("train", "eval"):
-        video = f"{split}.mp4"
-        place.store.put(place.output, f"{place.prefix}set/{video}", video.encode())
-        rows.append(
-            {"id": split, "videos": [{"uri": video}], "completion": "고양이", "split": split}
-        )
-    manifest = "\n".join(json.dumps(row) for row in rows).encode()
-    place.store.put(place.output, f"{place.prefix}set/manifest.jsonl", manifest)
-    return place
-
-
-@pytest.fixture
-def training(place: World) -> Training:
-    return Training(place.settings, place.store, place.training)
-
-
-@pytest.fixture
-def records(place: World) -> TrainingRecords:
-    return TrainingRecords(place.store, place.output, place.prefix)
-
-
-@pytest.fixture
-def trainer(place: World, tmp_path: Path) -> Iterator[Trainer]:
-    made = Trainer(place, tmp_path)
-    yield made
-    made.leases.leave()
-
-
-def job_for(place: World, **fields: Any) -> TrainJob:
-    data = f"s3://{place.output}/{place.prefix}set/manifest.jsonl"
-    wanted = {"id": new_job_id(), "data": data, "model": "tests/tiny", "revision": "1", **fields}
-    return make_job(**wanted)
-
-
-def held() -> None:
-    """The lease is still ours."""
-
-
-def said(place: World, *arguments: str) -> Any:
-    """By a verb, in this process."""
-    done = CliRunner().invoke(train, [*arguments, "--json"], env=place.env)
-    if done.exception is not None:
-        raise done.exception
-    return json.loads(done.stdout)
-
-
-@contextmanager
-def running(
-    trainer: Trainer,
-    records: TrainingRecords,
-    job: TrainJob,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[threading.Thread]:
-    """The job, trained by the worker until it is ended."""
-    monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
-    monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
-    monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
-    (folder / "path").mkdir()
-    (folder / "path" / "torch.py").write_text(SAYS)
-    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
-    delivery = trainer.take()
-    lease = trainer.leases.of(delivery.lease)
-    thread = threading.Thread(target=trainer.run, args=(delivery,))
-    thread.start()
-    try:
-        wait_until(lambda: (found := records.progress(job.id)) and found.step, 60, "its progress")
-        yield thread
-    finally:
-        lease.progress.stop(KeyboardInterrupt())
-        thread.join(60)
 
 
 def test_a_job_is_followed_from_the_queue_to_its_cancelling(
@@ -369,7 +244,7 @@ def test_a_job_is_cancelled_or_published_but_never_both(
             asks = (records.cancel, lambda job_id: records.about_to_publish(job_id, held))
             wins = list(pool.map(won, asks, (f"race-{number}",) * 2))
             assert sum(wins) == 1
-            assert records.cancelled(f"race-{number}") == wins[0]
+            assert (records.decision(f"race-{number}").wanted == "cancel") == wins[0]
 
 
 def test_what_is_being_published_is_too_late_to_cancel_unless_it_is_begun_again(

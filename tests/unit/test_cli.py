@@ -285,6 +285,12 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
         ("s3://b/a", {"AWS_ENDPOINT_URL": "nonsense"}, 78, "S3: Invalid endpoint: nonsense"),
     ],
+    "model swap-backbone": [
+        ("", {}, 2, "Missing option '--base'"),
+        ("--base /no/such --language-model . --into x", {}, 2, "/no/such"),
+        ("--base . --language-model . --into /no/such/x", {}, 2, "/no/such is no folder"),
+        ("--base . --language-model . --into x", {}, 78, "config.json cannot be read"),
+    ],
     "status": [
         ("now", {}, 2, "now"),
         ("", NONSENSE, 78, "JAMAK_OUTPUT"),
@@ -293,6 +299,13 @@ ROWS: dict[str, list[Row]] = {
     "train cancel": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train list": [("--limit 0", {}, 2, "--limit"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train status": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train pause": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train resume": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train dpo": [
+        ("", {}, 2, "--data"),
+        ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),
+        ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "train sft": [
         ("", {}, 2, "--data"),
         ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),

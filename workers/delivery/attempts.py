@@ -18,6 +18,7 @@ from shared.errors import (
     LeaseLost,
     NotForMe,
     Outage,
+    Paused,
     SickMachine,
     WrongRegion,
 )
@@ -25,7 +26,10 @@ from shared.telemetry import tracing
 from workers.delivery.lease import Lease
 
 FAILED = "failed:"
-FOR_OTHERS = (Draining, NotForMe, SickMachine, Outage, BadCredentials, WrongRegion, BrokerRefuses)
+FOR_OTHERS = (
+    *(Draining, Paused, NotForMe, SickMachine, Outage),
+    *(BadCredentials, WrongRegion, BrokerRefuses),
+)
 """The message goes to another worker, or waits: nothing is wrong with the try."""
 
 

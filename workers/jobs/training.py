@@ -33,6 +33,7 @@ class TrainWork:
         Raises:
             LeaseLost: somebody else does it now; the training was stopped.
             Cancelled: the job is not wanted any more; nothing was published.
+            Paused: it is not wanted now; nothing was published.
             Retry: the job is fine, the world is not.
         """
         lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
@@ -85,7 +86,7 @@ class TrainWork:
 
     def _cancelled(self, job: TrainJob) -> bool:
         try:
-            return self._records.cancelled(job.id)
+            return self._records.decision(job.id).wanted == "cancel"
         except UNREADABLE:
             return False  # then nobody knows
 

@@ -1,4 +1,5 @@
-"""Beside a training job: says in the bucket how far it is, and hears there that it shall end.
+"""Beside a training job: says in the bucket how far it is, and hears there that it shall end, or
+rest.
 
 While the bucket is away nothing is said and nothing heard, and the training goes on.
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 from shared import telemetry
 from shared.bucket.training import TrainingRecords
-from shared.errors import Cancelled, JamakError
+from shared.errors import Cancelled, JamakError, Paused
 from shared.training import TrainJob, TrainProgress
 from workers.delivery.lease import Lease
 
@@ -63,8 +64,10 @@ class _Watch:
                 return
 
     def _look(self) -> None:
-        if self._records.cancelled(self._job.id):
-            self._lease.progress.stop(Cancelled(f"training job {self._job.id} was cancelled"))
+        try:
+            self._records.check_wanted(self._job.id)
+        except (Cancelled, Paused) as error:
+            self._lease.progress.stop(error)
             return
         now, progress = time.monotonic(), self._progress()
         new_stage = self._told is None or self._told.stage != progress.stage

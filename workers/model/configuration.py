@@ -90,7 +90,7 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"config.json is of a model of type {kind!r}, not {KIND!r}",
             cure="Use a llava-hf checkpoint, saved by save_pretrained.",
         )
-    _check_unquantized(config)
+    check_unquantized(config)
     return config
 
 
@@ -123,7 +123,7 @@ def tower(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**VISION[kind], **vision}
 
 
-def _check_unquantized(config: Mapping[str, Any]) -> None:
+def check_unquantized(config: Mapping[str, Any]) -> None:
     """transformers obeys what a checkpoint says of its own quantisation, whatever it is asked for.
 
     A plan would then be of another model, and vision tower and projector in few bits as well.
