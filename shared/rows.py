@@ -9,6 +9,9 @@ The columns are TRL's. Knows nothing of where the media lie (a URI is only a nam
 of rows, or of what a model makes of them.
 """
 
+import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -144,3 +147,48 @@ class Row(_Part):
     def with_media(self, **changes: Any) -> "Row":
         column = "videos" if self.videos else "images"
         return self.model_copy(update={column: (self.media.model_copy(update=changes),)})
+
+
+KINDS: dict[str, Stage] = {"captions": "sft", "preferences": "dpo", "thumbs": "kto"}
+"""What a manifest holds, and a stage that takes it; `align` takes captions, too."""
+
+
+def row_schema(kind: str) -> dict[str, Any]:
+    """JSON Schema of a manifest's row: `python -m shared.rows docs` writes them all."""
+    whole = Row.model_json_schema()
+    needed = COLUMNS[KINDS[kind]]
+    properties = whole["properties"]
+    for column in TAUGHT:
+        if column in needed:
+            given, _null = properties[column].pop("anyOf")
+            properties[column] = given | {"title": properties[column]["title"]}
+        else:
+            properties[column] = {"type": "null", "title": "Of another kind of rows"}
+    for column in ("videos", "images"):
+        properties[column] = {
+            "title": column.title(),
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/MediaRef"},
+            "maxItems": 1,
+        }
+    still = {"properties": {"start": {"type": "null"}, "end": {"type": "null"}}}
+    properties["images"]["items"] |= still
+    nothing: dict[str, Any] = {"enum": [None, []]}
+    one = {"type": "array", "minItems": 1}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **whole,
+        "title": f"A row of a training set of Jamak: {kind}",
+        "properties": properties,
+        "required": ["id", *needed],
+        "oneOf": [
+            {"required": [there], "properties": {there: one, other: nothing}}
+            for there, other in (("videos", "images"), ("images", "videos"))
+        ],
+    }
+
+
+if __name__ == "__main__":
+    for kind in KINDS:
+        text = json.dumps(row_schema(kind), indent=2, ensure_ascii=False)
+        (Path(sys.argv[1]) / f"rows-{kind}.schema.json").write_text(text + "\n", encoding="utf-8")

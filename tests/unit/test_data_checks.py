@@ -22,7 +22,7 @@ from workers.data.lengths import (
 )
 from workers.data.media import Media, Seen
 from workers.data.media_checks import check_media
-from workers.data.reading import read_all, stage_of
+from workers.data.reading import read_all
 from workers.data.spread import Spread
 from workers.data.text_checks import check_held_out, check_texts, split_rows
 from workers.model.geometry import Geometry
@@ -63,11 +63,11 @@ def test_every_line_that_cannot_be_read_is_told() -> None:
         json.dumps({"id": "a", "videos": [{"uri": "c.mp4"}], "completion": "다"}),
         json.dumps({"id": "d", "videos": [{"uri": "d.mp4"}], "completion": "</s>"}),
     ]
-    reading = read_all("\n".join(lines), "sft", BASE_PROMPT)
+    reading = read_all("\n".join(lines).encode(), "m.jsonl", "sft", BASE_PROMPT)
     assert [one.id for one in reading.rows] == ["a"]
     assert [place for place, _ in reading.faults] == ["line 2", "line 3", "line 5", "line 6"]
     assert all(str(error).startswith(place) for place, error in reading.faults)
-    (nothing,) = read_all("\n", "sft", BASE_PROMPT).faults
+    (nothing,) = read_all(b"\n", "m.jsonl", "sft", BASE_PROMPT).faults
     assert "holds no rows" in str(nothing[1])
 
 
@@ -78,7 +78,7 @@ def test_decomposed_text_is_composed_and_told() -> None:
         json.dumps({"id": name, "videos": [{"uri": "a.mp4"}], "completion": said}, ensure_ascii=at)
         for name, said, at in (("a", text, True), ("b", apart, True), ("c", apart, False))
     ]
-    reading = read_all("\n".join(lines), "sft", BASE_PROMPT)
+    reading = read_all("\n".join(lines).encode(), "m.jsonl", None, BASE_PROMPT)
     assert {one.completion for one in reading.rows} == {text}
     assert reading.decomposed == ["b", "c"]
 
@@ -93,7 +93,8 @@ def test_decomposed_text_is_composed_and_told() -> None:
     ],
 )
 def test_the_columns_tell_the_stage(columns: dict[str, Any], stage: str) -> None:
-    assert stage_of(f"no row\n{json.dumps({'id': 'a', **columns})}") == stage
+    lines = f"no row\n{json.dumps({'id': 'a', **columns})}"
+    assert read_all(lines.encode(), "m.jsonl", None, BASE_PROMPT).stage == stage
 
 
 # Texts and splits

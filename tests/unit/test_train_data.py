@@ -12,7 +12,7 @@ from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
 from shared.rows import COLUMNS, MediaRef, Row, Stage
 from tests.tokenizers import TOKENIZERS
-from workers.train import data
+from workers.train import data, manifest
 from workers.train.data import read_rows, with_splits
 from workers.train.evaluate import score
 from workers.train.sayable import check_sayable
@@ -256,9 +256,19 @@ def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_rows(text, "sft", BASE_PROMPT)) == 2
     with pytest.raises(BadData, match="more than 2 rows"):
         read_rows(f"{text}\n{_lines(_row('c'))}", "sft", BASE_PROMPT)
-    monkeypatch.setattr(data, "MOST_LINE", 50)
+    monkeypatch.setattr(manifest, "MOST_LINE", 50)
     with pytest.raises(BadData, match=r"line 1 has \d+ characters; it may have 50"):
         read_rows(text, "sft", BASE_PROMPT)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_thumbs_of_one_kind_alone_teach_nothing(label: bool) -> None:
+    rows = _rows(3, label=label)
+    rows[0] = rows[0].model_copy(update={"split": "eval", "label": not label})
+    with pytest.raises(BadData, match=f"all 2 captions to train on have the label {label}".lower()):
+        with_splits(rows)
+    rows[1] = rows[1].model_copy(update={"label": not label})
+    assert len(with_splits(rows)) == 3
 
 
 def test_one_video_is_not_enough() -> None:

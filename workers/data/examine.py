@@ -24,13 +24,13 @@ from workers.data.lengths import (
 )
 from workers.data.media import Media, look_at
 from workers.data.media_checks import check_media
-from workers.data.reading import read_all, stage_of
+from workers.data.reading import read_all
 from workers.data.text_checks import check_held_out, check_texts, split_rows
 from workers.jobs.decoders import decoders_of
 from workers.jobs.fetch import Places
 from workers.model.checkpoint import find_words
 from workers.model.geometry import Geometry
-from workers.train.data import MOST_BYTES
+from workers.train.manifest import MOST_BYTES
 from workers.train.row_limits import foreign, too_long
 from workers.train.sayable import unsayable
 from workers.video.shape import Shape
@@ -81,15 +81,14 @@ class Examination:
         """
         store = ObjectStore()
         manifest = manifest if "://" in manifest else str(Path(manifest).absolute())
-        text = _text_of(manifest, store)
-        stage = stage or stage_of(text)
-        reading = read_all(text, stage, self.settings.prompt)
+        body = _body_of(manifest, store)
+        reading = read_all(body, manifest, stage, self.settings.prompt)
         self._findings += faults("line", reading.faults)
         rows, unsplit = split_rows(reading.rows)
         self._findings += unsplit
         if reading.decomposed:
             self._findings.append(_decomposed(reading.decomposed))
-        self._findings += check_texts(rows, stage)
+        self._findings += check_texts(rows, reading.stage)
         self._findings += check_held_out(rows)
         words = self._words()
         decoding = Decoding.asked(self.settings)
@@ -108,7 +107,9 @@ class Examination:
         self._findings += check_classes(classes)
         self._findings.sort(key=lambda one: one.level)  # errors first
         most = words.most(decoding)
-        return Examined(manifest, stage, rows, self._findings, most, lengths, classes, media)
+        return Examined(
+            manifest, reading.stage, rows, self._findings, most, lengths, classes, media
+        )
 
     def _words(self) -> Words:
         from workers.model.tokens import read_tokenizer  # transformers, which takes seconds
@@ -153,21 +154,16 @@ def _places(store: ObjectStore) -> Places:
     return Places(store, Addresses(()))
 
 
-def _text_of(manifest: str, store: ObjectStore) -> str:
+def _body_of(manifest: str, store: ObjectStore) -> bytes:
     try:
         if "://" in manifest:
-            body = store.get(*parse_uri(manifest), MOST_BYTES)
-        else:
-            body = _read(Path(manifest))
+            return store.get(*parse_uri(manifest), MOST_BYTES)
+        return _read(Path(manifest))
     except TooLarge as error:
         raise BadData(
             f"{error}, as a training manifest",
             cure="Train on a part of it, and go on from that adapter with the next part.",
         ) from error
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise BadData(f"{manifest} is not UTF-8: {error}", cure="Save it as UTF-8.") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,20 +1,21 @@
 """A manifest as it is, with all that is wrong with its lines: a training stops at the first."""
 
-import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import BadData
 from shared.rows import Row, Stage
 from workers.train.data import no_rows, read_row, same_id, with_digests
+from workers.train.manifest import Place, raw_rows
 
 TEXTS = ("prompt", "completion", "chosen", "rejected")
 
 
 @dataclass
 class Reading:
+    stage: Stage
     rows: list[Row] = field(default_factory=list)
     """Those that can be read, each with a prompt."""
     faults: list[tuple[str, BadData]] = field(default_factory=list)
@@ -23,51 +24,47 @@ class Reading:
     """Ids of rows whose text was brought to NFC."""
 
 
-def read_all(text: str, stage: Stage, prompt: str) -> Reading:
+def read_all(body: bytes, name: str, stage: Stage | None, prompt: str) -> Reading:
     """Args:
-    prompt: of the rows that name none.
+        name: of the manifest, or its address.
+        stage: None = as the columns of the first row tell.
+        prompt: of the rows that name none.
+
+    Raises:
+        BadData: it is no manifest at all.
     """
-    reading = Reading()
-    lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    found = list(raw_rows(body, name))
+    reading = Reading(stage or _stage_of([raw for _, raw in found]))
+    places: dict[str, Place] = {}
+    for place, raw in found:
         try:
-            row = read_row(line, number, stage, prompt)
-            if row.id in lines_by_id:
-                raise same_id(row, number, lines_by_id[row.id])
+            row = read_row(raw, place, reading.stage, prompt)
+            if row.id in places:
+                raise same_id(row, place, places[row.id])
         except BadData as error:
-            reading.faults.append((f"line {number}", error))
+            reading.faults.append((str(place), error))
             continue
-        lines_by_id[row.id] = number
+        places[row.id] = place
         reading.rows.append(row)
-        if _changes(json.loads(line)):
+        if _is_decomposed(raw):
             reading.decomposed.append(row.id)
     try:
         reading.rows = with_digests(reading.rows)
     except BadData as error:
         reading.faults.append(("", error))
-    if not reading.rows and not reading.faults:
+    if not found:
         reading.faults.append(("", no_rows()))
     return reading
 
 
-def stage_of(text: str) -> Stage:
-    """By the columns of the first row that is one; captions of reference if there is none."""
-    for line in text.split("\n"):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            if "chosen" in found or "rejected" in found:
-                return "dpo"
-            return "sft" if found.get("label") is None else "kto"
-    return "sft"
+def _stage_of(found: list[Any]) -> Stage:
+    """Captions of reference, if no row is one."""
+    first = next((raw for raw in found if isinstance(raw, dict)), {})
+    if first.get("chosen") is not None or first.get("rejected") is not None:
+        return "dpo"
+    return "sft" if first.get("label") is None else "kto"
 
 
-def _changes(raw: dict[str, Any]) -> bool:
-    texts: Sequence[Any] = [raw.get(name) for name in TEXTS]
-    return any(
-        isinstance(text, str) and not unicodedata.is_normalized("NFC", text) for text in texts
-    )
+def _is_decomposed(raw: Mapping[str, Any]) -> bool:
+    texts = [raw.get(name) or "" for name in TEXTS]
+    return not all(unicodedata.is_normalized("NFC", text) for text in texts)

@@ -41,6 +41,13 @@ class Encoder:
         """(1, frames of all videos, 3, S, S)."""
         return torch.cat([self.clips[video] for video in videos])[None]
 
+    def row(self, row: Row) -> Batch:
+        """All texts of one row, each after the prompt and before the frames of its video."""
+        prompt = self.prompt(str(row.prompt), row.media.key)
+        texts = [self.completion(text) for text in row.texts]
+        batch = _joined([(prompt, text) for text in texts], self.pad_id)
+        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts))}
+
     @property
     def pad_id(self) -> int:
         tokenizer = self.loaded.tokenizer
@@ -96,6 +103,32 @@ class PreferenceCollator:
             self.encoder.pad_id,
         )
         return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos)}
+
+
+@dataclass(frozen=True)
+class FeedbackCollator:
+    """Features {"prompt", "completion", "label", "video"} -> what KTO compares.
+
+    Its KL term is estimated on captions that do not belong to their videos: those of the batch,
+    each moved on by one row (Ethayarajh et al. 2024, section 4.1).
+    """
+
+    encoder: Encoder
+    with_kl: bool
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> Batch:
+        prompts = [self.encoder.prompt(f["prompt"], f["video"]) for f in features]
+        said = [self.encoder.completion(f["completion"]) for f in features]
+        pad_id = self.encoder.pad_id
+        batch = _joined(list(zip(prompts, said, strict=True)), pad_id)
+        if self.with_kl:
+            strangers = _joined(list(zip(prompts, said[-1:] + said[:-1], strict=True)), pad_id)
+            batch |= {f"KL_{name}": tensor for name, tensor in strangers.items()}
+        return {
+            **batch,
+            "label": torch.tensor([bool(f["label"]) for f in features]),
+            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+        }
 
 
 def _joined(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:
