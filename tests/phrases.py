@@ -276,11 +276,11 @@ class Phrases(Reading):
             self.said.setdefault(phrase, line)
 
 
-VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
+VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/", "workers/data/"))}
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("reconcile", "show", "show_cards", "status", "upload"),
+    *("pairs", "reconcile", "show", "show_cards", "stats", "status", "upload", "validate"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -64,6 +64,7 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "videos": f"s3://{world.videos}/",
         "data": f"s3://{world.output}/set/manifest.jsonl",
         "rows": f"s3://{world.output}/set/rows.jsonl",
+        "pairs": f"s3://{world.output}/set/pairs.jsonl",
     }
 
 
@@ -101,6 +102,7 @@ SAID = {
     ),
     "data validate": ("data validate {rows} --no-media", "{rows}"),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
+    "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),

@@ -117,11 +117,7 @@ def test_texts_with_little_korean_are_told() -> None:
     assert "little_korean" not in texts("kto", thumb, row("up", label=True))
 
 
-def test_pairs_and_thumbs_that_teach_nothing_are_told() -> None:
-    same = row("same", chosen="가", rejected="가")
-    assert texts("dpo", same, row("pair", chosen="가", rejected="나")) == {
-        "no_difference": ["same"]
-    }
+def test_thumbs_that_teach_nothing_are_told() -> None:
     up, down = row("up", label=True), row("down", videos=[{"uri": "up.mp4"}], label=False)
     assert texts("kto", up, down) == {"contradiction": ["up", "down"]}
     liked = [row(f"{i}", label=True) for i in range(10)]
@@ -171,6 +167,13 @@ def test_media_that_cannot_be_used_are_listed_by_row_and_reason() -> None:
         ("gone", "there is no such file"),
     ]
     assert found.dump()["rows"][1]["cure"] == "Look for it."
+
+
+def test_a_video_of_one_frame_has_no_other_order() -> None:
+    pair = {"chosen": "가", "rejected": "가", "rejected_frames": "reversed"}
+    rows = [row("one", **pair), row("two", **pair), row("plain")]
+    media = Media(frames={"one.mp4": 1, "two.mp4": 2, "plain.mp4": 1})
+    assert by_kind(list(check_media(rows, media))) == {"no_order": ["one"]}
 
 
 def test_a_part_that_ends_after_its_video_is_told() -> None:

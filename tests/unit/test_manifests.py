@@ -106,10 +106,15 @@ CHANGES: list[dict[str, Any]] = [
     {"weight": 1},
     {"completion": ""},
     {"completion": None},
-    {"chosen": "개"},
+    {"chosen": "새"},
     {"chosen": None},
     {"label": 1},
     {"label": None},
+    {"rejected_frames": "reversed"},
+    {"rejected_frames": "reversed", "images": None},
+    {"rejected_frames": "upside down"},
+    {"rejected_frames": None, "videos": None, "images": [{"uri": "a.png"}]},
+    {"rejected_frames": "shuffled", "videos": None, "images": [{"uri": "a.png"}]},
 ]
 
 

@@ -104,6 +104,35 @@ def test_a_preference_row_has_both_captions() -> None:
     assert read.reference == "고양이"
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"rejected": "고양이"}, "chosen and rejected are the same text"),
+        ({"rejected": "개", "rejected_frames": "upside down"}, "rejected_frames: Input should"),
+        ({"rejected_frames": "reversed"}, "rejected_frames: only a rejected text"),
+        (
+            {
+                "rejected": "고양이",
+                "rejected_frames": "reversed",
+                "videos": None,
+                "images": [{"uri": "a.png"}],
+            },
+            "rejected_frames: only a rejected text",
+        ),
+    ],
+)
+def test_a_preference_row_has_something_to_prefer_by(more: dict[str, Any], said: str) -> None:
+    row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이"}
+    with pytest.raises(BadData, match=said):
+        read_rows(_lines({**row, **more}), "dpo", BASE_PROMPT)
+
+
+def test_the_same_text_may_be_rejected_before_other_frames() -> None:
+    row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이", "rejected": "고양이"}
+    (read,) = read_rows(_lines({**row, "rejected_frames": "shuffled"}), "dpo", BASE_PROMPT)
+    assert read.rejected_frames == "shuffled"
+
+
 @pytest.mark.parametrize("stage", get_args(Stage))
 def test_a_row_teaches_what_its_stage_asks_for(stage: Stage) -> None:
     values = {"completion": "고양이", "chosen": "고양이", "rejected": "개", "label": False}

@@ -4,9 +4,11 @@ that lie outside of their videos."""
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from shared.errors import BadData
 from shared.rows import Row
-from workers.data.findings import Finding, Told
+from workers.data.findings import Finding, Told, row_faults
 from workers.data.media import Media
+from workers.train.row_limits import no_other_order
 
 LATE_S = 1.0
 """A part may end so much after its video: annotations are rounded."""
@@ -17,6 +19,7 @@ def check_media(rows: Sequence[Row], media: Media) -> Iterator[Finding]:
     rows: with their splits.
     """
     yield from _unreadable(rows, media)
+    yield from row_faults("no_order", _without_order(rows, media))
     yield from _late_parts(rows, media)
     yield from _same_bytes(rows, media)
 
@@ -35,6 +38,12 @@ def _unreadable(rows: Sequence[Row], media: Media) -> Iterator[Finding]:
             cure="Mend or upload what they name, or remove these rows.",
             told=tuple(told),
         )
+
+
+def _without_order(rows: Sequence[Row], media: Media) -> Iterator[tuple[Row, BadData]]:
+    for row in rows:
+        if row.rejected_frames and media.frames.get(row.media.key) == 1:
+            yield row, no_other_order(row)
 
 
 def _late_parts(rows: Sequence[Row], media: Media) -> Iterator[Finding]:

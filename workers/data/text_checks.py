@@ -19,8 +19,6 @@ RARE = 0.1
 def check_texts(rows: Sequence[Row], stage: Stage) -> Iterator[Finding]:
     yield from _repeated(rows)
     yield from _little_korean(rows)
-    if stage == "dpo":
-        yield from _alike(rows)
     if stage == "kto":
         yield from _thumbs(rows)
 
@@ -60,7 +58,7 @@ def _repeated(rows: Sequence[Row]) -> Iterator[Finding]:
     firsts: dict[tuple[object, ...], str] = {}
     told = []
     for row in rows:
-        same = (row.media.key, row.prompt, row.completion, row.chosen, row.rejected, row.label)
+        same = (row.media.key, row.prompt, *row.texts, row.rejected_frames, row.label)
         if (first := firsts.setdefault(same, row.id)) != row.id:
             told.append(Told(row.id, f"as {first}"))
     if told:
@@ -87,17 +85,6 @@ def _little_korean(rows: Sequence[Row]) -> Iterator[Finding]:
             "captions like them are flagged wrong_language",
             cure="Translate them, or take their rows out.",
             told=tuple(told),
-        )
-
-
-def _alike(rows: Sequence[Row]) -> Iterator[Finding]:
-    if same := [row for row in rows if row.chosen == row.rejected]:
-        yield Finding(
-            "no_difference",
-            "warning",
-            f"pairs with the same text on both sides, which prefer nothing: {len(same)}",
-            cure="Take them out.",
-            told=named(same),
         )
 
 

@@ -2,9 +2,11 @@
 
 import typer
 
+from workers.data.pairs import pairs
 from workers.data.stats import stats
 from workers.data.validate import validate
 
 data = typer.Typer(no_args_is_help=True, help="Make, check and change training sets.")
+data.command("pairs")(pairs)
 data.command("stats")(stats)
 data.command("validate")(validate)

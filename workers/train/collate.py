@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from shared.rows import Row
+from shared.rows import FrameOrder, Row
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
-from workers.train.row_limits import beyond_context
+from workers.train.orders import reordered
+from workers.train.row_limits import beyond_context, no_other_order
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -37,16 +38,24 @@ class Encoder:
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def pixels(self, videos: Sequence[str]) -> torch.Tensor:
-        """(1, frames of all videos, 3, S, S)."""
-        return torch.cat([self.clips[video] for video in videos])[None]
+    def pixels(
+        self, videos: Sequence[str], orders: Sequence[FrameOrder | None] = ()
+    ) -> torch.Tensor:
+        """(1, frames of all videos, 3, S, S).
+
+        Args:
+            orders: of the frames of each video; none = as they are.
+        """
+        clips = [self.clips[video] for video in videos]
+        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)[None]
 
     def row(self, row: Row) -> Batch:
-        """All texts of one row, each after the prompt and before the frames of its video."""
+        """All texts of one row, each after the prompt and the frames of its video."""
         prompt = self.prompt(str(row.prompt), row.media.key)
         texts = [self.completion(text) for text in row.texts]
         batch = _joined([(prompt, text) for text in texts], self.pad_id)
-        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts))}
+        orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
+        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
@@ -55,8 +64,10 @@ class Encoder:
         return int(tokenizer.eos_token_id if pad is None else pad)
 
     def check_lengths(self, rows: Sequence[Row]) -> None:
-        """Raises BadData: a row does not fit the model's context."""
+        """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
+            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+                raise no_other_order(row)
             prompt = len(self.prompt(str(row.prompt), row.media.key))
             if error := beyond_context(row, prompt, self.loaded.tokenizer, self.loaded.context):
                 raise error
@@ -84,9 +95,10 @@ class SftCollator:
 
 @dataclass(frozen=True)
 class PreferenceCollator:
-    """Features {"prompt", "chosen", "rejected", "video"} -> [all chosen, all rejected].
+    """Features {"prompt", "chosen", "rejected", "video", "rejected_frames"} -> [all chosen, all
+    rejected].
 
-    TRL cuts the batch in two; the frames are repeated in the same order.
+    TRL cuts the batch in two; the frames are repeated, those of the rejected in their order.
     """
 
     encoder: Encoder
@@ -102,7 +114,8 @@ class PreferenceCollator:
             ],
             self.encoder.pad_id,
         )
-        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos)}
+        orders = [None] * len(videos) + [f["rejected_frames"] for f in features]
+        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos, orders)}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def train_dpo(
                 "prompt": row.prompt,
                 "chosen": row.chosen,
                 "rejected": row.rejected,
+                "rejected_frames": row.rejected_frames,
                 "video": row.media.key,
             }
             for row in rows

@@ -80,5 +80,13 @@ def beyond_context(row: Row, prompt: int, tokenizer: Any, context: int) -> BadDa
     )
 
 
+def no_other_order(row: Row) -> BadData:
+    """Of a row with `rejected_frames` whose video has one frame."""
+    return BadData(
+        f"row {row.id!r}: its video has one frame, and that no other order",
+        cure="Remove the row, or its rejected_frames.",
+    )
+
+
 def _to_be_said(rows: Sequence[Row]) -> Iterator[Row]:
     return (row for row in rows if row.label is not False)
