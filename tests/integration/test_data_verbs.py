@@ -168,7 +168,7 @@ def test_a_manifest_that_is_not_there_is_an_argument_that_is_wrong(
     said = jamak_here(patch, "data", "validate", str(tmp_path / "none.jsonl"))
     assert (said.code, "there is no such file" in said.err) == (2, True)
     said = jamak_here(patch, "data", "validate", f"s3://{world.videos}/none.jsonl")
-    assert said.code == 1
+    assert said.code == 2
 
 
 def test_stats_count_and_draw(

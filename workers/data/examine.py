@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, TooLarge, UsageError
+from shared.errors import BadData, TooLarge
 from shared.messages import Decoding
 from shared.rows import Row, Stage
 from shared.settings import Settings
@@ -24,6 +23,7 @@ from workers.data.lengths import (
 )
 from workers.data.media import Media, look_at
 from workers.data.media_checks import check_media
+from workers.data.places import content
 from workers.data.reading import read_all
 from workers.data.text_checks import check_held_out, check_texts, split_rows
 from workers.jobs.decoders import decoders_of
@@ -156,19 +156,9 @@ def _places(store: ObjectStore) -> Places:
 
 def _body_of(manifest: str, store: ObjectStore) -> bytes:
     try:
-        if "://" in manifest:
-            return store.get(*parse_uri(manifest), MOST_BYTES)
-        return _read(Path(manifest))
+        return content(manifest, store, MOST_BYTES)
     except TooLarge as error:
         raise BadData(
             f"{error}, as a training manifest",
             cure="Train on a part of it, and go on from that adapter with the next part.",
         ) from error
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file", cure="Check the path.")
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise TooLarge(f"{path} has {size} bytes; it may have {MOST_BYTES}")
-    return path.read_bytes()

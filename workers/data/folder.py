@@ -9,7 +9,7 @@ from shared.bucket.keys import parse_uri
 from shared.errors import EmptyFile, Missing, TooLarge
 from shared.settings import Settings
 from workers.jobs.fetch import Places
-from workers.train.job import absolute
+from workers.train.downloads import absolute
 from workers.video.source import Source, file_source
 
 UNICODE_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")

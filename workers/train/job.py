@@ -33,15 +33,15 @@ from shared.rows import Row
 from shared.settings import Settings
 from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
-from shared.training import AdapterManifest, Pointer, TrainJob
+from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
+from workers.train.downloads import DOWNLOADS, absolute, check_content
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.manifest import MOST_BYTES, written
+from workers.train.replay import fetch_replay
 from workers.video.limits import limits_of
 
-DOWNLOADS = 16
-"""Videos fetched at once: they are small, so the time goes into waiting."""
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
 LOOK_S = 2.0
@@ -92,10 +92,12 @@ def run_train_job(
         workdir = Path(scratch)
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
-        data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
+        most = settings.max_video_bytes
+        data_sha256, rows = _fetch_data(job, store, workdir, progress, most)
         parent = _fetch_parent(job, registry, workdir, progress)
+        earlier = fetch_replay(job, parent, rows, store, workdir, progress, most)
         result = _train(job, settings, workdir, progress, on_event)
-        manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
+        manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
         progress.tick("publish")
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
@@ -117,11 +119,14 @@ def _check_model(job: TrainJob, settings: Settings) -> None:
 
 def _fetch_data(
     job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress, most: int
-) -> str:
-    """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256.
+) -> tuple[str, list[Row]]:
+    """Videos into WORKDIR/videos, and a manifest that names them there.
 
     Args:
         most: bytes that a video may have.
+
+    Returns:
+        The SHA-256 of the original, and its rows, with their splits.
     """
     progress.tick("download")
     try:
@@ -148,46 +153,20 @@ def _fetch_data(
             ) from error
         except TooLarge as error:
             raise BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure) from error
-        _check_content(row, path)
+        check_content(row, path)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         for _ in pool.map(fetch, firsts.values()):
             progress.tick("download")
     moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
     (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
-    return hashlib.sha256(body).hexdigest()
-
-
-def absolute(manifest_uri: str, uri: str) -> str:
-    """A relative name is relative to the manifest, so that a training set can be moved."""
-    if uri.startswith("s3://"):
-        return uri
-    if "://" in uri or uri.startswith("/"):
-        raise BadData(
-            f"{uri!r} is no address of a video in S3",
-            cure="Write s3://bucket/key, or a path relative to the manifest.",
-        )
-    return f"{manifest_uri.rpartition('/')[0]}/{uri}"
-
-
-def _check_content(row: Row, path: Path) -> None:
-    if row.media.sha256 is None:
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != row.media.sha256:
-        raise BadData(
-            f"row {row.id!r}: {row.media.uri} is not the video that the manifest means",
-            cure="Write the new SHA-256 into the manifest, or bring the old video back.",
-            expected=row.media.sha256,
-            found=found,
-        )
+    return hashlib.sha256(body).hexdigest(), rows
 
 
 def _fetch_parent(
     job: TrainJob, registry: Registry, workdir: Path, progress: Progress
-) -> str | None:
-    """The adapter to go on from into WORKDIR/parent, with its manifest; its full version."""
+) -> AdapterManifest | None:
+    """The adapter to go on from into WORKDIR/parent, with its manifest."""
     if job.start_from is None:
         return None
     progress.tick("parent")
@@ -199,7 +178,7 @@ def _fetch_parent(
         lambda: progress.tick("parent"),
     )
     (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
-    return manifest.version
+    return manifest
 
 
 def _train(
@@ -350,10 +329,16 @@ def _event(line: str) -> Event | None:
 
 
 def _describe(
-    job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
+    job: TrainJob,
+    result: dict[str, Any],
+    parent: AdapterManifest | None,
+    data_sha256: str,
+    earlier: tuple[Replayed | None, str | None],
+    directory: Path,
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
-    notes = tuple(note for note in (note_on_reference(job),) if note)
+    replayed, note = earlier
+    notes = tuple(note for note in (note_on_reference(job), note) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)
@@ -363,10 +348,11 @@ def _describe(
         stage=job.stage,
         base=base,
         files=files,
-        parent=parent,
+        parent=parent.version if parent else None,
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
+        replayed=replayed,
         notes=notes,
         train_job=job,
         libraries=result["libraries"],

@@ -4,6 +4,7 @@
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
+    WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
@@ -44,6 +45,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.examine import Examined, examine, metrics_of
+from workers.train.mix import mixed, taught
 from workers.train.report import report
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
@@ -79,18 +81,21 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
-    train_rows = [row for row in rows if row.split == "train"]
+    earlier = _earlier(workdir / "replay.jsonl", job)
+    every = [*rows, *earlier]
+    new = [row for row in rows if row.split == "train"]
+    train_rows = mixed(new, earlier, job.replay_share)
     eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
-    check_sayable(loaded.tokenizer, rows)
+    check_sayable(loaded.tokenizer, every)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    decoders = _decoders(workdir, len(first_of_pixels(rows)))
+    decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
         clips = decode_clips(
-            rows,
+            every,
             workdir,
             decoders,
             frames=job.frames,
@@ -101,8 +106,8 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     finally:
         decoders.close()
     encoder = Encoder(loaded, clips)
-    encoder.check_lengths(rows)
-    check_limits(rows, loaded.tokenizer, _captions(workdir))
+    encoder.check_lengths(every)
+    check_limits(every, loaded.tokenizer, _captions(workdir))
 
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
@@ -124,9 +129,19 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
             "loss_last": fmean(losses[-tenth:]),
-            "n_train": len(train_rows),
+            "n_train": len(new),
+            "n_replayed": len(earlier),
         },
     )
+
+
+def _earlier(path: Path, job: TrainJob) -> list[Row]:
+    """As rows of this stage. Written by workers/train/replay.py, which has checked them."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = (taught(Row.model_validate_json(line), job) for line in lines if line)
+    return [row for row in rows if row is not None]
 
 
 def _captions(workdir: Path) -> Decoding:
