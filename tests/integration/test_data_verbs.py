@@ -1,6 +1,7 @@
 """`jamak data validate` and `stats`: a real S3 API, real films, the tokenizer of a model."""
 
 import hashlib
+import io
 import json
 import unicodedata
 import uuid
@@ -74,6 +75,12 @@ def place(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Set:
     )
 
 
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
 def validated(patch: pytest.MonkeyPatch, *arguments: str, code: int = 0) -> dict[str, Any]:
     said = jamak_here(patch, "data", "validate", *arguments, "--frames", "2", "--json")
     assert said.code == code, said.err
@@ -91,6 +98,8 @@ def test_all_that_is_wrong_with_a_set_is_told_at_once(
     place.add("empty.mp4", b"")
     place.say("gone.mp4")
     place.say("apart", unicodedata.normalize("NFD", "같은.mp4"))
+    place.add("still.png", png())
+    place.rows[-1]["images"] = place.rows[-1].pop("videos")
     place.say("outside", "b.mp4", media={"start": 30.0})
     place.say("stale", "a.mp4", media={"sha256": "0" * 64}, split="eval")
     place.say("cut off", "b.mp4", completion="뚫렸 " * 40)
@@ -110,14 +119,14 @@ def test_all_that_is_wrong_with_a_set_is_told_at_once(
     }
     assert "0 bytes" in reasons["empty.mp4"]
     assert "same letters in another form (NFC)" in reasons["apart"]
-    assert "begins at 30 s, and the video has 1.08 s" in reasons["outside"]
+    assert "its part begins at 30.0 s, and the video ends at 1.08333 s" in reasons["outside"]
     assert "its SHA-256 is " + hashlib.sha256(whole).hexdigest() in reasons["stale"]
-    assert [one["id"] for one in found["line"]["rows"]] == ["line 12"]
+    assert [one["id"] for one in found["line"]["rows"]] == ["line 13"]
     assert [one["id"] for one in found["too_long"]["rows"]] == ["cut off"]
     assert [one["id"] for one in found["decomposed"]["rows"]] == ["decomposed"]
     assert [one["id"] for one in found["leak"]["rows"]] == ["a.mp4", "stale", "같은.mp4"]
     assert told["error"]["exit_code"] == 1
-    assert (told["errors"], told["rows"]) == (4, 11)
+    assert (told["errors"], told["rows"]) == (4, 12)
     seen = {one["class"]: one for one in told["classes"]}
     assert seen["h100"]["needs"] > seen["t4"]["needs"] > 40
 

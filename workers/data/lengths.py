@@ -110,8 +110,8 @@ def beyond_training(
     for row in rows:
         if row.id in lengths:
             visual = frames.get(row.media.key, asked) * each
-            prompt = lengths[row.id].prompt + visual
-            if error := beyond_context(row, prompt, words.tokenizer, words.geometry.context):
+            prompt, text = lengths[row.id].prompt + visual, lengths[row.id].text
+            if error := beyond_context(row, prompt, text, words.geometry.context):
                 yield row, error
 
 

@@ -8,14 +8,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.errors import BadData, Reject
-from shared.rows import MediaRef, Row
+from shared.rows import Row
 from workers.data.folder import Found
 from workers.progress import Progress
+from workers.train.media import sample_of
 from workers.video.pool import DecoderPool
-from workers.video.sampling import Request
 from workers.video.shape import Shape
 from workers.video.source import Source
 
@@ -62,58 +62,54 @@ def look_at(
         StoreUnavailable, OutOfResources, ConfigError: that is no medium's fault.
     """
     media, found = Media(), {}
-    refs: dict[str, dict[str, MediaRef]] = defaultdict(dict)
+    files: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:
-        refs[row.media.uri].setdefault(row.media.key, row.media)
+        files[row.media.uri].setdefault(row.media.key, row)
 
     def look(uri: str) -> None:
         try:
             found[uri] = find(uri)
-            _check_digest(refs[uri].values(), found[uri].source)
-            _decode(refs[uri], found[uri].source, decoders, media, frames, shape)
+            _check_digest(files[uri].values(), found[uri].source)
+            _decode(files[uri], found[uri].source, decoders, media, frames, shape)
         except Reject as error:
-            for key in refs[uri]:
+            for key in files[uri]:
                 media.unreadable.setdefault(key, error)
 
     with ThreadPoolExecutor(decoders.size) as pool:
-        for done, _ in enumerate(pool.map(look, refs), start=1):
-            on_look(done, len(refs))
+        for done, _ in enumerate(pool.map(look, files), start=1):
+            on_look(done, len(files))
     media.contents.update(_contents(found))
     return media
 
 
 def _decode(
-    parts: Mapping[str, MediaRef],
+    rows: Mapping[str, Row],
     source: Source,
     decoders: DecoderPool,
     media: Media,
     frames: int,
     shape: Shape,
 ) -> None:
+    """Args:
+    rows: of one file, the first of each part.
+    """
+    first = next(iter(rows.values()))
+    source = replace(source, still=bool(first.images))
     with decoders.open(source, Progress(), frames) as video:
         info = video.info
-        uri = next(iter(parts.values())).uri
-        media.seen[uri] = Seen(
+        media.seen[first.media.uri] = Seen(
             source.size_bytes, info.duration_s, info.width, info.height, info.codec
         )
-        for key, part in parts.items():
+        for key, row in rows.items():
             try:
-                if (part.start or 0.0) >= info.duration_s > 0:
-                    raise BadData(
-                        f"{uri}: the part begins at {part.start:g} s, and the video has "
-                        f"{info.duration_s:.2f} s",
-                        cure="Correct its start and end, or remove its rows.",
-                    )
-                window = None if part.whole else (part.start or 0.0, part.end or info.duration_s)
-                sample = video.sample(Request(frames, window_s=window, shape=shape))
-                media.frames[key] = len(sample.frames)
+                media.frames[key] = len(sample_of(row, video, frames, shape).frames)
             except Reject as error:
                 media.unreadable[key] = error
 
 
-def _check_digest(parts: Iterable[MediaRef], source: Source) -> None:
+def _check_digest(rows: Iterable[Row], source: Source) -> None:
     """Raises BadData: it is not the file that the manifest means."""
-    wanted = next((part.sha256 for part in parts if part.sha256), None)
+    wanted = next((row.media.sha256 for row in rows if row.media.sha256), None)
     if wanted and (found := digest(source)) != wanted:
         raise BadData(
             f"{source.name} is not the file that the manifest means: its SHA-256 is {found}",

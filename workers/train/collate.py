@@ -1,17 +1,18 @@
 """Rows become batches, with the very code that captions use: prompt, layout, pixels.
 
 TRL knows no videos, so the collators are ours. Prompt and completion are joined as ids, padded on
-the right. The frames of all rows of a batch go to the model as one video, (1, frames, 3, S, S):
-it replaces the visual tokens in their order, so that rows may differ in their number of frames.
+the right. What was seen of the frames of all rows goes to the model as one video: it replaces the
+visual tokens in their order, so that rows may differ in their number of frames.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from shared.rows import FrameOrder, Row
+from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
 from workers.train.orders import reordered
@@ -22,32 +23,40 @@ IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
 
 
+class Clips(Protocol):
+    """Each by the key of its medium (`MediaRef.key`); clips.py."""
+
+    def frames(self, key: str) -> int: ...
+
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Encoder:
-    """One row's text and pixels as the model takes them."""
+    """One row's text and clip as the model takes them."""
 
     loaded: LoadedModel
-    clips: Mapping[str, torch.Tensor]
-    """The key of a video, a part or an image (`MediaRef.key`) -> (frames, 3, S, S)."""
+    clips: Clips
 
     def prompt(self, prompt: str, video: str) -> list[int]:
         """Ids, the visual tokens expanded."""
         ids = prompt_ids(self.loaded.tokenizer, prompt)
-        return self.loaded.layout.expand(ids, videos=[len(self.clips[video])])
+        return self.loaded.layout.expand(ids, videos=[self.clips.frames(video)])
 
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def pixels(
+    def features(
         self, videos: Sequence[str], orders: Sequence[FrameOrder | None] = ()
     ) -> torch.Tensor:
-        """(1, frames of all videos, 3, S, S).
+        """(frames of all videos, tokens of each, vision hidden): `pixel_values_videos` of a model
+        that takes features.
 
         Args:
             orders: of the frames of each video; none = as they are.
         """
-        clips = [self.clips[video] for video in videos]
-        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)[None]
+        clips = self.clips.features(videos)
+        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)
 
     def row(self, row: Row) -> Batch:
         """All texts of one row, each after the prompt and the frames of its video."""
@@ -55,7 +64,7 @@ class Encoder:
         texts = [self.completion(text) for text in row.texts]
         batch = _joined([(prompt, text) for text in texts], self.pad_id)
         orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
-        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts), orders)}
+        return {**batch, "pixel_values_videos": self.features([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
@@ -63,13 +72,23 @@ class Encoder:
         pad = tokenizer.pad_token_id
         return int(tokenizer.eos_token_id if pad is None else pad)
 
+    def lengths(self, rows: Sequence[Row], job: TrainJob) -> list[int] | None:
+        """Tokens of each row, where rows of like length are to be in one batch."""
+        if not job.group_by_length:
+            return None
+        return [sum(self._length(row)) for row in rows]
+
+    def _length(self, row: Row) -> tuple[int, int]:
+        """Tokens of the prompt and the frames, and of the longest text."""
+        prompt = len(self.prompt(str(row.prompt), row.media.key))
+        return prompt, max(len(self.completion(text)) for text in row.texts)
+
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
-            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+            if row.rejected_frames and self.clips.frames(row.media.key) == 1:
                 raise no_other_order(row)
-            prompt = len(self.prompt(str(row.prompt), row.media.key))
-            if error := beyond_context(row, prompt, self.loaded.tokenizer, self.loaded.context):
+            if error := beyond_context(row, *self._length(row), self.loaded.context):
                 raise error
 
 
@@ -89,7 +108,7 @@ class SftCollator:
         return {
             **batch,
             "labels": batch["input_ids"].masked_fill(mask == 0, IGNORED),
-            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+            "pixel_values_videos": self.encoder.features([f["video"] for f in features]),
         }
 
 
@@ -115,7 +134,7 @@ class PreferenceCollator:
             self.encoder.pad_id,
         )
         orders = [None] * len(videos) + [f["rejected_frames"] for f in features]
-        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos, orders)}
+        return {**batch, "pixel_values_videos": self.encoder.features(videos + videos, orders)}
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,7 @@ class FeedbackCollator:
         return {
             **batch,
             "label": torch.tensor([bool(f["label"]) for f in features]),
-            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+            "pixel_values_videos": self.encoder.features([f["video"] for f in features]),
         }
 
 

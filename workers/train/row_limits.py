@@ -64,17 +64,17 @@ def foreign(rows: Sequence[Row], decoding: Decoding) -> Iterator[Fault]:
             )
 
 
-def beyond_context(row: Row, prompt: int, tokenizer: Any, context: int) -> BadData | None:
+def beyond_context(row: Row, prompt: int, text: int, context: int) -> BadData | None:
     """Whether it has more tokens than the model has positions.
 
     Args:
         prompt: tokens of its prompt, with those of the frames.
+        text: tokens of its longest text.
     """
-    most = max(len(completion_ids(tokenizer, text)) for text in row.texts)
-    if prompt + most <= context:
+    if prompt + text <= context:
         return None
     return BadData(
-        f"row {row.id!r} has {prompt} tokens of prompt and frames and {most} of text; the model "
+        f"row {row.id!r} has {prompt} tokens of prompt and frames and {text} of text; the model "
         f"has {context} positions",
         cure="Shorten the text, or train with fewer frames.",
     )

@@ -2,17 +2,21 @@
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
+    WORKDIR/features.json     in: where what is seen of videos is kept, and how many bytes of it at
+                              most; without it here, for this training alone
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
+    WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
+    WORKDIR/checkpoints/STEP/ out: the state after a step
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
 With --gpu it trains on one or not at all: on a CPU it would take days, and no error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
-parent.
+parent. At SIGTERM it ends, too, but first it trains to the end of the step and keeps its state.
 """
 
 import errno
@@ -41,17 +45,22 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
-from workers.train.clips import decode_clips
+from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
+from workers.train.ending import STOPPED, Ending, Stopped
 from workers.train.examine import Examined, examine, metrics_of
+from workers.train.feature_files import FeatureFiles
 from workers.train.mix import mixed, taught
 from workers.train.report import report
 from workers.train.row_limits import check_limits
+from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
+HERE_BYTES = 1 << 40
+"""Of features, where nothing is said: as much as the disk has."""
 VIDEOS_EACH = 8
 """At least, of a decoder."""
 SICK = os.EX_TEMPFAIL
@@ -70,12 +79,13 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def train(job: TrainJob, workdir: Path) -> TrainResult:
+def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainResult:
     """Dataset, trainer, train, save.
 
     Raises:
         BadData: the manifest, a video of it or the parent adapter cannot be used.
         ConfigError: the base model cannot.
+        Stopped: it was asked to end.
     """
     report("load", 0, 1)
     rows = with_splits(
@@ -83,9 +93,6 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
-    new = [row for row in rows if row.split == "train"]
-    train_rows = mixed(new, earlier, job.replay_share)
-    eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, every)
@@ -94,37 +101,50 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
 
     decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
-        clips = decode_clips(
-            every,
-            workdir,
-            decoders,
-            frames=job.frames,
-            preprocessor=loaded.preprocessor,
-            dtype=loaded.dtype,
-            on_clip=lambda done, total: report("frames", done, total),
-        )
+        clips = Clips(every, workdir, decoders, loaded, _features(workdir), frames=job.frames)
+        clips.prepare(lambda done, total: report("frames", done, total))
+        encoder = Encoder(loaded, clips)
+        encoder.check_lengths(every)
+        check_limits(every, loaded.tokenizer, _captions(workdir))
+        return _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
     finally:
         decoders.close()
-    encoder = Encoder(loaded, clips)
-    encoder.check_lengths(every)
-    check_limits(every, loaded.tokenizer, _captions(workdir))
 
+
+def _trained(
+    job: TrainJob,
+    workdir: Path,
+    rows: list[Row],
+    earlier: list[Row],
+    encoder: Encoder,
+    parent: Adapter | None,
+    ending: Ending,
+) -> TrainResult:
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
 
+    new = [row for row in rows if row.split == "train"]
+    train_rows = mixed(new, earlier, job.replay_share)
+    eval_rows = [row for row in rows if row.split == "eval"]
     set_seed(job.seed)
-    model = with_adapter(loaded, job, parent)
+    model = with_adapter(encoder.loaded, job, parent)
 
     def examined(when: str) -> Examined:
         return examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
 
-    before = examined("before")
-    losses = _train_stage(model, encoder, train_rows, job, workdir)
+    saving = Saving(
+        workdir,
+        encoder.loaded.identity.weights_sha256,
+        ending,
+        encoder.lengths(train_rows, job),
+    )
+    before = saving.before = saving.before or examined("before")
+    losses = _train_stage(model, encoder, train_rows, job, saving)
     after = examined("after")
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     return TrainResult(
-        base=loaded.identity,
+        base=encoder.loaded.identity,
         metrics={
             **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
@@ -133,6 +153,14 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             "n_replayed": len(earlier),
         },
     )
+
+
+def _features(workdir: Path) -> FeatureFiles:
+    told = workdir / "features.json"
+    if not told.exists():
+        return FeatureFiles(workdir / "features", HERE_BYTES)
+    where = json.loads(told.read_text(encoding="utf-8"))
+    return FeatureFiles(Path(where["folder"]), where["most_bytes"])
 
 
 def _earlier(path: Path, job: TrainJob) -> list[Row]:
@@ -198,29 +226,33 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Adapter | No
 
 
 def _train_stage(
-    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     if job.stage == "dpo":
         from workers.train.dpo import train_dpo
 
-        return train_dpo(model, encoder, rows, job, workdir)
+        return train_dpo(model, encoder, rows, job, saving)
     if job.stage == "kto":
         from workers.train.kto import train_kto
 
-        return train_kto(model, encoder, rows, job, workdir)
+        return train_kto(model, encoder, rows, job, saving)
     from workers.train.sft import train_sft
 
-    return train_sft(model, encoder, rows, job, workdir)
+    return train_sft(model, encoder, rows, job, saving)
 
 
 def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
-    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK."""
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
         return SICK
+    ending = Ending()
+    ending.listen()
     try:
-        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
+        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir, ending)
+    except Stopped:
+        return STOPPED
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
         (workdir / "result.json").write_text(json.dumps({"error": told}), encoding="utf-8")
@@ -268,7 +300,7 @@ def _end_with_parent() -> None:
     # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
