@@ -59,7 +59,8 @@ def sample_of(row: Row, video: OpenVideo, frames: int, shape: Shape | None) -> S
     start_s, lasts_s = media.start or 0.0, video.info.duration_s
     if start_s >= lasts_s:
         raise BadData(
-            f"row {row.id!r}: its part begins at {start_s} s, and the video ends at {lasts_s:.6g} s",
+            f"row {row.id!r}: its part begins at {start_s} s, and the video ends at "
+            f"{lasts_s:.6g} s",
             cure="Write times within the video, in seconds, or remove the row.",
         )
     window_s = start_s, lasts_s if media.end is None else media.end
