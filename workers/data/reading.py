@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import BadData
 from shared.rows import Row, Stage
-from workers.train.data import no_rows, read_row, same_id, with_digests
+from workers.train.data import no_rows, one_name_each, read_row, same_id, with_digests
 from workers.train.manifest import Place, raw_rows
 
 TEXTS = ("prompt", "completion", "chosen", "rejected")
@@ -49,7 +49,7 @@ def read_all(body: bytes, name: str, stage: Stage | None, prompt: str) -> Readin
         if _is_decomposed(raw):
             reading.decomposed.append(row.id)
     try:
-        reading.rows = with_digests(reading.rows)
+        reading.rows = with_digests(one_name_each(reading.rows, name))
     except BadData as error:
         reading.faults.append(("", error))
     if not found:
