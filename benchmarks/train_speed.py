@@ -11,7 +11,8 @@ favour:
 - `second_epoch_ratio`: an epoch after the first, data and optimiser included;
 - `rss_ratio`: our peak memory by TRL's, so less is better: of the process that trains, and
   `with_decoders` the sum of it and its decoders at each moment, what they share counted for each;
-- `kept`: the second epoch again, beside a TRL that keeps the pixels of all clips in memory;
+- `kept`: the second epoch again, beside a TRL that keeps the pixels of all clips in memory, in the
+  first rounds;
 - `data_share`: what our second epoch spends on its clips, and what a second job does, by what the
   first epoch spent.
 
@@ -38,11 +39,11 @@ from benchmarks.engine_rounds import spread
 from benchmarks.programs import begin, need, parser_of
 
 ROUNDS, QUICK_ROUNDS = 5, 1
-ROWS, QUICK_ROWS = 24, 2
+ROWS, QUICK_ROWS = 16, 2
 BATCH, QUICK_BATCH = 8, 1
 STAGES = ("sft", "dpo")
-SYSTEMS, QUICK_SYSTEMS = ("jamak", "trl", "trl_kept"), ("jamak", "trl")
-FILM_S, QUICK_FILM_S = 3.0, 1.0
+SYSTEMS, KEPT, KEPT_ROUNDS = ("jamak", "trl"), "trl_kept", 2
+FILM_S, QUICK_FILM_S = 2.0, 1.0
 WIDTH, HEIGHT, FPS = 320, 240, 24
 LOOK_S = 0.05
 
@@ -111,11 +112,12 @@ def _look(pid: int | None, over: threading.Event, peak: list[int]) -> None:
 
 
 def rounds(
-    rows: Sequence[Any], count: int, batch: int, systems: Sequence[str], folder: Path
+    rows: Sequence[Any], count: int, batch: int, kept_rounds: int, folder: Path
 ) -> list[Round]:
     found = []
     for number in range(count):
         one: Round = {}
+        systems = (*SYSTEMS, KEPT) if number < kept_rounds else SYSTEMS
         for stage in STAGES:
             # In turns, and who begins is another one each time.
             order = [systems[(number + place) % len(systems)] for place in range(len(systems))]
@@ -141,7 +143,9 @@ def _of_stage(row: Any, stage: str) -> Any:
 def ratios(found: Sequence[Round], name: str, by: str = "trl") -> dict[str, list[float]]:
     """TRL's figure by ours, in each round, of each stage."""
     return {
-        stage: [one[stage][by][name] / one[stage]["jamak"][name] for one in found]
+        stage: [
+            one[stage][by][name] / one[stage]["jamak"][name] for one in found if by in one[stage]
+        ]
         for stage in STAGES
     }
 
@@ -176,12 +180,13 @@ def report(found: Sequence[Round]) -> dict[str, Any]:
                 )
             },
             "each": {
-                system: _each([one[stage][system] for one in found]) for system in first[stage]
+                system: _each([one[stage][system] for one in found if system in one[stage]])
+                for system in first[stage]
             },
         }
-        if "trl_kept" in first[stage]:
+        if KEPT in first[stage]:
             told[stage]["kept"] = {
-                "second_epoch_ratio": spread(ratios(found, "second_epoch_s", "trl_kept")[stage])
+                "second_epoch_ratio": spread(ratios(found, "second_epoch_s", KEPT)[stage])
             }
     return told
 
@@ -232,7 +237,7 @@ def main() -> None:
             rows,
             count,
             QUICK_BATCH if quick else BATCH,
-            QUICK_SYSTEMS if quick else SYSTEMS,
+            0 if quick else KEPT_ROUNDS,
             folder,
         )
     told = report(found)
