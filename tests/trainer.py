@@ -43,9 +43,9 @@ class Trainer:
         self.queues = queues_of(train_app(world.settings))
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch)
+        self.work = TrainWork(world.settings, world.store, scratch)
         app = Celery(set_as_current=False)
-        register_train(app, lambda: self.leases, lambda: work)
+        register_train(app, lambda: self.leases, lambda: self.work)
         self.task = app.tasks[TRAIN_TASK]
 
     def take(self) -> Delivery:
@@ -100,12 +100,17 @@ def running(
     (folder / "path").mkdir()
     (folder / "path" / "torch.py").write_text(SAYS)
     monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+
+    def told() -> bool:
+        found = records.progress(job.id)
+        return found is not None and found.worker == trainer.queues.worker and found.step > 0
+
     delivery = trainer.take()
     lease = trainer.leases.of(delivery.lease)
     thread = threading.Thread(target=trainer.run, args=(delivery,))
     thread.start()
     try:
-        wait_until(lambda: (found := records.progress(job.id)) and found.step, 60, "its progress")
+        wait_until(told, 60, "its progress")
         yield thread
     finally:
         lease.progress.stop(KeyboardInterrupt())

@@ -112,10 +112,15 @@ def trained(
     workdir: Path,
     progress: Progress,
     on_event: Callable[[dict[str, Any]], None],
-    content: str,
+    *more: Any,
     **changed: float,
 ) -> dict[str, Any]:
-    """What the subprocess leaves, with the scores of a good adapter."""
+    """What the subprocess leaves, with the scores of a good adapter.
+
+    Args:
+        more: the last one is the content of its files.
+    """
+    *_, content = more
     (workdir / "adapter").mkdir()
     for name in ADAPTER_FILES:
         (workdir / "adapter" / name).write_text(content)

@@ -286,6 +286,7 @@ ROWS: dict[str, list[Row]] = {
     "train cancel": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train list": [("--limit 0", {}, 2, "--limit"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train status": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train logs": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train pause": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train resume": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train dpo": [

@@ -9,12 +9,17 @@ from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
+from shared.bucket.training_files import TrainingFiles
 from shared.errors import Cancelled, Conflict, JamakError
+from shared.prices import Price
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
 from workers.delivery.lease import Lease
+from workers.jobs.training_kept import Kept
 from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job
+
+FREE = Price(None)
 
 log = telemetry.get_logger("jamak.training")
 
@@ -22,10 +27,17 @@ log = telemetry.get_logger("jamak.training")
 class TrainWork:
     """Everything a training job needs, handed in by the composition root."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
+    def __init__(
+        self, settings: Settings, store: ObjectStore, scratch: Path, price: Price = FREE
+    ) -> None:
+        """Args:
+        price: of this machine's card.
+        """
+        self._price, self._scratch = price, scratch
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
+        self._files = TrainingFiles(store, settings.output_bucket, settings.output_prefix)
 
     def run(self, job: TrainJob, lease: Lease) -> None:
         """Train, publish, and write the outcome. What can be tried again is raised.
@@ -47,7 +59,11 @@ class TrainWork:
         def check() -> None:
             self._records.about_to_publish(job.id, lease.check)
 
-        with watched(job, self._records, lease) as on_event:
+        kept = Kept(job, self._files, lease, self._scratch)
+        with (
+            kept.of_this_try(),
+            watched(job, self._records, lease, kept, self._price) as on_event,
+        ):
             manifest, why_not_activated = run_train_job(
                 job,
                 self._settings,
@@ -57,6 +73,8 @@ class TrainWork:
                 check,
                 seen,
                 on_event,
+                kept.on_line,
+                kept.reading,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,12 +36,15 @@ from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
 from workers.train.data import MOST_BYTES, first_rows, read_rows, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.train.hidden import Hidden
 from workers.video.limits import limits_of
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
+SAID = ("stage", "step", "steps", "loss")
+"""Of an event, in the worker's log; all of it is in the job's own."""
 LOOK_S = 2.0
 """Between two looks at whether the subprocess computes."""
 GRACE_S = 10.0
@@ -62,6 +65,8 @@ def run_train_job(
     check: Callable[[], None],
     seen: Mapping[str, Pointer],
     on_event: Callable[[Event], None] = lambda event: None,
+    on_line: Callable[[str], None] = lambda line: None,
+    reading: Callable[[Path], AbstractContextManager[None]] = lambda workdir: nullcontext(),
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
@@ -72,6 +77,8 @@ def run_train_job(
         seen: the pointers when the job was begun first, by `base_name`. One that was moved since is
             not moved by us.
         on_event: called with each word of the subprocess about how far it is (report.py).
+        on_line: called with each other line that it says.
+        reading: entered with the working directory as long as there is one.
 
     Returns:
         The manifest as published, and why the pointer was not moved to it; None = it was.
@@ -84,13 +91,15 @@ def run_train_job(
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
-    with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
-        workdir = Path(scratch)
+    with (
+        tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch,
+        reading(workdir := Path(scratch)),
+    ):
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
         data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
         parent = _fetch_parent(job, registry, workdir, progress)
-        result = _train(job, settings, workdir, progress, on_event)
+        result = _train(job, settings, workdir, progress, on_event, on_line)
         manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
         progress.tick("publish")
         check()
@@ -213,6 +222,7 @@ def _train(
     workdir: Path,
     progress: Progress,
     on_event: Callable[[Event], None],
+    on_line: Callable[[str], None],
 ) -> dict[str, Any]:
     """The subprocess's result.json."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
@@ -225,17 +235,20 @@ def _train(
     captions = Decoding.asked(settings).model_dump_json()
     (workdir / "captions.json").write_text(captions, encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
+    hide = Hidden({workdir: "WORKDIR"})
     with _subprocess(settings, workdir) as process, _watching(process, progress):
         assert process.stdout is not None
         for line in process.stdout:
             event = _event(line)
             if event is None:
-                tail.append(line.rstrip())
+                tail.append(line := hide(line.rstrip()))
+                on_line(line)
                 continue
             progress.tick(event["stage"])
             on_event(event)
             if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
-                log.info("training", job=job.id, **event)
+                figures = {name: event[name] for name in SAID if name in event}
+                log.info("training", job=job.id, **figures)
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
@@ -268,6 +281,7 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
     # It reads what was fetched for it: it needs neither the bucket nor Redis.
     needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
     environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONUTF8"] = "1"
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     gpu = ["--gpu"] if settings.device == "cuda" else []
@@ -277,7 +291,9 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        # Libraries may say anything.
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         # A terminal's Ctrl-C is for the worker, which then decides about its training.
         start_new_session=True,

@@ -5,6 +5,7 @@
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
+    WORKDIR/told/             out: what people read of it, for its report (report.py)
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
@@ -44,7 +45,7 @@ from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.evaluate import caption_rows, changed, score
-from workers.train.report import report
+from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
@@ -81,6 +82,7 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     )
     train_rows = [row for row in rows if row.split == "train"]
     eval_rows = [row for row in rows if row.split == "eval"]
+    tell_data(workdir, train_rows, eval_rows)
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, rows)
@@ -109,15 +111,15 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
 
     set_seed(job.seed)
     model = with_adapter(loaded, job, parent)
-    before = score(
-        caption_rows(model, encoder, eval_rows, lambda done, total: report("before", done, total)),
-        eval_rows,
+    said = caption_rows(
+        model, encoder, eval_rows, lambda done, total: report("before", done, total)
     )
+    tell_captions(workdir, "before", said)
+    before = score(said, eval_rows)
     losses = _train_stage(model, encoder, train_rows, job, workdir)
-    after = score(
-        caption_rows(model, encoder, eval_rows, lambda done, total: report("after", done, total)),
-        eval_rows,
-    )
+    said = caption_rows(model, encoder, eval_rows, lambda done, total: report("after", done, total))
+    tell_captions(workdir, "after", said)
+    after = score(said, eval_rows)
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     better, worse = changed(before, after)
