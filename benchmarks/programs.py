@@ -31,6 +31,7 @@ PROGRAMS = {
     "growth": Program("What do many workers and keys cost Redis and the feeder?", 10, 300),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
     "korean": Program("Is Korean whole wherever a caption is cut?", 5, 120),
+    "learning": Program("What do models learn from captions and preferences?", 12, 1800),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
     "reload": Program("Do captions keep their adapter while adapters are swapped?", 10, 90),

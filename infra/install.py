@@ -40,8 +40,8 @@ ONLY_PIPS = {
 """Settings that say nothing about what is installed."""
 NUMBERS_OF_PIP = {"timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT"}
 IMPORTED = (
-    "workers.train.run workers.train.sft workers.train.dpo workers.caption.captioner "
-    "hypothesis.strategies pytest xdist.remote xdist.workermanage",
+    "workers.train.run workers.train.sft workers.train.dpo workers.train.kto "
+    "workers.caption.captioner hypothesis.strategies pytest xdist.remote xdist.workermanage",
     "workers.tasks workers.delivery.lifecycle celery.bin.celery celery.worker.worker "
     "celery.concurrency.thread moto.server moto.s3.urls moto.sqs.urls moto.iam.models "
     "infra.demo.cli producer.verbs.bulk producer.verbs.captions",

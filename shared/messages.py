@@ -109,6 +109,9 @@ class Decoding(Message):
     max_syllables: Annotated[Count, Field(ge=1)] | None = None
     """Instead of `max_new_tokens`, which then does not count: each worker converts it by its
     tokenizer. Since version 5 of a job."""
+    draw: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Which of several, drawn at `temperature` for a training set: it is recorded, and never shown.
+    None = the caption. Since version 6 of a job."""
 
     @property
     def set_by(self) -> str:
@@ -159,6 +162,8 @@ def _recipe_id(recipe: Recipe) -> str:
         del told["decoding"]["max_syllables"]  # and counted tokens
     else:
         told["decoding"]["max_new_tokens"] = _UNCOUNTED
+    if recipe.decoding.draw is None:
+        del told["decoding"]["draw"]  # and had one caption
     return digest(told)[:12]
 
 
@@ -171,7 +176,7 @@ class BacklogLine(Message):
 
 
 class CaptionJob(Message):
-    v: Count = 5
+    v: Count = 6
     video: Video
     recipe: Recipe
     card: CardName = "t4"
@@ -306,7 +311,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 4
+    v: Count = 5
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str
@@ -335,7 +340,7 @@ class Caption(Message):
 class Failure(Message):
     """The record of a job that cannot succeed. A caption beats it."""
 
-    v: Count = 5
+    v: Count = 6
     status: Literal["failed"] = "failed"
     flags: tuple[Flag, ...] = ()
     reason: str

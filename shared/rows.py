@@ -9,6 +9,9 @@ The columns are TRL's. Knows nothing of where the media lie (a URI is only a nam
 of rows, or of what a model makes of them.
 """
 
+import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -28,6 +31,7 @@ from shared.text import composed
 Stage = Literal["align", "sft", "dpo", "kto"]
 Split = Literal["train", "eval"]
 Origin = Literal["human", "synthetic"]
+FrameOrder = Literal["reversed", "shuffled"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Words = Annotated[Text, AfterValidator(composed)]
 """What a model should say, or should not; in one form (NFC), as captions are. In another form the
@@ -109,6 +113,9 @@ class Row(_Part):
     chosen: Words | None = None
     """DPO: the better caption of two."""
     rejected: Words | None = None
+    rejected_frames: FrameOrder | None = None
+    """DPO: `rejected` is judged before the same frames in this order, and may then be what is
+    `chosen` before them as they are; None = before the same."""
     label: Annotated[bool, Strict()] | None = None
     """KTO, thumb up or down: whether `completion` is what it should say."""
     split: Split | None = None
@@ -123,6 +130,14 @@ class Row(_Part):
             raise _error("videos or images: a row has exactly one of them")
         if self.images and (self.images[0].start is not None or self.images[0].end is not None):
             raise _error("images.0: an image has no start and no end")
+        return self
+
+    @model_validator(mode="after")
+    def _a_preference(self) -> Self:
+        if self.rejected_frames and (self.rejected is None or self.images):
+            raise _error("rejected_frames: only a rejected text before a video's frames has them")
+        if self.chosen and self.chosen == self.rejected and not self.rejected_frames:
+            raise _error("chosen and rejected are the same text before the same frames")
         return self
 
     @property
@@ -144,3 +159,53 @@ class Row(_Part):
     def with_media(self, **changes: Any) -> "Row":
         column = "videos" if self.videos else "images"
         return self.model_copy(update={column: (self.media.model_copy(update=changes),)})
+
+
+KINDS: dict[str, Stage] = {"captions": "sft", "preferences": "dpo", "thumbs": "kto"}
+"""What a manifest holds, and a stage that takes it; `align` takes captions, too."""
+
+
+def row_schema(kind: str) -> dict[str, Any]:
+    """JSON Schema of a manifest's row: `python -m shared.rows docs` writes them all."""
+    whole = Row.model_json_schema()
+    needed = COLUMNS[KINDS[kind]]
+    properties = whole["properties"]
+    for column in TAUGHT:
+        if column in needed:
+            given, _null = properties[column].pop("anyOf")
+            properties[column] = given | {"title": properties[column]["title"]}
+        else:
+            properties[column] = {"type": "null", "title": "Of another kind of rows"}
+    if "rejected" not in needed:
+        properties["rejected_frames"] = {"type": "null", "title": "Of another kind of rows"}
+    for column in ("videos", "images"):
+        properties[column] = {
+            "title": column.title(),
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/MediaRef"},
+            "maxItems": 1,
+        }
+    still = {"properties": {"start": {"type": "null"}, "end": {"type": "null"}}}
+    properties["images"]["items"] |= still
+    nothing: dict[str, Any] = {"enum": [None, []]}
+    one = {"type": "array", "minItems": 1}
+    if "rejected" in needed:
+        turned = {"properties": {"images": one, "rejected_frames": {"type": "string"}}}
+        whole["not"] = {**turned, "required": ["images", "rejected_frames"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **whole,
+        "title": f"A row of a training set of Jamak: {kind}",
+        "properties": properties,
+        "required": ["id", *needed],
+        "oneOf": [
+            {"required": [there], "properties": {there: one, other: nothing}}
+            for there, other in (("videos", "images"), ("images", "videos"))
+        ],
+    }
+
+
+if __name__ == "__main__":
+    for kind in KINDS:
+        text = json.dumps(row_schema(kind), indent=2, ensure_ascii=False)
+        (Path(sys.argv[1]) / f"rows-{kind}.schema.json").write_text(text + "\n", encoding="utf-8")

@@ -9,13 +9,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.messages import Count, Message, ModelIdentity, Whole
+from shared.rows import Stage
 
 
 class TrainJob(Message):
-    v: Count = 1
+    """What is asked of a training, whole: it is recorded with the adapter that comes of it.
+
+    What may be asked together is said in shared/stages.py.
+    """
+
+    v: Count = 2
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Unique per request: the same data may be trained twice. A part of keys in the bucket."""
-    stage: Literal["sft", "dpo"] = "sft"
+    stage: Stage = "sft"
+    """`align`: the projector alone. `sft`: reference captions. `dpo`: of two captions the better
+    one. `kto`: captions with a thumb up or down. The first and the last since version 2."""
     data: str
     """`s3://bucket/manifest.jsonl`."""
     model: str
@@ -29,9 +37,22 @@ class TrainJob(Message):
     frames: Annotated[Count, Field(ge=1)] = 4
     steps: Annotated[Count, Field(ge=1)] = 100
     batch_size: Annotated[Count, Field(ge=1)] = 8
+    """Rows that one process computes at once."""
+    accumulate: Annotated[Count, Field(ge=1)] = 1
+    """Batches of a process in one step: as one larger batch, in the memory of one."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     rank: Annotated[Count, Field(ge=1)] = 16
     seed: Whole = 0
+    losses: tuple[str, ...] = ()
+    """Names of TRL, added up; none = those of the stage (shared/stages.py)."""
+    loss_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Of each loss; none = 1."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """dpo, kto: how much it costs to move away from the reference."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """dpo: the share of pairs that are labelled the wrong way round."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations twice instead of keeping them; None = on a GPU."""
     activate: bool = True
     """Move the pointer if the held-out captions got better (workers/train/gate.py)."""
 
@@ -83,7 +104,7 @@ class TrainProgress(Message):
 class TrainOutcome(Message):
     """How a training job ended: `training/<job id>.json` under the output prefix."""
 
-    v: Count = 2
+    v: Count = 3
     job_id: str
     status: Literal["published", "failed", "cancelled"]
     """`cancelled` since version 2."""
@@ -91,6 +112,8 @@ class TrainOutcome(Message):
     activated: bool = False
     why_not_activated: str | None = None
     """Of a version that was published and not put to use. Since version 2."""
+    notes: tuple[str, ...] = ()
+    """What whoever asked for it should know, though it is no fault. Since version 3."""
     metrics: dict[str, float] = Field(default_factory=dict)
     reason: str | None = None
     message: str | None = None
@@ -102,10 +125,10 @@ class TrainOutcome(Message):
 class AdapterManifest(Message):
     """What an adapter version is. Its files are trusted only if their digests match."""
 
-    v: Count = 1
+    v: Count = 2
     version: str
     """Content hash of `files` and `base`."""
-    stage: Literal["sft", "dpo"]
+    stage: Stage
     base: ModelIdentity
     files: dict[str, str]
     """name -> sha256"""
@@ -113,6 +136,8 @@ class AdapterManifest(Message):
     data: str
     data_sha256: str
     metrics: dict[str, float]
+    notes: tuple[str, ...] = ()
+    """What was not as one would expect of such a job. Since version 2."""
     train_job: TrainJob
     libraries: dict[str, str]
     created_at: datetime

@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    "Wait",
+    *("Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -39,8 +39,8 @@ ANSWERING = {
         "named_by",
         "refused",
     ),
-    *("_bounded", "_reason"),
-    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("_bounded", "_reason", "__str__", "says"),
+    *("note_on_reference", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"
@@ -265,11 +265,11 @@ class Phrases(Reading):
             self.said.setdefault(phrase, line)
 
 
-VERB_MODULES = {path for path in sources() if path.startswith("producer/verbs/")}
+VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/", "workers/data/"))}
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("reconcile", "show", "show_cards", "status", "upload"),
+    *("pairs", "reconcile", "show", "show_cards", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -59,6 +59,16 @@ def dpo_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
     return rows
 
 
+def kto_rows(videos: dict[str, Path]) -> list[dict[str, Any]]:
+    """Of each video a caption that was liked, and one that was not."""
+    rows = []
+    for row in sft_rows(videos):
+        rows.append({**row, "label": True})
+        worse = f"{row['completion']} 그리고 고양이"
+        rows.append({**row, "id": f"{row['id']}-", "completion": worse, "label": False})
+    return rows
+
+
 def make_job(**fields: Any) -> TrainJob:
     defaults: dict[str, Any] = {
         "id": "t1",

@@ -144,7 +144,10 @@ class Screening:
         return [told[film.key] for film in shown]
 
     def jamak(
-        self, *arguments: str, while_it_runs: Callable[[], None] = lambda: None
+        self,
+        *arguments: str,
+        while_it_runs: Callable[[], None] = lambda: None,
+        within_s: float = COMMAND_S,
     ) -> dict[str, Any]:
         """Run a `jamak` command as a user would; its JSON.
 
@@ -158,13 +161,13 @@ class Screening:
             text=True,
             env=self._stack.environ,
         )
-        deadline = time.monotonic() + COMMAND_S
+        deadline = time.monotonic() + within_s
         with process:
             try:
                 while process.poll() is None:
                     if time.monotonic() > deadline:
                         raise DemoFailed(
-                            f"`jamak {' '.join(arguments)}` did not end within {COMMAND_S:.0f} s; "
+                            f"`jamak {' '.join(arguments)}` did not end within {within_s:.0f} s; "
                             f"the trainer's log: {self._log_end('trainer')}"
                         )
                     self._stack.check()

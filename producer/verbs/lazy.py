@@ -23,6 +23,7 @@ SUMMARIES = {
     "backlog": "Caption what is in a bucket already.",
     "cards": "The card classes, and which one this machine would be, and why.",
     "costs": "What captions cost, what was wasted, and what idle time and cold starts come to.",
+    "data": "Make, check and change training sets.",
     "demo": "All of Jamak on this machine: films in, captions out, an adapter learnt and rolled "
     "back.",
     "doctor": "Check Redis, buckets, queue, model, card and clock; say what to do about each "

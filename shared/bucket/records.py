@@ -127,7 +127,8 @@ class Records:
         up to that. Whoever rendered them may have died, or have been overtaken, in between.
 
         The JSON view goes last: it says which caption the others were rendered from. One that
-        cannot be read is written anew; one that a newer Jamak wrote stays.
+        cannot be read is written anew; one that a newer Jamak wrote stays. One of several drawn for
+        a training set is never shown.
 
         Returns:
             Whether anything was written.
@@ -135,6 +136,8 @@ class Records:
         Raises:
             NewerObject: ours now lie over views of a newer Jamak, which has to write them again.
         """
+        if caption.recipe.decoding.draw is not None:
+            return False
         video = caption.video
         bucket, prefix = self._settings.output_of(video.bucket, video.key)
         json_key = view_key(prefix, video.bucket, video.key, ".json")

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import mutants
+from benchmarks import learning, mutants
 from benchmarks.gpu.__main__ import Clock
 from benchmarks.korean_tokenizers import PACKAGES, llama_files
 from benchmarks.korean_tokenizers import read as read_as_model
+from benchmarks.learning_parts import QUICK, Plan
 from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
@@ -102,6 +103,40 @@ def test_frames() -> None:
     rows = run("frames")["cases"]
     assert {row["library"] for row in rows} == {"jamak", "pyav"}
     assert all(row["identical"] and row["cpu_s"] > 0 for row in rows)
+
+
+@pytest.mark.soak
+def test_learning() -> None:
+    """A fleet, a training and what the captioner says after it: a lesson of two steps."""
+    found = run("learning")
+    assert found["sft"]["new_before"] == {"mean": 0.0, "min": 0.0, "max": 0.0}
+    assert found["sft"]["old_before"]["mean"] == 1.0
+    assert {one["reached"] for one in found["goals"]} == {True, False}
+
+
+def test_what_was_learned_is_judged_by_the_worst_seed() -> None:
+    some = [
+        {"old_before": 1.0, "old_after": after, "new_before": 0.0, "new_after": 0.95}
+        for after in (1.0, 0.98)
+    ]
+    told = learning.gathered([learning.derived(one) for one in some])
+    assert told["old_lost"] == {"mean": 0.01, "min": 0.0, "max": 0.02}
+    goals = {one["goal"]: one["reached"] for one in learning.judged({"sft": told})}
+    assert goals["forgotten while it learned them"] is False
+    assert goals["purple and diagonal motion, after"] is True
+    assert len(goals) == 3
+
+
+def test_a_part_that_was_done_by_the_same_plan_is_not_done_again(tmp_path: Path) -> None:
+    done = iter((1.0, 2.0))
+
+    def teach(plan: Plan, seed: int) -> dict[str, float]:
+        return {"exact": next(done)}
+
+    first = learning.piece("sft", 1, QUICK, tmp_path, teach)
+    assert learning.piece("sft", 1, QUICK, tmp_path, teach) == first
+    other = replace(QUICK, draws=QUICK.draws + 1)
+    assert learning.piece("sft", 1, other, tmp_path, teach)["exact"] == 2.0
 
 
 def test_gpu(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     (folder / "adapter_config.json").write_bytes(b"{}")
     version = publish(world.registry, folder, BASE).version
     world.store.put(world.output, "set/manifest.jsonl", b"")
+    row = {"id": "a", "videos": [{"uri": done.uri}], "completion": "빨간 원이 움직입니다."}
+    world.store.put(world.output, "set/rows.jsonl", json.dumps(row).encode())
     return {
         "done": done.uri,
         "failed": failed.uri,
@@ -57,6 +59,8 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "to": str(folder / "set [/x]"),
         "videos": f"s3://{world.videos}/",
         "data": f"s3://{world.output}/set/manifest.jsonl",
+        "rows": f"s3://{world.output}/set/rows.jsonl",
+        "pairs": f"s3://{world.output}/set/pairs.jsonl",
     }
 
 
@@ -89,6 +93,7 @@ SAID = {
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
+    "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),

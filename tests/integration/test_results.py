@@ -27,6 +27,7 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_results, prove_telling
 from shared.broker.told_results import Results
 from shared.errors import EmptyCaption
+from shared.messages import Decoding
 from shared.results import ResultEvent
 from shared.sinks import Sink, key_of
 from tests.hook import Sent, hook
@@ -136,6 +137,29 @@ def test_who_dies_between_record_and_acknowledgement_leaves_it_to_the_next(
     assert work.run(job, again) == "duplicate"
     (only,) = end(told, again)
     assert only["id"] == job.id
+
+
+def test_one_of_several_draws_is_recorded_and_neither_told_nor_shown(
+    told: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    video = told.upload(write_clip(tmp_path / "a.mp4", 12), "drawn.mp4")
+    first, second = (
+        told.job(video, decoding=Decoding(max_new_tokens=12, temperature=1.0, draw=draw))
+        for draw in range(2)
+    )
+    work, lease = work_with(told, Speaking(), decoders), taken(told, first)
+    work.run(first, lease)
+    assert told.caption(first).recipe.decoding.draw == 0
+    assert end(told, lease) == []
+    again = taken(told, first)
+    assert work.run(first, again) == "duplicate"
+    assert end(told, again) == []
+    lost = taken(told, second)
+    work.fail(second, lost, EmptyCaption("nothing"))
+    assert end(told, lost) == []
+    assert told.failure(second).recipe.decoding.draw == 1
+    views = f"{told.prefix}captions/{told.videos}/drawn"
+    assert list(told.store.list(told.output, views)) == []
 
 
 def test_without_anybody_who_wants_to_hear_nothing_is_kept(

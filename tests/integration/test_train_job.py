@@ -22,13 +22,16 @@ from safetensors import SafetensorError
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
+from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
 from shared.training import AdapterManifest, Pointer, TrainJob
 from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World
 from workers.progress import Progress
+from workers.train.data import read_rows
 from workers.train.job import Event, _fetch_data, run_train_job
+from workers.train.manifest import written
 from workers.train.run import lacks_something, main
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -136,6 +139,22 @@ def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) 
     bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
     with pytest.raises(BadData, match=r"row '파란2': s3://.*/set/clips/파란2.mp4"):
         _run(make_job(), settings, bucket)
+
+
+def test_a_manifest_in_parquet_is_trained_on_as_one_in_lines(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    rows = read_rows(bucket.manifest.decode(), "sft", BASE_PROMPT)
+    manifests = []
+    for name in ("manifest.jsonl", "manifest.parquet"):
+        key, workdir = f"{bucket.folder}set/{name}", tmp_path / name
+        bucket.store.put(bucket.name, key, written(rows, name))
+        workdir.mkdir()
+        job = make_job(data=f"s3://{bucket.name}/{key}")
+        _fetch_data(job, bucket.store, workdir, Progress(), 1 << 20)
+        manifests.append((workdir / "manifest.jsonl").read_text())
+    assert manifests[0] == manifests[1]
+    assert len(read_rows(manifests[0], "sft", BASE_PROMPT)) == len(rows)
 
 
 def test_whoever_waits_for_a_large_video_is_alive(

@@ -116,13 +116,16 @@ def test_what_is_drawn_depends_on_the_video_and_on_nothing_else(
 ) -> None:
     hot = Decoding(max_new_tokens=12, temperature=2.0)
 
-    def say(seed: int) -> str:
-        return captioner.caption(frames(seed), BASE_PROMPT, hot, Progress()).text
+    def say(seed: int, decoding: Decoding = hot) -> str:
+        return captioner.caption(frames(seed), BASE_PROMPT, decoding, Progress()).text
 
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(say, range(8)))
     assert [say(seed) for seed in range(8)] == together
     assert len(set(together)) == 8
+    drawn = [say(0, hot.model_copy(update={"draw": n})) for n in (0, 1, 2, 0)]
+    assert drawn[0] == drawn[3]
+    assert len({*drawn, together[0]}) == 4
     prompts = [captioner.answer(f"USER: {n} ASSISTANT:", hot, Progress()).text for n in range(3)]
     assert len(set(prompts)) == 3
 

@@ -56,7 +56,10 @@ def _encoder(loaded: LoadedModel, rows: list[dict[str, Any]], frames: int = 2) -
 
 
 def _features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"prompt": BASE_PROMPT, "video": row["videos"][0]["uri"], **row} for row in rows]
+    return [
+        {"prompt": BASE_PROMPT, "video": row["videos"][0]["uri"], "rejected_frames": None, **row}
+        for row in rows
+    ]
 
 
 def test_labels_are_the_completion_and_its_end_alone(videos: dict[str, Path]) -> None:
@@ -81,6 +84,36 @@ def test_a_preference_batch_holds_all_chosen_then_all_rejected(videos: dict[str,
     assert said == [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
     first, second = batch["pixel_values_videos"][0].chunk(2)
     assert torch.equal(first, second)
+
+
+def test_a_rejected_text_is_judged_before_the_frames_in_its_order(
+    videos: dict[str, Path],
+) -> None:
+    rows = dpo_rows(videos)[:3]
+    rows[0]["rejected_frames"], rows[1]["rejected_frames"] = "reversed", "shuffled"
+    encoder = _encoder(_load(), sft_rows(videos)[:3], frames=4)
+    batch = PreferenceCollator(encoder)(_features(rows))
+    clips = list(encoder.clips.values())
+    turned = [clips[0][[3, 2, 1, 0]], clips[1][[1, 3, 0, 2]], clips[2]]
+    assert not torch.equal(clips[0], turned[0])
+    assert torch.equal(batch["pixel_values_videos"][0], torch.cat([*clips, *turned]))
+    # And where its likelihood is measured.
+    parsed = read_rows("\n".join(json.dumps(row) for row in rows), "dpo", BASE_PROMPT)
+    for row, clip, order in zip(parsed, clips, turned, strict=True):
+        assert torch.equal(encoder.row(row)["pixel_values_videos"][0], torch.cat([clip, order]))
+
+
+def test_what_has_one_frame_has_no_other_order(tmp_path: Path) -> None:
+    rows = []
+    for name, split in (("a0", "train"), ("b0", "eval")):
+        path = tmp_path / f"{name}.mp4"
+        write_film(path, np.full((1, 48, 80, 3), 90, np.uint8), fps=8)
+        row = make_row(name, path, split)
+        chosen = row.pop("completion")
+        rows.append({**row, "chosen": chosen, "rejected": chosen, "rejected_frames": "reversed"})
+    fill(tmp_path / "work", rows)
+    with pytest.raises(BadData, match="row 'a0': its video has one frame"):
+        train(make_job(stage="dpo"), tmp_path / "work")
 
 
 def test_rows_of_a_batch_may_differ_in_their_frames(

@@ -200,6 +200,15 @@ ROWS: dict[str, list[Row]] = {
         ("", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     # Its environment is its own, so nothing in ours can be wrong.
+    "data pairs": [
+        ("", {}, 2, "Missing"),
+        ("nonsense --to s3://b/p.jsonl", {}, 2, "SOURCE: 'nonsense' is not an S3 address"),
+        ("s3://b/m.jsonl --to s3://b/p.json", {}, 2, "--to: s3://b/p.json is no manifest"),
+        ("s3://b/m.jsonl --to s3://b/p.jsonl --draws 0", {}, 2, "nothing is asked for"),
+        ("s3://b/m.jsonl --to s3://b/p.jsonl --rejects (", {}, 2, "is no regular expression"),
+        ("s3://b/m.jsonl --to s3://b/p.jsonl --frames 99", {}, 2, "no card takes 99 frames"),
+        ("s3://b/m.jsonl --to s3://b/p.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "demo": [("--card p100", {}, 2, "p100"), ("--videos 0", {}, 2, "--videos")],
     "doctor": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "enqueue": [

@@ -47,6 +47,7 @@ def test_all_else_makes_another_video(change: dict[str, object]) -> None:
         {"revision": "s"},
         {"decoding": Decoding(max_new_tokens=9)},
         {"decoding": Decoding(language="ko")},
+        {"decoding": Decoding(draw=0)},
         {"generation": 1},
     ],
 )
@@ -61,8 +62,8 @@ def test_the_card_is_no_part_of_what_is_asked() -> None:
 
 def test_a_message_from_the_future_is_left_alone() -> None:
     payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
-    with pytest.raises(NewerMessage, match="version 6"):
-        decode(CaptionJob, payload | {"v": 6, "something": "new"})
+    with pytest.raises(NewerMessage, match="version 7"):
+        decode(CaptionJob, payload | {"v": 7, "something": "new"})
 
 
 def test_a_message_of_the_version_before_is_read() -> None:
@@ -79,6 +80,13 @@ def test_what_is_older_than_the_language_lock_is_not_held_to_one() -> None:
     assert job.recipe.decoding.language == "any"
     assert job.recipe.id == RECIPE.id
     assert recipe_of(Settings()).decoding.language == "ko"
+
+
+def test_what_is_older_than_draws_asks_for_the_caption() -> None:
+    payload = CaptionJob(video=VIDEO, recipe=RECIPE).model_dump(mode="json")
+    del payload["recipe"]["decoding"]["draw"]
+    job = decode(CaptionJob, payload | {"v": 5})
+    assert (job.recipe.decoding.draw, job.recipe.id) == (None, RECIPE.id)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from shared.errors import BadData
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
 from shared.rows import COLUMNS, MediaRef, Row, Stage
 from tests.tokenizers import TOKENIZERS
-from workers.train import data
+from workers.train import data, manifest
 from workers.train.data import read_rows, with_splits
 from workers.train.evaluate import score
 from workers.train.sayable import check_sayable
@@ -102,6 +102,35 @@ def test_a_preference_row_has_both_captions() -> None:
         read_rows(_lines(row), "dpo", BASE_PROMPT)
     (read,) = read_rows(_lines({**row, "rejected": "개"}), "dpo", BASE_PROMPT)
     assert read.reference == "고양이"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"rejected": "고양이"}, "chosen and rejected are the same text"),
+        ({"rejected": "개", "rejected_frames": "upside down"}, "rejected_frames: Input should"),
+        ({"rejected_frames": "reversed"}, "rejected_frames: only a rejected text"),
+        (
+            {
+                "rejected": "고양이",
+                "rejected_frames": "reversed",
+                "videos": None,
+                "images": [{"uri": "a.png"}],
+            },
+            "rejected_frames: only a rejected text",
+        ),
+    ],
+)
+def test_a_preference_row_has_something_to_prefer_by(more: dict[str, Any], said: str) -> None:
+    row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이"}
+    with pytest.raises(BadData, match=said):
+        read_rows(_lines({**row, **more}), "dpo", BASE_PROMPT)
+
+
+def test_the_same_text_may_be_rejected_before_other_frames() -> None:
+    row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이", "rejected": "고양이"}
+    (read,) = read_rows(_lines({**row, "rejected_frames": "shuffled"}), "dpo", BASE_PROMPT)
+    assert read.rejected_frames == "shuffled"
 
 
 @pytest.mark.parametrize("stage", get_args(Stage))
@@ -256,9 +285,19 @@ def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_rows(text, "sft", BASE_PROMPT)) == 2
     with pytest.raises(BadData, match="more than 2 rows"):
         read_rows(f"{text}\n{_lines(_row('c'))}", "sft", BASE_PROMPT)
-    monkeypatch.setattr(data, "MOST_LINE", 50)
+    monkeypatch.setattr(manifest, "MOST_LINE", 50)
     with pytest.raises(BadData, match=r"line 1 has \d+ characters; it may have 50"):
         read_rows(text, "sft", BASE_PROMPT)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_thumbs_of_one_kind_alone_teach_nothing(label: bool) -> None:
+    rows = _rows(3, label=label)
+    rows[0] = rows[0].model_copy(update={"split": "eval", "label": not label})
+    with pytest.raises(BadData, match=f"all 2 captions to train on have the label {label}".lower()):
+        with_splits(rows)
+    rows[1] = rows[1].model_copy(update={"label": not label})
+    assert len(with_splits(rows)) == 3
 
 
 def test_one_video_is_not_enough() -> None:

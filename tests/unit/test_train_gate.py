@@ -33,6 +33,7 @@ def test_what_is_clearly_better_is_used() -> None:
     assert why_not(metrics()) is None
     # not every video has to change, and one may get worse
     assert why_not(metrics(n_better=5)) is None
+    assert why_not(metrics(logp_chosen_before=-1.0, logp_chosen_after=-1.1)) is None
     assert why_not(metrics(n_better=7, n_worse=1)) is None
     # the share of exact captions need not move where the captions come nearer
     assert why_not(metrics(exact_before=0, exact_after=0)) is None
@@ -56,6 +57,9 @@ def test_what_is_clearly_better_is_used() -> None:
         ({"n_better": 6, "n_worse": 1}, "6 got better and 1 worse"),
         ({"exact_after": 0.0}, "got worse: exact captions 0.100 → 0.000"),
         ({"chrf_after": 49.9}, "got worse: chrF.. 50.000 → 49.900"),
+        # it tells the pairs apart, and has half forgotten how to say the better ones
+        ({"logp_chosen_before": -1.0, "logp_chosen_after": -1.3}, "chosen captions lost 0.30 nats"),
+        ({"logp_liked_before": -1.0, "logp_liked_after": -1.3}, "liked captions lost 0.30 nats"),
     ],
 )
 def test_what_is_not_proven_is_not_used_and_the_reason_is_told(

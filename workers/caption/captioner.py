@@ -238,7 +238,7 @@ class EngineCaptioner:
         sampling = Sampling(
             self.longest(decoding),
             decoding.temperature,
-            seed=_seed(ids, shown) if decoding.temperature else 0,
+            seed=_seed(ids, shown, decoding.draw) if decoding.temperature else 0,
             locked=decoding.language == "ko",
         )
         with self._meter.asked():
@@ -299,9 +299,10 @@ class EngineCaptioner:
         }
 
 
-def _seed(ids: list[int], shown: Shown) -> int:
+def _seed(ids: list[int], shown: Shown, draw: int | None) -> int:
     """Of what is asked: asked again it is answered alike, and two videos have nothing in common."""
-    return zlib.crc32(array("q", ids).tobytes(), shown.seed)
+    numbered = [] if draw is None else [draw]
+    return zlib.crc32(array("q", [*ids, *numbered]).tobytes(), shown.seed)
 
 
 def _features(ticket: Ticket, shown: Shown) -> Features | None:

@@ -173,7 +173,7 @@ class CaptionWork:
 
     def _tell(self, job: CaptionJob, lease: Lease, caption: Caption) -> None:
         """With the acknowledgement of its message."""
-        if self._settings.results:
+        if self._settings.results and job.recipe.decoding.draw is None:
             record = self._records.place_of(caption)
             lease.event = of_caption(job, caption, record, self._tenants.of(job.video.uri))
 
@@ -329,7 +329,7 @@ class CaptionWork:
         )
         lease.check()
         self._records.write_failure(job, failure)
-        if self._settings.results:
+        if self._settings.results and job.recipe.decoding.draw is None:
             record = self._records.place_of_failure(job)
             lease.event = of_failure(job, failure, record, self._tenants.of(job.video.uri))
         card = self._card.card.name

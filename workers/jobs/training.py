@@ -85,6 +85,7 @@ class TrainWork:
             version=manifest.version,
             activated=why_not_activated is None,
             why_not_activated=why_not_activated,
+            notes=manifest.notes,
             metrics=manifest.metrics,
         )
 

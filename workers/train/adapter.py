@@ -28,13 +28,19 @@ from workers.model.loading import LoadedModel
 def with_adapter(loaded: LoadedModel, job: TrainJob, parent: Adapter | None) -> Any:
     """The model with a trainable adapter: the parent's, or a fresh one that changes nothing yet.
 
-    The rank of a continued adapter is its parent's, whatever the job says.
+    The rank of a continued adapter is its parent's, whatever the job says. The stage align trains
+    the projector alone: the LoRA matrices are there and stay as they are, so that its adapter has
+    the shape of every other one.
     """
     if loaded.device.type == "cpu":
         _keep_4bit_weights_unpacked(loaded.model)
     model = get_peft_model(loaded.model, lora_config(parent.rank if parent else job.rank))
     if parent is not None:
         set_peft_model_state_dict(model, parent.tensors)
+    if job.stage == "align":
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad = False
     return model
 
 

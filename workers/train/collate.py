@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from shared.errors import BadData
-from shared.rows import Row
+from shared.rows import FrameOrder, Row
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
+from workers.train.orders import reordered
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -37,9 +38,24 @@ class Encoder:
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def pixels(self, videos: Sequence[str]) -> torch.Tensor:
-        """(1, frames of all videos, 3, S, S)."""
-        return torch.cat([self.clips[video] for video in videos])[None]
+    def pixels(
+        self, videos: Sequence[str], orders: Sequence[FrameOrder | None] = ()
+    ) -> torch.Tensor:
+        """(1, frames of all videos, 3, S, S).
+
+        Args:
+            orders: of the frames of each video; none = as they are.
+        """
+        clips = [self.clips[video] for video in videos]
+        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)[None]
+
+    def row(self, row: Row) -> Batch:
+        """All texts of one row, each after the prompt and the frames of its video."""
+        prompt = self.prompt(str(row.prompt), row.media.key)
+        texts = [self.completion(text) for text in row.texts]
+        batch = _joined([(prompt, text) for text in texts], self.pad_id)
+        orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
+        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
@@ -48,8 +64,13 @@ class Encoder:
         return int(tokenizer.eos_token_id if pad is None else pad)
 
     def check_lengths(self, rows: Sequence[Row]) -> None:
-        """Raises BadData: a row does not fit the model's context."""
+        """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
+            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+                raise BadData(
+                    f"row {row.id!r}: its video has one frame, and that no other order",
+                    cure="Remove the row, or its rejected_frames.",
+                )
             prompt = len(self.prompt(str(row.prompt), row.media.key))
             longest = max(len(self.completion(text)) for text in row.texts)
             if prompt + longest > self.loaded.context:
@@ -82,9 +103,10 @@ class SftCollator:
 
 @dataclass(frozen=True)
 class PreferenceCollator:
-    """Features {"prompt", "chosen", "rejected", "video"} -> [all chosen, all rejected].
+    """Features {"prompt", "chosen", "rejected", "video", "rejected_frames"} -> [all chosen, all
+    rejected].
 
-    TRL cuts the batch in two; the frames are repeated in the same order.
+    TRL cuts the batch in two; the frames are repeated, those of the rejected in their order.
     """
 
     encoder: Encoder
@@ -100,7 +122,34 @@ class PreferenceCollator:
             ],
             self.encoder.pad_id,
         )
-        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos)}
+        orders = [None] * len(videos) + [f["rejected_frames"] for f in features]
+        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos, orders)}
+
+
+@dataclass(frozen=True)
+class FeedbackCollator:
+    """Features {"prompt", "completion", "label", "video"} -> what KTO compares.
+
+    Its KL term is estimated on captions that do not belong to their videos: those of the batch,
+    each moved on by one row (Ethayarajh et al. 2024, section 4.1).
+    """
+
+    encoder: Encoder
+    with_kl: bool
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> Batch:
+        prompts = [self.encoder.prompt(f["prompt"], f["video"]) for f in features]
+        said = [self.encoder.completion(f["completion"]) for f in features]
+        pad_id = self.encoder.pad_id
+        batch = _joined(list(zip(prompts, said, strict=True)), pad_id)
+        if self.with_kl:
+            strangers = _joined(list(zip(prompts, said[-1:] + said[:-1], strict=True)), pad_id)
+            batch |= {f"KL_{name}": tensor for name, tensor in strangers.items()}
+        return {
+            **batch,
+            "label": torch.tensor([bool(f["label"]) for f in features]),
+            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+        }
 
 
 def _joined(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:

@@ -1,11 +1,11 @@
-"""A training manifest: JSON lines, one row each (shared/rows.py).
+"""A training manifest's rows, read for a stage; and which of them are held out.
 
-Reads it for a stage, and says which rows are held out. Knows nothing of where the media lie.
+Knows nothing of where the media lie, nor of files (workers/train/manifest.py).
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,49 +13,61 @@ from shared.errors import BadData, ConfigError
 from shared.prompts import MARK, check_prompt
 from shared.rows import COLUMNS, TAUGHT, Row, Stage
 from shared.text import stray
+from workers.train.manifest import Place, Raw, raw_lines, raw_rows
 
-MOST_BYTES, MOST_ROWS, MOST_LINE = 64 << 20, 100_000, 256 << 10
-"""Of a manifest: it is read as a whole, and its videos lie on one disk."""
+MOST_ROWS = 100_000
 CURE = "Take it out of the text."
 HELD_OUT = 0.1
 """Share of the videos that evaluate, where the manifest does not say which."""
 
 
-def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
-    """Parse a manifest; afterwards every row has a prompt and the columns of its stage.
+def read_manifest(body: bytes, name: str, stage: Stage, prompt: str) -> list[Row]:
+    """All rows of a manifest; afterwards every row has a prompt and the columns of its stage.
 
     Args:
+        name: or the address; its ending says whether it is Parquet.
         prompt: of the rows that name none.
 
     Raises:
         BadData: naming the line and what to do about it.
     """
+    return _read_all(raw_rows(body, name), stage, prompt)
+
+
+def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
+    """As `read_manifest`, of JSON lines."""
+    return _read_all(raw_lines(text), stage, prompt)
+
+
+def _read_all(found: Iterable[Raw], stage: Stage, prompt: str) -> list[Row]:
     rows: list[Row] = []
-    lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    places: dict[str, Place] = {}
+    for place, raw in found:
         if len(rows) == MOST_ROWS:
             raise BadData(
                 f"the training manifest has more than {MOST_ROWS} rows",
                 cure="Train on a part of them, and go on from that adapter with the next part.",
             )
-        row = _read_row(line, number, stage, prompt)
-        if row.id in lines_by_id:
+        row = read_row(raw, place, stage, prompt)
+        if row.id in places:
+            first = places[row.id]
             raise BadData(
-                f"line {number}: the id {row.id!r} is that of line {lines_by_id[row.id]} too",
+                place.says(
+                    f"the id {row.id!r} is that of {'row' if first.is_row else 'line'} "
+                    f"{first.number} too"
+                ),
                 cure="Give every row an id of its own.",
             )
-        lines_by_id[row.id] = number
+        places[row.id] = place
         rows.append(row)
     if not rows:
         raise BadData(
             "the training manifest holds no rows", cure="Write one JSON object a line into it."
         )
-    return _with_digests(rows)
+    return with_digests(rows)
 
 
-def _with_digests(rows: Sequence[Row]) -> list[Row]:
+def with_digests(rows: Sequence[Row]) -> list[Row]:
     """A digest that one row of a file gives holds for the others: they are one video.
 
     Raises:
@@ -79,46 +91,58 @@ def _with_digests(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _read_row(line: str, number: int, stage: Stage, prompt: str) -> Row:
-    if len(line) > MOST_LINE:
-        raise BadData(
-            f"line {number} has {len(line)} characters; it may have {MOST_LINE}",
-            cure="Write one JSON object a line, of one video.",
-        )
-    try:
-        row = Row.model_validate(json.loads(line))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        if not fault["loc"]:
-            raise BadData(f"line {number}: {fault['msg']}") from error
-        where = ".".join(str(part) for part in fault["loc"])
-        raise BadData(f"line {number}: {where}: {fault['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadData(
-            f"line {number} is not JSON: {error}", cure="Write one JSON object a line."
-        ) from error
+def read_row(raw: Any, place: Place, stage: Stage, prompt: str) -> Row:
+    """One row, ready for its stage.
+
+    Args:
+        raw: as `raw_rows` found it at that place.
+
+    Raises:
+        BadData: naming the place and what to do about it.
+    """
+    row = parse_row(raw, place)
     needed = COLUMNS[stage]
     for column in TAUGHT:
         if (getattr(row, column) is not None) != (column in needed):
             raise BadData(
-                f"line {number}: {'no' if column in needed else 'a'} {column!r} in a row for "
-                f"the stage {stage!r}",
+                place.says(
+                    f"{'no' if column in needed else 'a'} {column!r} in a row for "
+                    f"the stage {stage!r}"
+                ),
                 cure=f"A row of this stage has {' and '.join(needed)}; or choose the other stage.",
             )
     for text in row.texts:
-        _check_words(text, number)
+        _check_words(text, place)
     try:
         return row.model_copy(update={"prompt": check_prompt(row.prompt or prompt)})
     except ConfigError as error:
-        raise BadData(f"line {number}: {error}", cure=error.cure) from error
+        raise BadData(place.says(str(error)), cure=error.cure) from error
 
 
-def _check_words(text: str, number: int) -> None:
+def parse_row(raw: Any, place: Place) -> Row:
+    """As it is written, whatever stage it is for.
+
+    Raises:
+        BadData: naming the place.
+    """
+    if isinstance(raw, BadData):
+        raise raw
+    try:
+        return Row.model_validate(raw)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        if not fault["loc"]:
+            raise BadData(place.says(fault["msg"])) from error
+        where = ".".join(str(part) for part in fault["loc"])
+        raise BadData(place.says(f"{where}: {fault['msg']}")) from error
+
+
+def _check_words(text: str, place: Place) -> None:
     if found := stray(text):
-        raise BadData(f"line {number}: its text holds {found}, which is no text", cure=CURE)
+        raise BadData(place.says(f"its text holds {found}, which is no text"), cure=CURE)
     if mark := MARK.search(text):
         raise BadData(
-            f"line {number}: its text holds {mark[0]}, which models read as a token of its own",
+            place.says(f"its text holds {mark[0]}, which models read as a token of its own"),
             cure=CURE,
         )
 
@@ -146,7 +170,8 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
     makes it stable: a video stays on its side while the manifest grows.
 
     Raises:
-        BadData: a video is on both sides, or a side is empty.
+        BadData: a video is on both sides, or a side is empty; or of thumbs, all that train are up,
+            or all are down.
     """
     named = any(row.split == "eval" for row in rows)
     held_out = (
@@ -168,7 +193,18 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
             "every row is held out for evaluation; nothing is left to train on",
             cure="A manifest needs rows of at least two videos, one of them with split 'train'.",
         )
+    _check_thumbs([row for row in done if row.split == "train"])
     return done
+
+
+def _check_thumbs(rows: Sequence[Row]) -> None:
+    """Of one kind alone nothing is learned but to say more, or less, of everything."""
+    labels = {row.label for row in rows}
+    if labels in ({True}, {False}):
+        raise BadData(
+            f"all {len(rows)} captions to train on have the label {str(*labels).lower()}",
+            cure="The stage kto needs both; captions that are all right train the stage sft.",
+        )
 
 
 def _tenth(rows: Sequence[Row]) -> set[str]:

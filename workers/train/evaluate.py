@@ -30,6 +30,8 @@ class Scores:
 
 
 def score(captions: Sequence[str], rows: Sequence[Row]) -> Scores:
+    if not rows:
+        return Scores(exact=0.0, chrf=0.0, by_video={})
     references = [row.reference for row in rows]
     equal = sum(said == meant for said, meant in zip(captions, references, strict=True))
     chrf = CHRF(word_order=2)
@@ -59,6 +61,8 @@ def caption_rows(
     Args:
         on_batch: called with (rows done, rows in all).
     """
+    if not rows:
+        return []
     loaded = encoder.loaded
     prompts = [encoder.prompt(str(row.prompt), row.media.key) for row in rows]
     room = ROOM + max(len(encoder.completion(row.reference)) for row in rows)

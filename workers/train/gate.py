@@ -15,6 +15,9 @@ from shared.training import Pointer
 
 ENOUGH_VIDEOS = 8
 """Held out. Of eight, one may get worse and the other seven still prove something; of seven not."""
+MOST_LOST = 0.2
+"""Nats a token, on average, that the better captions of a preference set may lose. A model that has
+lost more tells the worse ones apart, and is on its way to say nothing sensible."""
 LIKELIHOOD = 0.05
 """Of such a result, or a better one, if the adapter changed nothing for the better."""
 
@@ -33,6 +36,13 @@ def why_not(metrics: Mapping[str, float]) -> str | None:
         before, after = metrics[f"{name}_before"], metrics[f"{name}_after"]
         if after < before:
             return f"the held-out captions got worse: {meaning} {before:.3f} → {after:.3f}"
+    for name in ("chosen", "liked"):
+        before, after = metrics.get(f"logp_{name}_before", 0), metrics.get(f"logp_{name}_after", 0)
+        if before - after > MOST_LOST:
+            return (
+                f"the {name} captions lost {before - after:.2f} nats a token; they may lose "
+                f"{MOST_LOST}"
+            )
     better, worse = round(metrics["n_better"]), round(metrics["n_worse"])
     if better == worse == 0:
         return f"the captions of all {videos} held-out videos are as good as before"

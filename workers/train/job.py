@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
@@ -31,12 +31,14 @@ from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, To
 from shared.messages import Decoding, ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
+from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, TrainJob
 from workers.progress import Progress
-from workers.train.data import MOST_BYTES, first_rows, read_rows, with_splits
+from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.hidden import Hidden
+from workers.train.manifest import MOST_BYTES, written
 from workers.video.limits import limits_of
 
 DOWNLOADS = 16
@@ -84,13 +86,15 @@ def run_train_job(
         The manifest as published, and why the pointer was not moved to it; None = it was.
 
     Raises:
-        BadData: the job names another model than this worker's, or its data cannot be used.
+        BadData: the job names another model than this worker's, asks for what does not go together,
+            or its data cannot be used.
         ConfigError: the base model or the adapter to start from is not to be found.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
     """
     _check_model(job, settings)
+    check_job(job)
     with (
         tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch,
         reading(workdir := Path(scratch)),
@@ -136,12 +140,8 @@ def _fetch_data(
             f"{error}, as a training manifest",
             cure="Train on a part of it, and go on from that adapter with the next part.",
         ) from error
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise BadData(f"{job.data} is not UTF-8: {error}", cure="Save it as UTF-8.") from error
     # The split depends on the videos' names, so it is decided before they are renamed.
-    rows = with_splits(read_rows(text, job.stage, job.prompt))
+    rows = with_splits(read_manifest(body, job.data, job.stage, job.prompt))
     firsts = first_rows(rows)
     (workdir / "videos").mkdir()
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
@@ -162,7 +162,8 @@ def _fetch_data(
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         for _ in pool.map(fetch, firsts.values()):
             progress.tick("download")
-    _write_manifest(workdir / "manifest.jsonl", rows, local)
+    moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
+    (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
     return hashlib.sha256(body).hexdigest()
 
 
@@ -190,12 +191,6 @@ def _check_content(row: Row, path: Path) -> None:
             expected=row.media.sha256,
             found=found,
         )
-
-
-def _write_manifest(path: Path, rows: Sequence[Row], local: dict[str, str]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(row.with_media(uri=local[row.media.uri]).model_dump_json() + "\n")
 
 
 def _fetch_parent(
@@ -374,6 +369,7 @@ def _describe(
     job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
+    notes = tuple(note for note in (note_on_reference(job),) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)
@@ -387,6 +383,7 @@ def _describe(
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
+        notes=notes,
         train_job=job,
         libraries=result["libraries"],
         created_at=datetime.now(UTC),

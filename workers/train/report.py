@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from shared.rows import Row
 from shared.training_report import MOST_HELD_OUT, DataSummary, HeldOut
+from workers.train.examine import with_reference
 
 OURS = {"loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
 """The trainer's name -> ours, of what every stage has."""
@@ -44,13 +45,13 @@ def tell_data(workdir: Path, train_rows: Sequence[Row], eval_rows: Sequence[Row]
     )
     held_out = [
         HeldOut(id=row.id, reference=row.reference).model_dump()
-        for row in eval_rows[:MOST_HELD_OUT]
+        for row in with_reference(eval_rows)[:MOST_HELD_OUT]
     ]
     _tell(workdir, "data", {"summary": summary.model_dump(), "held_out": held_out})
 
 
 def tell_captions(workdir: Path, when: str, captions: Sequence[str]) -> None:
-    """Of the held-out rows, `before` or `after`."""
+    """Of the held-out rows that have a reference, `before` or `after`."""
     _tell(workdir, when, list(captions[:MOST_HELD_OUT]))
 
 

@@ -44,7 +44,7 @@ from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
-from workers.train.evaluate import caption_rows, changed, score
+from workers.train.examine import Examined, examine, metrics_of
 from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.sayable import check_sayable
@@ -111,32 +111,24 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
 
     set_seed(job.seed)
     model = with_adapter(loaded, job, parent)
-    said = caption_rows(
-        model, encoder, eval_rows, lambda done, total: report("before", done, total)
-    )
-    tell_captions(workdir, "before", said)
-    before = score(said, eval_rows)
+
+    def examined(when: str) -> Examined:
+        found = examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
+        tell_captions(workdir, when, found.captions)
+        return found
+
+    before = examined("before")
     losses = _train_stage(model, encoder, train_rows, job, workdir)
-    said = caption_rows(model, encoder, eval_rows, lambda done, total: report("after", done, total))
-    tell_captions(workdir, "after", said)
-    after = score(said, eval_rows)
+    after = examined("after")
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
-    better, worse = changed(before, after)
     return TrainResult(
         base=loaded.identity,
         metrics={
-            "exact_before": before.exact,
-            "exact_after": after.exact,
-            "chrf_before": before.chrf,
-            "chrf_after": after.chrf,
+            **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
             "loss_last": fmean(losses[-tenth:]),
             "n_train": len(train_rows),
-            "n_eval": len(eval_rows),
-            "n_eval_videos": len(after.by_video),
-            "n_better": better,
-            "n_worse": worse,
         },
     )
 
@@ -201,6 +193,10 @@ def _train_stage(
         from workers.train.dpo import train_dpo
 
         return train_dpo(model, encoder, rows, job, workdir)
+    if job.stage == "kto":
+        from workers.train.kto import train_kto
+
+        return train_kto(model, encoder, rows, job, workdir)
     from workers.train.sft import train_sft
 
     return train_sft(model, encoder, rows, job, workdir)

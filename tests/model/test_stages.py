@@ -1,0 +1,243 @@
+"""Each stage on the shipped model: what it moves, by which loss, and what is measured of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.checkpoint import checkpoint
+
+from infra.local.stack import DEMO_MODEL
+from shared.prompts import BASE_PROMPT
+from shared.stages import LOSSES
+from shared.training import TrainJob
+from tests.training import dpo_rows, fill, kto_rows, make_job, sft_rows
+from workers.model.adapter_files import AdapterShape, read_adapter
+from workers.model.loading import LoadedModel, load_model
+from workers.train.adapter import with_adapter
+from workers.train.clips import decode_clips
+from workers.train.collate import Encoder, FeedbackCollator
+from workers.train.data import read_rows
+from workers.train.examine import Examined, metrics_of
+from workers.train.likelihood import Likely, likelihoods
+from workers.train.run import _train_stage, train
+from workers.video.pool import DecoderPool
+
+pytestmark = pytest.mark.model
+
+WEIGHTS = "adapter_model.safetensors"
+ROWS = {"align": sft_rows, "sft": sft_rows, "dpo": dpo_rows, "kto": kto_rows}
+
+
+@pytest.fixture(scope="module")
+def clips(videos: dict[str, Path]) -> dict[str, torch.Tensor]:
+    rows = read_rows("\n".join(map(json.dumps, sft_rows(videos))), "sft", BASE_PROMPT)
+    loaded, decoders = _load(), DecoderPool(1)
+    try:
+        return decode_clips(
+            rows,
+            Path("/"),
+            decoders,
+            frames=2,
+            preprocessor=loaded.preprocessor,
+            dtype=loaded.dtype,
+            on_clip=lambda done, total: None,
+        )
+    finally:
+        decoders.close()
+
+
+def _load(*, quantized: bool = False) -> LoadedModel:
+    return load_model(DEMO_MODEL, model_id="jamak/tiny", revision="r1", quantized=quantized)
+
+
+def _run(
+    job: TrainJob, videos: dict[str, Path], clips: dict[str, torch.Tensor], folder: Path
+) -> tuple[list[float], dict[str, torch.Tensor], set[str]]:
+    """The losses, what was trained, and the names of what moved."""
+    torch.manual_seed(job.seed)
+    loaded = _load(quantized=job.quantized)
+    model = with_adapter(loaded, job, None)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    lines = "\n".join(map(json.dumps, ROWS[job.stage](videos)))
+    rows = read_rows(lines, job.stage, BASE_PROMPT)
+    losses = _train_stage(model, Encoder(loaded, clips), rows, job, folder)
+    after = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    return losses, {name: after[name] for name in moved}, moved
+
+
+def test_align_trains_the_projector_alone_and_leaves_an_adapter_as_every_other(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    fill(tmp_path / "align", rows)
+    result = train(make_job(stage="align", steps=3, rank=4), tmp_path / "align")
+    assert result.metrics["logp_after"] > result.metrics["logp_before"]
+    adapter = read_adapter("a", tmp_path / "align" / "adapter", AdapterShape.of(_load().model))
+    assert not any(t.any() for name, t in adapter.tensors.items() if "lora_B" in name)
+    base = dict(_load().model.named_parameters())
+    for name, tensor in adapter.tensors.items():
+        if "projector" in name:
+            assert not torch.equal(tensor, base[name.removeprefix("base_model.model.")])
+
+    # And the next stage goes on from it, the language model too.
+    fill(tmp_path / "sft", rows, parent=(tmp_path / "align" / "adapter", result.base))
+    train(make_job(start_from="p1", steps=2, rank=16), tmp_path / "sft")
+    child = load_file(tmp_path / "sft" / "adapter" / WEIGHTS)
+    assert {name: t.shape for name, t in child.items()} == {
+        name: t.shape for name, t in adapter.tensors.items()
+    }
+    assert all(t.any() for name, t in child.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("stage", ["align", "sft", "dpo", "kto"])
+def test_each_stage_moves_its_part_of_the_adapter_and_nothing_else(
+    stage: str, videos: dict[str, Path], clips: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    losses, _, moved = _run(make_job(stage=stage, steps=2), videos, clips, tmp_path)
+    assert len(losses) == 2
+    assert all("lora_" in name or "projector.modules_to_save.default" in name for name in moved)
+    assert any("lora_B" in name for name in moved) == (stage != "align")
+    assert sum("projector" in name for name in moved) == 4
+
+
+def test_thumbs_move_what_was_liked_up_and_what_was_not_down(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    fill(tmp_path, kto_rows(dict(list(videos.items())[:4])))
+    job = make_job(stage="kto", steps=12, learning_rate=3e-3)
+    metrics = train(job, tmp_path).metrics
+    assert metrics["n_liked"] == metrics["n_disliked"] == metrics["n_eval_videos"] == 1
+    assert metrics["liked_risen"] == 1
+    gained = metrics["logp_liked_after"] - metrics["logp_liked_before"]
+    assert gained > 0
+    assert gained > metrics["logp_disliked_after"] - metrics["logp_disliked_before"]
+
+
+def test_kto_compares_with_captions_of_other_videos(
+    videos: dict[str, Path], clips: dict[str, torch.Tensor]
+) -> None:
+    loaded = _load()
+    rows = kto_rows(videos)[:3]
+    features = [{**row, "prompt": BASE_PROMPT, "video": row["videos"][0]["uri"]} for row in rows]
+    batch = FeedbackCollator(Encoder(loaded, clips), with_kl=True)(features)
+    assert batch["label"].tolist() == [True, False, True]
+
+    def said(prefix: str) -> list[str]:
+        pairs = zip(batch[f"{prefix}input_ids"], batch[f"{prefix}completion_mask"], strict=True)
+        return [
+            loaded.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True).strip()
+            for ids, mask in pairs
+        ]
+
+    own = [row["completion"] for row in rows]
+    assert said("") == own
+    assert said("KL_") == [own[2], own[0], own[1]]
+
+
+def test_all_losses_of_dpo_are_added_up_with_their_weights(
+    videos: dict[str, Path], clips: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """One step each: the reference is the model itself, so the loss is known beforehand."""
+
+    def first(*losses: str, weights: tuple[float, ...] = (), smoothing: float = 0.0) -> float:
+        job = make_job(
+            stage="dpo",
+            steps=1,
+            batch_size=12,
+            losses=losses,
+            loss_weights=weights,
+            label_smoothing=smoothing,
+        )
+        return _run(job, videos, clips, tmp_path)[0][0]
+
+    sft = first("sft")
+    assert first("sigmoid") == pytest.approx(0.6931, abs=1e-4)
+    mixed = first("sigmoid", "bco_pair", "sft", weights=(0.8, 0.2, 1.0))
+    assert mixed == pytest.approx(0.8 * 0.6931 + 0.2 * 2 * 0.6931 + sft, rel=1e-4)
+    rest = [loss for loss in LOSSES["dpo"] if loss not in ("sigmoid", "bco_pair", "sft")]
+    assert first(*rest, smoothing=0.1) > 0
+
+
+def test_batches_that_are_added_up_are_one_larger_batch(
+    videos: dict[str, Path], clips: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    whole = _run(make_job(steps=3, batch_size=6), videos, clips, tmp_path)
+    parts = _run(make_job(steps=3, batch_size=2, accumulate=3), videos, clips, tmp_path)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-4)
+    # Adam's first steps have the size of the learning rate, whatever the gradient's last digits.
+    for name, tensor in whole[1].items():
+        torch.testing.assert_close(parts[1][name], tensor, atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.parametrize("stage", ["align", "dpo"])
+def test_activations_computed_twice_give_the_same_training(
+    stage: str,
+    videos: dict[str, Path],
+    clips: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = []
+
+    def spy(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        layers.append(layer)
+        return checkpoint(layer, *args, **kwargs)
+
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", spy)
+    job = make_job(stage=stage, steps=2, batch_size=3)
+    kept = _run(job, videos, clips, tmp_path)
+    assert layers == []  # of no use on a CPU
+    again = job.model_copy(update={"gradient_checkpointing": True})
+    twice = _run(again, videos, clips, tmp_path)
+    assert layers
+    assert twice[0] == kept[0]
+    assert twice[2] == kept[2]
+    assert all(torch.equal(twice[1][name], tensor) for name, tensor in kept[1].items())
+
+
+def test_how_likely_a_text_is_takes_no_notice_of_its_neighbour(
+    videos: dict[str, Path], clips: dict[str, torch.Tensor]
+) -> None:
+    loaded = _load()
+    encoder = Encoder(loaded, clips)
+    lines = "\n".join(map(json.dumps, dpo_rows(videos)[:1]))
+    (row,) = read_rows(lines, "dpo", BASE_PROMPT)
+    ((chosen, rejected),) = likelihoods(loaded.model, encoder, [row], lambda *_: None)
+    for text, found in ((row.chosen, chosen), (row.rejected, rejected)):
+        prompt, said = encoder.prompt(BASE_PROMPT, row.media.key), encoder.completion(str(text))
+        with torch.no_grad():
+            logits = loaded.model(
+                input_ids=torch.tensor([prompt + said]),
+                attention_mask=torch.ones(1, len(prompt + said), dtype=torch.long),
+                pixel_values_videos=encoder.pixels([row.media.key]),
+            ).logits[0, len(prompt) - 1 : -1]
+        nats = logits.log_softmax(-1)[range(len(said)), said].sum()
+        assert found.nats == pytest.approx(float(nats), rel=1e-4)
+        assert found.tokens == len(said)
+
+
+def test_what_is_recorded_of_thumbs_when_no_liked_caption_is_held_out(
+    videos: dict[str, Path],
+) -> None:
+    rows = read_rows("\n".join(map(json.dumps, kto_rows(videos))), "kto", BASE_PROMPT)
+    disliked = [row for row in rows if row.label is False][:2]
+    old, new = [(Likely(-4, 2),), (Likely(-9, 3),)], [(Likely(-6, 2),), (Likely(-6, 3),)]
+    metrics = metrics_of("kto", disliked, Examined([], old), Examined([], new))
+    assert (metrics["n_eval"], metrics["n_eval_videos"], metrics["n_liked"]) == (2, 0, 0)
+    assert metrics["disliked_fallen"] == 0.5
+    assert (metrics["logp_disliked_before"], metrics["logp_disliked_after"]) == (-2.5, -2.5)
+
+
+def test_what_is_recorded_of_pairs(videos: dict[str, Path]) -> None:
+    rows = read_rows("\n".join(map(json.dumps, dpo_rows(videos)[:1])), "dpo", BASE_PROMPT)
+    before, after = [(Likely(-8, 2), Likely(-6, 3))], [(Likely(-9, 2), Likely(-12, 3))]
+    said = [rows[0].reference]
+    metrics: dict[str, Any] = metrics_of("dpo", rows, Examined(said, before), Examined(said, after))
+    assert (metrics["margin_before"], metrics["margin_after"]) == (-2, 3)
+    assert (metrics["preferred_before"], metrics["preferred_after"]) == (0, 1)
+    assert (metrics["logp_chosen_before"], metrics["logp_chosen_after"]) == (-4, -4.5)
+    assert (metrics["logp_rejected_before"], metrics["logp_rejected_after"]) == (-2, -4)

@@ -1,0 +1,91 @@
+"""One way to build and run a trainer, whatever it teaches: the stages differ in what they hand in.
+
+TRL's trainers know images and no videos. Their batches come ready from our collators, which encode
+with the very code that captions use (collate.py); so nothing of a row may be prepared before them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+
+from shared.training import TrainJob
+from workers.model.loading import LoadedModel
+from workers.train.adapter import trainable_kept_in_fp32
+from workers.train.collate import Batch
+from workers.train.report import StepReporter
+
+Features = Mapping[str, Any]
+"""What a collator is given of one row."""
+
+
+class AsCollated:
+    """Makes of a trainer of TRL one that hands its rows to the collator as they are."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+
+def train_with(
+    trainer: type[Any],
+    config: type[Any],
+    collator: Callable[[Sequence[Features]], Batch],
+    model: Any,
+    rows: Sequence[Features],
+    job: TrainJob,
+    loaded: LoadedModel,
+    workdir: Path,
+    **options: Any,
+) -> list[float]:
+    """Train what of a PeftModel may be trained, in place; the loss of each step.
+
+    Args:
+        trainer: of TRL, with AsCollated.
+        config: of that trainer.
+        options: of that configuration, for this stage alone.
+    """
+    with trainable_kept_in_fp32(model):
+        built = trainer(
+            model=model,
+            args=config(**_arguments(job, loaded, workdir), **options),
+            data_collator=collator,
+            train_dataset=Dataset.from_list([dict(row) for row in rows]),
+            processing_class=loaded.tokenizer,
+            callbacks=[reporter := StepReporter()],
+        )
+    built.remove_callback(PrinterCallback)
+    built.train()
+    return reporter.losses
+
+
+def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, Any]:
+    """What all stages have in common, as arguments of TRL's configurations."""
+    on_gpu = loaded.device.type == "cuda"
+    checkpointing = on_gpu if job.gradient_checkpointing is None else job.gradient_checkpointing
+    return {
+        "output_dir": str(workdir / "trainer"),
+        "seed": job.seed,
+        "max_steps": job.steps,
+        "per_device_train_batch_size": job.batch_size,
+        "gradient_accumulation_steps": job.accumulate,
+        "learning_rate": job.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, job.steps // 20),
+        # The collators cut nothing: cutting into visual tokens breaks a batch.
+        "max_length": None,
+        # TRL's columns are not the model's arguments; the collators need them.
+        "remove_unused_columns": False,
+        "bf16": loaded.dtype == torch.bfloat16,
+        "fp16": loaded.dtype == torch.float16,
+        # Costs time and saves memory, which is scarce on cards only.
+        "gradient_checkpointing": checkpointing,
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
