@@ -61,6 +61,7 @@ def check_job(job: TrainJob) -> None:
             "the loss 'kto' compares the rows of a batch, and a batch has 1",
             cure="Set the batch size to 2 or more, or choose the loss apo_zero_unpaired.",
         )
+    _check_replay(job)
 
 
 def note_on_reference(job: TrainJob) -> str | None:
@@ -94,4 +95,17 @@ def _check_names(job: TrainJob) -> None:
         raise BadData(
             f"there are {len(job.losses)} losses and {len(job.loss_weights)} weights",
             cure="Give each loss its weight, in the same order.",
+        )
+
+
+def _check_replay(job: TrainJob) -> None:
+    if job.replay_share and job.replay is None and job.start_from is None:
+        raise BadData(
+            "there are no earlier data to replay: the job names none, and no adapter to go on from",
+            cure="Name the manifest of the earlier data, or set the share to 0.",
+        )
+    if job.replay is not None and not job.replay_share:
+        raise BadData(
+            f"of the earlier data {job.replay} a share of 0 is to be replayed",
+            cure="Say which share of the rows is to come from it, as 0.25.",
         )

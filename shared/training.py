@@ -42,7 +42,16 @@ class TrainJob(Message):
     """Batches of a process in one step: as one larger batch, in the memory of one."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     rank: Annotated[Count, Field(ge=1)] = 16
+    group_by_length: bool = False
+    """Rows of like length in one batch: less is padded, and the order is less mixed. Since 2."""
+    save_every: Annotated[Count, Field(ge=1)] = 50
+    """Steps between two checkpoints. Since version 2."""
     seed: Whole = 0
+    replay: str | None = None
+    """`s3://bucket/manifest.jsonl` of earlier data; None = those of the adapter to go on from."""
+    replay_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of what is computed, that it is to be earlier data. Since version 2, as all down to
+    `gradient_checkpointing`."""
     losses: tuple[str, ...] = ()
     """Names of TRL, added up; none = those of the stage (shared/stages.py)."""
     loss_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
@@ -122,6 +131,14 @@ class TrainOutcome(Message):
     created_at: datetime
 
 
+class Replayed(Message):
+    """The earlier data that a training took part of, against forgetting."""
+
+    data: str
+    data_sha256: str
+    rows: Count
+
+
 class AdapterManifest(Message):
     """What an adapter version is. Its files are trusted only if their digests match."""
 
@@ -136,6 +153,8 @@ class AdapterManifest(Message):
     data: str
     data_sha256: str
     metrics: dict[str, float]
+    replayed: Replayed | None = None
+    """Since version 2."""
     notes: tuple[str, ...] = ()
     """What was not as one would expect of such a job. Since version 2."""
     train_job: TrainJob

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from infra.local.stack import DEMO_MODEL
 from shared.prompts import BASE_PROMPT
+from shared.rows import Row
 from shared.stages import LOSSES
 from shared.training import TrainJob
 from tests.training import dpo_rows, fill, kto_rows, make_job, sft_rows
@@ -20,9 +22,12 @@ from workers.train.adapter import with_adapter
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, FeedbackCollator
 from workers.train.data import read_rows
+from workers.train.ending import Ending
 from workers.train.examine import Examined, metrics_of
 from workers.train.likelihood import Likely, likelihoods
+from workers.train.mix import taught
 from workers.train.run import _train_stage, train
+from workers.train.saving import Saving
 from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.model
@@ -57,13 +62,19 @@ def _run(
     job: TrainJob, videos: dict[str, Path], clips: dict[str, torch.Tensor], folder: Path
 ) -> tuple[list[float], dict[str, torch.Tensor], set[str]]:
     """The losses, what was trained, and the names of what moved."""
+    lines = "\n".join(map(json.dumps, ROWS[job.stage](videos)))
+    return _run_rows(job, read_rows(lines, job.stage, BASE_PROMPT), clips, folder)
+
+
+def _run_rows(
+    job: TrainJob, rows: list[Row], clips: dict[str, torch.Tensor], folder: Path
+) -> tuple[list[float], dict[str, torch.Tensor], set[str]]:
     torch.manual_seed(job.seed)
     loaded = _load(quantized=job.quantized)
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    lines = "\n".join(map(json.dumps, ROWS[job.stage](videos)))
-    rows = read_rows(lines, job.stage, BASE_PROMPT)
-    losses = _train_stage(model, Encoder(loaded, clips), rows, job, folder)
+    saving = Saving(Path(mkdtemp(dir=folder)), "", Ending())
+    losses = _train_stage(model, Encoder(loaded, clips), rows, job, saving)
     after = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     return losses, {name: after[name] for name in moved}, moved
@@ -160,6 +171,44 @@ def test_all_losses_of_dpo_are_added_up_with_their_weights(
     assert mixed == pytest.approx(0.8 * 0.6931 + 0.2 * 2 * 0.6931 + sft, rel=1e-4)
     rest = [loss for loss in LOSSES["dpo"] if loss not in ("sigmoid", "bco_pair", "sft")]
     assert first(*rest, smoothing=0.1) > 0
+
+
+def test_a_pair_of_twice_the_same_text_teaches_by_its_likelihood_alone(
+    videos: dict[str, Path], clips: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """So are earlier captions replayed by dpo: see workers/train/mix.py."""
+    job = make_job(stage="dpo", steps=2)
+    captions = read_rows("\n".join(map(json.dumps, sft_rows(videos))), "sft", BASE_PROMPT)
+    pairs = [pair for row in captions if (pair := taught(row, job)) is not None]
+    both = _run_rows(job, pairs, clips, tmp_path)
+    alone = job.model_copy(update={"losses": ("sft",), "loss_weights": (0.5,)})
+    one = _run_rows(alone, pairs, clips, tmp_path)
+    assert both[0] == pytest.approx([loss + 0.6931 for loss in one[0]], abs=1e-3)
+    for name, tensor in one[1].items():
+        torch.testing.assert_close(both[1][name], tensor, atol=1e-4, rtol=1e-2)
+
+
+def test_earlier_rows_are_trained_on_beside_the_new_ones(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Row] = []
+
+    def stage(model: Any, encoder: Encoder, rows: list[Row], *rest: Any) -> list[float]:
+        assert {row.media.key for row in rows} <= set(encoder.clips)
+        seen.extend(rows)
+        return [1.0]
+
+    monkeypatch.setattr("workers.train.run._train_stage", stage)
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    earlier = [
+        {**row, "id": f"before#{row['id']}", "prompt": BASE_PROMPT} for row in sft_rows(videos)[4:6]
+    ]
+    fill(tmp_path, rows)
+    (tmp_path / "replay.jsonl").write_text("\n".join(map(json.dumps, earlier)))
+    metrics = train(make_job(replay="s3://a/b", replay_share=0.25), tmp_path).metrics
+    assert (metrics["n_train"], metrics["n_replayed"], metrics["n_eval"]) == (3, 2, 1)
+    assert len(seen) == 8  # 2 x 3 new ones
+    assert sum(row.id.startswith("before#") for row in seen) == 2
 
 
 def test_batches_that_are_added_up_are_one_larger_batch(

@@ -45,6 +45,8 @@ def test_each_stage_is_trained_with_each_of_its_losses(stage: Any) -> None:
         ({"stage": "dpo", "losses": ("ipo",), "loss_weights": (1, 2)}, "1 losses and 2 weights"),
         ({"stage": "dpo", "losses": ("exo_pair",)}, "'exo_pair' is not defined without label"),
         ({"stage": "dpo", "label_smoothing": 0.1}, "none of the losses sigmoid, sft knows label"),
+        ({"replay_share": 0.25}, "there are no earlier data to replay"),
+        ({"replay": "s3://a/b", "start_from": "v1"}, "a share of 0 is to be replayed"),
         ({"stage": "kto", "batch_size": 1}, "compares the rows of a batch, and a batch has 1"),
     ],
 )
@@ -66,9 +68,11 @@ def test_a_preference_from_nothing_is_no_fault_and_is_said() -> None:
 def test_a_job_of_the_version_before_is_trained_as_it_was() -> None:
     old = json.loads(make_job().model_dump_json())
     new = ("losses", "loss_weights", "beta", "label_smoothing", "accumulate")
-    for name in (*new, "gradient_checkpointing"):
+    for name in (*new, "gradient_checkpointing", "replay", "replay_share"):
         del old[name]
-    job = decode(TrainJob, old | {"v": 1})
+    job = decode(TrainJob, old | {"v": 1, "start_from": "v0"})
+    check_job(job)
+    assert job.replay_share == 0
     assert (job.accumulate, job.gradient_checkpointing, job.losses) == (1, None, ())
 
 

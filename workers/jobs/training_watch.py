@@ -1,20 +1,21 @@
 """Beside a training job: says in the bucket how far it is and what it said, and hears there that
-it shall end, or rest.
+it shall end, or rest, or that another worker has begun it.
 
 While the bucket is away nothing is said and nothing heard, and the training goes on.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from shared import telemetry
+from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
-from shared.errors import Cancelled, JamakError, Paused
+from shared.errors import Cancelled, JamakError, LeaseLost, Paused
 from shared.prices import Price
 from shared.training import TrainJob, TrainProgress
 from workers.delivery.lease import Lease
@@ -31,25 +32,39 @@ log = telemetry.get_logger("jamak.training")
 
 @contextmanager
 def watched(
-    job: TrainJob, records: TrainingRecords, lease: Lease, kept: Kept, price: Price
-) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Around the training; takes the subprocess's words about how far it is."""
-    watch = _Watch(job, records, lease, kept, price)
+    job: TrainJob,
+    records: TrainingRecords,
+    checkpoints: Checkpoints,
+    lease: Lease,
+    kept: Kept,
+    price: Price,
+) -> Iterator["Watch"]:
+    """Around the training."""
+    watch = Watch(job, records, checkpoints, lease, kept, price)
     thread = threading.Thread(target=watch.look_until_done, name="training-watch", daemon=True)
     thread.start()
     try:
-        yield watch.on_event
+        yield watch
     finally:
         watch.done.set()
         thread.join()
         watch.say_last()
 
 
-class _Watch:
+class Watch:
     def __init__(
-        self, job: TrainJob, records: TrainingRecords, lease: Lease, kept: Kept, price: Price
+        self,
+        job: TrainJob,
+        records: TrainingRecords,
+        checkpoints: Checkpoints,
+        lease: Lease,
+        kept: Kept,
+        price: Price,
     ) -> None:
         self._job, self._records, self._lease = job, records, lease
+        self._checkpoints = checkpoints
+        self.paused: Paused | None = None
+        """It shall rest, once what it has learned is kept."""
         self._kept, self._price, self._pace = kept, price, Pace()
         self._began, self._since = time.monotonic(), datetime.now(UTC)
         self._earlier: TrainProgress | None = None
@@ -61,6 +76,7 @@ class _Watch:
         self.done = threading.Event()
 
     def on_event(self, event: dict[str, Any]) -> None:
+        """A word of the subprocess about how far it is."""
         self._event = event
         self._pace.hear(event)
         self._kept.on_event(event)
@@ -79,8 +95,12 @@ class _Watch:
     def _look(self) -> None:
         try:
             self._records.check_wanted(self._job.id)
-        except (Cancelled, Paused) as error:
+            self._checkpoints.check()
+        except (Cancelled, LeaseLost) as error:
             self._lease.progress.stop(error)
+            return
+        except Paused as error:
+            self.paused = error
             return
         if not self._knows_earlier:
             self._earlier, self._knows_earlier = self._progress_before(), True

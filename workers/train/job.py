@@ -23,34 +23,45 @@ from typing import Any
 
 import psutil
 
+from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
-from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
+from shared.errors import (
+    BadData,
+    Conflict,
+    Draining,
+    JamakError,
+    Missing,
+    OutOfResources,
+    Reject,
+    TooLarge,
+    told_again,
+)
 from shared.messages import Decoding, ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
 from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
-from shared.training import AdapterManifest, Pointer, TrainJob
+from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
+from workers.train.downloads import DOWNLOADS, absolute, check_content
+from workers.train.ending import STOPPED
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.hidden import Hidden
+from workers.train.keeping import Keeping
 from workers.train.manifest import MOST_BYTES, written
+from workers.train.replay import fetch_replay
 from workers.video.limits import limits_of
 
-DOWNLOADS = 16
-"""Videos fetched at once: they are small, so the time goes into waiting."""
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
 SAID = ("stage", "step", "steps", "loss")
 """Of an event, in the worker's log; all of it is in the job's own."""
 LOOK_S = 2.0
 """Between two looks at whether the subprocess computes."""
-GRACE_S = 10.0
-"""From SIGTERM to SIGKILL."""
 
 Event = dict[str, Any]
 """`{"stage": …, "step": …, "steps": …}`, with the loss of a training step."""
@@ -66,7 +77,9 @@ def run_train_job(
     progress: Progress,
     check: Callable[[], None],
     seen: Mapping[str, Pointer],
+    checkpoints: Checkpoints,
     on_event: Callable[[Event], None] = lambda event: None,
+    ending: Callable[[], JamakError | None] = lambda: None,
     on_line: Callable[[str], None] = lambda line: None,
     reading: Callable[[Path], AbstractContextManager[None]] = lambda workdir: nullcontext(),
 ) -> tuple[AdapterManifest, str | None]:
@@ -78,7 +91,10 @@ def run_train_job(
         check: called before anything is published or activated; raises if the job is not ours.
         seen: the pointers when the job was begun first, by `base_name`. One that was moved since is
             not moved by us.
+        checkpoints: from which it goes on, and where it keeps what it has learned.
         on_event: called with each word of the subprocess about how far it is (report.py).
+        ending: asked every two seconds why the training shall end, with a last checkpoint; None =
+            it shall not.
         on_line: called with each other line that it says.
         reading: entered with the working directory as long as there is one.
 
@@ -92,6 +108,8 @@ def run_train_job(
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
+        LeaseLost: a later run of the job has begun.
+        Draining: the subprocess was asked to end. And what `ending` returned.
     """
     _check_model(job, settings)
     check_job(job)
@@ -101,17 +119,37 @@ def run_train_job(
     ):
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
-        data_sha256 = _fetch_data(job, store, workdir, progress, settings.max_video_bytes)
+        most = settings.max_video_bytes
+        data_sha256, rows = _fetch_data(job, store, workdir, progress, most)
         parent = _fetch_parent(job, registry, workdir, progress)
-        result = _train(job, settings, workdir, progress, on_event, on_line)
-        manifest = _describe(job, result, parent, data_sha256, workdir / "adapter")
+        earlier = fetch_replay(job, parent, rows, store, workdir, progress, most)
+        progress.tick("resume")
+        data = _digest_of_rows(workdir)
+        step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
+        log.info("training begins", job=job.id, after_step=step, run=checkpoints.epoch)
+        keeping = Keeping(
+            workdir / "checkpoints",
+            lambda step, folder, check: checkpoints.add(step, data, folder, check),
+            progress.stop,
+        )
+        result = _train(job, settings, workdir, progress, on_event, keeping, ending, on_line)
+        manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
         progress.tick("publish")
         check()
-        registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
+        registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"), check)
     check()
     why_not_activated = _activate_if_better(job, manifest, registry, seen)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
+
+
+def _digest_of_rows(workdir: Path) -> str:
+    """Of all that is trained on, in its order: its own rows and the earlier ones."""
+    found = hashlib.sha256()
+    for name in ("manifest.jsonl", "replay.jsonl"):
+        path = workdir / name
+        found.update(path.read_bytes() + b"\0" if path.exists() else b"")
+    return found.hexdigest()
 
 
 def _check_model(job: TrainJob, settings: Settings) -> None:
@@ -126,11 +164,14 @@ def _check_model(job: TrainJob, settings: Settings) -> None:
 
 def _fetch_data(
     job: TrainJob, store: ObjectStore, workdir: Path, progress: Progress, most: int
-) -> str:
-    """Videos into WORKDIR/videos, and a manifest that names them there; the original's SHA-256.
+) -> tuple[str, list[Row]]:
+    """Videos into WORKDIR/videos, and a manifest that names them there.
 
     Args:
         most: bytes that a video may have.
+
+    Returns:
+        The SHA-256 of the original, and its rows, with their splits.
     """
     progress.tick("download")
     try:
@@ -148,7 +189,7 @@ def _fetch_data(
 
     def fetch(row: Row) -> None:
         path = workdir / local[row.media.uri]
-        bucket, key = parse_uri(_absolute(job.data, row.media.uri))
+        bucket, key = parse_uri(absolute(job.data, row.media.uri))
         try:
             store.download(bucket, key, path, most, lambda: progress.tick("download"))
         except Missing as error:
@@ -157,46 +198,20 @@ def _fetch_data(
             ) from error
         except TooLarge as error:
             raise BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure) from error
-        _check_content(row, path)
+        check_content(row, path)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         for _ in pool.map(fetch, firsts.values()):
             progress.tick("download")
     moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
     (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
-    return hashlib.sha256(body).hexdigest()
-
-
-def _absolute(manifest_uri: str, uri: str) -> str:
-    """A relative name is relative to the manifest, so that a training set can be moved."""
-    if uri.startswith("s3://"):
-        return uri
-    if "://" in uri or uri.startswith("/"):
-        raise BadData(
-            f"{uri!r} is no address of a video in S3",
-            cure="Write s3://bucket/key, or a path relative to the manifest.",
-        )
-    return f"{manifest_uri.rpartition('/')[0]}/{uri}"
-
-
-def _check_content(row: Row, path: Path) -> None:
-    if row.media.sha256 is None:
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != row.media.sha256:
-        raise BadData(
-            f"row {row.id!r}: {row.media.uri} is not the video that the manifest means",
-            cure="Write the new SHA-256 into the manifest, or bring the old video back.",
-            expected=row.media.sha256,
-            found=found,
-        )
+    return hashlib.sha256(body).hexdigest(), rows
 
 
 def _fetch_parent(
     job: TrainJob, registry: Registry, workdir: Path, progress: Progress
-) -> str | None:
-    """The adapter to go on from into WORKDIR/parent, with its manifest; its full version."""
+) -> AdapterManifest | None:
+    """The adapter to go on from into WORKDIR/parent, with its manifest."""
     if job.start_from is None:
         return None
     progress.tick("parent")
@@ -208,7 +223,7 @@ def _fetch_parent(
         lambda: progress.tick("parent"),
     )
     (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
-    return manifest.version
+    return manifest
 
 
 def _train(
@@ -217,9 +232,11 @@ def _train(
     workdir: Path,
     progress: Progress,
     on_event: Callable[[Event], None],
+    keeping: Keeping,
+    ending: Callable[[], JamakError | None],
     on_line: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The subprocess's result.json."""
+    """The subprocess's result.json, once its checkpoints are kept."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     decoding = {
         "limits": asdict(limits_of(settings)),
@@ -231,19 +248,27 @@ def _train(
     (workdir / "captions.json").write_text(captions, encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
     hide = Hidden({workdir: "WORKDIR"})
-    with _subprocess(settings, workdir) as process, _watching(process, progress):
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = _event(line)
-            if event is None:
-                tail.append(line := hide(line.rstrip()))
-                on_line(line)
-                continue
-            progress.tick(event["stage"])
-            on_event(event)
-            if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
-                figures = {name: event[name] for name in SAID if name in event}
-                log.info("training", job=job.id, **figures)
+    with keeping:
+        with (
+            _subprocess(settings, workdir) as process,
+            _watching(process, progress, ending) as asked,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = _event(line)
+                if event is None:
+                    tail.append(line := hide(line.rstrip()))
+                    on_line(line)
+                    continue
+                if event.pop("checkpoint", False):
+                    keeping.offer(event["step"])
+                    continue
+                progress.tick(event["stage"])
+                on_event(event)
+                if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
+                    figures = {name: event[name] for name in SAID if name in event}
+                    log.info("training", job=job.id, **figures)
+        keeping.wait(lambda: progress.tick(progress.stage))
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
@@ -251,6 +276,10 @@ def _train(
     if result.exists():
         told = json.loads(result.read_text(encoding="utf-8"))["error"]
         raise told_again(told["reason"], told["message"], told["cure"])
+    if asked:
+        raise asked[0]
+    if process.returncode == STOPPED:
+        raise Draining(f"the training of job {job.id} was asked to end by somebody else")
     last = "\n".join(tail)
     if process.returncode < 0:
         raise OutOfResources(
@@ -301,16 +330,26 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
 
 
 @contextmanager
-def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[None]:
+def _watching(
+    process: "subprocess.Popen[str]",
+    progress: Progress,
+    ending: Callable[[], JamakError | None],
+) -> Iterator[list[JamakError]]:
     """Loading a model or one long step says nothing for minutes: while the process computes or
-    reads, it moves. Ends the process when the job was stopped."""
+    reads, it moves. Ends the process when the job was stopped, and asks it to end when it shall,
+    with a last checkpoint: then the list holds why."""
     done = threading.Event()
+    asked: list[JamakError] = []
 
     def watch() -> None:
         seen: tuple[float, ...] = ()
         while not done.wait(LOOK_S):
             try:
                 progress.check()
+                why = ending()
+                if why is not None and not asked:
+                    asked.append(why)
+                    process.send_signal(signal.SIGTERM)
                 now = _work_of(psutil.Process(process.pid))
                 if now != seen:
                     seen = now
@@ -326,7 +365,7 @@ def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[
     thread = threading.Thread(target=watch, name="training", daemon=True)
     thread.start()
     try:
-        yield
+        yield asked
     finally:
         done.set()
         thread.join()
@@ -342,14 +381,10 @@ def _work_of(process: psutil.Process) -> tuple[float, ...]:
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
-    """The process and its children."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                continue
+    """The process and its children, at once: nobody wants what it has."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     for stream in (process.stdin, process.stdout):
         assert stream is not None
         stream.close()
@@ -366,10 +401,16 @@ def _event(line: str) -> Event | None:
 
 
 def _describe(
-    job: TrainJob, result: dict[str, Any], parent: str | None, data_sha256: str, directory: Path
+    job: TrainJob,
+    result: dict[str, Any],
+    parent: AdapterManifest | None,
+    data_sha256: str,
+    earlier: tuple[Replayed | None, str | None],
+    directory: Path,
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
-    notes = tuple(note for note in (note_on_reference(job),) if note)
+    replayed, note = earlier
+    notes = tuple(note for note in (note_on_reference(job), note) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)
@@ -379,10 +420,11 @@ def _describe(
         stage=job.stage,
         base=base,
         files=files,
-        parent=parent,
+        parent=parent.version if parent else None,
         data=job.data,
         data_sha256=data_sha256,
         metrics=result["metrics"],
+        replayed=replayed,
         notes=notes,
         train_job=job,
         libraries=result["libraries"],

@@ -4,7 +4,10 @@
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
+    WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
+    WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
+    WORKDIR/checkpoints/STEP/ out: the state after a step
     WORKDIR/told/             out: what people read of it, for its report (report.py)
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
@@ -12,7 +15,7 @@
 With --gpu it trains on one or not at all: on a CPU it would take days, and no error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
-parent.
+parent. At SIGTERM it ends, too, but first it trains to the end of the step and keeps its state.
 """
 
 import errno
@@ -44,9 +47,12 @@ from workers.model.selfcheck import check_model
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
+from workers.train.ending import STOPPED, Ending, Stopped
 from workers.train.examine import Examined, examine, metrics_of
+from workers.train.mix import mixed, taught
 from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
+from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
@@ -69,30 +75,34 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def train(job: TrainJob, workdir: Path) -> TrainResult:
+def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainResult:
     """Dataset, trainer, train, save.
 
     Raises:
         BadData: the manifest, a video of it or the parent adapter cannot be used.
         ConfigError: the base model cannot.
+        Stopped: it was asked to end.
     """
     report("load", 0, 1)
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
-    train_rows = [row for row in rows if row.split == "train"]
+    earlier = _earlier(workdir / "replay.jsonl", job)
+    every = [*rows, *earlier]
+    new = [row for row in rows if row.split == "train"]
+    train_rows = mixed(new, earlier, job.replay_share)
     eval_rows = [row for row in rows if row.split == "eval"]
     tell_data(workdir, train_rows, eval_rows)
     loaded = _load(job, workdir / "model")
     check_model(loaded)
-    check_sayable(loaded.tokenizer, rows)
+    check_sayable(loaded.tokenizer, every)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    decoders = _decoders(workdir, len(first_of_pixels(rows)))
+    decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
         clips = decode_clips(
-            rows,
+            every,
             workdir,
             decoders,
             frames=job.frames,
@@ -103,8 +113,8 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     finally:
         decoders.close()
     encoder = Encoder(loaded, clips)
-    encoder.check_lengths(rows)
-    check_limits(rows, encoder, _captions(workdir))
+    encoder.check_lengths(every)
+    check_limits(every, encoder, _captions(workdir))
 
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
@@ -113,13 +123,19 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     model = with_adapter(loaded, job, parent)
 
     def examined(when: str) -> Examined:
-        found = examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
-        tell_captions(workdir, when, found.captions)
-        return found
+        return examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
 
-    before = examined("before")
-    losses = _train_stage(model, encoder, train_rows, job, workdir)
+    saving = Saving(
+        workdir,
+        loaded.identity.weights_sha256,
+        ending or Ending(),
+        encoder.lengths(train_rows, job),
+    )
+    before = saving.before = saving.before or examined("before")
+    tell_captions(workdir, "before", before.captions)
+    losses = _train_stage(model, encoder, train_rows, job, saving)
     after = examined("after")
+    tell_captions(workdir, "after", after.captions)
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     return TrainResult(
@@ -128,9 +144,19 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
             **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
             "loss_last": fmean(losses[-tenth:]),
-            "n_train": len(train_rows),
+            "n_train": len(new),
+            "n_replayed": len(earlier),
         },
     )
+
+
+def _earlier(path: Path, job: TrainJob) -> list[Row]:
+    """As rows of this stage. Written by workers/train/replay.py, which has checked them."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = (taught(Row.model_validate_json(line), job) for line in lines if line)
+    return [row for row in rows if row is not None]
 
 
 def _captions(workdir: Path) -> Decoding:
@@ -187,29 +213,33 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Adapter | No
 
 
 def _train_stage(
-    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     if job.stage == "dpo":
         from workers.train.dpo import train_dpo
 
-        return train_dpo(model, encoder, rows, job, workdir)
+        return train_dpo(model, encoder, rows, job, saving)
     if job.stage == "kto":
         from workers.train.kto import train_kto
 
-        return train_kto(model, encoder, rows, job, workdir)
+        return train_kto(model, encoder, rows, job, saving)
     from workers.train.sft import train_sft
 
-    return train_sft(model, encoder, rows, job, workdir)
+    return train_sft(model, encoder, rows, job, saving)
 
 
 def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
-    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK."""
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
         return SICK
+    ending = Ending()
+    ending.listen()
     try:
-        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
+        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir, ending)
+    except Stopped:
+        return STOPPED
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
         (workdir / "result.json").write_text(json.dumps({"error": told}), encoding="utf-8")
@@ -257,7 +287,7 @@ def _end_with_parent() -> None:
     # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""Earlier data in a training: from where, which of them, and what is said when they are gone."""
+
+import hashlib
+import json
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import BadData, Missing
+from shared.messages import ModelIdentity
+from shared.rows import Row
+from shared.training import AdapterManifest, TrainJob
+from tests.training import make_job
+from tests.world import World
+from workers.progress import Progress
+from workers.train.job import _fetch_data
+from workers.train.replay import fetch_replay
+
+pytestmark = pytest.mark.integration
+
+
+class Sets:
+    """Training sets of one bucket; a video's content is its name, unless it is said."""
+
+    def __init__(self, world: World) -> None:
+        self.store, self.bucket = world.store, world.output
+        self.folder = f"replay-{uuid.uuid4().hex[:8]}"
+
+    def put(self, name: str, rows: list[dict[str, Any]], missing: str = "", **content: str) -> str:
+        lines = []
+        for row in rows:
+            video = row.pop("video")
+            if video not in missing:
+                body = content.get(video, f"{name}/{video}").encode()
+                self.store.put(self.bucket, f"{self.folder}/{name}/{video}.mp4", body)
+            media = {
+                "uri": f"{video}.mp4",
+                **({"sha256": s} if (s := row.pop("sha", None)) else {}),
+            }
+            lines.append(json.dumps({"videos": [media], "completion": "고양이", **row}))
+        key = f"{self.folder}/{name}/manifest.jsonl"
+        self.store.put(self.bucket, key, "\n".join(lines).encode())
+        return f"s3://{self.bucket}/{key}"
+
+
+@pytest.fixture
+def sets(world: World) -> Sets:
+    return Sets(world)
+
+
+def _row(video: str, split: str = "train", **fields: Any) -> dict[str, Any]:
+    return {"id": video, "video": video, "split": split, **fields}
+
+
+def _parent(data: str, prompt: str = "") -> AdapterManifest:
+    job = make_job(data=data)
+    return AdapterManifest(
+        version="v1",
+        stage="sft",
+        base=ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64),
+        files={},
+        parent=None,
+        data=data,
+        data_sha256="",
+        metrics={},
+        train_job=job.model_copy(update={"prompt": prompt or job.prompt}),
+        libraries={},
+        created_at=datetime.now(UTC),
+    )
+
+
+def _job(data: str, **fields: Any) -> TrainJob:
+    return make_job(data=data, start_from="v1", replay_share=0.5, **fields)
+
+
+def _fetch(
+    sets: Sets, job: TrainJob, parent: AdapterManifest | None, folder: Path
+) -> tuple[Any, str | None, list[Row]]:
+    folder.mkdir(exist_ok=True)
+    _, rows = _fetch_data(job, sets.store, folder, Progress(), 1 << 20)
+    replayed, note = fetch_replay(job, parent, rows, sets.store, folder, Progress(), 1 << 20)
+    there = folder / "replay.jsonl"
+    lines = there.read_text().split("\n") if there.exists() else []
+    return replayed, note, [Row.model_validate_json(line) for line in lines]
+
+
+def test_the_data_of_the_adapter_before_are_replayed_with_their_prompt(
+    sets: Sets, tmp_path: Path
+) -> None:
+    before = sets.put("before", [_row("a"), _row("b"), _row("c", "eval")])
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    prompt = "USER: <video>\n무엇이 보입니까? ASSISTANT:"
+    replayed, note, rows = _fetch(sets, _job(now), _parent(before, prompt), tmp_path)
+    assert note is None
+    assert {row.id for row in rows} == {f"{before}#a", f"{before}#b"}  # c was held out
+    assert {(tmp_path / row.media.uri).read_text() for row in rows} == {"before/a", "before/b"}
+    assert {row.prompt for row in rows} == {prompt}
+    body = sets.store.get(sets.bucket, before.partition(f"{sets.bucket}/")[2])
+    assert (replayed.data, replayed.rows) == (before, 2)
+    assert replayed.data_sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_what_is_held_out_now_is_not_replayed_under_any_name(sets: Sets, tmp_path: Path) -> None:
+    sha = hashlib.sha256(b"x").hexdigest()
+    rows = [_row("a"), _row("b", sha=sha), _row("copy"), _row("same"), _row("only")]
+    rows.append(_row("then", "eval"))
+    before = sets.put("set", rows, b="x", copy="film", same="set/same", only="only")
+    now = [
+        _row("same", "eval"),  # by its address
+        _row("other", "eval", sha=sha),  # by its digest
+        _row("a2", "eval"),  # by its content alone
+        _row("new"),
+    ]
+    for row in now[1:]:
+        body = {"other": "x", "a2": "film"}.get(row["video"], row["video"])
+        sets.store.put(sets.bucket, f"{sets.folder}/set/{row['video']}.mp4", body.encode())
+    lines = [
+        {
+            "id": row["id"],
+            "videos": [{"uri": f"{row['video']}.mp4", **({"sha256": sha} if "sha" in row else {})}],
+            "completion": "고양이",
+            "split": row["split"],
+        }
+        for row in now
+    ]
+    key = f"{sets.folder}/set/now.jsonl"
+    sets.store.put(sets.bucket, key, "\n".join(map(json.dumps, lines)).encode())
+    data = f"s3://{sets.bucket}/{key}"
+    replayed, note, found = _fetch(sets, _job(data), _parent(before), tmp_path)
+    assert {row.id for row in found} == {f"{before}#a", f"{before}#only"}
+    assert replayed.rows == 2
+    assert "1 of 3 rows of the earlier data" in str(note)
+
+
+def test_earlier_videos_that_are_gone_are_left_out_and_counted(sets: Sets, tmp_path: Path) -> None:
+    before = sets.put("before", [_row("a"), _row("gone"), _row("b", "eval")], missing="gone")
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    replayed, note, rows = _fetch(sets, _job(now), _parent(before), tmp_path)
+    assert [row.id for row in rows] == [f"{before}#a"]
+    assert replayed.rows == 1
+    assert f"1 of 2 rows of the earlier data {before} are not replayed" in str(note)
+
+
+def test_earlier_data_that_nobody_asked_for_may_be_gone(sets: Sets, tmp_path: Path) -> None:
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    gone = f"s3://{sets.bucket}/{sets.folder}/gone.jsonl"
+    replayed, note, _ = _fetch(sets, _job(now), _parent(gone), tmp_path / "default")
+    assert replayed is None
+    assert f"nothing is replayed of {gone}" in str(note)
+    with pytest.raises(Missing, match=r"gone\.jsonl"):
+        _fetch(sets, _job(now, replay=gone), None, tmp_path / "asked")
+
+
+def test_earlier_data_of_thumbs_down_teach_no_captions(sets: Sets, tmp_path: Path) -> None:
+    rows = [_row("a", label=False), _row("b", label=True), _row("c", "eval", label=True)]
+    before = sets.put("before", rows)
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    job = _job(now, replay=before)
+    _, _, found = _fetch(sets, job, None, tmp_path)
+    assert [row.id for row in found] == [f"{before}#b"]
+
+
+def test_the_same_data_again_are_not_replayed_beside_themselves(sets: Sets, tmp_path: Path) -> None:
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    replayed, note, rows = _fetch(sets, _job(now), _parent(now), tmp_path)
+    assert (replayed, rows) == (None, [])
+    assert "those of the adapter before" in str(note)
+
+
+def test_earlier_data_without_anything_to_learn_are_an_error_where_they_were_asked_for(
+    sets: Sets, tmp_path: Path
+) -> None:
+    before = sets.put("before", [_row("a"), _row("b", "eval")])
+    pairs = [
+        {**_row(n, s), "completion": None, "chosen": "개", "rejected": "새"}
+        for n, s in (("d", "train"), ("e", "eval"))
+    ]
+    now = sets.put("now", pairs)
+    job = _job(now, stage="dpo", losses=("sigmoid",), replay=before)
+    with pytest.raises(BadData, match="hold nothing that this job may train on"):
+        _fetch(sets, job, None, tmp_path)

@@ -1,0 +1,166 @@
+"""Fetches earlier data for a training: the manifest that the job names, or the one before.
+
+Never what is held out, then or now, under whichever name.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from shared.bucket.keys import parse_uri
+from shared.bucket.storage import ObjectStore
+from shared.errors import BadData, Forbidden, Missing, TooLarge
+from shared.rows import COLUMNS, Row, Stage
+from shared.training import AdapterManifest, Replayed, TrainJob
+from workers.progress import Progress
+from workers.train.data import first_rows, read_manifest, with_splits
+from workers.train.downloads import DOWNLOADS, absolute, check_content, digest_of
+from workers.train.manifest import MOST_BYTES, raw_rows
+from workers.train.mix import drawn, taught
+
+LOST = (Missing, Forbidden, TooLarge, BadData)
+"""What may have become of earlier data that nobody thinks of any more."""
+
+
+def fetch_replay(
+    job: TrainJob,
+    parent: AdapterManifest | None,
+    rows: Sequence[Row],
+    store: ObjectStore,
+    workdir: Path,
+    progress: Progress,
+    most: int,
+) -> tuple[Replayed | None, str | None]:
+    """Earlier rows into WORKDIR/replay.jsonl and WORKDIR/replay/; what they are, and a note.
+
+    Args:
+        parent: the adapter that the job goes on from; its data are taken where the job names none.
+        rows: of the job itself, with their splits.
+        most: bytes that a video may have.
+
+    Raises:
+        BadData, Missing, Forbidden: the manifest that the job itself names.
+    """
+    if not job.replay_share:
+        return None, None
+    progress.tick("replay")
+    if job.replay is not None:
+        return _fetch(job, job.replay, job.prompt, rows, store, workdir, progress, most)
+    assert parent is not None, "check_job lets no job through that has neither"
+    if parent.data == job.data:
+        return None, note_same()
+    try:
+        prompt = parent.train_job.prompt
+        return _fetch(job, parent.data, prompt, rows, store, workdir, progress, most)
+    except LOST as error:
+        return None, note_unread(parent.data, error)
+
+
+def _fetch(
+    job: TrainJob,
+    source: str,
+    prompt: str,
+    rows: Sequence[Row],
+    store: ObjectStore,
+    workdir: Path,
+    progress: Progress,
+    most: int,
+) -> tuple[Replayed, str | None]:
+    body = store.get(*parse_uri(source), MOST_BYTES)
+    held_out = _names(rows, job.data)
+    usable = [
+        row
+        for row in _read(body, source, prompt)
+        if row.split == "train"
+        and not held_out & {row.media.uri, row.media.sha256}
+        and taught(row, job) is not None
+    ]
+    if not usable:
+        raise BadData(
+            f"the earlier data {source} hold nothing that this job may train on",
+            cure="Name other earlier data, or set the share to 0.",
+        )
+    wanted = drawn(usable, job, sum(row.split == "train" for row in rows))
+    found = _download(wanted, store, workdir, progress, most)
+    lines = (row.model_dump_json() for row in found)
+    (workdir / "replay.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    digest = hashlib.sha256(body).hexdigest()
+    replayed = Replayed(data=source, data_sha256=digest, rows=len(found))
+    left_out = len(wanted) - len(found)
+    return replayed, note_left_out(left_out, len(wanted), source) if left_out else None
+
+
+def note_same() -> str:
+    return "nothing is replayed: the data are those of the adapter before"
+
+
+def note_unread(source: str, error: Exception) -> str:
+    return f"nothing is replayed of {source}, the data of the adapter before: {error}"
+
+
+def note_left_out(left_out: int, wanted: int, source: str) -> str:
+    return (
+        f"{left_out} of {wanted} rows of the earlier data {source} are not replayed: their videos "
+        "cannot be fetched, or are held out now"
+    )
+
+
+def _read(body: bytes, source: str, prompt: str) -> list[Row]:
+    """With their splits, as they were then, and absolute addresses."""
+    # The split depends on the videos' names, so it comes before they are changed.
+    rows = with_splits(read_manifest(body, source, _stage_of(body, source), prompt))
+    return [
+        row.with_media(uri=absolute(source, row.media.uri)).model_copy(
+            update={"id": f"{source}#{row.id}"}
+        )
+        for row in rows
+    ]
+
+
+def _stage_of(body: bytes, source: str) -> Stage:
+    """By the columns of the first row. What is wrong with it is told when it is read."""
+    _, first = next(raw_rows(body, source), (None, None))
+    row = first if isinstance(first, dict) else {}
+    there = {name for name, value in row.items() if value is not None}
+    stages: tuple[Stage, ...] = ("kto", "dpo")
+    return next((stage for stage in stages if there >= set(COLUMNS[stage])), "sft")
+
+
+def _names(rows: Sequence[Row], data: str) -> set[str | None]:
+    """Of what is held out now."""
+    held_out = [row.media for row in rows if row.split == "eval"]
+    return {
+        *(absolute(data, media.uri) for media in held_out),
+        *(media.sha256 for media in held_out if media.sha256),
+    }
+
+
+def _download(
+    rows: Sequence[Row], store: ObjectStore, workdir: Path, progress: Progress, most: int
+) -> list[Row]:
+    """Those whose videos are still there, as files; and are none that is held out."""
+    (workdir / "replay").mkdir()
+    firsts = first_rows(rows)
+    local = {uri: f"replay/{number:06}{Path(uri).suffix}" for number, uri in enumerate(firsts)}
+    held_out = _digests(workdir)
+
+    def fetch(row: Row) -> bool:
+        path = workdir / local[row.media.uri]
+        try:
+            store.download(*parse_uri(row.media.uri), path, most, lambda: progress.tick("replay"))
+            check_content(row, path)
+        except LOST:
+            return False
+        return digest_of(path) not in held_out
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        there = dict(zip(firsts, pool.map(fetch, firsts.values()), strict=True))
+    return [row.with_media(uri=local[row.media.uri]) for row in rows if there[row.media.uri]]
+
+
+def _digests(workdir: Path) -> set[str]:
+    """Of the files that are held out now."""
+    lines = (workdir / "manifest.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [Row.model_validate_json(line) for line in lines if line]
+    return {digest_of(workdir / row.media.uri) for row in rows if row.split == "eval"}
