@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from producer.jobs.training import TrainingJob
-from producer.verbs.console import duration, err, out, usd
+from producer.verbs.console import duration, err, out, usd, warn
 from shared.language import spoken
 from shared.training import TrainOutcome, TrainProgress
 
@@ -44,6 +44,8 @@ def show_outcome(outcome: TrainOutcome) -> None:
         out.print(escape(spoken(result(outcome))), after, highlight=False)
         for name, value in outcome.metrics.items():
             out.print(f"  {name} {value:.3f}", highlight=False)
+        for note in outcome.notes:
+            warn(note)
         return
     err.print(spoken(how_it_ended(outcome)), markup=False, highlight=False)
     if outcome.cure:

@@ -101,6 +101,8 @@ SAID = {
     "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
     "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
+    "train align": ("train align --data {data}", "queued: training job"),
+    "train kto": ("train kto --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
     "train status": ("train status {job}", "{job}"),
