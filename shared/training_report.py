@@ -35,6 +35,8 @@ class DataSummary(Message):
     train_videos: Count = 0
     held_out_rows: Count = 0
     held_out_videos: Count = 0
+    earlier_rows: Count = 0
+    """Of earlier sets, which may be trained on again."""
     characters: dict[str, float] = Field(default_factory=dict)
     """Of the texts that are trained on: `median`, `max`."""
     sources: dict[str, int] = Field(default_factory=dict)

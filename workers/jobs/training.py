@@ -43,6 +43,8 @@ class TrainWork:
         """
         self._draining, self._price, self._scratch = draining, price, scratch
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
+        # As the limits of cards: in a folder that everybody may write to, anybody could.
+        self._features = (settings.scratch_dir or scratch) / "features"
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
         self._files = TrainingFiles(store, settings.output_bucket, settings.output_prefix)
@@ -103,6 +105,7 @@ class TrainWork:
                 checkpoints,
                 watch.on_event,
                 ending,
+                self._features,
                 kept.on_line,
                 kept.reading,
             )

@@ -80,6 +80,7 @@ def run_train_job(
     checkpoints: Checkpoints,
     on_event: Callable[[Event], None] = lambda event: None,
     ending: Callable[[], JamakError | None] = lambda: None,
+    features: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     reading: Callable[[Path], AbstractContextManager[None]] = lambda workdir: nullcontext(),
 ) -> tuple[AdapterManifest, str | None]:
@@ -95,6 +96,7 @@ def run_train_job(
         on_event: called with each word of the subprocess about how far it is (report.py).
         ending: asked every two seconds why the training shall end, with a last checkpoint; None =
             it shall not.
+        features: where what is seen of videos is kept for the next job; None = for this one alone.
         on_line: called with each other line that it says.
         reading: entered with the working directory as long as there is one.
 
@@ -119,6 +121,11 @@ def run_train_job(
     ):
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
+        kept = {
+            "folder": str((features or workdir / "features").absolute()),
+            "most_bytes": settings.train_features_mib << 20,
+        }
+        (workdir / "features.json").write_text(json.dumps(kept), encoding="utf-8")
         most = settings.max_video_bytes
         data_sha256, rows = _fetch_data(job, store, workdir, progress, most)
         parent = _fetch_parent(job, registry, workdir, progress)

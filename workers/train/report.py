@@ -29,15 +29,21 @@ def report(stage: str, step: int, steps: int, **values: Any) -> None:
     print(json.dumps({"stage": stage, "step": step, "steps": steps, **values}), flush=True)
 
 
-def tell_data(workdir: Path, train_rows: Sequence[Row], eval_rows: Sequence[Row]) -> None:
-    """What it is trained on, and what is held out."""
-    rows = [*train_rows, *eval_rows]
+def tell_data(workdir: Path, rows: Sequence[Row], earlier: Sequence[Row]) -> None:
+    """What it is trained on, and what is held out.
+
+    Args:
+        earlier: what may be trained on again.
+    """
+    train_rows = [row for row in rows if row.split == "train"]
+    eval_rows = [row for row in rows if row.split == "eval"]
     lengths = [len(text) for row in train_rows for text in row.texts]
     summary = DataSummary(
         train_rows=len(train_rows),
         train_videos=len({row.media.identity for row in train_rows}),
         held_out_rows=len(eval_rows),
         held_out_videos=len({row.media.identity for row in eval_rows}),
+        earlier_rows=len(earlier),
         characters={"median": median(lengths), "max": max(lengths)} if lengths else {},
         sources=_counted(row.source for row in rows),
         licenses=_counted(row.license for row in rows),
