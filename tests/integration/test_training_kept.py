@@ -155,7 +155,7 @@ def test_the_next_try_goes_on_with_the_log_and_the_steps_of_the_one_before(
             updated_at=now,
         )
     )
-    trainer.work = TrainWork(place.settings, place.store, tmp_path, Price(3600.0))
+    trainer.work = TrainWork(place.settings, place.store, tmp_path, price=Price(3600.0))
     monkeypatch.setattr("workers.jobs.training_kept.drawn", lambda report, scratch: b"")
     with running(trainer, records, job, tmp_path, monkeypatch) as thread:
         told = said(place, "status", job.id)["progress"]
