@@ -80,7 +80,7 @@ def verb_of(stage: Stage) -> Callable[..., None]:
             ),
         ] = None,
         group_by_length: Annotated[
-            bool, typer.Option(help="Rows of like length in one batch: less padding.")
+            bool, typer.Option("--group-by-length", help="Rows of like length in one batch.")
         ] = False,
         loss: Annotated[
             list[str] | None,

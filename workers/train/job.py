@@ -272,9 +272,9 @@ def _train(
                     continue
                 progress.tick(event["stage"])
                 on_event(event)
-                if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
-                    figures = {name: event[name] for name in SAID if name in event}
-                    log.info("training", job=job.id, **figures)
+                rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
+                figures = {name: event[name] for name in SAID if name in event}
+                (log.info if rare else log.debug)("training", job=job.id, **figures)
         keeping.wait(lambda: progress.tick(progress.stage))
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
@@ -317,8 +317,12 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
         environment["CUDA_VISIBLE_DEVICES"] = ""
     gpu = ["--gpu"] if settings.device == "cuda" else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir), *gpu],
-        # Held open as long as we live: run.py ends when it closes.
+        [
+            *(sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)),
+            *("--silent", str(max(settings.visibility_timeout_s, 3 * LOOK_S)), *gpu),
+        ],
+        # Held open as long as we live: run.py ends when it closes, or when nothing comes for so
+        # long that another worker may have the job.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -345,6 +349,8 @@ def _watching(
     """Loading a model or one long step says nothing for minutes: while the process computes or
     reads, it moves. Ends the process when the job was stopped, and asks it to end when it shall,
     with a last checkpoint: then the list holds why."""
+    assert process.stdin is not None
+    stdin = process.stdin.fileno()
     done = threading.Event()
     asked: list[JamakError] = []
 
@@ -353,6 +359,7 @@ def _watching(
         while not done.wait(LOOK_S):
             try:
                 progress.check()
+                os.write(stdin, b".")
                 why = ending()
                 if why is not None and not asked:
                     asked.append(why)
@@ -361,7 +368,7 @@ def _watching(
                 if now != seen:
                     seen = now
                     progress.tick(progress.stage)
-            except psutil.Error:
+            except (psutil.Error, BrokenPipeError):
                 return  # it has ended
             except Exception as error:
                 log.warning("the training is stopped", message=str(error))

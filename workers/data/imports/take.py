@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from shared.errors import BadData
+from shared.errors import BadData, Reject
 from shared.rows import COLUMNS, TAUGHT, Row
 from workers.data.imports import aihub, argilla, label_studio, llava, records, table
 from workers.data.imports.found import Asked, File, Found, Layout, LeftOut
 from workers.data.imports.names import Names, is_image
 from workers.train.data import MOST_ROWS, fault_of, ready
+from workers.train.manifest import MOST_LINE
 
 Form = Literal["aihub", "argilla", "csv", "label-studio", "llava", "records"]
 
@@ -69,6 +70,16 @@ class Taken:
             places.setdefault(one.why, []).append(one.place)
         return sorted(places.items(), key=lambda one: -len(one[1]))
 
+    def know(self, digests: Mapping[str, str | Reject]) -> None:
+        """Of each file what it holds; rows of one that cannot be read are left out."""
+        rows, self.rows = self.rows, []
+        for row in rows:
+            digest = digests[row.media.uri]
+            if isinstance(digest, str):
+                self.rows.append(row.with_media(sha256=digest))
+            else:
+                self.left_out.append(LeftOut(row.id, str(digest)))
+
     def _take(self, found: Found) -> None:
         if len(self.rows) == MOST_ROWS:
             full = f"the manifest is full: it has {MOST_ROWS} rows"
@@ -97,6 +108,8 @@ class Taken:
                 }
             )
             ready(row, self.asked.stage, self.prompt)
+            if (length := len(row.model_dump_json())) > MOST_LINE:
+                return LeftOut(found.place, f"it has {length} characters; it may have {MOST_LINE}")
         except ValidationError as error:
             return LeftOut(found.place, fault_of(error))
         except BadData as error:
