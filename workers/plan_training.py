@@ -1,7 +1,5 @@
 """`jamak plan --train sft`: what a training of a stage takes on each card class, and what fits."""
 
-from typing import cast
-
 from rich.markup import escape
 
 from shared.cards import CLASSES, GPU_CLASSES
@@ -27,7 +25,7 @@ def stage_of(word: str) -> Stage:
             cure=f"Write {', '.join(STAGES)}.",
             argument="--train",
         )
-    return cast(Stage, word)
+    return word
 
 
 def run_of(stage: Stage, answer_tokens: int) -> Run:
