@@ -38,6 +38,8 @@ def check_fits(job: TrainJob, settings: Settings, rows: Sequence[Row]) -> None:
     machine = trainer(settings)
     if usable(machine) is None:
         return  # its driver does not say how much it has
+    if settings.model_path is None and settings.model not in HUB:
+        return  # its sizes are known when it has been fetched
     geometry = find_geometry(settings.model, settings.model_revision, settings.model_path)
     prompt, answer = longest_texts(rows, settings.model)
     checkpointing = job.gradient_checkpointing
