@@ -42,6 +42,10 @@ class TrainJob(Message):
     """Batches of a process in one step: as one larger batch, in the memory of one."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     rank: Annotated[Count, Field(ge=1)] = 16
+    group_by_length: bool = False
+    """Rows of like length in one batch: less is padded, and the order is less mixed. Since 2."""
+    save_every: Annotated[Count, Field(ge=1)] = 50
+    """Steps between two checkpoints. Since version 2."""
     seed: Whole = 0
     replay: str | None = None
     """`s3://bucket/manifest.jsonl` of earlier data; None = those of the adapter to go on from."""

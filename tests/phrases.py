@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    *("Wait", "says"),
+    *("LeftOut", "Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -39,7 +39,7 @@ ANSWERING = {
         "named_by",
         "refused",
     ),
-    *("_bounded", "_reason", "__str__", "says"),
+    *("_bounded", "_reason", "__str__", "says", "columns", "_pair", "_texts"),
     *("note_left_out", "note_on_reference", "note_same", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
@@ -270,7 +270,7 @@ VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/"
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("pairs", "reconcile", "show", "show_cards", "status", "upload"),
+    *("import_set", "pairs", "reconcile", "show", "show_cards", "split", "status", "upload"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -32,6 +32,7 @@ from producer.verbs.costs import costs
 from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.bucket import proofs
+from shared.bucket.checkpoints import Checkpoints, clear
 from shared.bucket.keys import view_key
 from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
@@ -45,6 +46,7 @@ from shared.settings import Output
 from shared.telemetry.health import LoopHealth
 from shared.tenants import Tenants
 from shared.training import TrainOutcome, TrainProgress
+from shared.training_runs import STATE_FILE, TENSORS_FILE
 from shared.web.addresses import Addresses
 from tests.adapters import publish
 from tests.backlogs import failure_of
@@ -166,6 +168,13 @@ class Story:
             folder = self._folder / "train"
             folder.mkdir()
             _fetch_data(job, world.store, folder, progress, 1 << 20)
+            run = Checkpoints(world.store, OUTPUT, world.prefix, job.id, "w", lambda: None)
+            for step in range(3):  # the first is then one too many
+                for name in (STATE_FILE, TENSORS_FILE):
+                    (folder / name).write_bytes(b"%d" % step)
+                run.add(step, "", folder, lambda: None)
+            assert run.fetch("", folder / "checkpoint", lambda: None) == 0  # they are no state
+            run.check()
             now = datetime.now(UTC)
             records.tell(
                 TrainProgress(
@@ -182,6 +191,7 @@ class Story:
                 world.registry.activate(BASE.weights_sha256, self._version)
             ended = TrainOutcome(job_id=job.id, status="published", seconds=1, created_at=now)
             records.end(ended)
+            clear(world.store, OUTPUT, world.prefix, job.id)
             self._writes_its_ledger(world, TRAINER)
             assert seen == {}
 

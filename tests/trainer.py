@@ -43,7 +43,7 @@ class Trainer:
         self.queues = queues_of(train_app(world.settings))
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch)
+        work = TrainWork(world.settings, world.store, scratch, lambda: not self.leases.taking)
         app = Celery(set_as_current=False)
         register_train(app, lambda: self.leases, lambda: work)
         self.task = app.tasks[TRAIN_TASK]
@@ -85,6 +85,13 @@ def said(place: World, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])  # before it the worker's log may stand
 
 
+def instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subprocess runs this where it would import torch."""
+    (folder / "path").mkdir(exist_ok=True)
+    (folder / "path" / "torch.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+
+
 @contextmanager
 def running(
     trainer: Trainer,
@@ -92,14 +99,13 @@ def running(
     job: TrainJob,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
+    says: str = SAYS,
 ) -> Iterator[threading.Thread]:
     """The job, trained by the worker until it is ended."""
     monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
     monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
     monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
-    (folder / "path").mkdir()
-    (folder / "path" / "torch.py").write_text(SAYS)
-    monkeypatch.setenv("PYTHONPATH", str(folder / "path"))
+    instead_of_torch(says, folder, monkeypatch)
     delivery = trainer.take()
     lease = trainer.leases.of(delivery.lease)
     thread = threading.Thread(target=trainer.run, args=(delivery,))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from shared.messages import Decoding, ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
-from workers.progress import Progress
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
@@ -117,15 +115,11 @@ def fill(
 
 
 def trained(
-    job: TrainJob,
-    settings: Settings,
-    workdir: Path,
-    progress: Progress,
-    on_event: Callable[[dict[str, Any]], None],
-    content: str,
-    **changed: float,
+    job: TrainJob, settings: Settings, workdir: Path, *more: Any, **changed: float
 ) -> dict[str, Any]:
-    """What the subprocess leaves, with the scores of a good adapter."""
+    """What the subprocess leaves, with the scores of a good adapter. Last comes what is in its
+    files."""
+    *_, content = more
     (workdir / "adapter").mkdir()
     for name in ADAPTER_FILES:
         (workdir / "adapter" / name).write_text(content)

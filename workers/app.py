@@ -228,7 +228,9 @@ class TrainRuntime(bootsteps.StartStopStep):
             life.leases.machine.check("device", prove_gpu)
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         on_device = settings.model_copy(update={"device": device})
-        _runtime["training"] = TrainWork(on_device, store, life.scratch)
+        _runtime["training"] = TrainWork(
+            on_device, store, life.scratch, lambda: not life.leases.taking
+        )
         _runtime["leases"] = life.leases
         life.start()
 

@@ -35,6 +35,7 @@ SCRIPTS = (
     "begin",
     "beat",
     "renew",
+    "kept",
     "ack",
     "release",
     "poison",
@@ -242,6 +243,11 @@ class LeasedQueues:
     def renew(self, lease: str) -> bool:
         """Whether it is still held; if so, for another timeout."""
         return bool(self.run("renew", lease, self._timeout_ms))
+
+    def kept(self, lease: str) -> bool:
+        """Something of the job is kept, and whoever gets it next goes on from there: its attempts
+        and the deaths of its workers are counted anew. Whether the lease is still held."""
+        return bool(self.run("kept", lease))
 
     def ack(self, leases: Sequence[str], events: Mapping[str, str] = NO_EVENTS) -> int:
         """Done; how many were still held. What was lost is with somebody else.

@@ -229,6 +229,7 @@ def _try_worker(queues: "LeasedQueues") -> None:
     nothing = queues.new_lease()
     queues.begin(nothing)
     queues.renew(nothing)
+    queues.kept(nothing)
     queues.charge(nothing, 0)
     queues.release(nothing, None)
     queues.poison(nothing, "")

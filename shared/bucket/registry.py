@@ -62,11 +62,13 @@ class Registry:
         manifest: AdapterManifest,
         directory: Path,
         on_chunk: Callable[[], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Write a version: the files first, the manifest last. Publishing it again is harmless.
 
         Args:
             on_chunk: called after each piece that was sent.
+            check: asked before the manifest, which makes it a version; raises if it is not to be.
 
         Raises:
             BadAdapter: a file is not allowed, missing, or not the one the manifest names.
@@ -80,6 +82,7 @@ class Registry:
             body = (directory / name).read_bytes()
             _compare(manifest.version, name, hashlib.sha256(body).hexdigest(), expected)
             self._put_once(folder + name, body, on_chunk)
+        check()
         self._put_once(folder + "manifest.json", manifest.model_dump_json(indent=2).encode())
 
     def download(

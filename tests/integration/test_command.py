@@ -46,10 +46,14 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     (folder / "adapter_config.json").write_bytes(b"{}")
     version = publish(world.registry, folder, BASE).version
     world.store.put(world.output, "set/manifest.jsonl", b"")
+    table = folder / "captions.csv"
+    table.write_text("key,caption\na.mp4,고양이\nb.mp4,개\n,이름 없음\n")
     row = {"id": "a", "videos": [{"uri": done.uri}], "completion": "빨간 원이 움직입니다."}
     world.store.put(world.output, "set/rows.jsonl", json.dumps(row).encode())
     return {
         "done": done.uri,
+        "table": str(table),
+        "set": f"s3://{world.output}/set/",
         "failed": failed.uri,
         "waiting": waiting.uri,
         "source": f"s3://{world.videos}/{FOLDER}",
@@ -92,6 +96,8 @@ SAID = {
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
+    "data import": ("data import csv {table} --to {set}{n}.jsonl", "{set}{n}.jsonl"),
+    "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
     "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),

@@ -161,6 +161,30 @@ def test_a_killer_ends_alone_and_its_neighbours_are_not_blamed(new_worker: NewWo
     assert len(proven.history.workers) == 4
 
 
+def test_what_advanced_begins_its_history_anew(new_worker: NewWorker) -> None:
+    """A training of hours whose machines are taken away again and again, and goes on each time."""
+    producer = new_worker()
+    producer.put("q", ["m"])
+
+    def after_a_death(delivery: Delivery) -> Delivery:
+        producer.redis.zadd(f"{producer.prefix}leases", {delivery.lease: 1})  # it ends now
+        producer.redis.hdel(f"{producer.prefix}clock", "swept")
+        return taken(new_worker())
+
+    delivery = taken(new_worker())
+    for _ in range(4):
+        assert producer.kept(delivery.lease)
+        delivery = after_a_death(delivery)
+        assert (delivery.alone, delivery.history.deaths) == (False, 1)
+    delivery = after_a_death(delivery)
+    assert (delivery.alone, delivery.history.deaths) == (True, 2)
+    assert producer.begin(delivery.lease)
+    assert producer.kept(delivery.lease)
+    delivery = after_a_death(delivery)
+    assert (delivery.alone, delivery.history.deaths_alone) == (False, 1)
+    assert not producer.kept("another lease")
+
+
 def test_who_dies_alone_with_a_job_that_had_not_begun_died_of_something_else(
     new_worker: NewWorker,
 ) -> None:

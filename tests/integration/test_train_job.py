@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 
 from infra.local.stack import DEMO_MODEL
+from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.errors import BadData, LeaseLost, OutOfResources, Reject, Retry
 from shared.prompts import BASE_PROMPT
@@ -55,6 +56,9 @@ class Bucket:
         self.store.put(self.name, f"{self.folder}set/manifest.jsonl", self.manifest)
         self.registry = Registry(self.store, self.name, self.folder)
 
+    def run_of(self, job: TrainJob) -> Checkpoints:
+        return Checkpoints(self.store, self.name, self.folder, job.id, "worker", lambda: None)
+
     @property
     def uri(self) -> str:
         return f"s3://{self.name}/{self.folder}"
@@ -89,9 +93,16 @@ def _run(
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[AdapterManifest, str | None]:
     job = job.model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
-    seen = bucket.registry.pointers()
     return run_train_job(
-        job, settings, bucket.store, bucket.registry, progress or Progress(), check, seen, on_event
+        job,
+        settings,
+        bucket.store,
+        bucket.registry,
+        progress or Progress(),
+        check,
+        bucket.registry.pointers(),
+        bucket.run_of(job),
+        on_event,
     )
 
 
@@ -120,7 +131,7 @@ def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
     bucket.registry.rollback(base)
     assert bucket.registry.pointer(base).version is None
     stages = list(progress.timings_s())
-    assert stages == ["download", "load", "frames", "before", "train", "after", "publish"]
+    assert stages == ["download", "resume", "load", "frames", "before", "train", "after", "publish"]
     assert [path for path in tmp_path.iterdir() if path.name.startswith("jamak-train-")] == []
 
 
@@ -256,7 +267,6 @@ def test_a_stopped_job_leaves_no_subprocess_and_no_files(
     handler: str,
 ) -> None:
     """Neither a training that ends when it is asked to, nor one that does not."""
-    monkeypatch.setattr("workers.train.job.GRACE_S", 1.0)
     code = (
         f"import signal, time; signal.signal(signal.SIGTERM, signal.{handler})\n"
         """print('{"stage": "load", "step": 0, "steps": 1}', flush=True); time.sleep(600)"""
@@ -284,7 +294,7 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
         assert process.stdin is not None
         process.stdin.close()  # what the kernel does for a parent that was killed
         try:
-            assert process.wait(30) == -signal.SIGTERM
+            assert process.wait(30) == -signal.SIGKILL
         finally:
             process.kill()
 
@@ -364,7 +374,10 @@ def test_what_is_put_to_use_at_the_last_moment_is_not_replaced_either(
 
     job = make_job(data=f"{bucket.uri}set/manifest.jsonl")
     late = Late(bucket.store, bucket.name, bucket.folder)
-    mine, why_not = run_train_job(job, settings, bucket.store, late, Progress(), lambda: None, {})
+    run = bucket.run_of(job)
+    mine, why_not = run_train_job(
+        job, settings, bucket.store, late, Progress(), lambda: None, {}, run
+    )
     assert f"but {others[0].version} is in use" in str(why_not)
     assert late.pointer(mine.base.weights_sha256).version == others[0].version
 

@@ -306,7 +306,7 @@ def test_a_cancel_at_the_last_moment_keeps_everything_out_of_the_bucket(
 
     monkeypatch.setattr("workers.train.job._train", trained)
     # Nobody hears of it in between.
-    monkeypatch.setattr("workers.jobs.training_watch._Watch._look", lambda self: None)
+    monkeypatch.setattr("workers.jobs.training_watch.Watch._look", lambda self: None)
     training.submit(job)
     trainer.run()
     assert training.job(job.id).state == "cancelled"

@@ -24,9 +24,11 @@ from workers.train.adapter import with_adapter
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
+from workers.train.ending import Ending
 from workers.train.evaluate import caption_rows, changed, score
 from workers.train.row_limits import check_limits
 from workers.train.run import train
+from workers.train.saving import Saving
 from workers.train.sft import train_sft
 from workers.video.pool import DecoderPool
 
@@ -143,7 +145,8 @@ def test_sft_moves_the_adapter_and_nothing_else(videos: dict[str, Path], tmp_pat
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
-    train_sft(model, _encoder(loaded, rows), parsed, job, tmp_path)
+    saving = Saving(tmp_path, loaded.identity.weights_sha256, Ending())
+    train_sft(model, _encoder(loaded, rows), parsed, job, saving)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     wanted = {
         name

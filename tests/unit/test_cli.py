@@ -281,6 +281,23 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a", NONSENSE, 78, "JAMAK_OUTPUT"),
         ("s3://b/a", {"AWS_ENDPOINT_URL": "nonsense"}, 78, "S3: Invalid endpoint: nonsense"),
     ],
+    "data import": [
+        ("aihub", {}, 2, "Missing argument"),
+        ("coco . --to m.jsonl", {}, 2, "'coco' is not one of"),
+        ("csv /no/such --to m.jsonl", {}, 2, "/no/such: there is no such file or folder"),
+        ("csv . --to /no/such/m.jsonl", {}, 2, "/no/such is no folder"),
+        ("csv . --to .", {}, 2, ". is no file"),
+        (f"csv . --to {__file__}", {}, 2, "is there already"),
+        ("csv . --to m.jsonl --media /", {}, 2, "/ is not in the folder of the manifest"),
+        ("csv s3:///a --to m.jsonl", {}, 2, "'s3:///a' is not an S3 address"),
+        ("csv . --to m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "data split": [
+        ("m.jsonl", {}, 2, "Missing option '--to'"),
+        ("/no/such --to m.jsonl", {}, 2, "/no/such: there is no such file"),
+        ("/no/such --to m.jsonl --eval 1", {}, 2, "--eval"),
+        ("m.jsonl --to n.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "model swap-backbone": [
         ("", {}, 2, "Missing option '--base'"),
         ("--base /no/such --language-model . --into x", {}, 2, "/no/such"),

@@ -2,7 +2,11 @@
 
 import typer
 
+from workers.data.import_set import import_set
 from workers.data.pairs import pairs
+from workers.data.split import split
 
 data = typer.Typer(no_args_is_help=True, help="Make, check and change training sets.")
+data.command("import")(import_set)
 data.command("pairs")(pairs)
+data.command("split")(split)

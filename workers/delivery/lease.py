@@ -90,6 +90,12 @@ class Lease:
         self.held = False
         self.progress.stop(LeaseLost("the lease was lost: somebody else has the message now"))
 
+    def advance(self) -> None:
+        """Something of the job is kept: no attempt, and no death of a worker before, says anything
+        about it any more."""
+        self.advanced = True
+        self._later(lambda: self._queues.kept(self.delivery.lease))
+
     def begin(self) -> None:
         """Before the work. From here on the worker's death counts against a job that runs alone.
 

@@ -1,15 +1,17 @@
 """The life of a training job: run it, say how far it is, and write down how it ended, once."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from shared import telemetry
+from shared.bucket.checkpoints import Checkpoints, clear
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
-from shared.errors import Cancelled, Conflict, JamakError
+from shared.errors import Cancelled, Conflict, Draining, JamakError
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
 from workers.delivery.lease import Lease
@@ -22,7 +24,17 @@ log = telemetry.get_logger("jamak.training")
 class TrainWork:
     """Everything a training job needs, handed in by the composition root."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, scratch: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore,
+        scratch: Path,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Args:
+        draining: whether this worker is to end soon.
+        """
+        self._draining = draining
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
@@ -32,8 +44,9 @@ class TrainWork:
 
         Raises:
             LeaseLost: somebody else does it now; the training was stopped.
+            Draining: this worker is to end; the next one goes on from the last checkpoint.
             Cancelled: the job is not wanted any more; nothing was published.
-            Paused: it is not wanted now; nothing was published.
+            Paused: it is not wanted now; it goes on from its last checkpoint when it is.
             Retry: the job is fine, the world is not.
         """
         lease.say(lambda: {"messaging.message.id": job.id, "jamak.source": job.data})
@@ -43,11 +56,30 @@ class TrainWork:
             return
         self._records.begin(job.id, lease.check)
         seen = self._records.started(job.id, self._registry.pointers)
+        checkpoints = Checkpoints(
+            self._store,
+            self._settings.output_bucket,
+            self._settings.output_prefix,
+            job.id,
+            lease.delivery.lease.rpartition(".")[0],
+            lease.check,
+            lease.advance,
+        )
+
+        def ours() -> None:
+            lease.check()
+            checkpoints.check()
 
         def check() -> None:
-            self._records.about_to_publish(job.id, lease.check)
+            self._records.about_to_publish(job.id, ours)
 
-        with watched(job, self._records, lease) as on_event:
+        with watched(job, self._records, checkpoints, lease) as watch:
+
+            def ending() -> JamakError | None:
+                if self._draining():
+                    return Draining("the next worker goes on with it")
+                return watch.paused
+
             manifest, why_not_activated = run_train_job(
                 job,
                 self._settings,
@@ -56,7 +88,9 @@ class TrainWork:
                 lease.progress,
                 check,
                 seen,
-                on_event,
+                checkpoints,
+                watch.on_event,
+                ending,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})
@@ -106,3 +140,11 @@ class TrainWork:
         if outcome.status == "published":
             telemetry.TRAIN_JOB.observe(seconds)
         log.info("training ended", **outcome.model_dump(mode="json"))
+        self._clear(job)
+
+    def _clear(self, job: TrainJob) -> None:
+        """Nobody goes on with it. What cannot be deleted ends by the bucket's rule."""
+        try:
+            clear(self._store, self._settings.output_bucket, self._settings.output_prefix, job.id)
+        except JamakError as error:
+            log.warning("its checkpoints stay", job=job.id, message=str(error))

@@ -1,19 +1,20 @@
 """Beside a training job: says in the bucket how far it is, and hears there that it shall end, or
-rest.
+rest, or that another worker has begun it.
 
 While the bucket is away nothing is said and nothing heard, and the training goes on.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from shared import telemetry
+from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.training import TrainingRecords
-from shared.errors import Cancelled, JamakError, Paused
+from shared.errors import Cancelled, JamakError, LeaseLost, Paused
 from shared.training import TrainJob, TrainProgress
 from workers.delivery.lease import Lease
 
@@ -27,22 +28,27 @@ log = telemetry.get_logger("jamak.training")
 
 @contextmanager
 def watched(
-    job: TrainJob, records: TrainingRecords, lease: Lease
-) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Around the training; takes the subprocess's words about how far it is."""
-    watch = _Watch(job, records, lease)
+    job: TrainJob, records: TrainingRecords, checkpoints: Checkpoints, lease: Lease
+) -> Iterator["Watch"]:
+    """Around the training."""
+    watch = Watch(job, records, checkpoints, lease)
     thread = threading.Thread(target=watch.look_until_done, name="training-watch", daemon=True)
     thread.start()
     try:
-        yield watch.on_event
+        yield watch
     finally:
         watch.done.set()
         thread.join()
 
 
-class _Watch:
-    def __init__(self, job: TrainJob, records: TrainingRecords, lease: Lease) -> None:
+class Watch:
+    def __init__(
+        self, job: TrainJob, records: TrainingRecords, checkpoints: Checkpoints, lease: Lease
+    ) -> None:
         self._job, self._records, self._lease = job, records, lease
+        self._checkpoints = checkpoints
+        self.paused: Paused | None = None
+        """It shall rest, once what it has learned is kept."""
         self._since = datetime.now(UTC)
         self._event: dict[str, Any] = {}
         self._told: TrainProgress | None = None
@@ -50,6 +56,7 @@ class _Watch:
         self.done = threading.Event()
 
     def on_event(self, event: dict[str, Any]) -> None:
+        """A word of the subprocess about how far it is."""
         self._event = event
 
     def look_until_done(self) -> None:
@@ -66,8 +73,12 @@ class _Watch:
     def _look(self) -> None:
         try:
             self._records.check_wanted(self._job.id)
-        except (Cancelled, Paused) as error:
+            self._checkpoints.check()
+        except (Cancelled, LeaseLost) as error:
             self._lease.progress.stop(error)
+            return
+        except Paused as error:
+            self.paused = error
             return
         now, progress = time.monotonic(), self._progress()
         new_stage = self._told is None or self._told.stage != progress.stage

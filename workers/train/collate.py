@@ -13,6 +13,7 @@ import torch
 
 from shared.errors import BadData
 from shared.rows import FrameOrder, Row
+from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
 from workers.train.orders import reordered
@@ -63,6 +64,17 @@ class Encoder:
         pad = tokenizer.pad_token_id
         return int(tokenizer.eos_token_id if pad is None else pad)
 
+    def lengths(self, rows: Sequence[Row], job: TrainJob) -> list[int] | None:
+        """Tokens of each row, where rows of like length are to be in one batch."""
+        if not job.group_by_length:
+            return None
+        return [sum(self._length(row)) for row in rows]
+
+    def _length(self, row: Row) -> tuple[int, int]:
+        """Tokens of the prompt and the frames, and of the longest text."""
+        prompt = len(self.prompt(str(row.prompt), row.media.key))
+        return prompt, max(len(self.completion(text)) for text in row.texts)
+
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
@@ -71,8 +83,7 @@ class Encoder:
                     f"row {row.id!r}: its video has one frame, and that no other order",
                     cure="Remove the row, or its rejected_frames.",
                 )
-            prompt = len(self.prompt(str(row.prompt), row.media.key))
-            longest = max(len(self.completion(text)) for text in row.texts)
+            prompt, longest = self._length(row)
             if prompt + longest > self.loaded.context:
                 raise BadData(
                     f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "

@@ -101,21 +101,9 @@ def read_row(raw: Any, place: Place, stage: Stage, prompt: str) -> Row:
         BadData: naming the place and what to do about it.
     """
     row = parse_row(raw, place)
-    needed = COLUMNS[stage]
-    for column in TAUGHT:
-        if (getattr(row, column) is not None) != (column in needed):
-            raise BadData(
-                place.says(
-                    f"{'no' if column in needed else 'a'} {column!r} in a row for "
-                    f"the stage {stage!r}"
-                ),
-                cure=f"A row of this stage has {' and '.join(needed)}; or choose the other stage.",
-            )
-    for text in row.texts:
-        _check_words(text, place)
     try:
-        return row.model_copy(update={"prompt": check_prompt(row.prompt or prompt)})
-    except ConfigError as error:
+        return ready(row, stage, prompt)
+    except BadData as error:
         raise BadData(place.says(str(error)), cure=error.cure) from error
 
 
@@ -130,21 +118,40 @@ def parse_row(raw: Any, place: Place) -> Row:
     try:
         return Row.model_validate(raw)
     except ValidationError as error:
-        fault = error.errors()[0]
-        if not fault["loc"]:
-            raise BadData(place.says(fault["msg"])) from error
-        where = ".".join(str(part) for part in fault["loc"])
-        raise BadData(place.says(f"{where}: {fault['msg']}")) from error
+        raise BadData(place.says(fault_of(error))) from error
 
 
-def _check_words(text: str, place: Place) -> None:
-    if found := stray(text):
-        raise BadData(place.says(f"its text holds {found}, which is no text"), cure=CURE)
-    if mark := MARK.search(text):
-        raise BadData(
-            place.says(f"its text holds {mark[0]}, which models read as a token of its own"),
-            cure=CURE,
-        )
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong with a row: where in it, and what."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}" if where else fault["msg"]
+
+
+def ready(row: Row, stage: Stage, prompt: str) -> Row:
+    """With a prompt, and the columns of its stage.
+
+    Raises:
+        BadData: what it says cannot be trained on, or it is of another stage.
+    """
+    needed = COLUMNS[stage]
+    for column in TAUGHT:
+        if (getattr(row, column) is not None) != (column in needed):
+            raise BadData(
+                f"{'no' if column in needed else 'a'} {column!r} in a row for the stage {stage!r}",
+                cure=f"A row of this stage has {' and '.join(needed)}; or choose the other stage.",
+            )
+    for text in row.texts:
+        if found := stray(text):
+            raise BadData(f"its text holds {found}, which is no text", cure=CURE)
+        if mark := MARK.search(text):
+            raise BadData(
+                f"its text holds {mark[0]}, which models read as a token of its own", cure=CURE
+            )
+    try:
+        return row.model_copy(update={"prompt": check_prompt(row.prompt or prompt)})
+    except ConfigError as error:
+        raise BadData(str(error), cure=error.cure) from error
 
 
 def first_rows(rows: Iterable[Row]) -> dict[str, Row]:
@@ -174,18 +181,18 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
             or all are down.
     """
     named = any(row.split == "eval" for row in rows)
-    held_out = (
-        {row.media.identity for row in rows if row.split == "eval"} if named else _tenth(rows)
+    chosen = (
+        {row.media.identity for row in rows if row.split == "eval"} if named else held_out(rows)
     )
     if named:
         for row in rows:
-            if row.split != "eval" and row.media.identity in held_out:
+            if row.split != "eval" and row.media.identity in chosen:
                 raise BadData(
                     f"row {row.id!r} trains on {row.media.uri}, which another row evaluates on",
                     cure="Put all rows of one video on the same side.",
                 )
     done = [
-        row.model_copy(update={"split": "eval" if row.media.identity in held_out else "train"})
+        row.model_copy(update={"split": "eval" if row.media.identity in chosen else "train"})
         for row in rows
     ]
     if all(row.split == "eval" for row in done):
@@ -207,12 +214,11 @@ def _check_thumbs(rows: Sequence[Row]) -> None:
         )
 
 
-def _tenth(rows: Sequence[Row]) -> set[str]:
-    """At least one video: the one of smallest hash."""
+def held_out(rows: Sequence[Row], share: float = HELD_OUT) -> set[str]:
+    """The videos of the smallest hashes: at least one of them, and never all."""
     places = {row.media.identity: _place(row.media.identity) for row in rows}
-    return {video for video, place in places.items() if place < HELD_OUT} or {
-        min(places, key=lambda video: places[video])
-    }
+    ordered = sorted(places, key=lambda video: places[video])
+    return {video for video in ordered[:-1] if places[video] < share} or {*ordered[:1]}
 
 
 def _place(identity: str) -> float:

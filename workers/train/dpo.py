@@ -5,7 +5,6 @@ with it).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from trl.trainer.dpo_config import DPOConfig
@@ -15,6 +14,7 @@ from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, PreferenceCollator
+from workers.train.saving import Saving
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -23,7 +23,7 @@ class VideoDPOTrainer(AsCollated, DPOTrainer):  # type: ignore[misc]  # trl is u
 
 
 def train_dpo(
-    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     """Train the adapter of a PeftModel in place; the loss of each step."""
     losses = losses_of(job)
@@ -44,7 +44,7 @@ def train_dpo(
         ],
         job,
         encoder.loaded,
-        workdir,
+        saving,
         beta=job.beta,
         label_smoothing=job.label_smoothing,
         loss_type=list(losses),

@@ -23,11 +23,22 @@ from typing import Any
 
 import psutil
 
+from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
-from shared.errors import BadData, Conflict, Missing, OutOfResources, Reject, TooLarge, told_again
+from shared.errors import (
+    BadData,
+    Conflict,
+    Draining,
+    JamakError,
+    Missing,
+    OutOfResources,
+    Reject,
+    TooLarge,
+    told_again,
+)
 from shared.messages import Decoding, ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
@@ -37,7 +48,9 @@ from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content
+from workers.train.ending import STOPPED
 from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.train.keeping import Keeping
 from workers.train.manifest import MOST_BYTES, written
 from workers.train.replay import fetch_replay
 from workers.video.limits import limits_of
@@ -46,8 +59,6 @@ LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
 LOOK_S = 2.0
 """Between two looks at whether the subprocess computes."""
-GRACE_S = 10.0
-"""From SIGTERM to SIGKILL."""
 
 Event = dict[str, Any]
 """`{"stage": …, "step": …, "steps": …}`, with the loss of a training step."""
@@ -63,7 +74,9 @@ def run_train_job(
     progress: Progress,
     check: Callable[[], None],
     seen: Mapping[str, Pointer],
+    checkpoints: Checkpoints,
     on_event: Callable[[Event], None] = lambda event: None,
+    ending: Callable[[], JamakError | None] = lambda: None,
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
@@ -73,7 +86,10 @@ def run_train_job(
         check: called before anything is published or activated; raises if the job is not ours.
         seen: the pointers when the job was begun first, by `base_name`. One that was moved since is
             not moved by us.
+        checkpoints: from which it goes on, and where it keeps what it has learned.
         on_event: called with each word of the subprocess about how far it is (report.py).
+        ending: asked every two seconds why the training shall end, with a last checkpoint; None =
+            it shall not.
 
     Returns:
         The manifest as published, and why the pointer was not moved to it; None = it was.
@@ -85,6 +101,8 @@ def run_train_job(
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
+        LeaseLost: a later run of the job has begun.
+        Draining: the subprocess was asked to end. And what `ending` returned.
     """
     _check_model(job, settings)
     check_job(job)
@@ -96,15 +114,33 @@ def run_train_job(
         data_sha256, rows = _fetch_data(job, store, workdir, progress, most)
         parent = _fetch_parent(job, registry, workdir, progress)
         earlier = fetch_replay(job, parent, rows, store, workdir, progress, most)
-        result = _train(job, settings, workdir, progress, on_event)
+        progress.tick("resume")
+        data = _digest_of_rows(workdir)
+        step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
+        log.info("training begins", job=job.id, after_step=step, run=checkpoints.epoch)
+        keeping = Keeping(
+            workdir / "checkpoints",
+            lambda step, folder, check: checkpoints.add(step, data, folder, check),
+            progress.stop,
+        )
+        result = _train(job, settings, workdir, progress, on_event, keeping, ending)
         manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
         progress.tick("publish")
         check()
-        registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"))
+        registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"), check)
     check()
     why_not_activated = _activate_if_better(job, manifest, registry, seen)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
+
+
+def _digest_of_rows(workdir: Path) -> str:
+    """Of all that is trained on, in its order: its own rows and the earlier ones."""
+    found = hashlib.sha256()
+    for name in ("manifest.jsonl", "replay.jsonl"):
+        path = workdir / name
+        found.update(path.read_bytes() + b"\0" if path.exists() else b"")
+    return found.hexdigest()
 
 
 def _check_model(job: TrainJob, settings: Settings) -> None:
@@ -187,8 +223,10 @@ def _train(
     workdir: Path,
     progress: Progress,
     on_event: Callable[[Event], None],
+    keeping: Keeping,
+    ending: Callable[[], JamakError | None],
 ) -> dict[str, Any]:
-    """The subprocess's result.json."""
+    """The subprocess's result.json, once its checkpoints are kept."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     decoding = {
         "limits": asdict(limits_of(settings)),
@@ -199,17 +237,25 @@ def _train(
     captions = Decoding.asked(settings).model_dump_json()
     (workdir / "captions.json").write_text(captions, encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
-    with _subprocess(settings, job, workdir) as process, _watching(process, progress):
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = _event(line)
-            if event is None:
-                tail.append(line.rstrip())
-                continue
-            progress.tick(event["stage"])
-            on_event(event)
-            if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
-                log.info("training", job=job.id, **event)
+    with keeping:
+        with (
+            _subprocess(settings, job, workdir) as process,
+            _watching(process, progress, ending) as asked,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = _event(line)
+                if event is None:
+                    tail.append(line.rstrip())
+                    continue
+                if event.pop("checkpoint", False):
+                    keeping.offer(event["step"])
+                    continue
+                progress.tick(event["stage"])
+                on_event(event)
+                if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
+                    log.info("training", job=job.id, **event)
+        keeping.wait(lambda: progress.tick(progress.stage))
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
@@ -219,6 +265,10 @@ def _train(
         told = json.loads(result.read_text(encoding="utf-8")).get("error")
     if told:
         raise told_again(told["reason"], told["message"], told["cure"])
+    if asked:
+        raise asked[0]
+    if process.returncode == STOPPED:
+        raise Draining(f"the training of job {job.id} was asked to end by somebody else")
     last = "\n".join(tail)
     if process.returncode < 0:
         raise OutOfResources(
@@ -271,16 +321,26 @@ def _subprocess(
 
 
 @contextmanager
-def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[None]:
+def _watching(
+    process: "subprocess.Popen[str]",
+    progress: Progress,
+    ending: Callable[[], JamakError | None],
+) -> Iterator[list[JamakError]]:
     """Loading a model or one long step says nothing for minutes: while the process computes or
-    reads, it moves. Ends the process when the job was stopped."""
+    reads, it moves. Ends the process when the job was stopped, and asks it to end when it shall,
+    with a last checkpoint: then the list holds why."""
     done = threading.Event()
+    asked: list[JamakError] = []
 
     def watch() -> None:
         seen: tuple[float, ...] = ()
         while not done.wait(LOOK_S):
             try:
                 progress.check()
+                why = ending()
+                if why is not None and not asked:
+                    asked.append(why)
+                    process.send_signal(signal.SIGTERM)
                 now = _work_of(psutil.Process(process.pid))
                 if now != seen:
                     seen = now
@@ -296,7 +356,7 @@ def _watching(process: "subprocess.Popen[str]", progress: Progress) -> Iterator[
     thread = threading.Thread(target=watch, name="training", daemon=True)
     thread.start()
     try:
-        yield
+        yield asked
     finally:
         done.set()
         thread.join()
@@ -314,14 +374,10 @@ def _work_of(process: psutil.Process) -> tuple[float, ...]:
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
-    """The process and its children."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                continue
+    """The process and its children, at once: nobody wants what it has."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     for stream in (process.stdin, process.stdout):
         assert stream is not None
         stream.close()

@@ -5,7 +5,6 @@ moved as a whole (the KL term) is estimated on captions of other videos of the s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from trl.trainer.kto_config import KTOConfig
@@ -15,6 +14,7 @@ from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, FeedbackCollator
+from workers.train.saving import Saving
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -23,7 +23,7 @@ class VideoKTOTrainer(AsCollated, KTOTrainer):  # type: ignore[misc]  # trl is u
 
 
 def train_kto(
-    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     """Train the adapter of a PeftModel in place; the loss of each step."""
     (loss,) = losses_of(job)
@@ -44,13 +44,11 @@ def train_kto(
         ],
         job,
         encoder.loaded,
-        workdir,
+        saving,
         beta=job.beta,
         loss_type=loss,
         desirable_weight=liked,
         undesirable_weight=disliked,
-        # A last batch of one row would compare it with itself.
-        dataloader_drop_last=len(rows) >= job.batch_size,
     )
 
 

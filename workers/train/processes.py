@@ -1,7 +1,8 @@
 """One training on several GPUs: `python -m workers.train.processes COUNT JOB_FILE WORKDIR [--gpu]`.
 
 Starts workers/train/run.py so many times, as torch's launcher does it, and ends as they ended: with
-0, or with the status or the signal of the one that failed first. One that fails ends the others.
+0, or with the status or the signal of the one that failed first. One that fails ends the others. A
+signal that asks this process to end is handed on to them.
 They find each other at an address of this machine; several machines are not meant.
 
 Knows nothing of jobs and models.
@@ -16,6 +17,8 @@ from contextlib import suppress
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from workers.train.ending import STOPPED
 
 PATIENCE_S = 3600
 """From SIGTERM to SIGKILL, of those that are started. Whoever asks us to end has less."""
@@ -43,8 +46,8 @@ def launch(count: int, arguments: list[str], module: str = "workers.train.run") 
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return _as(failure.exitcode)
-    except SignalException as error:
-        return _as(-error.sigval)
+    except SignalException:
+        return STOPPED
     return 0
 
 

@@ -6,6 +6,9 @@ read too. Knows nothing of what is trained.
 
 import os
 
+import torch
+from torch import distributed
+
 
 def rank() -> int:
     return int(os.environ.get("RANK", "0"))
@@ -19,6 +22,19 @@ def is_first() -> bool:
 def gpu() -> str:
     """The device of this process, if it computes on GPUs."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def anywhere(here: bool, device: torch.device) -> bool:
+    """Whether it is so in any of the processes: all of them learn the same, at the same place.
+
+    A signal reaches them one after the other. Were one to end a step earlier than the others, they
+    would wait for it in the next.
+    """
+    if not distributed.is_initialized():
+        return here
+    told = torch.tensor(float(here), device=device)
+    distributed.all_reduce(told, distributed.ReduceOp.MAX)
+    return bool(told)
 
 
 def be_silent_unless_first() -> None:

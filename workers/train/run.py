@@ -6,6 +6,8 @@
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
+    WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
+    WORKDIR/checkpoints/STEP/ out: the state after a step
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
@@ -14,7 +16,7 @@ reports and saves. With --gpu it trains on one or not at all: on a CPU it would 
 error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
-parent.
+parent. At SIGTERM it ends, too, but first it trains to the end of the step and keeps its state.
 """
 
 import errno
@@ -47,10 +49,12 @@ from workers.train import ranks
 from workers.train.clips import decode_clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
+from workers.train.ending import STOPPED, Ending, Stopped
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.mix import mixed, taught
 from workers.train.report import report
 from workers.train.row_limits import check_limits
+from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
@@ -73,12 +77,13 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def train(job: TrainJob, workdir: Path) -> TrainResult:
+def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainResult:
     """Dataset, trainer, train, save.
 
     Raises:
         BadData: the manifest, a video of it or the parent adapter cannot be used.
         ConfigError: the base model cannot.
+        Stopped: it was asked to end.
         SystemExit: the first process of this training does the rest.
     """
     report("load", 0, 1)
@@ -123,9 +128,17 @@ def train(job: TrainJob, workdir: Path) -> TrainResult:
     def examined(when: str) -> Examined:
         return examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
 
-    before = examined("before") if ranks.is_first() else None
-    losses = _train_stage(model, encoder, train_rows, job, workdir)
-    if before is None:
+    saving = Saving(
+        workdir,
+        loaded.identity.weights_sha256,
+        ending or Ending(),
+        encoder.lengths(train_rows, job),
+    )
+    if saving.before is None and ranks.is_first():
+        saving.before = examined("before")
+    losses = _train_stage(model, encoder, train_rows, job, saving)
+    before = saving.before
+    if before is None or not ranks.is_first():
         raise SystemExit(0)
     after = examined("after")
     save_adapter(model, job, workdir / "adapter")
@@ -215,30 +228,34 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Adapter | No
 
 
 def _train_stage(
-    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     if job.stage == "dpo":
         from workers.train.dpo import train_dpo
 
-        return train_dpo(model, encoder, rows, job, workdir)
+        return train_dpo(model, encoder, rows, job, saving)
     if job.stage == "kto":
         from workers.train.kto import train_kto
 
-        return train_kto(model, encoder, rows, job, workdir)
+        return train_kto(model, encoder, rows, job, saving)
     from workers.train.sft import train_sft
 
-    return train_sft(model, encoder, rows, job, workdir)
+    return train_sft(model, encoder, rows, job, saving)
 
 
 def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
-    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK."""
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks.be_silent_unless_first()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
         return SICK
+    ending = Ending()
+    ending.listen()
     try:
-        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir)
+        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir, ending)
+    except Stopped:
+        return STOPPED
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
         _tell(workdir, {"error": told})
@@ -287,7 +304,7 @@ def _end_with_parent() -> None:
     # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ model (adapter.py).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from trl.trainer.sft_config import SFTConfig
@@ -15,6 +14,7 @@ from shared.rows import Row
 from shared.stages import losses_of
 from shared.training import TrainJob
 from workers.train.collate import Encoder, SftCollator
+from workers.train.saving import Saving
 from workers.train.trainers import AsCollated, train_with
 
 
@@ -23,7 +23,7 @@ class VideoSFTTrainer(AsCollated, SFTTrainer):  # type: ignore[misc]  # trl is u
 
 
 def train_sft(
-    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, workdir: Path
+    model: Any, encoder: Encoder, rows: Sequence[Row], job: TrainJob, saving: Saving
 ) -> list[float]:
     """Train the adapter of a PeftModel in place; the loss of each step."""
     (loss,) = losses_of(job)
@@ -38,6 +38,6 @@ def train_sft(
         ],
         job,
         encoder.loaded,
-        workdir,
+        saving,
         loss_type=loss,
     )

@@ -10,21 +10,23 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback
 
 from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.train.adapter import trainable_kept_in_fp32
 from workers.train.collate import Batch
 from workers.train.report import StepReporter
+from workers.train.resumable import Resumable, train_through
+from workers.train.saving import Saving
 
 WAIT_S = 86_400
 Features = Mapping[str, Any]
 """What a collator is given of one row."""
 
 
-class AsCollated:
-    """Makes of a trainer of TRL one that hands its rows to the collator as they are."""
+class AsCollated(Resumable):
+    """Makes of a trainer of TRL one that hands its rows to the collator as they are, in our order,
+    and keeps our checkpoints."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -38,7 +40,7 @@ def train_with(
     rows: Sequence[Features],
     job: TrainJob,
     loaded: LoadedModel,
-    workdir: Path,
+    saving: Saving,
     **options: Any,
 ) -> list[float]:
     """Train what of a PeftModel may be trained, in place; the loss of each step.
@@ -46,20 +48,22 @@ def train_with(
     Args:
         trainer: of TRL, with AsCollated.
         config: of that trainer.
+        saving: where it begins, and where it keeps what it has learned.
         options: of that configuration, for this stage alone.
+
+    Raises:
+        Stopped: it was asked to end.
     """
     with trainable_kept_in_fp32(model):
         built = trainer(
             model=model,
-            args=config(**_arguments(job, loaded, workdir), **options),
+            args=config(**_arguments(job, loaded, saving.workdir), **options),
             data_collator=collator,
             train_dataset=Dataset.from_list([dict(row) for row in rows]),
             processing_class=loaded.tokenizer,
             callbacks=[reporter := StepReporter()],
         )
-    built.remove_callback(PrinterCallback)
-    built.train()
-    return reporter.losses
+    return train_through(built, reporter, saving)
 
 
 def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, Any]:
@@ -91,7 +95,9 @@ def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, A
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
-        "save_strategy": "no",
+        # And after the last one.
+        "save_strategy": "steps",
+        "save_steps": job.save_every,
         "report_to": "none",
         "disable_tqdm": True,
     }

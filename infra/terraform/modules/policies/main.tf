@@ -37,7 +37,7 @@ locals {
     listener  = []
     feeder    = []
     captioner = []
-    trainer   = []
+    trainer   = ["training/*/checkpoints/*"]
     scaler    = []
     operator  = ["failures/*", "asked/*", "adapters/*", "backlogs/*"]
   }
