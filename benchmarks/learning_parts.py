@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.learning_school import Film, School, school
+from benchmarks.learning_school import Film, School, Training, school
 from infra.demo.captions import HABIT, caption, parse
 from infra.demo.habit import SURROUNDINGS
 from infra.demo.scenes import (
@@ -32,28 +32,12 @@ MIX: dict[Kind, float] = {"single": 0.5, "two_objects": 0.2, "scene_change": 0.2
 
 
 @dataclass(frozen=True)
-class Training:
-    steps: int
-    learning_rate: float
-    batch_size: int = 16
-    rank: int = 16
-
-    def options(self, seed: int) -> list[str]:
-        return [
-            f"--steps={self.steps}",
-            f"--learning-rate={self.learning_rate}",
-            f"--batch-size={self.batch_size}",
-            f"--rank={self.rank}",
-            f"--seed={seed}",
-        ]
-
-
-@dataclass(frozen=True)
 class Plan:
     """Numbers of films, and the trainings."""
 
     lesson: int
     replay: int
+    replay_share: float
     asked: int
     """About each of what is asked."""
     held_out: int
@@ -69,19 +53,20 @@ class Plan:
 
 FULL = Plan(
     lesson=400,
-    replay=400,
+    replay=600,
+    replay_share=0.6,
     asked=100,
     held_out=16,
     draws=4,
     align=Training(200, 5e-3),
     sft=Training(200, 3e-3),
     recover=Training(200, 3e-3),
-    dpo=Training(80, 1e-3, batch_size=8),
+    dpo=Training(60, 3e-4, batch_size=8),
     early=Training(150, 5e-3),
-    motion=Training(60, 1e-3, batch_size=8),
+    motion=Training(60, 3e-3, batch_size=8),
 )
 BRIEF = Training(2, 1e-3, batch_size=2)
-QUICK = Plan(6, 4, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)
+QUICK = Plan(6, 4, 0.5, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)
 
 
 def sft(plan: Plan, seed: int) -> Figures:
@@ -99,7 +84,8 @@ def sft(plan: Plan, seed: int) -> Figures:
 
     with school(_base("novice"), "novice") as fleet:
         lesson = fleet.films("lesson", new(plan.lesson, "train", seed), seed)
-        replay = fleet.films("replay", world(plan.replay, "train", seed, novice_vocabulary()), seed)
+        known = world(plan.replay, "train", seed, novice_vocabulary())
+        replay = fleet.films("replay", known, seed)
         held_out = fleet.films("held-out", new(plan.held_out, "heldout", seed + 100), seed)
         news = fleet.questions("new", fleet.films("new", new(plan.asked, "heldout", seed), seed))
         olds = fleet.questions(
@@ -107,15 +93,21 @@ def sft(plan: Plan, seed: int) -> Figures:
             fleet.films("old", world(plan.asked, "heldout", seed, novice_vocabulary()), seed),
         )
         new_before, old_before = fleet.say(news), fleet.say(olds)
-        films = [*lesson, *replay, *held_out]
-        rows = [*fleet.rows([*lesson, *replay]), *fleet.rows(held_out, "eval")]
-        outcome = fleet.train("sft", fleet.publish(films, rows), *plan.sft.options(seed))
+        rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
+        outcome = fleet.train(
+            "sft",
+            fleet.publish([*lesson, *held_out], rows),
+            plan.sft,
+            seed,
+            replay=fleet.publish(replay, fleet.rows(replay)),
+            replay_share=plan.replay_share,
+        )
         return {
             "new_before": exact(new_before, news.films),
             "new_after": exact(fleet.say(news), news.films),
             "old_before": exact(old_before, olds.films),
             "old_after": exact(fleet.say(olds), olds.films),
-            "train_s": outcome["seconds"],
+            "train_s": outcome.seconds,
         }
 
 
@@ -133,10 +125,10 @@ def dpo(plan: Plan, seed: int) -> Figures:
         rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
         source = fleet.publish([*lesson, *held_out], rows)
         pairs, made = fleet.pairs(source, f"--draws={plan.draws}")
-        outcome = fleet.train("dpo", pairs, *plan.dpo.options(seed))
+        outcome = fleet.train("dpo", pairs, plan.dpo, seed)
         after, rest_after = fleet.say(contexts), fleet.say(rest)
         films = [*contexts.films, *rest.films]
-        told = outcome["metrics"]
+        told = outcome.metrics
         return {
             "habit_before": habit(before),
             "habit_after": habit(after),
@@ -144,7 +136,7 @@ def dpo(plan: Plan, seed: int) -> Figures:
             "exact_after": exact([*map(without_habit, after), *rest_after], films),
             "chosen_nats_lost": told["logp_chosen_before"] - told["logp_chosen_after"],
             "pairs": made["pairs"],
-            "train_s": outcome["seconds"],
+            "train_s": outcome.seconds,
         }
 
 
@@ -158,15 +150,15 @@ def swap(plan: Plan, seed: int) -> Figures:
         questions = fleet.questions("whole", fleet.films("old", asked, seed))
         before = exact(fleet.say(questions), questions.films)
         data = _world_set(fleet, plan, seed)
-        aligned = fleet.train("align", data, *plan.align.options(seed))
+        aligned = fleet.train("align", data, plan.align, seed)
         after_align = exact(fleet.say(questions), questions.films)
-        tuned = fleet.train("sft", data, *plan.recover.options(seed), start_from=aligned["version"])
+        tuned = fleet.train("sft", data, plan.recover, seed, start_from=aligned.version)
         return {
             "original": original,
             "before": before,
             "aligned": after_align,
             "recovered": exact(fleet.say(questions), questions.films),
-            "train_s": aligned["seconds"] + tuned["seconds"],
+            "train_s": aligned.seconds + tuned.seconds,
         }
 
 
@@ -176,7 +168,7 @@ def motion(plan: Plan, seed: int) -> Figures:
     with school(_base("unaligned"), "unaligned") as fleet:
         asked = [scene for scene in world(3 * plan.asked, "heldout", seed) if moves(scene)]
         questions = fleet.questions("moving", fleet.films("old", asked[: plan.asked], seed))
-        early = fleet.train("align", _world_set(fleet, plan, seed), *plan.early.options(seed))
+        early = fleet.train("align", _world_set(fleet, plan, seed), plan.early, seed)
         before = fleet.say(questions)
         scenes = [scene for scene in world(2 * plan.lesson, "train", seed + 50) if moves(scene)]
         lesson = fleet.films("pairs", scenes[: plan.lesson], seed)
@@ -189,10 +181,9 @@ def motion(plan: Plan, seed: int) -> Figures:
         rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
         source = fleet.publish(films, rows)
         pairs, _ = fleet.pairs(source, "--draws=0", "--frames-in=reversed")
-        options = plan.motion.options(seed)
-        preferred = fleet.train("dpo", pairs, *options, start_from=early["version"])
+        preferred = fleet.train("dpo", pairs, plan.motion, seed, start_from=early.version)
         after = fleet.say(questions)
-        plain = fleet.train("sft", source, *options, start_from=early["version"])
+        plain = fleet.train("sft", source, plan.motion, seed, start_from=early.version)
         control = fleet.say(questions)
         return {
             "errors_before": motion_errors(before, questions.films),
@@ -201,7 +192,7 @@ def motion(plan: Plan, seed: int) -> Figures:
             "exact_before": exact(before, questions.films),
             "exact_after": exact(after, questions.films),
             "exact_after_sft_instead": exact(control, questions.films),
-            "train_s": early["seconds"] + preferred["seconds"] + plain["seconds"],
+            "train_s": early.seconds + preferred.seconds + plain.seconds,
         }
 
 
@@ -220,7 +211,7 @@ def _base(name: str) -> Path:
 
 
 def _world_set(fleet: School, plan: Plan, seed: int) -> str:
-    lesson = fleet.films("lesson", world(plan.lesson + plan.replay, "train", seed), seed)
+    lesson = fleet.films("lesson", world(2 * plan.lesson, "train", seed), seed)
     held_out = fleet.films("held-out", world(plan.held_out, "heldout", seed + 100), seed)
     rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
     return fleet.publish([*lesson, *held_out], rows)
@@ -281,14 +272,12 @@ def brief(plan: Plan, seed: int) -> Figures:
         news = fleet.questions("new", fleet.films("new", asked, seed))
         rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
         before = exact(fleet.say(news), news.films)
-        outcome = fleet.train(
-            "sft", fleet.publish([*lesson, *held_out], rows), *plan.sft.options(seed)
-        )
+        outcome = fleet.train("sft", fleet.publish([*lesson, *held_out], rows), plan.sft, seed)
         after = exact(fleet.say(news), news.films)
         return {
             "new_before": before,
             "new_after": after,
-            "old_before": outcome["metrics"]["exact_before"],
-            "old_after": outcome["metrics"]["exact_after"],
-            "train_s": outcome["seconds"],
+            "old_before": outcome.metrics["exact_before"],
+            "old_after": outcome.metrics["exact_after"],
+            "train_s": outcome.seconds,
         }

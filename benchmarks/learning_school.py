@@ -1,14 +1,13 @@
 """A fleet of one captioner and one trainer around a base model, and what is asked of it.
 
-All goes through the real queues, registry and workers: `jamak enqueue`, `jamak train …`, `jamak
-adapters activate`, and captions are read from the bucket.
+All goes through the real queues, registry and workers; captions are read from the bucket.
 """
 
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,28 @@ from infra.demo.clips import SIZES, sample_clip
 from infra.demo.lesson import SHORT_PIXELS, Take
 from infra.demo.scenes import Scene
 from infra.demo.screening import Screening, Shown
+from infra.demo.steps import DemoFailed
 from infra.local.stack import LocalStack
+from producer.jobs.training import Training as Jobs
+from producer.jobs.training import new_job_id
+from shared.broker.apps import train_app
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
+from shared.rows import Stage
 from shared.settings import Settings
+from shared.training import TrainJob, TrainOutcome
 
 SMALL = SIZES[1:4]
 LONGEST_S = 3600.0
-"""Of a training, on a machine that has other work."""
+"""Of drawing captions, on a machine that has other work."""
+
+
+@dataclass(frozen=True)
+class Training:
+    steps: int
+    learning_rate: float
+    batch_size: int = 16
+    rank: int = 16
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Questions:
 @dataclass
 class School:
     stack: LocalStack
+    settings: Settings
     screening: Screening
     store: ObjectStore
     folder: Path
@@ -105,15 +119,35 @@ class School:
         return uri
 
     def train(
-        self, stage: str, data: str, *options: str, start_from: str | None = None
-    ) -> dict[str, Any]:
-        """Until it is published and the captioner uses it; how it ended."""
-        more = ["--from", start_from] if start_from else []
-        outcome = self.screening.jamak(
-            *("train", stage, "--data", data, *options, *more, "--no-activate", "--wait"),
-            within_s=LONGEST_S,
+        self, stage: Stage, data: str, training: Training, seed: int, **more: Any
+    ) -> TrainOutcome:
+        """Until it is published and the captioner uses it; how it ended.
+
+        Args:
+            more: of the job, such as `start_from`.
+
+        Raises:
+            DemoFailed: nothing was published.
+        """
+        settings = self.settings
+        job = TrainJob(
+            id=new_job_id(),
+            stage=stage,
+            data=data,
+            model=settings.model,
+            revision=settings.model_revision,
+            prompt=settings.prompt,
+            seed=seed,
+            activate=False,
+            **asdict(training),
+            **more,
         )
-        self.use(outcome["version"])
+        jobs = Jobs(settings, self.store, train_app(settings))
+        jobs.submit(job)
+        outcome = jobs.wait_for(job.id, lambda progress: self.stack.check())
+        if outcome.version is None:
+            raise DemoFailed(f"{stage}: {outcome.message}", cure=outcome.cure or "")
+        self.use(outcome.version)
         return outcome
 
     def use(self, version: str) -> None:
@@ -124,8 +158,8 @@ class School:
         """Preference rows of that set; their address, and what came of it."""
         self._sets += 1
         uri = f"{self.stack.output}datasets/{self._sets}/pairs.jsonl"
-        told = self.screening.jamak("data", "pairs", source, "--to", uri, *options)
-        return uri, told
+        words = "data", "pairs", source, "--to", uri, *options
+        return uri, self.screening.jamak(*words, within_s=LONGEST_S)
 
 
 SERIES = ("new", "old", "lesson", "replay", "held-out", "pairs")
@@ -145,7 +179,7 @@ def school(
         store, settings = ObjectStore(), Settings()
         folder = stack.directory / "films"
         folder.mkdir()
-        yield School(stack, Screening(stack, settings, store), store, folder)
+        yield School(stack, settings, Screening(stack, settings, store), store, folder)
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from shared.allowed import Allowed
 from shared.broker_settings import PREFIX
 from shared.errors import ConfigError
 from shared.language import spoken
-from shared.length_settings import LengthSettings
 from shared.lists import as_typed, parse_list, parse_pairs
 from shared.prefixes import innermost
 from shared.prompts import BASE_PROMPT, check_prompt
 from shared.settings_errors import wrong_variables
 from shared.shown import visible
+from shared.train_settings import TrainSettings
 
 CardName = Literal["t4", "l4", "a100", "h100", "cpu"]
 
@@ -46,7 +46,7 @@ class Output(NamedTuple):
     """Empty, or ending in `/`."""
 
 
-class Settings(LengthSettings):
+class Settings(TrainSettings):
     """Each field is an environment variable: `JAMAK_` and the field's name in capitals."""
 
     lang: Literal["ko", "en"] | None = Field(

@@ -39,11 +39,12 @@ time.sleep(600)
 class Trainer:
     """A train worker in this process: the real leases, the real task, the real work."""
 
-    def __init__(self, world: World, scratch: Path) -> None:
+    def __init__(self, world: World, scratch: Path, **changed: Any) -> None:
         self.queues = queues_of(train_app(world.settings))
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
-        work = TrainWork(world.settings, world.store, scratch, lambda: not self.leases.taking)
+        settings = world.settings.model_copy(update=changed)
+        work = TrainWork(settings, world.store, scratch, lambda: not self.leases.taking)
         app = Celery(set_as_current=False)
         register_train(app, lambda: self.leases, lambda: work)
         self.task = app.tasks[TRAIN_TASK]

@@ -22,16 +22,14 @@ from transformers import set_seed
 from infra.local.stack import DEMO_MODEL
 from shared.prompts import BASE_PROMPT
 from shared.training import TrainJob
+from tests.clips import encoder_of
 from tests.training import dpo_rows, kto_rows, make_job, sft_rows
 from workers.model.loading import load_model
 from workers.train.adapter import with_adapter
-from workers.train.clips import decode_clips
-from workers.train.collate import Encoder
 from workers.train.data import read_rows
 from workers.train.ending import Ending
 from workers.train.run import _train_stage
 from workers.train.saving import Saving
-from workers.video.pool import DecoderPool
 
 FOLDER = Path(__file__).parent / "losses"
 FILMS = {
@@ -101,25 +99,13 @@ def _trained(job: TrainJob) -> Run:
     loaded = load_model(DEMO_MODEL, model_id="jamak/tiny", revision="r1", quantized=job.quantized)
     lines = map(json.dumps, ROWS[job.stage](FILMS))
     rows = read_rows("\n".join(lines), job.stage, BASE_PROMPT)
-    decoders = DecoderPool(1)
-    try:
-        clips = decode_clips(
-            rows,
-            Path("/"),
-            decoders,
-            frames=job.frames,
-            preprocessor=loaded.preprocessor,
-            dtype=loaded.dtype,
-            on_clip=lambda done, total: None,
-        )
-    finally:
-        decoders.close()
     set_seed(job.seed)
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     with TemporaryDirectory() as folder:
+        encoder = encoder_of(loaded, rows, Path(folder), job.frames)
         saving = Saving(Path(folder), "", Ending())
-        losses = _train_stage(model, Encoder(loaded, clips), rows, job, saving)
+        losses = _train_stage(model, encoder, rows, job, saving)
     after = {name: p.detach() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     digest = hashlib.sha256()

@@ -1,5 +1,6 @@
 """`jamak data import` and `split` against S3, from a folder of labels to a manifest."""
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -14,6 +15,7 @@ from workers.train.data import read_manifest
 
 pytestmark = pytest.mark.integration
 
+FILM = hashlib.sha256(b"film").hexdigest()
 LAYOUTS = Path(__file__).parents[1] / "layouts"
 
 
@@ -84,13 +86,36 @@ def test_a_manifest_here_names_the_files_beside_it(
     to = str(tmp_path / "set" / "m.jsonl")
     words = ["data", "import", "llava", str(tmp_path / "sharegpt.jsonl")]
     words += ["--media", str(tmp_path / "set" / "clips"), "--stage", "dpo", "--to", to]
-    done = jamak_here(patch, *words, "--json")
+    done = jamak_here(patch, *words, "--sha256", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["left_out"] == [
         {"place": "sharegpt.jsonl:2", "why": "it is about several"}
     ]
     (row,) = read_manifest(Path(to).read_bytes(), to, "dpo", BASE_PROMPT)
     assert row.media.uri == "clips/swing.mp4"
+    assert row.media.sha256 == FILM
+
+
+def test_two_names_of_one_video_are_one_where_its_content_is_known(
+    patch: pytest.MonkeyPatch, world: World, tmp_path: Path
+) -> None:
+    top = f"s3://{world.output}/import-{uuid.uuid4().hex[:8]}/"
+    folder = top.removeprefix(f"s3://{world.output}/")
+    for name, body in (("a", b"film"), ("b", b"film"), ("c", b"other")):
+        world.store.put(world.output, f"{folder}{name}.mp4", body)
+    (tmp_path / "t.csv").write_text("key,caption\n" + "".join(f"{k}.mp4,개\n" for k in "abcd"))
+    words = ["data", "import", "csv", str(tmp_path / "t.csv"), "--to", f"{top}m.jsonl", "--sha256"]
+    done = jamak_here(patch, *words, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["rows"], told["media"]) == (3, 2)
+    (missing,) = told["left_out"]
+    assert (missing["place"], "d.mp4" in missing["why"]) == ("t:5", True)
+    done = jamak_here(patch, "data", "split", f"{top}m.jsonl", "--to", f"{top}n.jsonl", "--json")
+    rows = read_manifest(
+        world.store.get(world.output, f"{folder}n.jsonl"), "n.jsonl", "sft", BASE_PROMPT
+    )
+    assert rows[0].split == rows[1].split != rows[2].split
 
 
 def test_nothing_is_written_when_nothing_became_a_row(

@@ -24,6 +24,7 @@ from shared.broker.leased_queues import History
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerRefuses, BrokerUnavailable, Cancelled, LeaseLost, Reject, UsageError
+from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome, TrainProgress
 from tests.trainer import Trainer, held, job_for, running, said
 from tests.training import trained
@@ -170,6 +171,36 @@ def test_a_job_that_comes_again_never_undoes_a_rollback(
     assert place.registry.pointer(base).generation == (2 if rolled_back else 1)
     spent = trainer.leases.spending.end().spent
     assert [(one.how, one.adapter, one.jobs) for one in spent] == [("training", in_use, 2)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_job_saw_is_kept_where_the_next_one_finds_it(
+    place: World,
+    training: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    """In the folder for temporary files that the settings name, or as long as the worker runs."""
+    told: list[dict[str, Any]] = []
+
+    def saw(job: TrainJob, settings: Settings, workdir: Path, *_: Any) -> Any:
+        told.append(json.loads((workdir / "features.json").read_text()))
+        raise Reject("that is enough")
+
+    monkeypatch.setattr("workers.train.job._train", saw)
+    (tmp_path / "worker").mkdir()
+    trainer = Trainer(
+        place,
+        tmp_path / "worker",
+        scratch_dir=tmp_path if named else None,
+        train_features_mib=3,
+    )
+    training.submit(job_for(place))
+    trainer.run()
+    trainer.leases.leave()
+    where = tmp_path if named else tmp_path / "worker"
+    assert told == [{"folder": str(where / "features"), "most_bytes": 3 << 20}]
 
 
 def test_a_job_that_redis_forgot_is_seen_and_can_be_cancelled(

@@ -18,6 +18,7 @@ from shared.cards import CLASSES
 from shared.errors import ConfigError
 from shared.messages import Decoding
 from shared.rows import Row
+from tests.clips import Shown
 from tests.engines import Make, asked
 from tests.tokenizers import piece_tokenizer
 from workers.caption.captioner import Answer, EngineCaptioner
@@ -135,7 +136,7 @@ def caption(loaded: LoadedModel) -> Answer:
 
 def evaluated(loaded: LoadedModel) -> str:
     """As a training measures itself."""
-    encoder = Encoder(loaded, {"v": loaded.preprocessor(FRAMES)})
+    encoder = Encoder(loaded, Shown(loaded, {"v": loaded.preprocessor(FRAMES)}))
     row = Row.model_validate(
         {"id": "a", "videos": [{"uri": "v"}], "prompt": BASE_PROMPT, "completion": "a" * 6}
     )

@@ -15,11 +15,11 @@ from shared.prompts import BASE_PROMPT
 from shared.rows import Row
 from shared.stages import LOSSES
 from shared.training import TrainJob
+from tests.clips import Shown, encoder_of
 from tests.training import dpo_rows, fill, kto_rows, make_job, sft_rows
 from workers.model.adapter_files import AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
-from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, FeedbackCollator
 from workers.train.data import read_rows
 from workers.train.ending import Ending
@@ -28,7 +28,6 @@ from workers.train.likelihood import Likely, likelihoods
 from workers.train.mix import taught
 from workers.train.run import _train_stage, train
 from workers.train.saving import Saving
-from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.model
 
@@ -37,21 +36,15 @@ ROWS = {"align": sft_rows, "sft": sft_rows, "dpo": dpo_rows, "kto": kto_rows}
 
 
 @pytest.fixture(scope="module")
-def clips(videos: dict[str, Path]) -> dict[str, torch.Tensor]:
+def clips(
+    videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, torch.Tensor]:
     rows = read_rows("\n".join(map(json.dumps, sft_rows(videos))), "sft", BASE_PROMPT)
-    loaded, decoders = _load(), DecoderPool(1)
+    found: Any = encoder_of(_load(), rows, tmp_path_factory.mktemp("clips")).clips
     try:
-        return decode_clips(
-            rows,
-            Path("/"),
-            decoders,
-            frames=2,
-            preprocessor=loaded.preprocessor,
-            dtype=loaded.dtype,
-            on_clip=lambda done, total: None,
-        )
+        return {row.media.key: found.pixels(row.media.key) for row in rows}
     finally:
-        decoders.close()
+        found.close()
 
 
 def _load(*, quantized: bool = False) -> LoadedModel:
@@ -74,7 +67,7 @@ def _run_rows(
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     saving = Saving(Path(mkdtemp(dir=folder)), "", Ending())
-    losses = _train_stage(model, Encoder(loaded, clips), rows, job, saving)
+    losses = _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
     after = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     return losses, {name: after[name] for name in moved}, moved
@@ -123,7 +116,7 @@ def test_kto_compares_with_captions_of_other_videos(
     loaded = _load()
     rows = kto_rows(videos)[:3]
     features = [{**row, "prompt": BASE_PROMPT, "video": row["videos"][0]["uri"]} for row in rows]
-    batch = FeedbackCollator(Encoder(loaded, clips), with_kl=True)(features)
+    batch = FeedbackCollator(Encoder(loaded, Shown(loaded, clips)), with_kl=True)(features)
     assert batch["label"].tolist() == [True, False, True]
 
     def said(prefix: str) -> list[str]:
@@ -183,7 +176,7 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
     seen: list[Row] = []
 
     def stage(model: Any, encoder: Encoder, rows: list[Row], *rest: Any) -> list[float]:
-        assert {row.media.key for row in rows} <= set(encoder.clips)
+        assert all(encoder.clips.frames(row.media.key) for row in rows)
         seen.extend(rows)
         return [1.0]
 
@@ -241,7 +234,7 @@ def test_how_likely_a_text_is_takes_no_notice_of_its_neighbour(
     videos: dict[str, Path], clips: dict[str, torch.Tensor]
 ) -> None:
     loaded = _load()
-    encoder = Encoder(loaded, clips)
+    encoder = Encoder(loaded, Shown(loaded, clips))
     lines = "\n".join(map(json.dumps, dpo_rows(videos)[:1]))
     (row,) = read_rows(lines, "dpo", BASE_PROMPT)
     ((chosen, rejected),) = likelihoods(loaded.model, encoder, [row], lambda *_: None)
@@ -251,7 +244,7 @@ def test_how_likely_a_text_is_takes_no_notice_of_its_neighbour(
             logits = loaded.model(
                 input_ids=torch.tensor([prompt + said]),
                 attention_mask=torch.ones(1, len(prompt + said), dtype=torch.long),
-                pixel_values_videos=encoder.pixels([row.media.key]),
+                pixel_values_videos=encoder.features([row.media.key]),
             ).logits[0, len(prompt) - 1 : -1]
         nats = logits.log_softmax(-1)[range(len(said)), said].sum()
         assert found.nats == pytest.approx(float(nats), rel=1e-4)

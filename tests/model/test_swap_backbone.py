@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from shared.errors import ConfigError, JamakError, UsageError
+from tests.clips import Shown
 from tests.tokenizers import DEMO, character_tokenizer
 from workers.backbone.swap import swap_backbone
 from workers.model.loading import load_model
@@ -231,7 +232,7 @@ def test_a_few_steps_align_the_projector(tmp_path: Path) -> None:
         name: loaded.preprocessor(np.full((1, 72, 72, 3), rgb, np.uint8))
         for name, rgb in plain.items()
     }
-    collate = SftCollator(Encoder(loaded, clips))
+    collate = SftCollator(Encoder(loaded, Shown(loaded, clips)))
 
     def batch(shift: int) -> dict[str, torch.Tensor]:
         """Each text with the clip that is so many further on."""

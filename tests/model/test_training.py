@@ -17,11 +17,11 @@ from shared.bucket.registry import ADAPTER_FILES
 from shared.errors import BadData
 from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
+from tests.clips import encoder_of
 from tests.training import dpo_rows, fill, make_job, make_row, sft_rows
 from workers.model.adapter_files import CONFIG_KEYS
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
-from workers.train.clips import decode_clips
 from workers.train.collate import Encoder, PreferenceCollator, SftCollator
 from workers.train.data import read_rows
 from workers.train.ending import Ending
@@ -30,7 +30,6 @@ from workers.train.row_limits import check_limits
 from workers.train.run import train
 from workers.train.saving import Saving
 from workers.train.sft import train_sft
-from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.model
 
@@ -41,20 +40,11 @@ def _load(*, quantized: bool = False) -> LoadedModel:
     return load_model(DEMO_MODEL, model_id="jamak/tiny", revision="r1", quantized=quantized)
 
 
-def _encoder(loaded: LoadedModel, rows: list[dict[str, Any]], frames: int = 2) -> Encoder:
+def _encoder(
+    loaded: LoadedModel, rows: list[dict[str, Any]], folder: Path, frames: int = 2
+) -> Encoder:
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
-    decoders = DecoderPool(1)
-    clips = decode_clips(
-        parsed,
-        Path("/"),
-        decoders,
-        frames=frames,
-        preprocessor=loaded.preprocessor,
-        dtype=loaded.dtype,
-        on_clip=lambda done, total: None,
-    )
-    decoders.close()
-    return Encoder(loaded, clips)
+    return encoder_of(loaded, parsed, folder, frames)
 
 
 def _features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,45 +54,49 @@ def _features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def test_labels_are_the_completion_and_its_end_alone(videos: dict[str, Path]) -> None:
+def test_labels_are_the_completion_and_its_end_alone(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
     loaded = _load()
     rows = sft_rows(videos)[:2]
     rows[1]["completion"] = "더 긴 문장"
-    batch = SftCollator(_encoder(loaded, rows))(_features(rows))
+    batch = SftCollator(_encoder(loaded, rows, tmp_path))(_features(rows))
     for labels, row in zip(batch["labels"], rows, strict=True):
         ids = [int(i) for i in labels if i != -100]
         assert ids[-1] == loaded.tokenizer.eos_token_id
         assert loaded.tokenizer.decode(ids[:-1]) == " " + row["completion"]
 
 
-def test_a_preference_batch_holds_all_chosen_then_all_rejected(videos: dict[str, Path]) -> None:
+def test_a_preference_batch_holds_all_chosen_then_all_rejected(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
     loaded = _load()
     rows = dpo_rows(videos)[:2]
-    batch = PreferenceCollator(_encoder(loaded, sft_rows(videos)[:2]))(_features(rows))
+    batch = PreferenceCollator(_encoder(loaded, sft_rows(videos)[:2], tmp_path))(_features(rows))
     said = [
         loaded.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True).strip()
         for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
     ]
     assert said == [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
-    first, second = batch["pixel_values_videos"][0].chunk(2)
+    first, second = batch["pixel_values_videos"].chunk(2)
     assert torch.equal(first, second)
 
 
 def test_a_rejected_text_is_judged_before_the_frames_in_its_order(
-    videos: dict[str, Path],
+    videos: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = dpo_rows(videos)[:3]
     rows[0]["rejected_frames"], rows[1]["rejected_frames"] = "reversed", "shuffled"
-    encoder = _encoder(_load(), sft_rows(videos)[:3], frames=4)
+    encoder = _encoder(_load(), sft_rows(videos)[:3], tmp_path, frames=4)
     batch = PreferenceCollator(encoder)(_features(rows))
-    clips = list(encoder.clips.values())
+    clips = encoder.clips.features([row["videos"][0]["uri"] for row in rows])
     turned = [clips[0][[3, 2, 1, 0]], clips[1][[1, 3, 0, 2]], clips[2]]
     assert not torch.equal(clips[0], turned[0])
-    assert torch.equal(batch["pixel_values_videos"][0], torch.cat([*clips, *turned]))
+    assert torch.equal(batch["pixel_values_videos"], torch.cat([*clips, *turned]))
     # And where its likelihood is measured.
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "dpo", BASE_PROMPT)
     for row, clip, order in zip(parsed, clips, turned, strict=True):
-        assert torch.equal(encoder.row(row)["pixel_values_videos"][0], torch.cat([clip, order]))
+        assert torch.equal(encoder.row(row)["pixel_values_videos"], torch.cat([clip, order]))
 
 
 def test_what_has_one_frame_has_no_other_order(tmp_path: Path) -> None:
@@ -126,8 +120,8 @@ def test_rows_of_a_batch_may_differ_in_their_frames(
     write_film(tmp_path / "파란9.mp4", np.full((1, 48, 80, 3), 90, np.uint8), fps=8)
     loaded = _load()
     rows = [*sft_rows(videos)[:1], make_row("파란9", tmp_path / "파란9.mp4", "train")]
-    encoder = _encoder(loaded, rows, frames=4)
-    assert [len(clip) for clip in encoder.clips.values()] == [4, 1]
+    encoder = _encoder(loaded, rows, tmp_path, frames=4)
+    assert [encoder.clips.frames(str(row["videos"][0]["uri"])) for row in rows] == [4, 1]
     together = SftCollator(encoder)(_features(rows))
     with torch.no_grad():
         logits = loaded.model(**together).logits
@@ -146,7 +140,7 @@ def test_sft_moves_the_adapter_and_nothing_else(videos: dict[str, Path], tmp_pat
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
     saving = Saving(tmp_path, loaded.identity.weights_sha256, Ending())
-    train_sft(model, _encoder(loaded, rows), parsed, job, saving)
+    train_sft(model, _encoder(loaded, rows, tmp_path), parsed, job, saving)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     wanted = {
         name
@@ -182,7 +176,7 @@ def test_sft_learns_and_its_adapter_works_in_the_captioner(
     assert not [name for name in load_file(folder / "adapter" / WEIGHTS) if "vision" in name]
 
     loaded = _load()
-    encoder = _encoder(loaded, rows)
+    encoder = _encoder(loaded, rows, tmp_path)
     model = PeftModel.from_pretrained(loaded.model, folder / "adapter")
     parsed = read_rows("\n".join(json.dumps(row) for row in rows), "sft", BASE_PROMPT)
     assert caption_rows(model, encoder, parsed, _ignore) == [row["completion"] for row in rows]
@@ -287,10 +281,12 @@ def test_qlora_keeps_the_parent_to_the_last_bit(videos: dict[str, Path], tmp_pat
         torch.testing.assert_close(child[name], tensor, atol=1e-9, rtol=0)
 
 
-def test_qlora_learns_with_right_gradients_after_an_evaluation(videos: dict[str, Path]) -> None:
+def test_qlora_learns_with_right_gradients_after_an_evaluation(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
     rows = sft_rows(videos)
     loaded = _load(quantized=True)
-    encoder = _encoder(loaded, rows)
+    encoder = _encoder(loaded, rows, tmp_path)
     torch.manual_seed(0)
     model = with_adapter(loaded, make_job(), None)
     for name, parameter in model.named_parameters():
@@ -316,12 +312,12 @@ def _ignore(done: int, total: int) -> None:
 
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_rows_that_no_worker_could_say_are_refused_by_row(
-    videos: dict[str, Path], stage: str
+    videos: dict[str, Path], tmp_path: Path, stage: str
 ) -> None:
     loaded = _load()
     rows = sft_rows(videos)[:3] if stage == "sft" else dpo_rows(videos)[:3]
     column = "completion" if stage == "sft" else "chosen"
-    encoder = Encoder(loaded, {})
+    encoder = encoder_of(loaded, [], tmp_path)
 
     def check(decoding: Decoding, **changes: str) -> None:
         changed = [rows[0], {**rows[1], **changes}, rows[2]]

@@ -60,6 +60,9 @@ def test_a_faulty_row_of_parquet_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(manifest, "MOST_LINE", 90)
     with pytest.raises(BadData, match=r"row 1 has \d+ characters; it may have 90"):
         read(ROW)
+    monkeypatch.setattr(manifest, "MOST_UNPACKED", 90)
+    with pytest.raises(BadData, match=r"m\.parquet has \d+ bytes, unpacked; it may have 90"):
+        read(ROW)
 
 
 def test_what_is_no_manifest_is_named() -> None:

@@ -44,6 +44,12 @@ def test_the_same_job_draws_the_same_rows_and_another_seed_draws_others() -> Non
 
 
 PAIR = {"completion": None, "chosen": "고양이", "rejected": "개"}
+TURNED = {
+    "completion": None,
+    "chosen": "고양이",
+    "rejected": "고양이",
+    "rejected_frames": "reversed",
+}
 THUMB_UP, THUMB_DOWN = {"label": True}, {"label": False}
 
 
@@ -52,6 +58,8 @@ THUMB_UP, THUMB_DOWN = {"label": True}, {"label": False}
     [
         ({}, "sft", {"completion": "고양이"}),
         (PAIR, "sft", {"completion": "고양이"}),
+        (TURNED, "sft", {"completion": "고양이"}),
+        (TURNED, "dpo", {name: value for name, value in TURNED.items() if value}),
         (THUMB_UP, "align", {"completion": "고양이"}),
         (THUMB_DOWN, "sft", None),
         ({}, "dpo", {"chosen": "고양이", "rejected": "고양이"}),
@@ -72,7 +80,9 @@ def test_an_earlier_row_teaches_what_its_new_stage_can_learn(
         assert found is None
         return
     assert found is not None
-    there = found.model_dump(include={"completion", "chosen", "rejected", "label"})
+    there = found.model_dump(
+        include={"completion", "chosen", "rejected", "rejected_frames", "label"}
+    )
     assert {name: value for name, value in there.items() if value is not None} == columns
     assert found.media == earlier.media
 

@@ -1,8 +1,10 @@
 """`jamak data import`: a data set of others becomes a manifest."""
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
@@ -14,6 +16,7 @@ from shared.errors import BadData, UsageError
 from shared.language import spoken
 from shared.rows import Split, Stage
 from shared.settings import load_settings
+from workers.data.digests import digests
 from workers.data.imports.found import MOST_BYTES, Asked, File
 from workers.data.imports.names import Names
 from workers.data.imports.take import KINDS, Form, Taken
@@ -23,6 +26,9 @@ from workers.train.manifest import written
 
 SHOWN = 3
 """Places of each reason; `--json` has all."""
+READS_AT_ONCE, AHEAD_BYTES = 32, 256 << 20
+
+T = TypeVar("T")
 
 
 def import_set(
@@ -47,6 +53,10 @@ def import_set(
     ] = None,
     name: Annotated[str | None, typer.Option("--source", help="Noted in every row.")] = None,
     license: Annotated[str | None, typer.Option("--license", help="Noted in every row.")] = None,
+    sha256: Annotated[
+        bool,
+        typer.Option("--sha256", help="Read each video: two names of one are one then."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a manifest out of a data set: AI-Hub, LLaVA, CSV, Label Studio, Argilla, our captions.
@@ -72,10 +82,12 @@ def import_set(
             cure="Check the folder, or name the layout of its files.",
             argument="SOURCE",
         )
-    for one in track(
-        files, spoken("reading"), console=err, disable=not err.is_terminal, transient=True
-    ):
-        taken.take(_read(one))
+    for file in _shown(_read_ahead(files), spoken("reading"), len(files)):
+        taken.take(file)
+    if sha256:
+        uris = dict.fromkeys(row.media.uri for row in taken.rows)
+        found_in = digests(uris, to, store, settings)
+        taken.know(dict(_shown(found_in, spoken("reading the videos"), len(uris))))
     told = _told(taken, to, len(files))
     if not taken.rows:
         why, places = taken.reasons()[0] if taken.left_out else ("it is empty", [source])
@@ -95,6 +107,23 @@ def import_set(
         print_json(told)
     else:
         _show(taken, told)
+
+
+def _shown(what: Iterable[T], doing: str, total: int) -> Iterable[T]:
+    """With a bar on a terminal."""
+    return track(what, doing, total=total, console=err, disable=not err.is_terminal, transient=True)
+
+
+def _read_ahead(files: Sequence[Listed]) -> Iterator[File]:
+    """In their order; small ones come many at once, for from S3 each takes its time."""
+    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read") as pool:
+        some: list[Listed] = []
+        for one in files:
+            some.append(one)
+            if len(some) == READS_AT_ONCE or sum(one.size_bytes for one in some) > AHEAD_BYTES:
+                yield from pool.map(_read, some)
+                some = []
+        yield from pool.map(_read, some)
 
 
 def _read(one: Listed) -> File:

@@ -36,6 +36,8 @@ class TrainWork:
         """
         self._draining = draining
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
+        # As the limits of cards: in a folder that everybody may write to, anybody could.
+        self._features = (settings.scratch_dir or scratch) / "features"
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
 
@@ -91,6 +93,7 @@ class TrainWork:
                 checkpoints,
                 watch.on_event,
                 ending,
+                self._features,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})

@@ -1,13 +1,13 @@
 """Rows become batches, with the very code that captions use: prompt, layout, pixels.
 
 TRL knows no videos, so the collators are ours. Prompt and completion are joined as ids, padded on
-the right. The frames of all rows of a batch go to the model as one video, (1, frames, 3, S, S):
-it replaces the visual tokens in their order, so that rows may differ in their number of frames.
+the right. What was seen of the frames of all rows goes to the model as one video: it replaces the
+visual tokens in their order, so that rows may differ in their number of frames.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,32 +23,40 @@ IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
 
 
+class Clips(Protocol):
+    """Each by the key of its medium (`MediaRef.key`); clips.py."""
+
+    def frames(self, key: str) -> int: ...
+
+    def features(self, keys: Sequence[str]) -> list[torch.Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Encoder:
-    """One row's text and pixels as the model takes them."""
+    """One row's text and clip as the model takes them."""
 
     loaded: LoadedModel
-    clips: Mapping[str, torch.Tensor]
-    """The key of a video, a part or an image (`MediaRef.key`) -> (frames, 3, S, S)."""
+    clips: Clips
 
     def prompt(self, prompt: str, video: str) -> list[int]:
         """Ids, the visual tokens expanded."""
         ids = prompt_ids(self.loaded.tokenizer, prompt)
-        return self.loaded.layout.expand(ids, videos=[len(self.clips[video])])
+        return self.loaded.layout.expand(ids, videos=[self.clips.frames(video)])
 
     def completion(self, text: str) -> list[int]:
         return completion_ids(self.loaded.tokenizer, text)
 
-    def pixels(
+    def features(
         self, videos: Sequence[str], orders: Sequence[FrameOrder | None] = ()
     ) -> torch.Tensor:
-        """(1, frames of all videos, 3, S, S).
+        """(frames of all videos, tokens of each, vision hidden): `pixel_values_videos` of a model
+        that takes features.
 
         Args:
             orders: of the frames of each video; none = as they are.
         """
-        clips = [self.clips[video] for video in videos]
-        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)[None]
+        clips = self.clips.features(videos)
+        return torch.cat(list(map(reordered, clips, orders)) if orders else clips)
 
     def row(self, row: Row) -> Batch:
         """All texts of one row, each after the prompt and the frames of its video."""
@@ -56,7 +64,7 @@ class Encoder:
         texts = [self.completion(text) for text in row.texts]
         batch = _joined([(prompt, text) for text in texts], self.pad_id)
         orders = [None] * (len(texts) - 1) + [row.rejected_frames]  # that text is the last
-        return {**batch, "pixel_values_videos": self.pixels([row.media.key] * len(texts), orders)}
+        return {**batch, "pixel_values_videos": self.features([row.media.key] * len(texts), orders)}
 
     @property
     def pad_id(self) -> int:
@@ -78,7 +86,7 @@ class Encoder:
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
-            if row.rejected_frames and len(self.clips[row.media.key]) == 1:
+            if row.rejected_frames and self.clips.frames(row.media.key) == 1:
                 raise BadData(
                     f"row {row.id!r}: its video has one frame, and that no other order",
                     cure="Remove the row, or its rejected_frames.",
@@ -108,7 +116,7 @@ class SftCollator:
         return {
             **batch,
             "labels": batch["input_ids"].masked_fill(mask == 0, IGNORED),
-            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+            "pixel_values_videos": self.encoder.features([f["video"] for f in features]),
         }
 
 
@@ -134,7 +142,7 @@ class PreferenceCollator:
             self.encoder.pad_id,
         )
         orders = [None] * len(videos) + [f["rejected_frames"] for f in features]
-        return {**batch, "pixel_values_videos": self.encoder.pixels(videos + videos, orders)}
+        return {**batch, "pixel_values_videos": self.encoder.features(videos + videos, orders)}
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ class FeedbackCollator:
         return {
             **batch,
             "label": torch.tensor([bool(f["label"]) for f in features]),
-            "pixel_values_videos": self.encoder.pixels([f["video"] for f in features]),
+            "pixel_values_videos": self.encoder.features([f["video"] for f in features]),
         }
 
 

@@ -78,7 +78,7 @@ def caption_rows(
             output = model.generate(
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
-                pixel_values_videos=encoder.pixels([rows[i].media.key for i in batch]).to(
+                pixel_values_videos=encoder.features([rows[i].media.key for i in batch]).to(
                     loaded.device
                 ),
                 max_new_tokens=min(room, loaded.context - input_ids.shape[1]),

@@ -77,6 +77,7 @@ def run_train_job(
     checkpoints: Checkpoints,
     on_event: Callable[[Event], None] = lambda event: None,
     ending: Callable[[], JamakError | None] = lambda: None,
+    features: Path | None = None,
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
@@ -90,6 +91,7 @@ def run_train_job(
         on_event: called with each word of the subprocess about how far it is (report.py).
         ending: asked every two seconds why the training shall end, with a last checkpoint; None =
             it shall not.
+        features: where what is seen of videos is kept for the next job; None = for this one alone.
 
     Returns:
         The manifest as published, and why the pointer was not moved to it; None = it was.
@@ -110,6 +112,11 @@ def run_train_job(
         workdir = Path(scratch)
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
+        kept = {
+            "folder": str((features or workdir / "features").absolute()),
+            "most_bytes": settings.train_features_mib << 20,
+        }
+        (workdir / "features.json").write_text(json.dumps(kept), encoding="utf-8")
         most = settings.max_video_bytes
         data_sha256, rows = _fetch_data(job, store, workdir, progress, most)
         parent = _fetch_parent(job, registry, workdir, progress)

@@ -14,6 +14,7 @@ from shared.rows import Row
 
 MOST_BYTES, MOST_LINE = 64 << 20, 256 << 10
 """Of a manifest: it is read as a whole, and its videos lie on one disk."""
+MOST_UNPACKED = 16 * MOST_BYTES
 PARQUET = ".parquet"
 BATCH = 64
 """Rows of a Parquet file read at once: a value that it holds once for many of them becomes many."""
@@ -90,7 +91,14 @@ def _parquet_rows(body: bytes, name: str) -> Iterator[Raw]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(io.BytesIO(body)).iter_batches(BATCH):
+        table = parquet.ParquetFile(io.BytesIO(body))
+        groups = (table.metadata.row_group(at) for at in range(table.metadata.num_row_groups))
+        if (unpacked := sum(group.total_byte_size for group in groups)) > MOST_UNPACKED:
+            raise BadData(
+                f"{name} has {unpacked} bytes, unpacked; it may have {MOST_UNPACKED}",
+                cure="Train on a part of it, and go on from that adapter with the next part.",
+            )
+        for batch in table.iter_batches(BATCH):
             for row in batch.to_pylist():
                 number += 1
                 place = Place(number, is_row=True)

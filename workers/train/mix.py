@@ -55,5 +55,5 @@ def taught(row: Row, job: TrainJob) -> Row | None:
         columns = {"chosen": text, "rejected": text}
     elif stage == "kto":
         columns = {"completion": text, "label": True}
-    nothing = dict.fromkeys(("completion", "chosen", "rejected", "label"))
+    nothing = dict.fromkeys(("completion", "chosen", "rejected", "rejected_frames", "label"))
     return row.model_copy(update={**nothing, **columns})

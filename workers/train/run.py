@@ -2,6 +2,8 @@
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
+    WORKDIR/features.json     in: where what is seen of videos is kept, and how many bytes of it at
+                              most; without it here, for this training alone
     WORKDIR/captions.json     in: how long captions may be, and in which language
     WORKDIR/manifest.jsonl    in: rows whose URIs are paths, relative to WORKDIR
     WORKDIR/replay.jsonl      in: earlier rows with such paths, if there are any; of any stage
@@ -46,11 +48,12 @@ from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
 from workers.train import ranks
-from workers.train.clips import decode_clips
+from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
 from workers.train.ending import STOPPED, Ending, Stopped
 from workers.train.examine import Examined, examine, metrics_of
+from workers.train.feature_files import FeatureFiles
 from workers.train.mix import mixed, taught
 from workers.train.report import report
 from workers.train.row_limits import check_limits
@@ -59,6 +62,8 @@ from workers.train.sayable import check_sayable
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
+HERE_BYTES = 1 << 40
+"""Of features, where nothing is said: as much as the disk has."""
 VIDEOS_EACH = 8
 """At least, of a decoder."""
 SICK = os.EX_TEMPFAIL
@@ -93,9 +98,6 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
-    new = [row for row in rows if row.split == "train"]
-    train_rows = mixed(new, earlier, job.replay_share)
-    eval_rows = [row for row in rows if row.split == "eval"]
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, every)
@@ -104,34 +106,41 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
 
     decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
-        clips = decode_clips(
-            every,
-            workdir,
-            decoders,
-            frames=job.frames,
-            preprocessor=loaded.preprocessor,
-            dtype=loaded.dtype,
-            on_clip=lambda done, total: report("frames", done, total),
-        )
+        clips = Clips(every, workdir, decoders, loaded, _features(workdir), frames=job.frames)
+        clips.prepare(lambda done, total: report("frames", done, total))
+        encoder = Encoder(loaded, clips)
+        encoder.check_lengths(every)
+        check_limits(every, encoder, _captions(workdir))
+        return _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
     finally:
         decoders.close()
-    encoder = Encoder(loaded, clips)
-    encoder.check_lengths(every)
-    check_limits(every, encoder, _captions(workdir))
 
+
+def _trained(
+    job: TrainJob,
+    workdir: Path,
+    rows: list[Row],
+    earlier: list[Row],
+    encoder: Encoder,
+    parent: Adapter | None,
+    ending: Ending,
+) -> TrainResult:
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
 
+    new = [row for row in rows if row.split == "train"]
+    train_rows = mixed(new, earlier, job.replay_share)
+    eval_rows = [row for row in rows if row.split == "eval"]
     set_seed(job.seed)
-    model = with_adapter(loaded, job, parent)
+    model = with_adapter(encoder.loaded, job, parent)
 
     def examined(when: str) -> Examined:
         return examine(model, encoder, eval_rows, lambda done, total: report(when, done, total))
 
     saving = Saving(
         workdir,
-        loaded.identity.weights_sha256,
-        ending or Ending(),
+        encoder.loaded.identity.weights_sha256,
+        ending,
         encoder.lengths(train_rows, job),
     )
     if saving.before is None and ranks.is_first():
@@ -144,7 +153,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     return TrainResult(
-        base=loaded.identity,
+        base=encoder.loaded.identity,
         metrics={
             **metrics_of(job.stage, eval_rows, before, after),
             "loss_first": fmean(losses[:tenth]),
@@ -153,6 +162,14 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
             "n_replayed": len(earlier),
         },
     )
+
+
+def _features(workdir: Path) -> FeatureFiles:
+    told = workdir / "features.json"
+    if not told.exists():
+        return FeatureFiles(workdir / "features", HERE_BYTES)
+    where = json.loads(told.read_text(encoding="utf-8"))
+    return FeatureFiles(Path(where["folder"]), where["most_bytes"])
 
 
 def _earlier(path: Path, job: TrainJob) -> list[Row]:

@@ -32,6 +32,7 @@ from workers.video.formats import (
     why_cut,
     why_encrypted,
     why_no_pictures,
+    why_no_still,
     why_still,
     why_undecodable,
     why_unreadable,
@@ -64,6 +65,8 @@ DEMUXERS = (
     "asf",
     "mxf",
 )
+STILL_DEMUXERS = ("jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe")
+"""Of pictures that stand alone. FFmpeg's `image2` would look for more files beside the one."""
 MP4, MATROSKA = b"ftyp", bytes.fromhex("1a45dfa3")
 """How such files begin; an MP4 with a size before it."""
 TS_SYNC = b"\x47"
@@ -99,6 +102,7 @@ class VideoFile:
     head: reads its first bytes, for what is no video.
     max_pixels: no larger picture is decoded, neither to look into the file nor later.
     max_decoded: nor more frames than this, from one `count_anew` to the next.
+    still: it is to be a picture that stands alone, and nothing else.
 
     Raises:
         NotAVideo, NoVideoStream, Truncated.
@@ -126,8 +130,11 @@ class VideoFile:
         head: Callable[[int], bytes],
         max_pixels: int = ANY_NUMBER,
         max_decoded: int = ANY_NUMBER,
+        *,
+        still: bool = False,
     ) -> None:
         self._source, self.name, self._head = source, name, head
+        self._still = still
         self.orientation = Orientation()
         self._max_pixels, self._max_decoded = max_pixels, max_decoded
         self._before: int | None = None
@@ -325,7 +332,7 @@ class VideoFile:
             container = av.open(
                 self._source,
                 options={
-                    "format_whitelist": ",".join(DEMUXERS),
+                    "format_whitelist": ",".join(STILL_DEMUXERS if self._still else DEMUXERS),
                     "protocol_whitelist": "file",
                     **self._decoding,
                     **looking,
@@ -334,6 +341,8 @@ class VideoFile:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
+            if self._still:
+                raise why_no_still(self.name, self._head(HEAD_BYTES)) from error
             self.refuse_encrypted([])
             raise why_unreadable(self.name, head_of(self._head)) from error
         try:

@@ -147,6 +147,7 @@ class Session:
             self._file.head,
             self._limits.max_pixels,
             self._limits.max_decoded,
+            still=told["still"],
         )
         try:
             self._sampler = Sampler(video, size_bytes, self._limits, self._tick, self._on_plan)

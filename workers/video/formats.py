@@ -220,6 +220,17 @@ def why_still(name: str, brand: str) -> NotAVideo:
     return NotAVideo(f"{name} is no video but {what} ({form})", cure=cure)
 
 
+def why_no_still(name: str, head: bytes) -> NotAVideo:
+    """The error of what is to be a picture that stands alone, and is none that is read here."""
+    form = named(PICTURES, head) or named(READ, head)
+    what = f"is of format {form}, and" if form else "is"
+    return NotAVideo(
+        f"{name} {what} no image that is read here",
+        cure="Save it as JPEG, PNG, WebP or BMP.",
+        first_bytes=head[:12].hex(),
+    )
+
+
 def why_encrypted(name: str) -> NotAVideo:
     return NotAVideo(
         f"{name} is encrypted: its pictures can only be seen with a key",

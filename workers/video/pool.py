@@ -140,11 +140,15 @@ class DecoderPool:
         self._progress.tick("frames")
 
     def close(self) -> None:
-        """Ends all decoders that are free."""
-        while not self._free.empty():
-            decoder = self._free.get()
+        """Ends all decoders that are free. Whoever comes after that starts one again."""
+        free = []
+        with suppress(queue.Empty):
+            while True:
+                free.append(self._free.get_nowait())
+        for decoder in free:
             if decoder is not None:
                 decoder.kill()
+            self._free.put(None)
 
 
 class OpenVideo:

@@ -175,6 +175,7 @@ class Decoder:
             kind="open",
             name=source.name,
             size_bytes=source.size_bytes,
+            still=source.still,
             limits=asdict(self._limits),
         )
         self.opened = True

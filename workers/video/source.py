@@ -21,9 +21,11 @@ class Source:
     It must always be of one and the same content, or raise."""
     stop: Callable[[], None] = lambda: None
     """Nobody waits any more for what is being fetched now: what can be ended of it, is."""
+    still: bool = False
+    """A picture that stands alone is wanted, and no video: it is one of a single frame."""
 
 
-def file_source(path: Path) -> Source:
+def file_source(path: Path, *, still: bool = False) -> Source:
     """A file on this machine. Raises Missing, EmptyFile."""
     if not path.is_file():
         raise Missing(f"{path}: there is no such file", cure="Check the path.")
@@ -35,4 +37,4 @@ def file_source(path: Path) -> Source:
         with path.open("rb") as file:
             return os.pread(file.fileno(), end - start, start)
 
-    return Source(path.name, size, fetch)
+    return Source(path.name, size, fetch, still=still)

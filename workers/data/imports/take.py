@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from shared.errors import BadData
+from shared.errors import BadData, Reject
 from shared.rows import COLUMNS, TAUGHT, Row
 from workers.data.imports import aihub, argilla, label_studio, llava, records, table
 from workers.data.imports.found import Asked, File, Found, Layout, LeftOut
@@ -68,6 +68,16 @@ class Taken:
         for one in self.left_out:
             places.setdefault(one.why, []).append(one.place)
         return sorted(places.items(), key=lambda one: -len(one[1]))
+
+    def know(self, digests: Mapping[str, str | Reject]) -> None:
+        """Of each file what it holds; rows of one that cannot be read are left out."""
+        rows, self.rows = self.rows, []
+        for row in rows:
+            digest = digests[row.media.uri]
+            if isinstance(digest, str):
+                self.rows.append(row.with_media(sha256=digest))
+            else:
+                self.left_out.append(LeftOut(row.id, str(digest)))
 
     def _take(self, found: Found) -> None:
         if len(self.rows) == MOST_ROWS:
