@@ -35,6 +35,7 @@ PROGRAMS = {
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
     "reload": Program("Do captions keep their adapter while adapters are swapped?", 10, 90),
+    "resume": Program("Is a training that is killed the same as one that is not?", 12, 300),
     "s3_dialect": Program(
         "Which stores can hold captions, and what does each do otherwise?", 4, 60
     ),

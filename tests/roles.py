@@ -33,7 +33,7 @@ from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.bucket import proofs
 from shared.bucket.checkpoints import Checkpoints, clear
-from shared.bucket.keys import view_key
+from shared.bucket.keys import training_folder, view_key
 from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
 from shared.bucket.records import Records
@@ -203,7 +203,12 @@ class Story:
             data = f"s3://{DATA}/set/manifest.jsonl"
             job = json.loads(inside(world, train, "sft", "--data", data, "--json").stdout)
             inside(world, train, "list")
+            checkpoint = f"{training_folder(world.prefix)}{job['job_id']}/checkpoints/1-1/x"
+            with self._acting("trainer") as trainer:
+                trainer.store.put(OUTPUT, checkpoint, b"")
+        with self._acting("operator") as world:
             inside(world, train, "cancel", job["job_id"])
+            assert not world.store.exists(OUTPUT, checkpoint)
             folder = f"{world.prefix}adapters/{BASE.weights_sha256[:12]}"
             unused = Unused(
                 BASE.weights_sha256[:12],

@@ -9,6 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from producer.jobs.asked import just_asked
 from producer.jobs.in_flight import first_argument, in_flight, remove
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
+from shared.bucket.checkpoints import clear
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
@@ -24,6 +26,7 @@ from shared.errors import (
     BrokerRefuses,
     BrokerUnavailable,
     Conflict,
+    Forbidden,
     JamakError,
     Reject,
     UsageError,
@@ -101,7 +104,8 @@ class Training:
 
     def __init__(self, settings: Settings, store: ObjectStore, app: "Celery") -> None:
         self._store, self._app, self._queues = store, app, queues_of(app)
-        self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
+        self._place = settings.output_bucket, settings.output_prefix
+        self._records = TrainingRecords(store, *self._place)
 
     def submit(self, job: TrainJob) -> None:
         """Send a job.
@@ -208,6 +212,8 @@ class Training:
             return "cancelling"
         ran = "while it was paused" if found.state == "paused" else "before it ran"
         self._end(job_id, "cancelled", "cancelled", f"it was cancelled {ran}", "")
+        with suppress(Forbidden):  # the bucket's rule deletes them, too
+            clear(self._store, *self._place, job_id)
         return "cancelled"
 
     def pause(self, job_id: str) -> Literal["paused", "pausing"]:

@@ -61,6 +61,10 @@ def verb_of(stage: str) -> Callable[..., None]:
         rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = usual.rank,
         frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = usual.frames,
         quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
+        group_by_length: Annotated[
+            bool, typer.Option("--group-by-length", help="Rows of like length in one batch.")
+        ] = False,
+        save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
         activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
         seed: Annotated[int, typer.Option()] = 0,
         wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
@@ -82,6 +86,8 @@ def verb_of(stage: str) -> Callable[..., None]:
             batch_size=batch_size,
             learning_rate=learning_rate,
             rank=rank,
+            group_by_length=group_by_length,
+            save_every=save_every,
             seed=seed,
             activate=activate,
         )

@@ -191,6 +191,13 @@ def test_reload() -> None:
     assert found["stall_steps_max"] <= 2
 
 
+@pytest.mark.soak
+def test_resume() -> None:
+    found = run("resume")
+    assert (found["kills"], found["bit_equal"], found["published"]) == (1, True, 1)
+    assert found["steps_repeated_max"] <= 24
+
+
 def test_s3_dialect() -> None:
     (moto,) = run("s3_dialect")["stores"]
     assert (moto["name"], moto["verdict"]) == ("moto", "works")

@@ -240,7 +240,6 @@ def test_a_training_that_lacks_something_here_may_be_tried_again(
 def test_a_training_for_a_gpu_does_not_go_on_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.train.run._end_with_parent", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(tmp_path / "job.json", tmp_path, gpu=True) == os.EX_TEMPFAIL
 
@@ -308,6 +307,27 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
             assert process.wait(30) == -signal.SIGKILL
         finally:
             process.kill()
+
+
+def test_the_subprocess_ends_when_its_parent_stands_still() -> None:
+    """Somebody else has the job then, and it is not trained twice at once."""
+    code = "from workers.train.ending import end_with_parent; end_with_parent(0.3)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    with process:
+        try:
+            assert process.wait(30) == -signal.SIGKILL
+        finally:
+            process.kill()
+
+
+def test_the_subprocess_hears_that_its_parent_goes_on(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
+    code = "import os, signal; signal.alarm(60); os.read(0, 1); os.read(0, 1); raise SystemExit(75)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    with pytest.raises(OutOfResources, match="lacks something"):
+        _run(make_job(), settings, bucket)
 
 
 def test_who_lost_the_lease_publishes_nothing(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 LEARNS = """
 import os, pathlib, signal, sys, time
-workdir = pathlib.Path(sys.orig_argv[-1])
+workdir = pathlib.Path(sys.orig_argv[4])
 step = 3 + (workdir / "checkpoint").exists()
 def keep(*_):
     folder = workdir / "checkpoints" / str(step)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader
@@ -181,6 +182,23 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert found == pytest.approx(expected, rel=1e-3)
     told = json.loads((tmp_path / "two" / "result.json").read_text())["metrics"]
     assert told == pytest.approx(alone, rel=1e-2)
+
+
+@pytest.mark.soak
+def test_no_process_outlives_the_parent(
+    videos: dict[str, Path], tmp_path: Path, start: Started
+) -> None:
+    fill(tmp_path, sft_rows(videos))
+    process = start(make_job(processes=2, batch_size=2, steps=100_000), tmp_path)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    while '"train", "step": 3' not in process.stdout.readline():
+        assert process.poll() is None
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) == 2
+    process.stdin.close()
+    assert process.wait() == -signal.SIGKILL
+    psutil.wait_procs(family)
 
 
 @pytest.mark.soak

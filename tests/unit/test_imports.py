@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,9 @@ def test_what_may_not_be_trained_on_is_left_out_here_already() -> None:
         "its text holds </s>, which models read as a token of its own",
         "its text holds U+FFFD, which is no text",
     ]
+    long = f"key,caption\na.mp4,{'개' * (256 << 10)}\n".encode()
+    (left_out,) = _taken("csv", File("a.csv", long)).left_out
+    assert re.fullmatch(r"it has \d+ characters; it may have 262144", left_out.why)
 
 
 def test_files_are_found_as_data_sets_call_them() -> None:

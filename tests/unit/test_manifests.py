@@ -14,7 +14,7 @@ from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
 from shared.rows import KINDS, row_schema
 from workers.train import manifest
-from workers.train.data import parse_row, read_manifest
+from workers.train.data import parse_row, read_manifest, with_splits
 from workers.train.manifest import raw_rows, written
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -132,6 +132,19 @@ def test_the_schema_takes_what_training_takes(kind: str) -> None:
             assert not validator.is_valid(row), row
         else:
             validator.validate(row)
+
+
+def test_a_file_under_its_relative_and_its_whole_name_is_one() -> None:
+    """Else it could train and evaluate."""
+    place, rows = "s3://b/set/m.jsonl", []
+    names = ("clips/a.mp4", "s3://b/set/clips/a.mp4", "s3://b/clips/a.mp4", "b.mp4")
+    for number, (name, split) in enumerate(zip(names, ("eval", "train", None, None), strict=True)):
+        row = {"id": str(number), "videos": [{"uri": name}], "completion": "개", "split": split}
+        rows.append(row)
+    read = read_manifest(_lines(*rows), place, "sft", BASE_PROMPT)
+    assert [row.media.uri for row in read] == [names[0], names[0], names[2], names[3]]
+    with pytest.raises(BadData, match=r"row '1' trains on clips/a\.mp4"):
+        with_splits(read)
 
 
 def test_every_line_is_told_of_and_not_the_first_alone() -> None:

@@ -89,7 +89,7 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
     operators = ("failures", "asked", "adapters", "backlogs")
     assert deleted == {
         **{place: {"operator"} for place in operators},
-        "training/*/checkpoints": {"trainer"},
+        "training/*/checkpoints": {"trainer", "operator"},
     }
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -75,7 +75,7 @@ def import_set(
     )
     endings = KINDS[form].endings
     found = list(listed(source, store, "SOURCE"))
-    files = [one for one in found if len(found) == 1 or one.name.endswith(endings)]
+    files = [one for one in found if len(found) == 1 or _is_of(one.name, endings)]
     if not files:
         raise UsageError(
             f"{source} holds no files of this layout: {', '.join(endings)}",
@@ -107,6 +107,11 @@ def import_set(
         print_json(told)
     else:
         _show(taken, told)
+
+
+def _is_of(name: str, endings: tuple[str, ...]) -> bool:
+    """Neither what an export notes for itself, nor what macOS hides beside a file."""
+    return name.endswith(endings) and not PurePath(name).name.startswith((".", "_export."))
 
 
 def _shown(what: Iterable[T], doing: str, total: int) -> Iterable[T]:

@@ -29,7 +29,7 @@ def listed(address: str, store: ObjectStore, argument: str = "") -> Iterator[Lis
         UsageError: there is nothing.
     """
     if in_s3(address):
-        yield from _objects(*parse_uri(address, argument), store)
+        yield from _objects(*parse_uri(address, argument), store, argument)
         return
     top = Path(address)
     if top.is_file():
@@ -47,12 +47,17 @@ def _file(path: Path, name: str) -> Listed:
     return Listed(name, str(path), path.stat().st_size, path.read_bytes)
 
 
-def _objects(bucket: str, key: str, store: ObjectStore) -> Iterator[Listed]:
+def _objects(bucket: str, key: str, store: ObjectStore, argument: str) -> Iterator[Listed]:
     def reading(key: str, most: int) -> Callable[[], bytes]:
         return lambda: store.get(bucket, key, most)
 
     if key and not key.endswith("/"):
-        info = store.head(bucket, key)
+        try:
+            info = store.head(bucket, key)
+        except Missing as error:
+            raise UsageError(
+                str(error), cure="Check it; a folder ends with a slash.", argument=argument
+            ) from error
         name = key.rpartition("/")[2]
         yield Listed(name, f"s3://{bucket}/{key}", info.size_bytes, reading(key, info.size_bytes))
         return

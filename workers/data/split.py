@@ -13,7 +13,7 @@ from shared.language import spoken
 from shared.rows import Row
 from shared.settings import load_settings
 from workers.data.places import check_new, content, write
-from workers.train.data import HELD_OUT, held_out, parse_row, with_digests
+from workers.train.data import HELD_OUT, held_out, one_name_each, parse_row, with_digests
 from workers.train.manifest import MOST_BYTES, raw_rows, written
 
 
@@ -35,7 +35,8 @@ def split(
     store = ObjectStore()
     check_new(to, store, "--to")
     body = content(manifest, store, MOST_BYTES, "MANIFEST")
-    rows = with_digests([parse_row(raw, place) for place, raw in raw_rows(body, manifest)])
+    rows = [parse_row(raw, place) for place, raw in raw_rows(body, manifest)]
+    rows = with_digests(one_name_each(rows, manifest))
     done = split_by_video(rows, share)
     write(to, written(done, to), store)
     sides = {

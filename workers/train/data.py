@@ -31,12 +31,12 @@ def read_manifest(body: bytes, name: str, stage: Stage, prompt: str) -> list[Row
     Raises:
         BadData: naming the line and what to do about it.
     """
-    return _read_all(raw_rows(body, name), stage, prompt)
+    return with_digests(one_name_each(_read_all(raw_rows(body, name), stage, prompt), name))
 
 
 def read_rows(text: str, stage: Stage, prompt: str) -> list[Row]:
     """As `read_manifest`, of JSON lines."""
-    return _read_all(raw_lines(text), stage, prompt)
+    return with_digests(_read_all(raw_lines(text), stage, prompt))
 
 
 def _read_all(found: Iterable[Raw], stage: Stage, prompt: str) -> list[Row]:
@@ -64,7 +64,24 @@ def _read_all(found: Iterable[Raw], stage: Stage, prompt: str) -> list[Row]:
         raise BadData(
             "the training manifest holds no rows", cure="Write one JSON object a line into it."
         )
-    return with_digests(rows)
+    return rows
+
+
+def one_name_each(rows: Sequence[Row], manifest: str) -> list[Row]:
+    """A file named by its address in one row and relative to the manifest in another has one name
+    afterwards, that of the first of them: else the one video would train and evaluate.
+
+    Args:
+        manifest: its address.
+    """
+    folder = f"{manifest.rpartition('/')[0]}/"
+    names: dict[str, str] = {}
+    named = []
+    for row in rows:
+        uri = row.media.uri
+        first = names.setdefault(uri if uri.startswith("s3://") else folder + uri, uri)
+        named.append(row if first == uri else row.with_media(uri=first))
+    return named
 
 
 def with_digests(rows: Sequence[Row]) -> list[Row]:

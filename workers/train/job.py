@@ -260,8 +260,8 @@ def _train(
                     continue
                 progress.tick(event["stage"])
                 on_event(event)
-                if event["step"] in (1, event["steps"]) or event["step"] % 10 == 0:
-                    log.info("training", job=job.id, **event)
+                rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
+                (log.info if rare else log.debug)("training", job=job.id, **event)
         keeping.wait(lambda: progress.tick(progress.stage))
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
@@ -310,8 +310,12 @@ def _subprocess(
     if job.processes > 1:
         module = ["workers.train.processes", str(job.processes)]
     process = subprocess.Popen(
-        [sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir), *gpu],
-        # Held open as long as we live: run.py ends when it closes.
+        [
+            *(sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir)),
+            *("--silent", str(max(settings.visibility_timeout_s, 3 * LOOK_S)), *gpu),
+        ],
+        # Held open as long as we live: run.py ends when it closes, or when nothing comes for so
+        # long that another worker may have the job.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -336,6 +340,8 @@ def _watching(
     """Loading a model or one long step says nothing for minutes: while the process computes or
     reads, it moves. Ends the process when the job was stopped, and asks it to end when it shall,
     with a last checkpoint: then the list holds why."""
+    assert process.stdin is not None
+    stdin = process.stdin.fileno()
     done = threading.Event()
     asked: list[JamakError] = []
 
@@ -344,6 +350,7 @@ def _watching(
         while not done.wait(LOOK_S):
             try:
                 progress.check()
+                os.write(stdin, b".")
                 why = ending()
                 if why is not None and not asked:
                     asked.append(why)
@@ -352,7 +359,7 @@ def _watching(
                 if now != seen:
                     seen = now
                     progress.tick(progress.stage)
-            except psutil.Error:
+            except (psutil.Error, BrokenPipeError):
                 return  # it has ended
             except Exception as error:
                 log.warning("the training is stopped", message=str(error))

@@ -1,4 +1,4 @@
-"""One training on several GPUs: `python -m workers.train.processes COUNT JOB_FILE WORKDIR [--gpu]`.
+"""One training on several GPUs: `python -m workers.train.processes COUNT JOB WORKDIR …`.
 
 Starts workers/train/run.py so many times, as torch's launcher does it, and ends as they ended: with
 0, or with the status or the signal of the one that failed first. One that fails ends the others. A
@@ -11,14 +11,16 @@ Knows nothing of jobs and models.
 import os
 import signal
 import sys
+import threading
 import uuid
+from argparse import ArgumentParser
 from contextlib import suppress
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from workers.train.ending import STOPPED
+from workers.train.ending import STOPPED, end_with_parent
 
 PATIENCE_S = 3600
 """From SIGTERM to SIGKILL, of those that are started. Whoever asks us to end has less."""
@@ -59,5 +61,19 @@ def _as(status: int) -> int:
     return status
 
 
+def tied() -> int:
+    """Our stdin, which ends with our parent. What we start gets another one, which ends with us:
+    of one that they shared, each would read a part of what the parent says."""
+    ours = os.dup(0)
+    theirs, _ = os.pipe()  # the other end is held as long as this process lives
+    os.dup2(theirs, 0)
+    return ours
+
+
 if __name__ == "__main__":
-    sys.exit(launch(int(sys.argv[1]), sys.argv[2:]))
+    parser = ArgumentParser()
+    parser.add_argument("count", type=int)
+    parser.add_argument("--silent", type=float)
+    told, rest = parser.parse_known_args()
+    threading.Thread(target=end_with_parent, args=(told.silent, tied()), daemon=True).start()
+    sys.exit(launch(told.count, rest))

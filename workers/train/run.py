@@ -1,4 +1,4 @@
-"""The subprocess that trains: `python -m workers.train.run JOB_JSON_FILE WORKDIR [--gpu]`.
+"""The subprocess that trains: `python -m workers.train.run JOB WORKDIR [--silent S] [--gpu]`.
 
     WORKDIR/model             in: a link to the checkpoint; without it, from the hub's cache
     WORKDIR/decoding.json     in: the limits of decoding, as the worker's settings have them
@@ -18,17 +18,18 @@ reports and saves. With --gpu it trains on one or not at all: on a CPU it would 
 error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
-parent. At SIGTERM it ends, too, but first it trains to the end of the step and keeps its state.
+parent; and when nothing came there for S seconds, for then its parent stands still. At SIGTERM it
+ends, too, but first it trains to the end of the step and keeps its state.
 """
 
 import errno
 import json
 import os
-import signal
 import sys
 import tempfile
 import threading
 import traceback
+from argparse import ArgumentParser
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -51,7 +52,7 @@ from workers.train import ranks
 from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
-from workers.train.ending import STOPPED, Ending, Stopped
+from workers.train.ending import STOPPED, Ending, Stopped, end_with_parent
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
 from workers.train.mix import mixed, taught
@@ -262,7 +263,6 @@ def _train_stage(
 
 def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
     """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks.be_silent_unless_first()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
@@ -316,13 +316,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _end_with_parent() -> None:
-    """The parent holds the other end of our stdin: it closes when the parent dies, however."""
-    # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), gpu=sys.argv[3:] == ["--gpu"]))
+    parser = ArgumentParser()
+    parser.add_argument("job", type=Path)
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("--silent", type=float)
+    parser.add_argument("--gpu", action="store_true")
+    told = parser.parse_args()
+    threading.Thread(target=end_with_parent, args=(told.silent,), daemon=True).start()
+    sys.exit(main(told.job, told.workdir, gpu=told.gpu))

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 
 from shared.errors import BadData
 from shared.rows import COLUMNS, TAUGHT
-from workers.data.imports.found import Asked, File, Found, LeftOut, seconds, text_of, thumb
+from workers.data.imports.found import (
+    MOST_BYTES,
+    Asked,
+    File,
+    Found,
+    LeftOut,
+    seconds,
+    text_of,
+    thumb,
+)
 
 KEYS = ("key", "video", "image", "uri")
 KEPT = ("id", "prompt", "split", "source", "license", "origin")
@@ -22,6 +31,7 @@ KEPT = ("id", "prompt", "split", "source", "license", "origin")
 def found_in(file: File, asked: Asked) -> Iterator[Found | LeftOut]:
     tabs = file.name.removesuffix(".gz").endswith(".tsv")
     table = csv.DictReader(io.StringIO(text_of(file), newline=""), delimiter="\t" if tabs else ",")
+    csv.field_size_limit(MOST_BYTES)  # a text that is too long is one line's fault
     try:
         names = [name.strip().casefold() for name in table.fieldnames or []]
         table.fieldnames = ["completion" if name == "caption" else name for name in names]

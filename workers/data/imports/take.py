@@ -14,6 +14,7 @@ from workers.data.imports import aihub, argilla, label_studio, llava, records, t
 from workers.data.imports.found import Asked, File, Found, Layout, LeftOut
 from workers.data.imports.names import Names, is_image
 from workers.train.data import MOST_ROWS, fault_of, ready
+from workers.train.manifest import MOST_LINE
 
 Form = Literal["aihub", "argilla", "csv", "label-studio", "llava", "records"]
 
@@ -107,6 +108,8 @@ class Taken:
                 }
             )
             ready(row, self.asked.stage, self.prompt)
+            if (length := len(row.model_dump_json())) > MOST_LINE:
+                return LeftOut(found.place, f"it has {length} characters; it may have {MOST_LINE}")
         except ValidationError as error:
             return LeftOut(found.place, fault_of(error))
         except BadData as error:

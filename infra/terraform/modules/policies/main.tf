@@ -39,7 +39,7 @@ locals {
     captioner = []
     trainer   = ["training/*/checkpoints/*"]
     scaler    = []
-    operator  = ["failures/*", "asked/*", "adapters/*", "backlogs/*"]
+    operator  = ["failures/*", "asked/*", "adapters/*", "training/*/checkpoints/*", "backlogs/*"]
   }
 
   roles = keys(local.reads)
