@@ -43,6 +43,7 @@ PROGRAMS = {
     "scenes": Program("Are scene changes found, and nothing else?", 1, 600),
     "sickness": Program("What is survived of servers and machines that are sick?", 12, 1800),
     "source": Program("How much of a video is read, and how fast?", 3, 900),
+    "train_speed": Program("What do a step and an epoch of training cost beside TRL?", 12, 300),
     "tracing": Program("What do traces cost a worker when every caption is traced?", 8, 150),
     "truth": Program("Are frames, times and shapes of valid films those drawn?", 6, 180),
     "worker": Program("What does a whole worker cost, with the engine and without?", 12, 1200),

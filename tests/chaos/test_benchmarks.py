@@ -236,6 +236,18 @@ def test_tracing() -> None:
     assert 0 < found["spans"]["cpu_ms"] < found["cpu_ms_a_caption"]
 
 
+def test_train_speed(tmp_path: Path) -> None:
+    found = run("train_speed", "--into", str(tmp_path / "told.json"))
+    assert json.loads((tmp_path / "told.json").read_text())["result"] == found
+    assert found["step_ratio"]["median"] > 0
+    assert found["rss_ratio"] > 0
+    for stage in ("sft", "dpo"):
+        assert set(found[stage]["each"]) == {"jamak", "trl"}
+        # Files are read, and nothing is decoded: that is no matter of how fast a machine is.
+        assert found[stage]["data_share"]["second_epoch"]["median"] < 0.2
+        assert found[stage]["data_share"]["second_job"]["median"] < 0.5
+
+
 def test_truth() -> None:
     found = run("truth")
     assert found["files"] >= 12

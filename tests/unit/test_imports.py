@@ -214,6 +214,20 @@ def test_argilla_has_corrections_thumbs_and_rankings(
     assert taken.left_out[-1] == LeftOut("argilla.json#2", "nobody has annotated it")
 
 
+def test_answers_that_are_no_text_are_none() -> None:
+    """A choice of several labels, and a ranking of what is no field."""
+    record = json.loads((LAYOUTS / "argilla.json").read_text())[0]
+    record["responses"] = {"labels": [{"value": ["낮", "밖"], "user_id": "u"}]}
+    file = File("a.json", json.dumps([record]).encode())
+    for stage in ("sft", "dpo", "kto"):
+        assert _taken("argilla", file, stage=stage).rows == []  # type: ignore[arg-type]
+    ranks = [{"value": "caption", "rank": 2}, {"value": "other", "rank": 1}]
+    record["responses"] = {"ranking": [{"value": ranks, "user_id": "u"}]}
+    file = File("a.json", json.dumps([record]).encode())
+    (row,) = _taken("argilla", file, stage="dpo").rows
+    assert (row.chosen, row.rejected) == ("고양이가 잡니다.", "개가 잡니다.")
+
+
 def test_of_several_questions_one_is_to_be_named() -> None:
     record = json.loads((LAYOUTS / "argilla.json").read_text())[0]
     record["responses"] = {

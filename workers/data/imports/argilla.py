@@ -7,7 +7,8 @@
 docs.argilla.io (reference/argilla/records/records: `Record.to_dict`). The video is named by a field
 or the metadata (`video`, `image`, `url`, `key`, `uri`), for Argilla has no field of that kind. Text
 answers are captions, and correct what was suggested, or the field `caption`; a label that says good
-or bad is a thumb; a ranking, or a label that names a field, prefers that field's text.
+or bad is a thumb; a ranking, or a label that names a field, prefers that field's text. The export
+does not say which answers are drafts.
 """
 
 import re
@@ -96,7 +97,11 @@ def _texts(record: dict[str, Any], said: dict[str, Any], asked: Asked) -> Texts 
             found.better = ranking
         elif isinstance(value, str) and thumb(value) is not None:
             found.liked = thumb(value)
-        elif asked.question in (None, question) and (text := text_in(value)):
+        elif (
+            asked.question in (None, question)
+            and isinstance(value, str)
+            and (text := text_in(value))
+        ):
             if found.written is not None:
                 return "several questions have texts for answers: name one with --question"
             found.written = text
@@ -115,9 +120,13 @@ def _ranking(value: Any, fields: dict[str, Any]) -> tuple[str, str] | None:
         names = [value, *(name for name in fields if name != value and name not in MEDIA)]
         if len(names) != 2:
             return None
+    elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+        if len(value) < 2:
+            return None
+        names = [value[0], value[-1]]  # the best first, as records say it
     elif isinstance(value, list) and all(
         isinstance(one, dict) and isinstance(one.get("rank"), int) for one in value
-    ):
+    ):  # as the server's own JSON has it
         ranked = sorted(value, key=lambda one: one["rank"])
         if len(ranked) < 2 or ranked[0]["rank"] == ranked[-1]["rank"]:
             return None
