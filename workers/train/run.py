@@ -32,6 +32,7 @@ import traceback
 from argparse import ArgumentParser
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
@@ -94,6 +95,9 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     """
     report("load", 0, 1)
     _check_gpus(job)
+    if (workdir / "checkpoint").exists():
+        # Its data have been looked at before: then it goes on as soon as the model is there.
+        import_module("workers.train.trainers")
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
