@@ -115,7 +115,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         clips.prepare(lambda done, total: report("frames", done, total))
         encoder = Encoder(loaded, clips)
         encoder.check_lengths(every)
-        check_limits(every, encoder, _captions(workdir))
+        check_limits(every, loaded.tokenizer, _captions(workdir))
         return _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
     finally:
         decoders.close()
