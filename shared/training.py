@@ -90,7 +90,7 @@ class TrainDecision(Message):
 class TrainProgress(Message):
     """How far a running training job is; written over and over."""
 
-    v: Count = 1
+    v: Count = 2
     job_id: str
     worker: str
     attempt: Count
@@ -101,6 +101,14 @@ class TrainProgress(Message):
     steps: Count = 0
     """Of the stage; 0 = it does not count."""
     loss: float | None = None
+    tokens_per_s: float | None = None
+    """Of the last steps, visual ones too. Since version 2, as what follows."""
+    seconds_left: float | None = None
+    """At the pace of the last steps, with the captions afterwards; None: nobody knows yet."""
+    spent_s: float = 0.0
+    """Of workers, all tries together."""
+    usd: float | None = None
+    """What these seconds cost; None: nobody has said what such a card does."""
     updated_at: datetime
 
 

@@ -121,6 +121,11 @@ def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
     trained = [event for event in events if event["stage"] == "train"]
     assert [event["step"] for event in trained] == list(range(1, 61))
     assert all(event["loss"] > 0 for event in trained)
+    # Three rows of about thirty tokens, twice over, and the same ones in every step.
+    assert {event["tokens"] for event in trained} == {trained[0]["tokens"]}
+    assert trained[0]["tokens"] > 6 * 20
+    assert all(event["seconds"] > 0 and event["grad_norm"] > 0 for event in trained)
+    assert "mean_token_accuracy" in trained[0]["metrics"]
     assert bucket.registry.pointer(base).version == manifest.version
     assert manifest.metrics["exact_after"] == 1
     assert manifest.data_sha256 == hashlib.sha256(bucket.manifest).hexdigest()

@@ -10,6 +10,7 @@
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
     WORKDIR/checkpoints/STEP/ out: the state after a step
+    WORKDIR/told/             out: what people read of it, for its report (report.py)
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
@@ -57,7 +58,7 @@ from workers.train.ending import STOPPED, Ending, Stopped, end_with_parent
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
 from workers.train.mix import mixed, taught
-from workers.train.report import report
+from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
@@ -103,6 +104,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
+    tell_data(workdir, rows, earlier)
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, every)
@@ -148,13 +150,15 @@ def _trained(
         ending,
         encoder.lengths(train_rows, job),
     )
-    if saving.before is None and ranks.is_first():
-        saving.before = examined("before")
+    if ranks.is_first():
+        saving.before = saving.before or examined("before")
+        tell_captions(workdir, "before", saving.before.captions)
     losses = _train_stage(model, encoder, train_rows, job, saving)
     before = saving.before
     if before is None or not ranks.is_first():
         raise SystemExit(0)
     after = examined("after")
+    tell_captions(workdir, "after", after.captions)
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     return TrainResult(
