@@ -60,6 +60,8 @@ class TrainJob(Message):
     """dpo, kto: how much it costs to move away from the reference."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """dpo: the share of pairs that are labelled the wrong way round."""
+    processes: Annotated[Count, Field(ge=1)] = 1
+    """Of one machine, each with a GPU of its own; since version 2."""
     gradient_checkpointing: bool | None = None
     """Compute activations twice instead of keeping them; None = on a GPU."""
     activate: bool = True

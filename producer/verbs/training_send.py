@@ -107,6 +107,9 @@ def verb_of(stage: Stage) -> Callable[..., None]:
                 show_default=False,
             ),
         ] = None,
+        processes: Annotated[
+            int, typer.Option(min=1, help="At once, each with a GPU of its own.")
+        ] = 1,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
         activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
         seed: Annotated[int, typer.Option()] = 0,
@@ -142,6 +145,7 @@ def verb_of(stage: Stage) -> Callable[..., None]:
             label_smoothing=label_smoothing,
             replay=replay,
             replay_share=replay_share,
+            processes=processes,
             save_every=save_every,
             seed=seed,
             activate=activate,

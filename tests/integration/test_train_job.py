@@ -238,6 +238,17 @@ def test_a_failed_training_tells_its_last_words(
     assert caught.value.evidence["log"][-1] == "RuntimeError: the driver is too old"
 
 
+def test_a_job_of_several_processes_begins_with_their_launcher(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys; print(*sys.orig_argv[2:4]); raise SystemExit(1)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    for count, begun in ((1, "workers.train.run /"), (3, "workers.train.processes 3")):
+        with pytest.raises(Reject) as caught:
+            _run(make_job(processes=count), settings, bucket)
+        assert caught.value.evidence["log"][0].startswith(begun)
+
+
 def test_a_killed_training_may_be_tried_again(
     settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

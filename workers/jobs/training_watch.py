@@ -133,7 +133,8 @@ class Watch:
         earlier, spent_s = self._earlier, time.monotonic() - self._began
         usd = earlier.usd if earlier else None
         if self._price.usd_per_hour is not None:
-            usd = (usd or 0.0) + spent_s / 3600 * self._price.usd_per_hour
+            cards = self._job.processes
+            usd = (usd or 0.0) + spent_s / 3600 * self._price.usd_per_hour * cards
         return TrainProgress(
             job_id=self._job.id,
             worker=self._lease.delivery.lease.rpartition(".")[0],

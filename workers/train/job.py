@@ -267,7 +267,7 @@ def _train(
     hide = Hidden({workdir: "WORKDIR"})
     with keeping:
         with (
-            _subprocess(settings, workdir) as process,
+            _subprocess(settings, job, workdir) as process,
             _watching(process, progress, ending) as asked,
         ):
             assert process.stdout is not None
@@ -290,8 +290,10 @@ def _train(
     result = workdir / "result.json"
     if process.returncode == 0:
         return dict(json.loads(result.read_text(encoding="utf-8")))
+    told = None
     if result.exists():
-        told = json.loads(result.read_text(encoding="utf-8"))["error"]
+        told = json.loads(result.read_text(encoding="utf-8")).get("error")
+    if told:
         raise told_again(told["reason"], told["message"], told["cure"])
     if asked:
         raise asked[0]
@@ -317,7 +319,9 @@ def _train(
 
 
 @contextmanager
-def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
+def _subprocess(
+    settings: Settings, job: TrainJob, workdir: Path
+) -> Iterator["subprocess.Popen[str]"]:
     """workers.train.run, gone when the block is left."""
     # It reads what was fetched for it: it needs neither the bucket nor Redis.
     needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
@@ -326,9 +330,12 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     gpu = ["--gpu"] if settings.device == "cuda" else []
+    module = ["workers.train.run"]
+    if job.processes > 1:
+        module = ["workers.train.processes", str(job.processes)]
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)),
+            *(sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir)),
             *("--silent", str(max(settings.visibility_timeout_s, 3 * LOOK_S)), *gpu),
         ],
         # Held open as long as we live: run.py ends when it closes, or when nothing comes for so
@@ -396,12 +403,14 @@ def _watching(
 
 
 def _work_of(process: psutil.Process) -> tuple[float, ...]:
-    """CPU seconds, to a tenth, and MiB in memory: of something that hangs neither grows.
+    """CPU seconds, to a tenth, and MiB in memory, with its children: of what hangs neither grows.
 
     What it reads is its own affair: that is not told of a process that keeps its memory private.
     """
-    cpu = process.cpu_times()
-    return (round(cpu.user + cpu.system, 1), process.memory_info().rss >> 20)
+    family = [process, *process.children(recursive=True)]
+    cpu = [one.cpu_times() for one in family]
+    seconds = sum(times.user + times.system for times in cpu)
+    return (round(seconds, 1), sum(one.memory_info().rss for one in family) >> 20)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
