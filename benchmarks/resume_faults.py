@@ -143,11 +143,16 @@ class Faults:
             self._did(fault)
 
     def finish(self) -> None:
-        """The job has ended."""
-        if self._frozen is not None:
-            raise RuntimeError("the frozen worker was not thawed before the job had ended")
-        if self._wanted:
-            raise RuntimeError(f"the training ended before {list(self._wanted)} could be done")
+        """The job has ended. What could not be done until then is not counted."""
+        with self._lock:
+            if self._frozen is not None:
+                self._thaw()
+
+    def _thaw(self) -> None:
+        assert self._frozen is not None
+        self._frozen.thaw()
+        self._frozen, self.thawed = None, self.thawed + 1
+        self._wanted.popleft()
 
     @property
     def _next(self) -> str | None:
@@ -197,9 +202,7 @@ class Faults:
             key = f"{folder}{newest.step}-{newest.epoch}/{STATE_FILE}"
             self._heard(decode(TrainState, self._store.get(asked.bucket, key)).losses)
             if newest.epoch == run.epoch and self._frozen is not None:
-                self._frozen.thaw()  # another one has written: too late for it
-                self._frozen, self.thawed = None, self.thawed + 1
-                self._wanted.popleft()
+                self._thaw()  # another one has written: too late for it
             if newest.step == self._steps and self._next == "last line":
                 self._kill()
         return True

@@ -51,7 +51,7 @@ QUICK = (Planned("sft", "sft", False, ("training",), steps=24, save_every=6),)
 FULL = (
     Planned("sft", "sft", False, ("worker", "before its files", "last line")),
     Planned("sft nf4", "sft", True, ("training", "worker")),
-    Planned("dpo", "dpo", False, ("worker", "behind its files", "before the manifest", "frozen")),
+    Planned("dpo", "dpo", False, ("worker", "frozen", "behind its files", "before the manifest")),
     Planned("dpo nf4", "dpo", True, ("worker", "behind the manifest")),
 )
 

@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    *("LeftOut", "Wait", "says"),
+    *("Finding", "LeftOut", "Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -270,7 +270,8 @@ VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/"
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("import_set", "pairs", "reconcile", "show", "show_cards", "split", "status", "upload"),
+    *("import_set", "pairs", "reconcile", "show", "show_cards", "split", "stats", "status"),
+    *("upload", "validate"),
 }
 """Functions that are verbs by an entry point."""
 

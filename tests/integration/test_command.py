@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.procfile import ROOT
+from infra.local.stack import DEMO_MODEL
 from producer.jobs.training import Training
 from shared.bucket.records import Records
 from shared.messages import ModelIdentity
@@ -48,8 +49,12 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     world.store.put(world.output, "set/manifest.jsonl", b"")
     table = folder / "captions.csv"
     table.write_text("key,caption\na.mp4,고양이\nb.mp4,개\n,이름 없음\n")
-    row = {"id": "a", "videos": [{"uri": done.uri}], "completion": "빨간 원이 움직입니다."}
-    world.store.put(world.output, "set/rows.jsonl", json.dumps(row).encode())
+    rows = [
+        {"id": one.key, "videos": [{"uri": one.uri}], "completion": "빨간 원이 움직입니다."}
+        for one in (done, waiting)
+    ]
+    said = "\n".join(map(json.dumps, rows)).encode()
+    world.store.put(world.output, "set/rows.jsonl", said)
     return {
         "done": done.uri,
         "table": str(table),
@@ -95,6 +100,11 @@ SAID = {
     "adapters list": ("adapters list", "{version}"),
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
+    "data stats": (
+        "data stats {rows} --no-media --out {clip}.{n}.stats.png",
+        "{clip}.{n}.stats.png",
+    ),
+    "data validate": ("data validate {rows} --no-media", "{rows}"),
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "data import": ("data import csv {table} --to {set}{n}.jsonl", "{set}{n}.jsonl"),
     "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
@@ -125,7 +135,7 @@ ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}
 
 @pytest.fixture
 def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[pytest.MonkeyPatch]:
-    for name, value in world.env.items():
+    for name, value in {**world.env, "JAMAK_MODEL_PATH": str(DEMO_MODEL)}.items():
         monkeypatch.setenv(name, value)
     yield monkeypatch
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from transformers.models.llama.modeling_llama import LlamaAttention
 
+from shared.training import TrainJob
 from shared.training_runs import STATE_FILE, TrainState
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
+from workers.train.collate import SftCollator
 from workers.train.ending import Ending, Stopped
 from workers.train.report import StepReporter
-from workers.train.run import train
+from workers.train.run import TrainResult, train
 
 pytestmark = pytest.mark.model
 
@@ -37,45 +39,83 @@ class EndsAfter(Ending):
         monkeypatch.setattr(StepReporter, "on_log", heard)
 
 
-def _losses(folder: Path, step: int) -> tuple[float, ...]:
-    text = (folder / "checkpoints" / str(step) / STATE_FILE).read_text()
-    return TrainState.model_validate_json(text).losses
-
-
 @pytest.mark.parametrize(
     ("stage", "quantized"),
     [
-        ("sft", False),
         ("dpo", True),
         pytest.param("sft", True, marks=pytest.mark.soak),
         pytest.param("dpo", False, marks=pytest.mark.soak),
     ],
 )
 def test_a_training_goes_on_elsewhere_to_the_last_digit(
-    videos: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stage: str,
-    quantized: bool,
+    videos: dict[str, Path], tmp_path: Path, stage: str, quantized: bool
 ) -> None:
-    """Stopped in the middle of an epoch. The model draws at random, too: one with dropout."""
+    """In the middle of an epoch."""
+    rows = dpo_rows(_few(videos)) if stage == "dpo" else sft_rows(_few(videos))
+    job = make_job(stage=stage, steps=5, batch_size=3, save_every=2, quantized=quantized)
+    whole = _trained(job, rows, tmp_path / "whole")
+    again = _trained(job, rows, tmp_path / "again", tmp_path / "whole/checkpoints/2")
+    _same(tmp_path / "whole", tmp_path / "again", 5)
+    assert again == whole
+
+
+def test_a_training_that_is_asked_to_end_goes_on_from_that_very_step_and_reads_nothing_before_it(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model draws at random, too: one with dropout."""
     monkeypatch.setattr(LlamaAttention, "__init__", _forgetful(LlamaAttention.__init__))
-    named = dict(list(videos.items())[:5])
-    rows = dpo_rows(named) if stage == "dpo" else sft_rows(named)
-    for name in ("whole", "first", "second"):
-        fill(tmp_path / name, rows)
-    job = make_job(stage=stage, steps=5, batch_size=3, save_every=4, quantized=quantized)
-    whole = train(job, tmp_path / "whole")
+    rows = sft_rows(_few(videos))
+    job = make_job(steps=5, batch_size=3, save_every=4)
+    whole = _trained(job, rows, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        train(job, tmp_path / "first", EndsAfter(2, patch))
-    assert [path.name for path in (tmp_path / "first/checkpoints").iterdir()] == ["2"]
-    shutil.copytree(tmp_path / "first/checkpoints/2", tmp_path / "second/checkpoint")
-    second = train(job, tmp_path / "second")
-    assert _losses(tmp_path / "second", 5) == _losses(tmp_path / "whole", 5)
-    assert second == whole
-    assert (tmp_path / "second" / ADAPTER).read_bytes() == (
-        tmp_path / "whole" / ADAPTER
-    ).read_bytes()
+        _trained(job, rows, tmp_path / "first", ending=EndsAfter(2, patch))
+    (left,) = (tmp_path / "first/checkpoints").iterdir()
+    assert left.name == "2"
+    assert _trained(job, rows, tmp_path / "second", left) == whole
+    _same(tmp_path / "whole", tmp_path / "second", 5)
+
+    # As if it had got very far: its batch is the only one that is made.
+    far = tmp_path / "second/checkpoints/5"
+    text = (far / STATE_FILE).read_text()
+    state = TrainState.model_validate_json(text).model_copy(update={"step": 20_000})
+    (far / STATE_FILE).write_text(state.model_dump_json())
+    made = []
+    collate = SftCollator.__call__
+
+    def spy(collator: SftCollator, features: Any) -> Any:
+        made.append(features)
+        return collate(collator, features)
+
+    monkeypatch.setattr(SftCollator, "__call__", spy)
+    _trained(make_job(steps=20_001, batch_size=3), rows, tmp_path / "far", far)
+    assert len(made) == 1
+
+
+def _few(videos: dict[str, Path]) -> dict[str, Path]:
+    return dict(list(videos.items())[:5])
+
+
+def _trained(
+    job: TrainJob,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    checkpoint: Path | None = None,
+    ending: Ending | None = None,
+) -> TrainResult:
+    fill(folder, rows)
+    if checkpoint is not None:
+        shutil.copytree(checkpoint, folder / "checkpoint")
+    return train(job, folder, ending)
+
+
+def _same(one: Path, other: Path, steps: int) -> None:
+    assert _losses(one, steps) == _losses(other, steps)
+    assert (one / ADAPTER).read_bytes() == (other / ADAPTER).read_bytes()
+
+
+def _losses(folder: Path, step: int) -> tuple[float, ...]:
+    text = (folder / "checkpoints" / str(step) / STATE_FILE).read_text()
+    return TrainState.model_validate_json(text).losses
 
 
 def _forgetful(build: Any) -> Any:

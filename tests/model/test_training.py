@@ -317,12 +317,11 @@ def test_rows_that_no_worker_could_say_are_refused_by_row(
     loaded = _load()
     rows = sft_rows(videos)[:3] if stage == "sft" else dpo_rows(videos)[:3]
     column = "completion" if stage == "sft" else "chosen"
-    encoder = encoder_of(loaded, [], tmp_path)
 
     def check(decoding: Decoding, **changes: str) -> None:
         changed = [rows[0], {**rows[1], **changes}, rows[2]]
         lines = "\n".join(json.dumps(row) for row in changed)
-        check_limits(read_rows(lines, stage, BASE_PROMPT), encoder, decoding)
+        check_limits(read_rows(lines, stage, BASE_PROMPT), loaded.tokenizer, decoding)
 
     short, named = Decoding(max_syllables=20), re.escape(repr(rows[1]["id"]))
     check(short)

@@ -162,6 +162,19 @@ ROWS: dict[str, list[Row]] = {
     "adapters list": [("--frobnicate", {}, 2, "--frobnicate"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "adapters prune": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "adapters rollback": [("a b", {}, 2, "b"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "data stats": [
+        ("", {}, 2, "Missing argument"),
+        ("none.jsonl", {}, 2, "none.jsonl: there is no such file"),
+        ("none.jsonl --out nowhere/s.png", {}, 2, "nowhere is no folder"),
+        ("none.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "data validate": [
+        ("", {}, 2, "Missing argument"),
+        ("s3:///m.jsonl", {}, 2, "'s3:///m.jsonl' is not an S3 address"),
+        ("none.jsonl", {}, 2, "none.jsonl: there is no such file"),
+        ("none.jsonl --stage ppo", {}, 2, "ppo"),
+        ("none.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "backlog cancel": [("", {}, 2, "Missing argument"), ("b", NONSENSE, 78, "JAMAK_OUTPUT")],
     "backlog delete": [
         ("", {}, 2, "Missing argument"),

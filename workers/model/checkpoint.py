@@ -35,6 +35,16 @@ def find_checkpoint(model: str, revision: str, path: Path | None) -> Path:
     return path
 
 
+def find_words(model: str, revision: str, path: Path | None) -> Path:
+    """The local directory of a checkpoint's tokenizer and sizes, which is small: no weights are
+    fetched.
+
+    Raises:
+        ConfigError: it is nowhere to be found.
+    """
+    return path or _fetched(model, revision, ["*.json", "*.model"])
+
+
 def _fetched(model: str, revision: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download  # takes long to load, and a path needs none
 

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import torch
 
-from shared.errors import BadData
 from shared.rows import FrameOrder, Row
 from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
 from workers.train.orders import reordered
+from workers.train.row_limits import beyond_context, no_other_order
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -87,17 +87,9 @@ class Encoder:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
         for row in rows:
             if row.rejected_frames and self.clips.frames(row.media.key) == 1:
-                raise BadData(
-                    f"row {row.id!r}: its video has one frame, and that no other order",
-                    cure="Remove the row, or its rejected_frames.",
-                )
-            prompt, longest = self._length(row)
-            if prompt + longest > self.loaded.context:
-                raise BadData(
-                    f"row {row.id!r} has {prompt} tokens of prompt and frames and {longest} of "
-                    f"text; the model has {self.loaded.context} positions",
-                    cure="Shorten the text, or train with fewer frames.",
-                )
+                raise no_other_order(row)
+            if error := beyond_context(row, *self._length(row), self.loaded.context):
+                raise error
 
 
 @dataclass(frozen=True)

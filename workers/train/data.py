@@ -50,20 +50,11 @@ def _read_all(found: Iterable[Raw], stage: Stage, prompt: str) -> list[Row]:
             )
         row = read_row(raw, place, stage, prompt)
         if row.id in places:
-            first = places[row.id]
-            raise BadData(
-                place.says(
-                    f"the id {row.id!r} is that of {'row' if first.is_row else 'line'} "
-                    f"{first.number} too"
-                ),
-                cure="Give every row an id of its own.",
-            )
+            raise same_id(row, place, places[row.id])
         places[row.id] = place
         rows.append(row)
     if not rows:
-        raise BadData(
-            "the training manifest holds no rows", cure="Write one JSON object a line into it."
-        )
+        raise no_rows()
     return rows
 
 
@@ -82,6 +73,21 @@ def one_name_each(rows: Sequence[Row], manifest: str) -> list[Row]:
         first = names.setdefault(uri if uri.startswith("s3://") else folder + uri, uri)
         named.append(row if first == uri else row.with_media(uri=first))
     return named
+
+
+def same_id(row: Row, place: Place, first: Place) -> BadData:
+    return BadData(
+        place.says(
+            f"the id {row.id!r} is that of {'row' if first.is_row else 'line'} {first.number} too"
+        ),
+        cure="Give every row an id of its own.",
+    )
+
+
+def no_rows() -> BadData:
+    return BadData(
+        "the training manifest holds no rows", cure="Write one JSON object a line into it."
+    )
 
 
 def with_digests(rows: Sequence[Row]) -> list[Row]:

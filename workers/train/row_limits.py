@@ -1,9 +1,11 @@
 """Rows that a worker could never say: what they teach would be cut off, or is not allowed there.
 
-The limits are those of the trainer's settings, for the caption workers' are the same.
+The limits are those of the trainer's settings, for the caption workers' are the same. What nobody
+is to say, `rejected` or with a thumb down, may be anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from shared.errors import BadData
 from shared.messages import Decoding
@@ -11,33 +13,80 @@ from shared.rows import Row
 from workers.caption.scripts import allowed
 from workers.model.prompt import completion_ids
 from workers.model.syllables import longest, syllables_in, tokens_a_syllable
-from workers.train.collate import Encoder
+
+Fault = tuple[Row, BadData]
 
 
-def check_limits(rows: Sequence[Row], encoder: Encoder, decoding: Decoding) -> None:
-    """What is `rejected` in a row of a preference set may be anything: nobody is to say it.
-
-    Raises:
-        BadData: naming the first row whose text is longer than a worker's captions, or holds
-            letters that it may not write, and how many there are.
+def check_limits(rows: Sequence[Row], tokenizer: Any, decoding: Decoding) -> None:
+    """Raises:
+    BadData: naming the first row whose text is longer than a worker's captions, or holds
+        letters that it may not write, and how many there are.
     """
-    tokenizer = encoder.loaded.tokenizer
-    most = longest(decoding, tokens_a_syllable(tokenizer))
-    lengths = [(len(completion_ids(tokenizer, row.reference)), row) for row in rows]
-    if long := [(length, row) for length, row in lengths if length > most]:
-        length, row = long[0]
+    if long := list(too_long(rows, tokenizer, decoding)):
+        _, error = long[0]
         raise BadData(
-            f"row {row.id!r} has {syllables_in(row.reference)} syllables in {length} tokens, and a "
-            f"caption ends after {most}; {len(long)} of {len(rows)} rows are longer than that",
-            cure=f"Shorten them, or raise {decoding.set_by} for trainers and new jobs.",
+            f"{error}; {len(long)} of {len(rows)} rows are longer than that", cure=error.cure
         )
+    for _, error in foreign(rows, decoding):
+        raise error
+
+
+def too_long(rows: Sequence[Row], tokenizer: Any, decoding: Decoding) -> Iterator[Fault]:
+    """Those whose end no caption would reach."""
+    most = longest(decoding, tokens_a_syllable(tokenizer))
+    for row in _to_be_said(rows):
+        length = len(completion_ids(tokenizer, row.reference))
+        if length > most:
+            yield (
+                row,
+                BadData(
+                    f"row {row.id!r} has {syllables_in(row.reference)} syllables in {length} "
+                    f"tokens, and a caption ends after {most}",
+                    cure=f"Shorten them, or raise {decoding.set_by} for trainers and new jobs.",
+                ),
+            )
+
+
+def foreign(rows: Sequence[Row], decoding: Decoding) -> Iterator[Fault]:
+    """Those with letters that are kept out of captions."""
     if decoding.language != "ko":
         return
-    for row in rows:
-        if foreign := [one for one in row.reference if not allowed(one)]:
-            raise BadData(
-                f"row {row.id!r} holds {foreign[0]!r}, which no caption may hold under "
-                "JAMAK_LANGUAGE=ko",
-                cure="Write it in Korean or Latin letters, or set JAMAK_LANGUAGE=any for trainers "
-                "and new jobs.",
+    for row in _to_be_said(rows):
+        if found := next((one for one in row.reference if not allowed(one)), None):
+            yield (
+                row,
+                BadData(
+                    f"row {row.id!r} holds {found!r}, which no caption may hold under "
+                    "JAMAK_LANGUAGE=ko",
+                    cure="Write it in Korean or Latin letters, or set JAMAK_LANGUAGE=any for "
+                    "trainers and new jobs.",
+                ),
             )
+
+
+def beyond_context(row: Row, prompt: int, text: int, context: int) -> BadData | None:
+    """Whether it has more tokens than the model has positions.
+
+    Args:
+        prompt: tokens of its prompt, with those of the frames.
+        text: tokens of its longest text.
+    """
+    if prompt + text <= context:
+        return None
+    return BadData(
+        f"row {row.id!r} has {prompt} tokens of prompt and frames and {text} of text; the model "
+        f"has {context} positions",
+        cure="Shorten the text, or train with fewer frames.",
+    )
+
+
+def no_other_order(row: Row) -> BadData:
+    """Of a row with `rejected_frames` whose video has one frame."""
+    return BadData(
+        f"row {row.id!r}: its video has one frame, and that no other order",
+        cure="Remove the row, or its rejected_frames.",
+    )
+
+
+def _to_be_said(rows: Sequence[Row]) -> Iterator[Row]:
+    return (row for row in rows if row.label is not False)

@@ -30,6 +30,7 @@ import traceback
 from argparse import ArgumentParser
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
@@ -89,6 +90,9 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         Stopped: it was asked to end.
     """
     report("load", 0, 1)
+    if (workdir / "checkpoint").exists():
+        # Its data have been looked at before: then it goes on as soon as the model is there.
+        import_module("workers.train.trainers")
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
@@ -106,7 +110,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         clips.prepare(lambda done, total: report("frames", done, total))
         encoder = Encoder(loaded, clips)
         encoder.check_lengths(every)
-        check_limits(every, encoder, _captions(workdir))
+        check_limits(every, loaded.tokenizer, _captions(workdir))
         return _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
     finally:
         decoders.close()
