@@ -36,6 +36,8 @@ class Plan:
     """Numbers of films, and the trainings."""
 
     lesson: int
+    world: int
+    """Films of a whole world, for the alignment."""
     replay: int
     replay_share: float
     asked: int
@@ -53,20 +55,21 @@ class Plan:
 
 FULL = Plan(
     lesson=400,
+    world=1200,
     replay=600,
     replay_share=0.6,
     asked=100,
     held_out=16,
     draws=4,
-    align=Training(200, 5e-3),
-    sft=Training(200, 3e-3),
-    recover=Training(200, 3e-3),
+    align=Training(300, 5e-3),
+    sft=Training(250, 2e-3),
+    recover=Training(400, 3e-3),
     dpo=Training(60, 3e-4, batch_size=8),
     early=Training(150, 5e-3),
     motion=Training(60, 3e-3, batch_size=8),
 )
 BRIEF = Training(2, 1e-3, batch_size=2)
-QUICK = Plan(6, 4, 0.5, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)
+QUICK = Plan(6, 6, 4, 0.5, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)
 
 
 def sft(plan: Plan, seed: int) -> Figures:
@@ -211,7 +214,7 @@ def _base(name: str) -> Path:
 
 
 def _world_set(fleet: School, plan: Plan, seed: int) -> str:
-    lesson = fleet.films("lesson", world(2 * plan.lesson, "train", seed), seed)
+    lesson = fleet.films("lesson", world(plan.world, "train", seed), seed)
     held_out = fleet.films("held-out", world(plan.held_out, "heldout", seed + 100), seed)
     rows = [*fleet.rows(lesson), *fleet.rows(held_out, "eval")]
     return fleet.publish([*lesson, *held_out], rows)

@@ -60,6 +60,8 @@ class TrainJob(Message):
     """dpo, kto: how much it costs to move away from the reference."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """dpo: the share of pairs that are labelled the wrong way round."""
+    processes: Annotated[Count, Field(ge=1)] = 1
+    """Of one machine, each with a GPU of its own; since version 2."""
     gradient_checkpointing: bool | None = None
     """Compute activations twice instead of keeping them; None = on a GPU."""
     activate: bool = True
@@ -88,7 +90,7 @@ class TrainDecision(Message):
 class TrainProgress(Message):
     """How far a running training job is; written over and over."""
 
-    v: Count = 1
+    v: Count = 2
     job_id: str
     worker: str
     attempt: Count
@@ -99,6 +101,14 @@ class TrainProgress(Message):
     steps: Count = 0
     """Of the stage; 0 = it does not count."""
     loss: float | None = None
+    tokens_per_s: float | None = None
+    """Of the last steps, visual ones too. Since version 2, as what follows."""
+    seconds_left: float | None = None
+    """At the pace of the last steps, with the captions afterwards; None: nobody knows yet."""
+    spent_s: float = 0.0
+    """Of workers, all tries together."""
+    usd: float | None = None
+    """What these seconds cost; None: nobody has said what such a card does."""
     updated_at: datetime
 
 

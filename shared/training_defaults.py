@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.rows import Stage
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -10,10 +12,15 @@ class Defaults:
     learning_rate: float
     rank: int = 16
     frames: int = 4
+    replay_share: float = 0.25
+    """Where a job goes on from an adapter: so much against forgetting."""
 
 
-STAGES: dict[str, Defaults] = {
+STAGES: dict[Stage, Defaults] = {
+    # The projector is small, and alone.
+    "align": Defaults(steps=300, batch_size=16, learning_rate=1e-3),
     "sft": Defaults(steps=100, batch_size=8, learning_rate=2e-4),
     # A preference pulls far: at the rate of `sft` it leaves a model that says nothing sensible.
     "dpo": Defaults(steps=100, batch_size=8, learning_rate=2e-5),
+    "kto": Defaults(steps=100, batch_size=8, learning_rate=2e-5),
 }

@@ -44,9 +44,9 @@ class Trainer:
         self.leases = Leases(self.queues, 1, lambda: {"queues": [TRAIN_QUEUE]})
         self.leases.start()
         settings = world.settings.model_copy(update=changed)
-        work = TrainWork(settings, world.store, scratch, lambda: not self.leases.taking)
+        self.work = TrainWork(settings, world.store, scratch, lambda: not self.leases.taking)
         app = Celery(set_as_current=False)
-        register_train(app, lambda: self.leases, lambda: work)
+        register_train(app, lambda: self.leases, lambda: self.work)
         self.task = app.tasks[TRAIN_TASK]
 
     def take(self) -> Delivery:
@@ -107,12 +107,17 @@ def running(
     monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
     monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
     instead_of_torch(says, folder, monkeypatch)
+
+    def told() -> bool:
+        found = records.progress(job.id)
+        return found is not None and found.worker == trainer.queues.worker and found.step > 0
+
     delivery = trainer.take()
     lease = trainer.leases.of(delivery.lease)
     thread = threading.Thread(target=trainer.run, args=(delivery,))
     thread.start()
     try:
-        wait_until(lambda: (found := records.progress(job.id)) and found.step, 60, "its progress")
+        wait_until(told, 60, "its progress")
         yield thread
     finally:
         lease.progress.stop(KeyboardInterrupt())

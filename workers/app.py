@@ -229,7 +229,11 @@ class TrainRuntime(bootsteps.StartStopStep):
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         on_device = settings.model_copy(update={"device": device})
         _runtime["training"] = TrainWork(
-            on_device, store, life.scratch, lambda: not life.leases.taking
+            on_device,
+            store,
+            life.scratch,
+            lambda: not life.leases.taking,
+            price_of(settings, card_of_trainer()),
         )
         _runtime["leases"] = life.leases
         life.start()

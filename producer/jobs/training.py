@@ -7,10 +7,10 @@ The bucket says what was asked and how it ended, Redis says where a job is in be
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,6 +22,7 @@ from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
+from shared.bucket.training_files import TrainingFiles
 from shared.errors import (
     BrokerRefuses,
     BrokerUnavailable,
@@ -34,12 +35,15 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.telemetry import tracing
 from shared.training import TrainAsked, TrainDecision, TrainJob, TrainOutcome, TrainProgress
+from shared.training_log import numbered
 
 if TYPE_CHECKING:
     from celery import Celery
 
 T = TypeVar("T")
 
+FOLLOW_S = 2.0
+"""Between two looks at a log that is followed."""
 READERS = 16
 """Jobs read at once: each is a few small objects."""
 
@@ -74,6 +78,8 @@ class TrainingJob:
     decision: TrainDecision | None
     """None: nobody wants anything but that it is trained; or it cannot be read."""
     outcome: TrainOutcome | None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What people read of it, and where: log.txt, report.json, plot.png. Of one job alone."""
     unread: tuple[JamakError, ...] = ()
     """Why something of it cannot be read; it is None here."""
 
@@ -95,6 +101,7 @@ class TrainingJob:
             "state": self.state,
             "worker": self.worker,
             "unreadable": [{"message": str(one), "cure": one.cure} for one in self.unread],
+            "files": dict(self.files),
             **{name: part and part.model_dump(mode="json") for name, part in parts.items()},
         }
 
@@ -106,6 +113,7 @@ class Training:
         self._store, self._app, self._queues = store, app, queues_of(app)
         self._place = settings.output_bucket, settings.output_prefix
         self._records = TrainingRecords(store, *self._place)
+        self._files = TrainingFiles(store, *self._place)
 
     def submit(self, job: TrainJob) -> None:
         """Send a job.
@@ -175,7 +183,29 @@ class Training:
         found = self._read(job_id, self._whereabouts())
         if found is None:
             raise _unknown(job_id)
-        return found
+        return replace(found, files=self._files.found(job_id))
+
+    def log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
+        """Its lines so far.
+
+        Args:
+            follow: and those to come, until it has ended.
+
+        Raises:
+            Missing: nobody ever sent it.
+        """
+        self.job(job_id)
+        seen = -1
+        while True:
+            # Before the log: what is written of a job is written before how it ended.
+            ended = not follow or self._records.outcome(job_id) is not None
+            for number, line in numbered(self._files.log(job_id)):
+                if number > seen:
+                    seen = number
+                    yield line
+            if ended:
+                return
+            time.sleep(FOLLOW_S)
 
     def jobs(self, limit: int) -> tuple[list[TrainingJob], int]:
         """All that Redis has, and so many of the others; the newest first. How many more there are.
@@ -341,7 +371,9 @@ class Training:
             state = place[0] if place else "not in Redis"
         worker = place[1] if place else None
         decision = decision if wanted != "train" else None
-        return TrainingJob(job_id, state, worker, asked, progress, decision, outcome, tuple(unread))
+        return TrainingJob(
+            job_id, state, worker, asked, progress, decision, outcome, unread=tuple(unread)
+        )
 
 
 def new_job_id() -> str:

@@ -7,7 +7,18 @@ from rich.markup import escape
 
 from producer.verbs.console import AsJson, Grid, err, out, print_json, warn_of
 from producer.verbs.training_send import SUMMARIES, opened, verb_of
-from producer.verbs.training_shown import ago, loss, result, show_outcome, since, step, time
+from producer.verbs.training_shown import (
+    ago,
+    left,
+    loss,
+    pace,
+    result,
+    show_outcome,
+    since,
+    spent,
+    step,
+    time,
+)
 from shared.language import spoken
 from shared.settings import load_settings
 
@@ -28,7 +39,9 @@ def train_list(
     if as_json:
         print_json({"jobs": [job.dump() for job in jobs], "more": more})
         return
-    table = Grid("job", "state", "since", "step", "loss", "worker", "last progress", "result")
+    table = Grid(
+        "job", "state", "since", "step", "loss", "left", "worker", "last progress", "result"
+    )
     for job in jobs:
         progress = job.progress if job.runs else None
         table.add_row(
@@ -37,6 +50,7 @@ def train_list(
             time(since(job)),
             step(progress) if progress else "",
             loss(progress) if progress else "",
+            left(progress) if progress else "",
             escape(job.worker or ""),
             ago(progress.updated_at) if progress else "",
             escape(spoken(result(job.outcome))) if job.outcome else "",
@@ -73,16 +87,42 @@ def train_status(job_id: JobId, as_json: AsJson = False) -> None:
         table.add_row("progress", f"{step(job.progress)}  ({ago(job.progress.updated_at)})")
         if job.progress.loss is not None:
             table.add_row("loss", loss(job.progress))
+        if job.runs and (told := pace(job.progress)):
+            table.add_row("pace", ", ".join(told))
+        table.add_row("spent", spent(job.progress))
         table.add_row("try", spoken(f"{job.progress.attempt}, since {time(job.progress.since)}"))
     if job.asked:
         table.add_row("asked for", time(job.asked.asked_at))
         for name, value in job.asked.job.model_dump(mode="json", exclude={"v", "id"}).items():
             table.add_row(name, escape(str(value)))
+    for name, uri in job.files.items():
+        table.add_row(name, escape(uri))
     out.print(table)
     for one in job.unread:
         warn_of(str(one), one.cure)
     if job.outcome:
         show_outcome(job.outcome)
+
+
+@train.command("logs")
+def train_logs(
+    job_id: JobId,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="And what comes, until the job has ended.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a job's trainers said, of all its tries; also of one that failed."""
+    lines = opened(load_settings()).log(job_id, follow=follow)
+    if as_json:
+        print_json({"job_id": job_id, "lines": list(lines)})
+        return
+    said = False
+    for line in lines:
+        said = True
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not said:
+        err.print(spoken(f"no trainer has said anything of training job {job_id}"))
 
 
 @train.command("pause")

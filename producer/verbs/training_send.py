@@ -4,9 +4,10 @@ of its own."""
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from producer.jobs.training import Training, new_job_id
 from producer.verbs import completion
@@ -16,17 +17,23 @@ from shared.broker.apps import queues_of, train_app
 from shared.broker.proofs import prove_producer
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import Unfinished
+from shared.errors import BadData, Unfinished, UsageError
 from shared.language import spoken
+from shared.rows import Stage
 from shared.settings import Settings, load_settings
+from shared.stages import check_job
 from shared.training import TrainJob, TrainOutcome
 from shared.training_defaults import STAGES
 
-SUMMARIES = {
+SUMMARIES: dict[Stage, str] = {
+    "align": "Stage 1: the projector alone, on Korean captions of images and videos.",
     "sft": "Train on captions of reference: LoRA on the language model, and the projector.",
     "dpo": "Train on pairs of captions, a better and a worse one, from an adapter of `sft`.",
+    "kto": "Train on captions with a thumb up or down, from an adapter of `sft`.",
 }
 """Of the stages, as their verbs say it."""
+OPTIONS = {"losses": "loss", "loss_weights": "loss_weight", "start_from": "from"}
+"""Fields of a job whose option has another name."""
 
 
 def opened(settings: Settings, *, sends: bool = False) -> Training:
@@ -43,7 +50,7 @@ def opened(settings: Settings, *, sends: bool = False) -> Training:
     return Training(settings, ObjectStore(outputs=settings.all_outputs), app)
 
 
-def verb_of(stage: str) -> Callable[..., None]:
+def verb_of(stage: Stage) -> Callable[..., None]:
     """What `jamak train <stage>` does."""
     usual = STAGES[stage]
 
@@ -56,14 +63,53 @@ def verb_of(stage: str) -> Callable[..., None]:
             ),
         ] = None,
         steps: Annotated[int, typer.Option(min=1)] = usual.steps,
-        batch_size: Annotated[int, typer.Option(min=1)] = usual.batch_size,
+        batch_size: Annotated[
+            int, typer.Option(min=1, help="Rows that are computed at once.")
+        ] = usual.batch_size,
+        accumulate: Annotated[
+            int, typer.Option(min=1, help="Batches in a step: as a larger batch, in less memory.")
+        ] = 1,
         learning_rate: Annotated[float, typer.Option(min=0.0)] = usual.learning_rate,
         rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = usual.rank,
         frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = usual.frames,
         quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
+        gradient_checkpointing: Annotated[
+            bool | None,
+            typer.Option(
+                help="Less memory, more time. Without either: on a GPU.", show_default=False
+            ),
+        ] = None,
         group_by_length: Annotated[
             bool, typer.Option("--group-by-length", help="Rows of like length in one batch.")
         ] = False,
+        loss: Annotated[
+            list[str] | None,
+            typer.Option(help="A loss by TRL's name; again for a sum. Without: the stage's."),
+        ] = None,
+        loss_weight: Annotated[
+            list[float] | None, typer.Option(help="Of each --loss, in the same order.")
+        ] = None,
+        beta: Annotated[
+            float, typer.Option(help="dpo, kto: what it costs to leave the reference.")
+        ] = 0.1,
+        label_smoothing: Annotated[
+            float, typer.Option(min=0.0, help="dpo: the share of pairs that are wrong.")
+        ] = 0.0,
+        replay: Annotated[
+            str | None, typer.Option(help="Earlier data. Without: those of the adapter of --from.")
+        ] = None,
+        replay_share: Annotated[
+            float | None,
+            typer.Option(
+                min=0.0,
+                help="Of what is trained on, that it is earlier data; "
+                f"{usual.replay_share} where there is some.",
+                show_default=False,
+            ),
+        ] = None,
+        processes: Annotated[
+            int, typer.Option(min=1, help="At once, each with a GPU of its own.")
+        ] = 1,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
         activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
         seed: Annotated[int, typer.Option()] = 0,
@@ -72,7 +118,11 @@ def verb_of(stage: str) -> Callable[..., None]:
     ) -> None:
         settings = load_settings()
         parse_uri(data)  # a wrong argument is told before Redis is asked for anything
-        job = TrainJob(
+        if replay is not None:
+            parse_uri(replay)
+        if replay_share is None:
+            replay_share = usual.replay_share if start_from or replay else 0.0
+        job = _job(
             id=new_job_id(),
             stage=stage,
             data=data,
@@ -84,9 +134,18 @@ def verb_of(stage: str) -> Callable[..., None]:
             frames=frames,
             steps=steps,
             batch_size=batch_size,
+            accumulate=accumulate,
             learning_rate=learning_rate,
             rank=rank,
+            gradient_checkpointing=gradient_checkpointing,
             group_by_length=group_by_length,
+            losses=tuple(loss or ()),
+            loss_weights=tuple(loss_weight or ()),
+            beta=beta,
+            label_smoothing=label_smoothing,
+            replay=replay,
+            replay_share=replay_share,
+            processes=processes,
             save_every=save_every,
             seed=seed,
             activate=activate,
@@ -102,6 +161,24 @@ def verb_of(stage: str) -> Callable[..., None]:
 
     send.__doc__ = SUMMARIES[stage]
     return send
+
+
+def _job(**fields: Any) -> TrainJob:
+    """Raises UsageError: what is asked for cannot be, or not together."""
+    try:
+        job = TrainJob(**fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = str(fault["loc"][0])
+        option = OPTIONS.get(field, field).replace("_", "-")
+        raise UsageError(
+            fault["msg"], cure="See `jamak train --help`.", argument=f"--{option}"
+        ) from error
+    try:
+        check_job(job)
+    except BadData as error:
+        raise UsageError(str(error), cure=error.cure) from error
+    return job
 
 
 def _tell_how_it_ends(training: Training, job_id: str, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from producer.jobs.training import TrainingJob
-from producer.verbs.console import duration, err, out
+from producer.verbs.console import duration, err, out, usd, warn
 from shared.language import spoken
 from shared.training import TrainOutcome, TrainProgress
 
@@ -44,6 +44,8 @@ def show_outcome(outcome: TrainOutcome) -> None:
         out.print(escape(spoken(result(outcome))), after, highlight=False)
         for name, value in outcome.metrics.items():
             out.print(f"  {name} {value:.3f}", highlight=False)
+        for note in outcome.notes:
+            warn(note)
         return
     err.print(spoken(how_it_ended(outcome)), markup=False, highlight=False)
     if outcome.cure:
@@ -86,8 +88,28 @@ def loss(progress: TrainProgress) -> str:
 
 
 def figures(progress: TrainProgress) -> str:
-    """`loss 0.5123`"""
-    return "" if progress.loss is None else f"loss {loss(progress)}"
+    """`loss 0.5123, 812 tokens/s, 12 min 3 s left`"""
+    found = [spoken(f"loss {loss(progress)}")] if progress.loss is not None else []
+    return ", ".join(found + pace(progress))
+
+
+def pace(progress: TrainProgress) -> list[str]:
+    found = []
+    if progress.tokens_per_s is not None:
+        found.append(spoken(f"{progress.tokens_per_s:,.0f} tokens/s"))
+    if progress.seconds_left is not None:
+        found.append(spoken(f"{duration(progress.seconds_left)} left"))
+    return found
+
+
+def left(progress: TrainProgress) -> str:
+    return "" if progress.seconds_left is None else duration(progress.seconds_left)
+
+
+def spent(progress: TrainProgress) -> str:
+    """`2 h 5 min, $1.20`"""
+    cost = f", {usd(progress.usd)}" if progress.usd is not None else ""
+    return f"{duration(progress.spent_s)}{cost}"
 
 
 def time(moment: datetime | None) -> str:

@@ -14,6 +14,7 @@ from infra.local.procfile import ROOT
 from infra.local.stack import DEMO_MODEL
 from producer.jobs.training import Training
 from shared.bucket.records import Records
+from shared.bucket.training_files import TrainingFiles
 from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.training import TrainJob
@@ -110,9 +111,12 @@ SAID = {
     "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
     "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
     "train sft": ("train sft --data {data}", "queued: training job"),
+    "train align": ("train align --data {data}", "queued: training job"),
+    "train kto": ("train kto --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
     "train list": ("train list", "queued"),
     "train status": ("train status {job}", "{job}"),
+    "train logs": ("train logs {job}", "train 1 of 2"),
     "train pause": ("train pause {job}", "paused: training job {job}"),
     "train resume": ("train resume {job}", "queued: training job {job}"),
     "train cancel": ("train cancel {job}", "{job}"),
@@ -144,6 +148,8 @@ def values(world: World, place: dict[str, str], n: str) -> dict[str, str]:
     """Of one round, with a training job of its own."""
     job = TrainJob(id=f"job-{n}", data=place["data"], model="m", revision="1", prompt=BASE_PROMPT)
     Training(world.settings, world.store, world.training).submit(job)
+    files = TrainingFiles(world.store, world.output, world.prefix)
+    files.put(job.id, "log.txt", b"2026-11-30 00:12:50  train 1 of 2\n")
     return {**place, "n": n, "job": job.id}
 
 

@@ -121,6 +121,11 @@ def test_a_job_publishes_a_version_and_moves_the_pointer_to_it(
     trained = [event for event in events if event["stage"] == "train"]
     assert [event["step"] for event in trained] == list(range(1, 61))
     assert all(event["loss"] > 0 for event in trained)
+    # Three rows of about thirty tokens, twice over, and the same ones in every step.
+    assert {event["tokens"] for event in trained} == {trained[0]["tokens"]}
+    assert trained[0]["tokens"] > 6 * 20
+    assert all(event["seconds"] > 0 and event["grad_norm"] > 0 for event in trained)
+    assert "mean_token_accuracy" in trained[0]["metrics"]
     assert bucket.registry.pointer(base).version == manifest.version
     assert manifest.metrics["exact_after"] == 1
     assert manifest.data_sha256 == hashlib.sha256(bucket.manifest).hexdigest()
@@ -207,6 +212,17 @@ def test_a_failed_training_tells_its_last_words(
     with pytest.raises(Reject, match="RuntimeError: the driver is too old") as caught:
         _run(make_job(), settings, bucket)
     assert caught.value.evidence["log"][-1] == "RuntimeError: the driver is too old"
+
+
+def test_a_job_of_several_processes_begins_with_their_launcher(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys; print(*sys.orig_argv[2:4]); raise SystemExit(1)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    for count, begun in ((1, "workers.train.run /"), (3, "workers.train.processes 3")):
+        with pytest.raises(Reject) as caught:
+            _run(make_job(processes=count), settings, bucket)
+        assert caught.value.evidence["log"][0].startswith(begun)
 
 
 def test_a_killed_training_may_be_tried_again(

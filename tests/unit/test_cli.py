@@ -325,11 +325,23 @@ ROWS: dict[str, list[Row]] = {
     "train cancel": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train list": [("--limit 0", {}, 2, "--limit"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train status": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train logs": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train pause": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
     "train resume": [("", {}, 2, "Missing argument"), ("j", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "train align": [
+        ("", {}, 2, "--data"),
+        ("--data s3://b/m --loss sigmoid", {}, 2, "sigmoid"),
+        ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "train dpo": [
         ("", {}, 2, "--data"),
-        ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),
+        ("--data s3://b/m --loss hinge --loss-weight -1", {}, 2, "--loss-weight: "),
+        ("--data s3://b/m --replay nonsense", {}, 2, "'nonsense' is not an S3 address"),
+        ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "train kto": [
+        ("", {}, 2, "--data"),
+        ("--data s3://b/m --batch-size 1", {}, 2, "a batch has 1"),
         ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "train sft": [

@@ -11,12 +11,17 @@ from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
+from shared.bucket.training_files import TrainingFiles
 from shared.errors import Cancelled, Conflict, Draining, JamakError
+from shared.prices import Price
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
 from workers.delivery.lease import Lease
+from workers.jobs.training_kept import Kept
 from workers.jobs.training_watch import watched
 from workers.train.job import run_train_job
+
+FREE = Price(None)
 
 log = telemetry.get_logger("jamak.training")
 
@@ -30,16 +35,19 @@ class TrainWork:
         store: ObjectStore,
         scratch: Path,
         draining: Callable[[], bool] = lambda: False,
+        price: Price = FREE,
     ) -> None:
         """Args:
         draining: whether this worker is to end soon.
+        price: of this machine's card.
         """
-        self._draining = draining
+        self._draining, self._price, self._scratch = draining, price, scratch
         self._settings, self._store = settings.model_copy(update={"scratch_dir": scratch}), store
         # As the limits of cards: in a folder that everybody may write to, anybody could.
         self._features = (settings.scratch_dir or scratch) / "features"
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
+        self._files = TrainingFiles(store, settings.output_bucket, settings.output_prefix)
 
     def run(self, job: TrainJob, lease: Lease) -> None:
         """Train, publish, and write the outcome. What can be tried again is raised.
@@ -75,7 +83,11 @@ class TrainWork:
         def check() -> None:
             self._records.about_to_publish(job.id, ours)
 
-        with watched(job, self._records, checkpoints, lease) as watch:
+        kept = Kept(job, self._files, lease, self._scratch)
+        with (
+            kept.of_this_try(),
+            watched(job, self._records, checkpoints, lease, kept, self._price) as watch,
+        ):
 
             def ending() -> JamakError | None:
                 if self._draining():
@@ -94,6 +106,8 @@ class TrainWork:
                 watch.on_event,
                 ending,
                 self._features,
+                kept.on_line,
+                kept.reading,
             )
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})

@@ -33,7 +33,7 @@ class Ending:
             os._exit(STOPPED)
 
 
-def end_with_parent(silent_s: float | None = None) -> None:
+def end_with_parent(silent_s: float | None = None, stdin: int = 0) -> None:
     """Waits for the end of whoever holds the other end of our stdin, however it dies, and ends.
 
     Args:
@@ -41,6 +41,6 @@ def end_with_parent(silent_s: float | None = None) -> None:
             job to somebody else, who trains it: then nobody shall train it here.
     """
     # Not through sys.stdin: its lock, held while waiting, would abort the interpreter's exit.
-    while select.select([0], [], [], silent_s)[0] and os.read(0, 4096):
+    while select.select([stdin], [], [], silent_s)[0] and os.read(stdin, 4096):
         pass
     os.kill(os.getpid(), signal.SIGKILL)

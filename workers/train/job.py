@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content
 from workers.train.ending import STOPPED
 from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.train.hidden import Hidden
 from workers.train.keeping import Keeping
 from workers.train.manifest import MOST_BYTES, written
 from workers.train.replay import fetch_replay
@@ -57,6 +58,8 @@ from workers.video.limits import limits_of
 
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
+SAID = ("stage", "step", "steps", "loss")
+"""Of an event, in the worker's log; all of it is in the job's own."""
 LOOK_S = 2.0
 """Between two looks at whether the subprocess computes."""
 
@@ -78,6 +81,8 @@ def run_train_job(
     on_event: Callable[[Event], None] = lambda event: None,
     ending: Callable[[], JamakError | None] = lambda: None,
     features: Path | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+    reading: Callable[[Path], AbstractContextManager[None]] = lambda workdir: nullcontext(),
 ) -> tuple[AdapterManifest, str | None]:
     """Train and publish one adapter, and make it the active one if that is wanted and deserved.
 
@@ -92,6 +97,8 @@ def run_train_job(
         ending: asked every two seconds why the training shall end, with a last checkpoint; None =
             it shall not.
         features: where what is seen of videos is kept for the next job; None = for this one alone.
+        on_line: called with each other line that it says.
+        reading: entered with the working directory as long as there is one.
 
     Returns:
         The manifest as published, and why the pointer was not moved to it; None = it was.
@@ -108,8 +115,10 @@ def run_train_job(
     """
     _check_model(job, settings)
     check_job(job)
-    with tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch:
-        workdir = Path(scratch)
+    with (
+        tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch,
+        reading(workdir := Path(scratch)),
+    ):
         if settings.model_path is not None:
             (workdir / "model").symlink_to(settings.model_path.absolute())
         kept = {
@@ -130,7 +139,7 @@ def run_train_job(
             lambda step, folder, check: checkpoints.add(step, data, folder, check),
             progress.stop,
         )
-        result = _train(job, settings, workdir, progress, on_event, keeping, ending)
+        result = _train(job, settings, workdir, progress, on_event, keeping, ending, on_line)
         manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
         progress.tick("publish")
         check()
@@ -232,6 +241,7 @@ def _train(
     on_event: Callable[[Event], None],
     keeping: Keeping,
     ending: Callable[[], JamakError | None],
+    on_line: Callable[[str], None],
 ) -> dict[str, Any]:
     """The subprocess's result.json, once its checkpoints are kept."""
     (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
@@ -244,16 +254,18 @@ def _train(
     captions = Decoding.asked(settings).model_dump_json()
     (workdir / "captions.json").write_text(captions, encoding="utf-8")
     tail: deque[str] = deque(maxlen=LOG_LINES)
+    hide = Hidden({workdir: "WORKDIR"})
     with keeping:
         with (
-            _subprocess(settings, workdir) as process,
+            _subprocess(settings, job, workdir) as process,
             _watching(process, progress, ending) as asked,
         ):
             assert process.stdout is not None
             for line in process.stdout:
                 event = _event(line)
                 if event is None:
-                    tail.append(line.rstrip())
+                    tail.append(line := hide(line.rstrip()))
+                    on_line(line)
                     continue
                 if event.pop("checkpoint", False):
                     keeping.offer(event["step"])
@@ -261,14 +273,17 @@ def _train(
                 progress.tick(event["stage"])
                 on_event(event)
                 rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
-                (log.info if rare else log.debug)("training", job=job.id, **event)
+                figures = {name: event[name] for name in SAID if name in event}
+                (log.info if rare else log.debug)("training", job=job.id, **figures)
         keeping.wait(lambda: progress.tick(progress.stage))
     progress.tick(progress.stage)  # raises why the watcher ended it
     result = workdir / "result.json"
     if process.returncode == 0:
         return dict(json.loads(result.read_text(encoding="utf-8")))
+    told = None
     if result.exists():
-        told = json.loads(result.read_text(encoding="utf-8"))["error"]
+        told = json.loads(result.read_text(encoding="utf-8")).get("error")
+    if told:
         raise told_again(told["reason"], told["message"], told["cure"])
     if asked:
         raise asked[0]
@@ -294,17 +309,23 @@ def _train(
 
 
 @contextmanager
-def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen[str]"]:
+def _subprocess(
+    settings: Settings, job: TrainJob, workdir: Path
+) -> Iterator["subprocess.Popen[str]"]:
     """workers.train.run, gone when the block is left."""
     # It reads what was fetched for it: it needs neither the bucket nor Redis.
     needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
     environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONUTF8"] = "1"
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     gpu = ["--gpu"] if settings.device == "cuda" else []
+    module = ["workers.train.run"]
+    if job.processes > 1:
+        module = ["workers.train.processes", str(job.processes)]
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "workers.train.run", str(workdir / "job.json"), str(workdir)),
+            *(sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir)),
             *("--silent", str(max(settings.visibility_timeout_s, 3 * LOOK_S)), *gpu),
         ],
         # Held open as long as we live: run.py ends when it closes, or when nothing comes for so
@@ -312,7 +333,9 @@ def _subprocess(settings: Settings, workdir: Path) -> Iterator["subprocess.Popen
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        # Libraries may say anything.
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         # A terminal's Ctrl-C is for the worker, which then decides about its training.
         start_new_session=True,
@@ -370,12 +393,14 @@ def _watching(
 
 
 def _work_of(process: psutil.Process) -> tuple[float, ...]:
-    """CPU seconds, to a tenth, and MiB in memory: of something that hangs neither grows.
+    """CPU seconds, to a tenth, and MiB in memory, with its children: of what hangs neither grows.
 
     What it reads is its own affair: that is not told of a process that keeps its memory private.
     """
-    cpu = process.cpu_times()
-    return (round(cpu.user + cpu.system, 1), process.memory_info().rss >> 20)
+    family = [process, *process.children(recursive=True)]
+    cpu = [one.cpu_times() for one in family]
+    seconds = sum(times.user + times.system for times in cpu)
+    return (round(seconds, 1), sum(one.memory_info().rss for one in family) >> 20)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

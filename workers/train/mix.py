@@ -19,7 +19,7 @@ def drawn(rows: Sequence[Row], job: TrainJob, new: int) -> list[Row]:
     rows several times does not need to see the same few earlier ones as often: others are as good.
     """
     share = job.replay_share
-    computed = job.steps * job.batch_size * job.accumulate
+    computed = job.steps * job.batch_size * job.accumulate * job.processes
     passes = max(1, ceil(computed * (1 - share) / new))
     wanted = ceil(passes * new * share / (1 - share))
 

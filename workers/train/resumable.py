@@ -11,6 +11,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from workers.train.ending import Stopped
 from workers.train.order import SampleOrder
+from workers.train.ranks import anywhere
 from workers.train.report import StepReporter, report
 from workers.train.saving import Saving
 
@@ -62,7 +63,9 @@ class _Ending(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             self._begun = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._saving.ending.asked:
+        ending = self._saving.ending
+        ending.asked = anywhere(ending.asked, args.device)
+        if ending.asked:
             control.should_save = control.should_training_stop = True
 
 

@@ -10,10 +10,13 @@
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
     WORKDIR/checkpoints/STEP/ out: the state after a step
+    WORKDIR/told/             out: what people read of it, for its report (report.py)
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
 
-With --gpu it trains on one or not at all: on a CPU it would take days, and no error would say why.
+Where a job asks for several processes, each is one of these (processes.py); the first evaluates,
+reports and saves. With --gpu it trains on one or not at all: on a CPU it would take days, and no
+error would say why.
 Progress goes to stdout, see report.py. A process of its own, because a trainer wants the main
 thread, and because its memory is given back when it ends. It ends when its stdin does: with its
 parent; and when nothing came there for S seconds, for then its parent stands still. At SIGTERM it
@@ -47,6 +50,7 @@ from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
 from workers.model.selfcheck import check_model
+from workers.train import ranks
 from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import first_of_pixels, read_rows, with_splits
@@ -54,7 +58,7 @@ from workers.train.ending import STOPPED, Ending, Stopped, end_with_parent
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
 from workers.train.mix import mixed, taught
-from workers.train.report import report
+from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
@@ -88,8 +92,10 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         BadData: the manifest, a video of it or the parent adapter cannot be used.
         ConfigError: the base model cannot.
         Stopped: it was asked to end.
+        SystemExit: the first process of this training does the rest.
     """
     report("load", 0, 1)
+    _check_gpus(job)
     if (workdir / "checkpoint").exists():
         # Its data have been looked at before: then it goes on as soon as the model is there.
         import_module("workers.train.trainers")
@@ -98,6 +104,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
+    tell_data(workdir, rows, earlier)
     loaded = _load(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, every)
@@ -143,9 +150,15 @@ def _trained(
         ending,
         encoder.lengths(train_rows, job),
     )
-    before = saving.before = saving.before or examined("before")
+    if ranks.is_first():
+        saving.before = saving.before or examined("before")
+        tell_captions(workdir, "before", saving.before.captions)
     losses = _train_stage(model, encoder, train_rows, job, saving)
+    before = saving.before
+    if before is None or not ranks.is_first():
+        raise SystemExit(0)
     after = examined("after")
+    tell_captions(workdir, "after", after.captions)
     save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
     return TrainResult(
@@ -186,9 +199,9 @@ def _load(job: TrainJob, local: Path) -> LoadedModel:
     if not torch.cuda.is_available():
         device, dtype = "cpu", "float32"
     elif torch.cuda.is_bf16_supported(including_emulation=False):
-        device, dtype = "cuda", "bfloat16"
+        device, dtype = ranks.gpu(), "bfloat16"
     else:
-        device, dtype = "cuda", "float16"
+        device, dtype = ranks.gpu(), "float16"
     return load_model(
         checkpoint,
         model_id=job.model,
@@ -197,6 +210,16 @@ def _load(job: TrainJob, local: Path) -> LoadedModel:
         dtype=dtype,
         quantized=job.quantized,
     )
+
+
+def _check_gpus(job: TrainJob) -> None:
+    """Raises BadData: it asks for more than there are. On CPUs processes share them."""
+    there = torch.cuda.device_count()
+    if 0 < there < job.processes:
+        raise BadData(
+            f"the job asks for {job.processes} processes, each with a GPU; here are {there}",
+            cure="Ask for as many as the trainer has GPUs.",
+        )
 
 
 def _decoders(workdir: Path, videos: int) -> DecoderPool:
@@ -248,6 +271,7 @@ def _train_stage(
 
 def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
     """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
+    ranks.be_silent_unless_first()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
         return SICK
@@ -259,21 +283,22 @@ def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
         return STOPPED
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
-        (workdir / "result.json").write_text(json.dumps({"error": told}), encoding="utf-8")
+        _tell(workdir, {"error": told})
         return 1
     except Exception as error:
         traceback.print_exc()
         return SICK if lacks_something(error, workdir) else 1
-    (workdir / "result.json").write_text(
-        json.dumps(
-            {
-                "base": result.base.model_dump(mode="json"),
-                "metrics": result.metrics,
-                "libraries": _versions(),
-            }
-        )
-    )
+    base = result.base.model_dump(mode="json")
+    _tell(workdir, {"base": base, "metrics": result.metrics, "libraries": _versions()})
     return 0
+
+
+def _tell(workdir: Path, told: dict[str, Any]) -> None:
+    """Whole or not at all: what is wrong with the data is told by each process, and the launcher
+    ends the others when the first one has."""
+    part = workdir / f"result.json.{ranks.rank()}"
+    part.write_text(json.dumps(told), encoding="utf-8")
+    part.replace(workdir / "result.json")
 
 
 def lacks_something(error: Exception, workdir: Path) -> bool:

@@ -19,6 +19,7 @@ from workers.train.report import StepReporter
 from workers.train.resumable import Resumable, train_through
 from workers.train.saving import Saving
 
+WAIT_S = 86_400
 Features = Mapping[str, Any]
 """What a collator is given of one row."""
 
@@ -86,6 +87,11 @@ def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, A
         "fp16": loaded.dtype == torch.float16,
         # Costs time and saves memory, which is scarce on cards only.
         "gradient_checkpointing": checkpointing,
+        # Of several processes the first one captions the held-out videos, and the others wait. One
+        # that died is noticed by the launcher at once.
+        "ddp_timeout": WAIT_S,
+        # All that may be trained is part of each step.
+        "ddp_find_unused_parameters": False,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
