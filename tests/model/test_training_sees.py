@@ -1,6 +1,7 @@
 """What training sees of a clip: to the bit what captioning sees, once computed and kept."""
 
 import json
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -385,6 +386,27 @@ def test_the_model_says_of_features_what_transformers_says_of_frames(
         theirs = loaded.model(**{**batch, "pixel_values_videos": frames})
     torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-5, rtol=1e-5)
+
+
+def test_few_clips_are_decoded_ahead_of_what_looks_at_them(
+    films: list[Path], tmp_path: Path, decoders: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a set that is larger than memory would fill it."""
+    begun: list[str] = []
+
+    def pixels(clips: Clips, key: str) -> torch.Tensor:
+        begun.append(key)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(Clips, "pixels", pixels)
+    files = FeatureFiles(tmp_path, 0)
+    clips = Clips([row(films[3])], Path("/"), decoders, load(), files, frames=FRAMES)
+    ahead = clips._decoded(map(str, range(12)))
+    for done in range(1, 4):
+        next(ahead)
+        time.sleep(0.05)  # all the time that a decoder wants
+        assert len(begun) <= done + decoders.size
+    ahead.close()
 
 
 def test_a_set_that_is_larger_than_its_room_is_trained_on_all_the_same(
