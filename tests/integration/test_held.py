@@ -81,12 +81,12 @@ def test_a_held_worker_is_as_sound_as_any_and_goes_on_when_it_is_let_go(fleet: F
     leases.start()
     health, holds = WorkerHealth(), Holds(fleet.queues)
     health.takes_work(leases)
-    watchdog = Watchdog(leases, ["q"], lambda code: None, deaf_s=0.2)
+    watchdog = Watchdog(leases, ["q"], lambda code: None, deaf_s=1.0)
     try:
         holds.hold([queues.worker])
         queues.put("q", ["m"])
         for _ in range(3):
-            assert leases.receive(["q"], 0.15) is None
+            assert leases.receive(["q"], 0.4) is None
             assert watchdog.look() is None
         assert leases.held and health.live() is health.ready() is None
         wait_until(lambda: fleet.queues.workers()[0].about["held"], 3, "its beat to say so")

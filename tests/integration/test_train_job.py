@@ -243,7 +243,7 @@ def test_a_job_of_several_processes_begins_with_their_launcher(
 ) -> None:
     code = "import sys; print(*sys.orig_argv[2:4]); raise SystemExit(1)"
     _instead_of_torch(code, tmp_path, monkeypatch)
-    for count, begun in ((1, "workers.train.run /"), (3, "workers.train.processes 3")):
+    for count, begun in ((1, "workers.train.run WORKDIR/"), (3, "workers.train.processes 3")):
         with pytest.raises(Reject) as caught:
             _run(make_job(processes=count), settings, bucket)
         assert caught.value.evidence["log"][0].startswith(begun)

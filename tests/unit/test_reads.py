@@ -66,6 +66,7 @@ class Remote:
             "name": path.name,
             "size_bytes": source.size_bytes,
             "limits": asdict(limits or Limits()),
+            "still": False,
         }
         self.session = Session(self.parent, self.spool.fd, told)
         self.parent.unplanned = 0
