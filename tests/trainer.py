@@ -105,7 +105,7 @@ def running(
     """The job, trained by the worker until it is ended."""
     monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
     monkeypatch.setattr("workers.jobs.training_watch.TELL_S", 0.0)
-    monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
+    monkeypatch.setattr("workers.train.own_process.LOOK_S", 0.05)
     instead_of_torch(says, folder, monkeypatch)
 
     def told() -> bool:

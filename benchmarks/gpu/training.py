@@ -212,18 +212,9 @@ def _measured(
 
 def _planned(geometry: Geometry, device: torch.device, dtype: torch.dtype, job: TrainJob) -> int:
     """Of a step: nothing is captioned here."""
-    run = Run(
-        stage=job.stage,
-        quantized=job.quantized,
-        frames=job.frames,
-        prompt_tokens=TEXT_TOKENS,
-        answer_tokens=ANSWER,
-        batch_size=job.batch_size,
-        accumulate=job.accumulate,
-        rank=job.rank,
-        checkpointing=device.type == "cuda",
-    )
-    need = needed(run, geometry, dtype.itemsize, on_card=device.type == "cuda")
+    on_card = device.type == "cuda"
+    run = Run.of(job, TEXT_TOKENS, ANSWER, on_card=on_card)
+    need = needed(run, geometry, dtype.itemsize, on_card=on_card)
     return need.weights + need.trained + need.step
 
 

@@ -32,8 +32,9 @@ from tests.training import fill, make_job, make_videos, sft_rows, trained
 from tests.world import World
 from workers.progress import Progress
 from workers.train.data import read_rows
-from workers.train.job import Event, _fetch_data, run_train_job
+from workers.train.job import _fetch_data, run_train_job
 from workers.train.manifest import written
+from workers.train.own_process import Event
 from workers.train.run import lacks_something, main
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -352,7 +353,7 @@ def test_the_subprocess_ends_when_its_parent_stands_still() -> None:
 def test_the_subprocess_hears_that_its_parent_goes_on(
     settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.train.job.LOOK_S", 0.05)
+    monkeypatch.setattr("workers.train.own_process.LOOK_S", 0.05)
     code = "import os, signal; signal.alarm(60); os.read(0, 1); os.read(0, 1); raise SystemExit(75)"
     _instead_of_torch(code, tmp_path, monkeypatch)
     with pytest.raises(OutOfResources, match="lacks something"):
@@ -365,7 +366,7 @@ def test_who_lost_the_lease_publishes_nothing(
     def lost() -> None:
         raise LeaseLost("somebody else has it")
 
-    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, "content"))
+    monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
     with pytest.raises(LeaseLost):
         _run(make_job(), settings, bucket, check=lost)
     assert list(bucket.registry.bases()) == []
@@ -391,7 +392,7 @@ def test_the_pointer_moves_only_when_it_proved_to_be_better(
     why_not: str | None,
 ) -> None:
     monkeypatch.setattr(
-        "workers.train.job._train", lambda *args: trained(*args, "content", **changed)
+        "workers.train.job.train_apart", lambda *args: trained(*args, "content", **changed)
     )
     manifest, told = _run(make_job(activate=wanted), settings, bucket)
     assert told == why_not if why_not is None else why_not in str(told)
@@ -406,7 +407,9 @@ def test_what_was_put_to_use_meanwhile_is_not_replaced_unseen(
     settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = iter(("another training", "ours", "another training"))
-    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, next(contents)))
+    monkeypatch.setattr(
+        "workers.train.job.train_apart", lambda *args: trained(*args, next(contents))
+    )
     other, why_not = _run(make_job(id="t1"), settings, bucket)
     assert why_not is None
     mine, why_not = _run(make_job(id="t2"), settings, bucket)
@@ -422,7 +425,9 @@ def test_what_is_put_to_use_at_the_last_moment_is_not_replaced_either(
 ) -> None:
     """Between the gate's look at the pointer and the move."""
     contents = iter(("ours", "another training"))
-    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, next(contents)))
+    monkeypatch.setattr(
+        "workers.train.job.train_apart", lambda *args: trained(*args, next(contents))
+    )
     others: list[AdapterManifest] = []
 
     class Late(Registry):
@@ -455,7 +460,7 @@ def test_a_silent_training_is_alive_while_it_computes(
     alive: bool,
 ) -> None:
     """Loading 7B takes minutes without a word. And when its lease is lost, it ends."""
-    monkeypatch.setattr("workers.train.job.LOOK_S", 0.3)
+    monkeypatch.setattr("workers.train.own_process.LOOK_S", 0.3)
     _instead_of_torch(
         """print('{"stage": "load", "step": 0, "steps": 1}', flush=True)\n""" + silent,
         tmp_path,

@@ -139,7 +139,7 @@ def test_a_job_that_comes_again_never_undoes_a_rollback(
     rolled_back: bool,
 ) -> None:
     """Its worker put the adapter to use, and died before it could write that the job has ended."""
-    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, "content"))
+    monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
     job, base = job_for(place), "a" * 64
     training.submit(job)
 
@@ -188,7 +188,7 @@ def test_what_a_job_saw_is_kept_where_the_next_one_finds_it(
         told.append(json.loads((workdir / "features.json").read_text()))
         raise Reject("that is enough")
 
-    monkeypatch.setattr("workers.train.job._train", saw)
+    monkeypatch.setattr("workers.train.job.train_apart", saw)
     (tmp_path / "worker").mkdir()
     trainer = Trainer(
         place,
@@ -335,7 +335,7 @@ def test_a_cancel_at_the_last_moment_keeps_everything_out_of_the_bucket(
         base = {"id": "tests/tiny", "revision": "1", "weights_sha256": "d" * 64}
         return {"base": base, "metrics": {}, "libraries": {}}
 
-    monkeypatch.setattr("workers.train.job._train", trained)
+    monkeypatch.setattr("workers.train.job.train_apart", trained)
     # Nobody hears of it in between.
     monkeypatch.setattr("workers.jobs.training_watch.Watch._look", lambda self: None)
     training.submit(job)

@@ -187,7 +187,7 @@ def test_who_lost_the_job_writes_nothing_more_of_it(
 
     monkeypatch.setattr("workers.jobs.training_kept.LOG_S", 1e9)
     monkeypatch.setattr("workers.jobs.training_kept.Kept.keep", lambda self: None)
-    monkeypatch.setattr("workers.train.job._train", lost)
+    monkeypatch.setattr("workers.train.job.train_apart", lost)
     job = job_for(place)
     training.submit(job)
     trainer.run()
@@ -205,7 +205,7 @@ def test_a_bucket_that_takes_no_log_fails_no_training(
         raise RuntimeError("no more of it")
 
     monkeypatch.setattr(TrainingFiles, "put", refuse)
-    monkeypatch.setattr("workers.train.job._train", lambda *args: trained(*args, "content"))
+    monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
     job = job_for(place)
     training.submit(job)
     trainer.run()

@@ -42,18 +42,7 @@ def check_fits(job: TrainJob, settings: Settings, rows: Sequence[Row]) -> None:
         return  # its sizes are known when it has been fetched
     geometry = find_geometry(settings.model, settings.model_revision, settings.model_path)
     prompt, answer = longest_texts(rows, settings.model)
-    checkpointing = job.gradient_checkpointing
-    run = Run(
-        stage=job.stage,
-        quantized=job.quantized,
-        frames=job.frames,
-        prompt_tokens=prompt,
-        answer_tokens=answer,
-        batch_size=job.batch_size,
-        accumulate=job.accumulate,
-        rank=job.rank,
-        checkpointing=machine.memory is not None if checkpointing is None else checkpointing,
-    )
+    run = Run.of(job, prompt, answer, on_card=machine.memory is not None)
     check(run, geometry, machine)
 
 

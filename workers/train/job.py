@@ -1,46 +1,27 @@
 """The train job: fetch the data, train in a subprocess, publish, and move the pointer last.
 
-Knows S3 and the subprocess, and nothing of torch or the model. Running a job twice publishes the
+Knows S3, and nothing of torch or the model. Running a job twice publishes the
 same version again, which is harmless, or another one: nothing is ever overwritten.
 """
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
-from shared.errors import (
-    BadData,
-    Conflict,
-    Draining,
-    JamakError,
-    Missing,
-    OutOfResources,
-    Reject,
-    TooLarge,
-    told_again,
-)
-from shared.messages import Decoding, ModelIdentity
+from shared.errors import BadData, Conflict, JamakError, Missing, TooLarge
+from shared.messages import ModelIdentity
 from shared.rows import Row
 from shared.settings import Settings
 from shared.stages import check_job, note_on_reference
@@ -49,24 +30,12 @@ from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content
-from workers.train.ending import STOPPED
 from workers.train.fitting import check_fits
 from workers.train.gate import why_moved, why_not, why_not_comparable
-from workers.train.hidden import Hidden
 from workers.train.keeping import Keeping
 from workers.train.manifest import MOST_BYTES, written
+from workers.train.own_process import Event, train_apart
 from workers.train.replay import fetch_replay
-from workers.video.limits import limits_of
-
-LOG_LINES = 40
-"""Of the subprocess, kept for the error message."""
-SAID = ("stage", "step", "steps", "loss")
-"""Of an event, in the worker's log; all of it is in the job's own."""
-LOOK_S = 2.0
-"""Between two looks at whether the subprocess computes."""
-
-Event = dict[str, Any]
-"""`{"stage": …, "step": …, "steps": …}`, with the loss of a training step."""
 
 log = get_logger("jamak.train")
 
@@ -142,7 +111,7 @@ def run_train_job(
             lambda step, folder, check: checkpoints.add(step, data, folder, check),
             progress.stop,
         )
-        result = _train(job, settings, workdir, progress, on_event, keeping, ending, on_line)
+        result = train_apart(job, settings, workdir, progress, on_event, keeping, ending, on_line)
         manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
         progress.tick("publish")
         check()
@@ -241,196 +210,6 @@ def _fetch_parent(
     )
     (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return manifest
-
-
-def _train(
-    job: TrainJob,
-    settings: Settings,
-    workdir: Path,
-    progress: Progress,
-    on_event: Callable[[Event], None],
-    keeping: Keeping,
-    ending: Callable[[], JamakError | None],
-    on_line: Callable[[str], None],
-) -> dict[str, Any]:
-    """The subprocess's result.json, once its checkpoints are kept."""
-    (workdir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    decoding = {
-        "limits": asdict(limits_of(settings)),
-        "memory_bytes": settings.decoder_memory_mib << 20,
-        "isolated": settings.require_isolation,
-    }
-    (workdir / "decoding.json").write_text(json.dumps(decoding), encoding="utf-8")
-    captions = Decoding.asked(settings).model_dump_json()
-    (workdir / "captions.json").write_text(captions, encoding="utf-8")
-    tail: deque[str] = deque(maxlen=LOG_LINES)
-    hide = Hidden({workdir: "WORKDIR"})
-    with keeping:
-        with (
-            _subprocess(settings, job, workdir) as process,
-            _watching(process, progress, ending) as asked,
-        ):
-            assert process.stdout is not None
-            for line in process.stdout:
-                event = _event(line)
-                if event is None:
-                    tail.append(line := hide(line.rstrip()))
-                    on_line(line)
-                    continue
-                if event.pop("checkpoint", False):
-                    keeping.offer(event["step"])
-                    continue
-                progress.tick(event["stage"])
-                on_event(event)
-                rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
-                figures = {name: event[name] for name in SAID if name in event}
-                (log.info if rare else log.debug)("training", job=job.id, **figures)
-        keeping.wait(lambda: progress.tick(progress.stage))
-    progress.tick(progress.stage)  # raises why the watcher ended it
-    result = workdir / "result.json"
-    if process.returncode == 0:
-        return dict(json.loads(result.read_text(encoding="utf-8")))
-    told = None
-    if result.exists():
-        told = json.loads(result.read_text(encoding="utf-8")).get("error")
-    if told:
-        raise told_again(told["reason"], told["message"], told["cure"])
-    if asked:
-        raise asked[0]
-    if process.returncode == STOPPED:
-        raise Draining(f"the training of job {job.id} was asked to end by somebody else")
-    last = "\n".join(tail)
-    if process.returncode < 0:
-        raise OutOfResources(
-            f"the training of job {job.id} was killed by signal {-process.returncode}:\n{last}",
-            cure="Probably too little memory: lower batch_size or frames, or use quantized.",
-            log=list(tail),
-        )
-    if process.returncode == os.EX_TEMPFAIL:
-        raise OutOfResources(
-            f"the training of job {job.id} lacks something on this machine:\n{last}",
-            log=list(tail),
-        )
-    raise Reject(
-        f"the training of job {job.id} failed with status {process.returncode}:\n{last}",
-        cure="The last lines of its log say why.",
-        log=list(tail),
-    )
-
-
-@contextmanager
-def _subprocess(
-    settings: Settings, job: TrainJob, workdir: Path
-) -> Iterator["subprocess.Popen[str]"]:
-    """workers.train.run, gone when the block is left."""
-    # It reads what was fetched for it: it needs neither the bucket nor Redis.
-    needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
-    environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment["PYTHONUTF8"] = "1"
-    if settings.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    gpu = ["--gpu"] if settings.device == "cuda" else []
-    module = ["workers.train.run"]
-    if job.processes > 1:
-        module = ["workers.train.processes", str(job.processes)]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir)),
-            *("--silent", str(max(settings.visibility_timeout_s, 3 * LOOK_S)), *gpu),
-        ],
-        # Held open as long as we live: run.py ends when it closes, or when nothing comes for so
-        # long that another worker may have the job.
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # Libraries may say anything.
-        encoding="utf-8",
-        errors="replace",
-        env=environment,
-        # A terminal's Ctrl-C is for the worker, which then decides about its training.
-        start_new_session=True,
-    )
-    try:
-        yield process
-        process.wait()
-    finally:
-        _stop(process)
-
-
-@contextmanager
-def _watching(
-    process: "subprocess.Popen[str]",
-    progress: Progress,
-    ending: Callable[[], JamakError | None],
-) -> Iterator[list[JamakError]]:
-    """Loading a model or one long step says nothing for minutes: while the process computes or
-    reads, it moves. Ends the process when the job was stopped, and asks it to end when it shall,
-    with a last checkpoint: then the list holds why."""
-    assert process.stdin is not None
-    stdin = process.stdin.fileno()
-    done = threading.Event()
-    asked: list[JamakError] = []
-
-    def watch() -> None:
-        seen: tuple[float, ...] = ()
-        while not done.wait(LOOK_S):
-            try:
-                progress.check()
-                os.write(stdin, b".")
-                why = ending()
-                if why is not None and not asked:
-                    asked.append(why)
-                    process.send_signal(signal.SIGTERM)
-                now = _work_of(psutil.Process(process.pid))
-                if now != seen:
-                    seen = now
-                    progress.tick(progress.stage)
-            except (psutil.Error, BrokenPipeError):
-                return  # it has ended
-            except Exception as error:
-                log.warning("the training is stopped", message=str(error))
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                return
-
-    thread = threading.Thread(target=watch, name="training", daemon=True)
-    thread.start()
-    try:
-        yield asked
-    finally:
-        done.set()
-        thread.join()
-
-
-def _work_of(process: psutil.Process) -> tuple[float, ...]:
-    """CPU seconds, to a tenth, and MiB in memory, with its children: of what hangs neither grows.
-
-    What it reads is its own affair: that is not told of a process that keeps its memory private.
-    """
-    family = [process, *process.children(recursive=True)]
-    cpu = [one.cpu_times() for one in family]
-    seconds = sum(times.user + times.system for times in cpu)
-    return (round(seconds, 1), sum(one.memory_info().rss for one in family) >> 20)
-
-
-def _stop(process: "subprocess.Popen[str]") -> None:
-    """The process and its children, at once: nobody wants what it has."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        assert stream is not None
-        stream.close()
-
-
-def _event(line: str) -> Event | None:
-    """A progress line of report.py, or None for the libraries' own lines."""
-    if not line.startswith('{"stage"'):
-        return None
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return None
 
 
 def _describe(

@@ -8,6 +8,7 @@ of that for each where the model is of 16 bits. Knows nothing of torch, and of w
 from dataclasses import dataclass
 
 from shared.rows import Stage
+from shared.training import TrainJob
 from workers.model.geometry import Geometry
 
 LORA_LINEARS = 7
@@ -40,6 +41,21 @@ class Run:
     rank: int
     checkpointing: bool
     """Layers are computed twice, and what they keep is kept for one of them at a time."""
+
+    @classmethod
+    def of(cls, job: TrainJob, prompt_tokens: int, answer_tokens: int, *, on_card: bool) -> "Run":
+        checkpointing = job.gradient_checkpointing
+        return cls(
+            stage=job.stage,
+            quantized=job.quantized,
+            frames=job.frames,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            batch_size=job.batch_size,
+            accumulate=job.accumulate,
+            rank=job.rank,
+            checkpointing=on_card if checkpointing is None else checkpointing,
+        )
 
 
 @dataclass(frozen=True)
