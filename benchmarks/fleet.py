@@ -122,7 +122,7 @@ class Fleet:
             crash = ""
 
     def kill_redis(self) -> None:
-        self.redis.process.kill()
+        self.redis.kill()
 
     def restart_redis(self) -> None:
         self.redis = start_redis(

@@ -134,7 +134,7 @@ def redis_cuts_connections(fleet: Fleet) -> Cause:
 
 @case(hold_s=3, stock=True)
 def redis_killed(fleet: Fleet) -> Cause:
-    fleet.redis.process.kill()
+    fleet.redis.kill()
     yield None
     fleet.restart_redis()
 

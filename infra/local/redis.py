@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from infra.local.processes import Process, stop
 from shared.errors import ConfigError
 
 START_S = 30.0
+WITHHELD_S = 2.5
+"""For up to two seconds a server writes nothing while it waits for the disk (everysec), and answers
+its clients all the same (flushAppendOnlyFile in aof.c of Redis and Valkey)."""
 
 CONFIG = """\
 bind {host}
@@ -41,6 +45,14 @@ class RedisServer:
 
     def stop(self) -> None:
         stop([self.process])
+
+    def kill(self) -> None:
+        """Once its log holds what it has confirmed, which a slow disk delays."""
+        deadline = time.monotonic() + WITHHELD_S
+        with redis.Redis.from_url(self.url) as client:
+            while client.info("persistence")["aof_buffer_length"] and time.monotonic() < deadline:
+                time.sleep(0.01)
+        self.process.kill()
 
 
 def start_redis(
@@ -110,5 +122,5 @@ def _answers(url: str) -> bool:
     try:
         with redis.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
             return bool(client.ping())
-    except redis.ConnectionError:  # also while it loads its data
+    except (redis.ConnectionError, redis.TimeoutError):  # also while it loads its data
         return False

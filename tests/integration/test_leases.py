@@ -230,8 +230,7 @@ class Restartable:
         self.server: RedisServer = start_redis(folder)
 
     def kill(self) -> None:
-        time.sleep(1.1)  # appendfsync everysec
-        self.server.process.kill()
+        self.server.kill()
 
     def restart(self) -> None:
         self.server = start_redis(self.folder, port=self.server.port, password=self.server.password)
