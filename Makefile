@@ -15,8 +15,8 @@ help: ## this list
 demo: $(VENV)/.demo ## the whole system on this machine, in a minute: make demo ARGS='--videos 4 --keep'
 	@$(BIN)/jamak demo $(ARGS)
 
-test: lint $(VENV)/.programs ## all that CI runs, two test files at a time; one alone: make test ARGS=tests/test_x.py
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+test: lint $(VENV)/.programs ## all that CI runs, three test files at a time; one alone: make test ARGS=tests/test_x.py
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.bench ## what we claim, each shortly; one in full: make bench ARGS='dispatch --json'
 	@$(BIN)/python -m benchmarks $(or $(ARGS),--quick)
