@@ -1,0 +1,1 @@
+"""Is the canary worse than the adapter in use, or not, or does nobody know yet?"""
