@@ -6,7 +6,7 @@ As the other messages (`shared/messages.py`): frozen, versioned, JSON, and read 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from shared.messages import Count, Message, ModelIdentity, Whole
 from shared.rows import Stage
@@ -155,8 +155,11 @@ class AdapterManifest(Message):
     data: str
     data_sha256: str
     metrics: dict[str, float]
-    replayed: Replayed | None = None
-    """Since version 2."""
+    replayed: Annotated[
+        tuple[Replayed, ...],
+        BeforeValidator(lambda told: [told] if isinstance(told, dict) else told or ()),
+    ] = ()
+    """Since version 2; of one set, it was written without a list before."""
     notes: tuple[str, ...] = ()
     """What was not as one would expect of such a job. Since version 2."""
     train_job: TrainJob

@@ -96,7 +96,8 @@ def verb_of(stage: Stage) -> Callable[..., None]:
             float, typer.Option(min=0.0, help="dpo: the share of pairs that are wrong.")
         ] = 0.0,
         replay: Annotated[
-            str | None, typer.Option(help="Earlier data. Without: those of the adapter of --from.")
+            str | None,
+            typer.Option(help="Earlier data. Without: all that the adapter of --from has learned."),
         ] = None,
         replay_share: Annotated[
             float | None,

@@ -28,7 +28,7 @@ def test_the_share_is_that_of_what_is_computed(
     new: int, there: int, steps: int, share: float, times: int, earlier: int
 ) -> None:
     job = make_job(steps=steps, batch_size=8, accumulate=2, replay="s3://a/b", replay_share=share)
-    chosen = drawn(_rows(there), job, new)
+    chosen = drawn([_rows(there)], job, new)
     assert len(chosen) == earlier
     assert len({row.id for row in chosen}) == earlier
     rows = mixed(_rows(new), chosen, share)
@@ -37,10 +37,20 @@ def test_the_share_is_that_of_what_is_computed(
 
 def test_the_same_job_draws_the_same_rows_and_another_seed_draws_others() -> None:
     job = make_job(steps=5, replay="s3://a/b", replay_share=0.25)
-    first = drawn(_rows(500), job, 90)
-    assert drawn(_rows(500)[::-1], job, 90) == first
-    assert drawn(_rows(500), job.model_copy(update={"seed": 1}), 90) != first
+    first = drawn([_rows(500)], job, 90)
+    assert drawn([_rows(500)[::-1]], job, 90) == first
+    assert drawn([_rows(500)], job.model_copy(update={"seed": 1}), 90) != first
     assert mixed(first, [], 0.25) == first
+
+
+def test_a_large_set_leaves_room_for_a_small_one() -> None:
+    job = make_job(steps=5, batch_size=8, accumulate=2, replay="s3://a/b", replay_share=0.25)
+    many, few = _rows(500), [row.model_copy(update={"id": f"few {row.id}"}) for row in _rows(9)]
+    for sets in ([many, few], [few, many]):
+        chosen = drawn(sets, job, 90)
+        assert (len(chosen), sum(row in few for row in chosen)) == (30, 9)
+    half = [row.model_copy(update={"id": f"half {row.id}"}) for row in many]
+    assert sum(row in half for row in drawn([many, half], job, 90)) == 15
 
 
 PAIR = {"completion": None, "chosen": "고양이", "rejected": "개"}

@@ -33,6 +33,7 @@ from workers.train.downloads import DOWNLOADS, absolute, check_content
 from workers.train.fitting import check_fits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.keeping import Keeping
+from workers.train.lineage import learned_before
 from workers.train.manifest import MOST_BYTES, written
 from workers.train.own_process import Event, train_apart
 from workers.train.replay import fetch_replay
@@ -101,7 +102,10 @@ def run_train_job(
         most, fits = settings.max_video_bytes, partial(check_fits, job, settings)
         data_sha256, rows = _fetch_data(job, store, workdir, progress, most, fits)
         parent = _fetch_parent(job, registry, workdir, progress)
-        earlier = fetch_replay(job, parent, rows, store, workdir, progress, most)
+        sets, unknown = learned_before(job, parent, registry)
+        earlier = fetch_replay(job, sets, rows, store, workdir, progress, most)
+        told = (note_on_reference(job), unknown, *earlier.notes)
+        notes = tuple(note for note in told if note)
         progress.tick("resume")
         data = _digest_of_rows(workdir)
         step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
@@ -112,7 +116,9 @@ def run_train_job(
             progress.stop,
         )
         result = train_apart(job, settings, workdir, progress, on_event, keeping, ending, on_line)
-        manifest = _describe(job, result, parent, data_sha256, earlier, workdir / "adapter")
+        manifest = _describe(
+            job, result, parent, data_sha256, earlier.replayed, workdir / "adapter", notes
+        )
         progress.tick("publish")
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"), check)
@@ -217,12 +223,11 @@ def _describe(
     result: dict[str, Any],
     parent: AdapterManifest | None,
     data_sha256: str,
-    earlier: tuple[Replayed | None, str | None],
+    replayed: tuple[Replayed, ...],
     directory: Path,
+    notes: tuple[str, ...],
 ) -> AdapterManifest:
     base = ModelIdentity.model_validate(result["base"])
-    replayed, note = earlier
-    notes = tuple(note for note in (note_on_reference(job), note) if note)
     files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in sorted(ADAPTER_FILES)

@@ -5,6 +5,7 @@ Knows nothing of where rows come from.
 
 import hashlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from math import ceil
 
 from shared.rows import Row
@@ -12,8 +13,9 @@ from shared.stages import losses_of
 from shared.training import TrainJob
 
 
-def drawn(rows: Sequence[Row], job: TrainJob, new: int) -> list[Row]:
-    """As many earlier rows as a training of `new` rows can use, and always the same ones.
+def drawn(sets: Sequence[Sequence[Row]], job: TrainJob, new: int) -> list[Row]:
+    """As many earlier rows as a training of `new` rows can use, and always the same ones; of each
+    set as many, as far as it has them: a large one is not to leave a small one forgotten.
 
     They are to be the share `replay_share` of all that is computed. A training that sees its new
     rows several times does not need to see the same few earlier ones as often: others are as good.
@@ -26,7 +28,8 @@ def drawn(rows: Sequence[Row], job: TrainJob, new: int) -> list[Row]:
     def place(row: Row) -> bytes:
         return hashlib.sha256(f"{job.seed}:{row.id}".encode()).digest()
 
-    return sorted(rows, key=place)[:wanted]
+    turns = zip_longest(*(sorted(rows, key=place) for rows in sets))
+    return [row for turn in turns for row in turn if row is not None][:wanted]
 
 
 def mixed(new: Sequence[Row], earlier: Sequence[Row], share: float) -> list[Row]:

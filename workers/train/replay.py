@@ -1,4 +1,4 @@
-"""Fetches earlier data for a training: the manifest that the job names, or the one before.
+"""Fetches earlier data for a training: the sets that it is not to forget, each to the same share.
 
 Never what is held out, then or now, under whichever name.
 """
@@ -7,15 +7,17 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.errors import BadData, Forbidden, Missing, TooLarge
 from shared.rows import COLUMNS, Row, Stage
-from shared.training import AdapterManifest, Replayed, TrainJob
+from shared.training import Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content, digest_of
+from workers.train.lineage import EarlierSet
 from workers.train.manifest import MOST_BYTES, raw_rows
 from workers.train.mix import drawn, taught
 
@@ -23,19 +25,24 @@ LOST = (Missing, Forbidden, TooLarge, BadData)
 """What may have become of earlier data that nobody thinks of any more."""
 
 
+class Replay(NamedTuple):
+    replayed: tuple[Replayed, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def fetch_replay(
     job: TrainJob,
-    parent: AdapterManifest | None,
+    earlier: Sequence[EarlierSet],
     rows: Sequence[Row],
     store: ObjectStore,
     workdir: Path,
     progress: Progress,
     most: int,
-) -> tuple[Replayed | None, str | None]:
-    """Earlier rows into WORKDIR/replay.jsonl and WORKDIR/replay/; what they are, and a note.
+) -> Replay:
+    """Earlier rows into WORKDIR/replay.jsonl and WORKDIR/replay/; what they are, and notes.
 
     Args:
-        parent: the adapter that the job goes on from; its data are taken where the job names none.
+        earlier: the sets that it replays (lineage.py).
         rows: of the job itself, with their splits.
         most: bytes that a video may have.
 
@@ -43,52 +50,55 @@ def fetch_replay(
         BadData, Missing, Forbidden: the manifest that the job itself names.
     """
     if not job.replay_share:
-        return None, None
+        return Replay()
     progress.tick("replay")
-    if job.replay is not None:
-        return _fetch(job, job.replay, job.prompt, rows, store, workdir, progress, most)
-    assert parent is not None, "check_job lets no job through that has neither"
-    if parent.data == job.data:
-        return None, note_same()
-    try:
-        prompt = parent.train_job.prompt
-        return _fetch(job, parent.data, prompt, rows, store, workdir, progress, most)
-    except LOST as error:
-        return None, note_unread(parent.data, error)
+    others = [one for one in earlier if job.replay is not None or one.data != job.data]
+    if not others:
+        return Replay(notes=(note_same(),))
+    held_out, new = _names(rows, job.data), sum(row.split == "train" for row in rows)
+    sets: dict[EarlierSet, list[Row]] = {}
+    digests, notes = {}, []
+    for one in others:
+        progress.tick("replay")
+        try:
+            body = store.get(*parse_uri(one.data), MOST_BYTES)
+            sets[one] = drawn([_usable(one, body, job, held_out)], job, new)
+            digests[one] = hashlib.sha256(body).hexdigest()
+        except LOST as error:
+            if job.replay is not None:
+                raise
+            notes.append(note_unread(one.data, error))
+    if not sets:
+        return Replay(notes=tuple(notes))
+    wanted = drawn(list(sets.values()), job, new)
+    found = _download(wanted, store, workdir, progress, most)
+    lines = (row.model_dump_json() for row in found)
+    (workdir / "replay.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    replayed = []
+    for one, its in sets.items():
+        ids = {row.id for row in its}
+        asked, there = (sum(row.id in ids for row in some) for some in (wanted, found))
+        replayed.append(Replayed(data=one.data, data_sha256=digests[one], rows=there))
+        if there < asked:
+            notes.append(note_left_out(asked - there, asked, one.data))
+    return Replay(tuple(replayed), tuple(notes))
 
 
-def _fetch(
-    job: TrainJob,
-    source: str,
-    prompt: str,
-    rows: Sequence[Row],
-    store: ObjectStore,
-    workdir: Path,
-    progress: Progress,
-    most: int,
-) -> tuple[Replayed, str | None]:
-    body = store.get(*parse_uri(source), MOST_BYTES)
-    held_out = _names(rows, job.data)
+def _usable(one: EarlierSet, body: bytes, job: TrainJob, held_out: set[str | None]) -> list[Row]:
+    """Raises BadData: there are none."""
     usable = [
         row
-        for row in _read(body, source, prompt)
+        for row in _read(body, one.data, one.prompt)
         if row.split == "train"
         and not held_out & {row.media.uri, row.media.sha256}
         and taught(row, job) is not None
     ]
     if not usable:
         raise BadData(
-            f"the earlier data {source} hold nothing that this job may train on",
+            f"the earlier data {one.data} hold nothing that this job may train on",
             cure="Name other earlier data, or set the share to 0.",
         )
-    wanted = drawn(usable, job, sum(row.split == "train" for row in rows))
-    found = _download(wanted, store, workdir, progress, most)
-    lines = (row.model_dump_json() for row in found)
-    (workdir / "replay.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    digest = hashlib.sha256(body).hexdigest()
-    replayed = Replayed(data=source, data_sha256=digest, rows=len(found))
-    left_out = len(wanted) - len(found)
-    return replayed, note_left_out(left_out, len(wanted), source) if left_out else None
+    return usable
 
 
 def note_same() -> str:
@@ -96,7 +106,7 @@ def note_same() -> str:
 
 
 def note_unread(source: str, error: Exception) -> str:
-    return f"nothing is replayed of {source}, the data of the adapter before: {error}"
+    return f"nothing is replayed of {source}, which an adapter before was trained on: {error}"
 
 
 def note_left_out(left_out: int, wanted: int, source: str) -> str:
