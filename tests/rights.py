@@ -30,6 +30,8 @@ get     pointers    x         .      .        x        .      x
 get     training    .         .      .        x        .      x
 get     backlogs    .         x      .        x        x      .
 get     costs       .         x      .        x        .      .
+get     feedback    .         .      .        x        .      .
+get     retraining  .         .      .        x        .      .
 get     probes      x         x      .        x        .      x
 version videos      x         .      .        .        .      .
 put     videos      .         .      .        x        .      .
@@ -48,6 +50,8 @@ put     training    .         .      .        x        .      x
 put     backlogs    .         .      .        x        .      .
 put     cursors     .         x      .        x        .      .
 put     costs       x         .      .        .        .      x
+put     feedback    .         .      .        x        .      .
+put     retraining  .         .      .        x        .      .
 put     probes      x         x      .        x        .      x
 delete  videos      .         .      .        .        .      .
 delete  records     .         .      .        .        .      .
@@ -59,6 +63,7 @@ delete  adapters    .         .      .        x        .      .
 delete  training    .         .      .        .        .      .
 delete  backlogs    .         .      .        x        .      .
 delete  costs       .         .      .        .        .      .
+delete  feedback    .         .      .        .        .      .
 delete  probes      .         .      .        .        .      .
 abort   videos      .         .      .        x        .      .
 abort   records     .         .      .        .        .      .
@@ -120,6 +125,8 @@ IN_THE_OUTPUT = {
     "backlogs": "backlogs/n/shards/00000.jsonl.gz",
     "cursors": "backlogs/n/cursor.json",
     "costs": "costs/2026-11-29/w.json",
+    "feedback": f"feedback/{'0' * 64}.json",
+    "retraining": "retraining/000001.json",
     "probes": "probes/alive",
 }
 

@@ -10,6 +10,8 @@
     <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py
     <prefix>costs/<day>/<worker>.json                         see shared/bucket/ledgers.py
+    <prefix>feedback/<sha256>.json                            see producer/feedback/store.py
+    <prefix>retraining/...                                    see producer/feedback/journal.py
 
 A key that would be longer than S3 allows, or between two slashes longer than the name of a file may
 be, becomes `.../~/<sha256><ending>`; the true key is in it.
@@ -27,7 +29,7 @@ from shared.web.signed_query import digest_of_query
 
 FOLDERS = (
     *("records", "failures", "parts", "asked", "captions"),
-    *("adapters", "training", "backlogs", "costs", "probes"),
+    *("adapters", "training", "backlogs", "costs", "feedback", "retraining", "probes"),
 )
 """All that we write lies in these."""
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -87,6 +89,14 @@ def training_key(prefix: str, job_id: str) -> str:
 
 def training_folder(prefix: str) -> str:
     return f"{prefix}training/"
+
+
+def feedback_folder(prefix: str) -> str:
+    return f"{prefix}feedback/"
+
+
+def retraining_folder(prefix: str) -> str:
+    return f"{prefix}retraining/"
 
 
 def is_output(settings: Settings, bucket: str, key: str) -> bool:

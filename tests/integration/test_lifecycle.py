@@ -12,8 +12,9 @@ from tests.world import World
 pytestmark = pytest.mark.integration
 
 RULES = json.loads((ROOT / "infra/s3/lifecycle.json").read_text())
-KEPT = {"records", "captions", "adapters", "probes"}
-"""The truth and what is shown of it; what `jamak adapters prune` ends; one small object."""
+KEPT = {"records", "captions", "adapters", "feedback", "retraining", "probes"}
+"""The truth and what is shown of it; what people said, and what was made of it;
+what `jamak adapters prune` ends; one small object."""
 
 
 def test_s3_takes_the_rules(world: World) -> None:

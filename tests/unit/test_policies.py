@@ -82,6 +82,8 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "backlogs": {"operator"},
         "backlogs/*/cursor.json": {"feeder"},
         "costs": {"captioner", "trainer"},
+        "feedback": {"operator"},
+        "retraining": {"operator"},
         "probes": everybody_who_writes,
     }
     assert {place.partition("/")[0] for place in writers} == set(FOLDERS)

@@ -18,7 +18,7 @@ locals {
     scaler    = ["backlogs/*"]
     operator = [
       "records/*", "failures/*", "parts/*", "asked/*", "captions/*",
-      "adapters/*", "training/*", "backlogs/*", "costs/*", "probes/*",
+      "adapters/*", "training/*", "backlogs/*", "costs/*", "feedback/*", "retraining/*", "probes/*",
     ]
   }
 
@@ -30,7 +30,10 @@ locals {
     captioner = ["records/*", "failures/*", "parts/*", "captions/*", "costs/*", "probes/*"]
     trainer   = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler    = []
-    operator  = ["captions/*", "adapters/*/active.json", "asked/*", "training/*", "backlogs/*", "probes/*"]
+    operator = [
+      "captions/*", "adapters/*/active.json", "asked/*", "training/*", "backlogs/*",
+      "feedback/*", "retraining/*", "probes/*",
+    ]
   }
 
   deletes = {

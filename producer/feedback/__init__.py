@@ -1,0 +1,1 @@
+"""What people say of captions, and what is trained because of it."""
