@@ -55,6 +55,16 @@ def test_autoscale(tmp_path: Path) -> None:
     assert {goal["reached"] for goal in found["goals"]} == {True, False}
 
 
+def test_judge() -> None:
+    found = run("judge")
+    assert list(found)[:3] == ["kendall_tau", "auc", "metrics"]
+    assert next(iter(found["metrics"])) == "chrf"
+    assert found["kendall_tau"] >= 0.9
+    assert found["auc"] >= 0.99
+    assert set(found["weak"]) == {name for name, one in found["metrics"].items() if one["weak"]}
+    assert found["one_reference"]["auc"] < found["auc"]
+
+
 def test_delivery() -> None:
     report = run("delivery")["jamak"]
     assert report["jobs"] == 16

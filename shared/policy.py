@@ -1,0 +1,173 @@
+"""When an adapter may go into use: a policy file, and what it says of a judge's report.
+
+    target: chrf            # what has to get better,
+    rise: 0.5               # by more than this,
+    confidence: 95          # in so many of 100 resampled sets
+    margins:                # by how much the others may get worse; null = it is not looked at
+      hallucinated: 0.02
+      logp: 0.2
+    videos: 20              # held out, at least
+    forgetting:             # a set of what it could do before
+      data: s3://bucket/known/manifest.jsonl
+      margins: {chrf: 0.5}
+    canary: 10%             # what passes gets this share first; `false`: all of it at once
+
+Every key may be left out. Knows nothing of where files lie, nor of what moves the pointer.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+
+from shared.errors import ConfigError
+from shared.judged import FORGETTING, HELD_OUT, PRIMARY, Figure, Judged, JudgedSet
+
+MARGINS: dict[str, float] = {
+    "chrf": 0.5,
+    "bleu": 1.0,
+    "cider": 0.2,
+    "hallucinated": 0.02,
+    "accuracy": 0.02,
+    "exact": 0.02,
+    "hangul": 0.01,
+    "repetitive": 0.01,
+    "empty": 0.005,
+    "cut": 0.01,
+    "length": 0.15,
+    "logp": 0.2,
+}
+"""In the unit of each figure, where a policy names no other; shares are from 0 to 1. `length` may
+change so much to either side. `logp` in nats a token: who loses more tells worse captions apart,
+and is on its way to say nothing sensible."""
+MOST_BYTES = 64 << 10
+MOST_SHARE = 0.5
+"""Of a canary: with more it would be the rule, and not the exception."""
+
+Margin = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)] | None
+
+
+def _share(given: Any) -> Any:
+    """`10%`, 0.1, or nothing."""
+    if given is False:
+        return None
+    if isinstance(given, str) and given.endswith("%"):
+        try:
+            return float(given[:-1]) / 100
+        except ValueError:
+            return given
+    return given
+
+
+class _Part(BaseModel):
+    # A misspelt key would otherwise let pass what it was to stop.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Forgetting(_Part):
+    data: str
+    """`s3://bucket/manifest.jsonl`, or a file: all of its rows that are held out, or else all."""
+    margins: dict[str, Margin] = {}
+
+
+class Policy(_Part):
+    target: str = PRIMARY
+    rise: Annotated[float, Strict(), Field(ge=0)] = 0.0
+    confidence: Annotated[int, Strict(), Field(ge=50, le=99)] = 95
+    margins: dict[str, Margin] = {}
+    videos: Annotated[int, Strict(), Field(ge=1)] = 8
+    forgetting: Forgetting | None = None
+    canary: Annotated[
+        Annotated[float, Field(gt=0, le=MOST_SHARE)] | None, BeforeValidator(_share)
+    ] = 0.1
+
+
+def read_policy(body: bytes, name: str) -> Policy:
+    """Raises ConfigError: naming the file, the key, and what to do about it."""
+    try:
+        found = yaml.safe_load(body)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"{name} is no YAML: {told}", cure="Correct it there.") from error
+    if not isinstance(found, dict | None):
+        raise ConfigError(f"{name} is no policy", cure="Write `key: value` lines (docs/judge.md).")
+    try:
+        return Policy.model_validate(found or {})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise ConfigError(
+            f"{name}: {where}: {fault['msg']}", cure="docs/judge.md lists what a policy may say."
+        ) from error
+
+
+def objections(policy: Policy, judged: Judged) -> list[str]:
+    """Why an adapter that was judged so may not go into use; none = it may."""
+    held_out = judged.of(HELD_OUT)
+    if held_out is None:
+        return ["nothing was held out"]
+    if not judged.compared:
+        return ["it was compared with nothing"]
+    found = []
+    if held_out.videos < policy.videos:
+        found.append(f"{held_out.videos} videos were held out; the policy wants {policy.videos}")
+    found += _target(policy, held_out)
+    found += _fallen(held_out, policy.margins)
+    if policy.forgetting is not None:
+        known = judged.of(FORGETTING)
+        if known is None:
+            found.append("what it could do before was not judged")
+        else:
+            found += [f"forgetting: {one}" for one in _fallen(known, policy.forgetting.margins)]
+    return found
+
+
+def _target(policy: Policy, judged: JudgedSet) -> list[str]:
+    figure = judged.figures.get(policy.target)
+    if figure is None or figure.difference is None:
+        return [_untold(policy.target, judged)]
+    sure = improved(figure, figure.bound(100 - policy.confidence))
+    if figure.better == "lower":
+        sure = improved(figure, figure.bound(policy.confidence))
+    if sure > policy.rise:
+        return []
+    told = _shown(figure, improved(figure, figure.difference))
+    return [
+        f"{policy.target} got better by {told}, and with {policy.confidence} % confidence by "
+        f"{_shown(figure, sure)}; it has to be more than {_shown(figure, policy.rise)}"
+    ]
+
+
+def _fallen(judged: JudgedSet, margins: Mapping[str, float | None]) -> list[str]:
+    found = []
+    for name, margin in {**MARGINS, **margins}.items():
+        figure = judged.figures.get(name)
+        if margin is None:
+            continue
+        if figure is None or figure.difference is None:
+            if name in margins:
+                found.append(_untold(name, judged))
+            continue
+        worse = -improved(figure, figure.difference)
+        if worse > margin:
+            found.append(
+                f"{name} got worse by {_shown(figure, worse)}; it may by {_shown(figure, margin)}"
+            )
+    return found
+
+
+def improved(figure: Figure, difference: float) -> float:
+    """A difference of this figure, with more meaning better."""
+    if figure.better == "same":
+        return -abs(difference)
+    return difference if figure.better == "higher" else -difference
+
+
+def _untold(name: str, judged: JudgedSet) -> str:
+    why = judged.left_out.get(name) or "there is no such figure in the report"
+    return f"{name} cannot be told: {why}"
+
+
+def _shown(figure: Figure, value: float) -> str:
+    return f"{100 * value:.2f} points" if figure.percent else f"{value:.3g}"

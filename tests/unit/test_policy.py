@@ -1,0 +1,143 @@
+"""What a policy may say, and which reports it lets pass."""
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from benchmarks.judge_errors import with_errors
+from infra.demo.captions import HABIT, phrasings
+from infra.demo.scenes import sample_scenes
+from shared.errors import ConfigError
+from shared.judged import Judged, JudgedSet
+from shared.messages import Decoding, ModelIdentity
+from shared.policy import objections, read_policy
+from workers.judge.items import Item
+from workers.judge.judge import judge_set
+
+SCENES = sample_scenes(40, 7, split="heldout")
+
+
+def said(errors: int, more: str = "", logp: float | None = None) -> list[Item]:
+    return [
+        Item(
+            str(number),
+            str(number),
+            tuple(phrasings(scene)),
+            f"{with_errors(scene, random.Random(number))[errors]}{more}",
+            logp=logp,
+        )
+        for number, scene in enumerate(SCENES)
+    ]
+
+
+def judged(*sets: JudgedSet, **changed: Any) -> Judged:
+    told: dict[str, Any] = {
+        "adapter": "a" * 12,
+        "compared": True,
+        "model": ModelIdentity(id="tests/tiny", revision="1", weights_sha256="0" * 64),
+        "frames": 4,
+        "decoding": Decoding(),
+        "sets": sets,
+        "libraries": {},
+        "created_at": datetime.now(UTC),
+        "jamak": "1",
+    }
+    return Judged(**{**told, **changed})
+
+
+def report(new: list[Item], old: list[Item], name: str = "held out") -> JudgedSet:
+    return judge_set(name, new, old)
+
+
+def asked(text: str, *sets: JudgedSet, **changed: Any) -> list[str]:
+    return objections(read_policy(text.encode(), "policy.yaml"), judged(*sets, **changed))
+
+
+def test_what_is_clearly_better_passes_and_what_is_as_before_does_not() -> None:
+    better = report(said(0), said(1))
+    assert asked("", better) == []
+    assert asked("rise: 5", better) == []
+    [reason] = asked("rise: 50", better)
+    assert reason.startswith("chrf got better by 23.3")
+    assert reason.endswith("it has to be more than 50")
+    [reason] = asked("", report(said(0), said(0)))
+    assert reason == (
+        "chrf got better by 0, and with 95 % confidence by 0; it has to be more than 0"
+    )
+
+
+def test_better_is_what_lies_outside_of_chance() -> None:
+    mixed = [*said(0)[:6], *said(1)[6:]]
+    lucky = report(mixed, [*said(1)[:6], *said(0)[6:9], *said(1)[9:]])
+    difference = lucky.figures["chrf"].difference
+    assert difference is not None
+    assert difference > 0
+    assert any("with 95 % confidence by -" in one for one in asked("margins: {exact: null}", lucky))
+    assert asked("{confidence: 50, margins: {exact: null}}", lucky) == []
+
+
+def test_no_figure_falls_beyond_its_margin() -> None:
+    worse = report(said(0, f" {HABIT}"), said(2))
+    reasons = asked("", worse)
+    assert any(one.startswith("length got worse by") for one in reasons)
+    # what is to be low is measured upside down
+    cured = report(said(0), said(0, f" {HABIT}"))
+    assert asked("{target: hallucinated, rise: 0.05, margins: {length: null}}", cured) == []
+    assert asked("{target: hallucinated, rise: 0.9, margins: {length: null}}", cured) != []
+    fell = asked("margins: {length: null}", report(said(0, f" {HABIT}"), said(0)))
+    assert any(one.startswith("hallucinated got worse by") for one in fell)
+    unlikely = report(said(0, logp=-1.5), said(1, logp=-1.0))
+    assert asked("", unlikely) == ["logp got worse by 0.5; it may by 0.2"]
+    assert asked("margins: {logp: 0.6}", unlikely) == []
+    assert asked("margins: {logp: null}", unlikely) == []
+
+
+def test_what_the_policy_asks_for_and_nobody_measured_does_not_pass() -> None:
+    better = report(said(0), said(1))
+    [reason] = asked("margins: {logp: 0.2}", better)
+    assert reason == "logp cannot be told: no model was asked how likely it finds the references"
+    assert "there is no such figure" in asked("target: beauty", better)[0]
+    assert asked("", better, compared=False) == ["it was compared with nothing"]
+    assert asked("") == ["nothing was held out"]
+    [reason] = asked("videos: 41", better)
+    assert reason == "40 videos were held out; the policy wants 41"
+
+
+def test_the_forgetting_set_holds() -> None:
+    better, forgotten = report(said(0), said(1)), report(said(1), said(0), "forgetting")
+    policy = "forgetting: {data: s3://b/known.jsonl, margins: {chrf: 0.5}}"
+    assert asked(policy, better) == ["what it could do before was not judged"]
+    reasons = asked(policy, better, forgotten)
+    assert reasons[0].startswith("forgetting: chrf got worse by 2")
+    held = report(said(0), said(0), "forgetting")
+    assert asked(policy, better, held) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("marigns: {chrf: 1}", "policy.yaml: marigns: Extra inputs"),
+        ("margins: {chrf: much}", "policy.yaml: margins.chrf: Input should be a valid number"),
+        ("margins: {chrf: -1}", "policy.yaml: margins.chrf: .*greater than or equal to 0"),
+        ("canary: 80%", "policy.yaml: canary: .*less than or equal to 0.5"),
+        ("canary: 0%", "policy.yaml: canary: .*greater than 0"),
+        ("canary: much%", "policy.yaml: canary: "),
+        ("confidence: 100", "policy.yaml: confidence: "),
+        ("- chrf", "policy.yaml is no policy"),
+        ("a: [", "policy.yaml is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "policy.yaml is no YAML"),
+    ],
+)
+def test_what_is_no_policy_is_refused_by_the_key(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_policy(text.encode(), "policy.yaml")
+
+
+def test_a_canary_is_a_share_or_none() -> None:
+    shares = {text: read_policy(text.encode(), "p").canary for text in CANARIES}
+    assert shares == CANARIES
+
+
+CANARIES = {"": 0.1, "canary: 5%": 0.05, "canary: 0.25": 0.25, "canary: false": None}
