@@ -17,17 +17,21 @@ Numbers = NDArray[np.float64]
 
 
 class Measure(Protocol):
-    """Attributes:
-    name: by which policies name it.
-    title: for people, with its unit.
-    better: which way is up.
-    percent: it is a share, 0 to 1, and shown in percent.
-    """
+    @property
+    def name(self) -> str:
+        """By which policies name it."""
 
-    name: str
-    title: str
-    better: Better
-    percent: bool
+    @property
+    def title(self) -> str:
+        """For people, with its unit."""
+
+    @property
+    def better(self) -> Better:
+        """Which way is up."""
+
+    @property
+    def percent(self) -> bool:
+        """It is a share, 0 to 1, and shown in percent."""
 
     def why_not(self, items: Sequence[Item]) -> str | None:
         """Why it says nothing of this set: too small, too short, a library is missing. None: it
