@@ -1,6 +1,7 @@
 """Each stage on the shipped model: what it moves, by which loss, and what is measured of it."""
 
 import json
+import math
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -147,12 +148,50 @@ def test_all_losses_of_dpo_are_added_up_with_their_weights(
         )
         return _run(job, videos, clips, tmp_path)[0][0]
 
-    sft = first("sft")
-    assert first("sigmoid") == pytest.approx(0.6931, abs=1e-4)
+    sft, log_2 = first("sft"), math.log(2)
     mixed = first("sigmoid", "bco_pair", "sft", weights=(0.8, 0.2, 1.0))
-    assert mixed == pytest.approx(0.8 * 0.6931 + 0.2 * 2 * 0.6931 + sft, rel=1e-4)
-    rest = [loss for loss in LOSSES["dpo"] if loss not in ("sigmoid", "bco_pair", "sft")]
-    assert first(*rest, smoothing=0.1) > 0
+    assert mixed == pytest.approx((0.8 + 0.2 * 2) * log_2 + sft, rel=1e-4)
+    epsilon = 0.001
+    known = {
+        "sigmoid": log_2,
+        "hinge": 1,
+        "ipo": (1 / (2 * 0.1)) ** 2,
+        "nca_pair": 2 * log_2,
+        "robust": log_2,
+        "bco_pair": 2 * log_2,
+        "sppo_hard": 2 * (0.5 / 0.1) ** 2,
+        "aot": log_2,
+        "aot_unpaired": log_2,
+        "apo_zero": 1,
+        "apo_down": 1,
+        "sigmoid_norm": log_2,
+        "discopop": (log_2 + 1) / 2,
+        "exo_pair": math.log(0.5) - (math.log(1 - epsilon) + math.log(epsilon)) / 2,
+    }
+    assert {*known, "sft"} == set(LOSSES["dpo"])
+    # Any of them that is not a number would make the sum none.
+    assert first(*known, smoothing=epsilon) == pytest.approx(sum(known.values()), rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
+def test_the_reference_is_the_adapter_as_it_was_with_its_projector(
+    stage: str, videos: dict[str, Path], clips: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    loaded = _load()
+    job = make_job(stage=stage, steps=3)
+    model = with_adapter(loaded, job, None)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    rows = read_rows("\n".join(map(json.dumps, ROWS[stage](videos))), job.stage, BASE_PROMPT)
+    saving = Saving(tmp_path, "", Ending())
+    _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
+    after = dict(model.named_parameters())
+    copies = {name: p for name, p in after.items() if ".ref" in name}
+    assert sum("projector" in name for name in copies) == 4
+    for name, copy in copies.items():
+        own = name.replace(".ref", ".default")
+        assert torch.equal(copy, before[own])
+        assert not copy.requires_grad
+        assert not torch.equal(after[own], before[own])
 
 
 def test_a_pair_of_twice_the_same_text_teaches_by_its_likelihood_alone(

@@ -90,7 +90,9 @@ class Step:
 
     def peak(self) -> int:
         """Bytes that torch has allocated at once."""
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        ) as seen:
             self.loss().backward()
         results: Any = seen.profiler
         events = [one for one in results.kineto_results.events() if one.name() == "[memory]"]

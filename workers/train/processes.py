@@ -15,6 +15,7 @@ import threading
 import uuid
 from argparse import ArgumentParser
 from contextlib import suppress
+from dataclasses import fields
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -23,13 +24,15 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from workers.train.ending import STOPPED, end_with_parent
 
 PATIENCE_S = 3600
-"""From SIGTERM to SIGKILL, of those that are started. Whoever asks us to end has less."""
+"""From SIGTERM to SIGKILL, of those that are started. Whoever asks us to end has less. The launcher
+of torch 2.11 cannot be told: it has 30 s."""
 
 
 def launch(count: int, arguments: list[str], module: str = "workers.train.run") -> int:
     """The exit status. Where a signal ended the first that failed, it ends this process, too."""
     # Each would take all cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    patient = "shutdown_timeout" in {field.name for field in fields(LaunchConfig)}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -41,7 +44,7 @@ def launch(count: int, arguments: list[str], module: str = "workers.train.run") 
         # Whether what failed is tried again is the job's to say.
         max_restarts=0,
         monitor_interval=0.2,
-        shutdown_timeout=PATIENCE_S,
+        **({"shutdown_timeout": PATIENCE_S} if patient else {}),
     )
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
