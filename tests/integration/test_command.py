@@ -69,7 +69,7 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "videos": f"s3://{world.videos}/",
         "data": f"s3://{world.output}/set/manifest.jsonl",
         "rows": f"s3://{world.output}/set/rows.jsonl",
-        "pairs": f"s3://{world.output}/set/pairs.jsonl",
+        "pairs": f"s3://{world.output}/set/pairs",
     }
 
 
@@ -109,7 +109,10 @@ SAID = {
     "frames": ("frames {clip} --out {clip}.{n}.png", "{clip}.{n}.png"),
     "data import": ("data import csv {table} --to {set}{n}.jsonl", "{set}{n}.jsonl"),
     "data split": ("data split {set}{n}.jsonl --to {set}{n}.parquet", "{set}{n}.parquet"),
-    "data pairs": ("data pairs {rows} --to {pairs} --draws 0 --frames-in reversed", "{pairs}"),
+    "data pairs": (
+        "data pairs {rows} --to {pairs}{n}.jsonl --draws 0 --frames-in reversed",
+        "{pairs}{n}.jsonl",
+    ),
     "train sft": ("train sft --data {data}", "queued: training job"),
     "train align": ("train align --data {data}", "queued: training job"),
     "train kto": ("train kto --data {data}", "queued: training job"),

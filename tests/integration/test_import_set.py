@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.prompts import BASE_PROMPT
+from shared.rows import Row
 from tests.conftest import World
 from tests.terminal import jamak_here
 from workers.train.data import read_manifest
@@ -116,6 +117,33 @@ def test_two_names_of_one_video_are_one_where_its_content_is_known(
         world.store.get(world.output, f"{folder}n.jsonl"), "n.jsonl", "sft", BASE_PROMPT
     )
     assert rows[0].split == rows[1].split != rows[2].split
+    # In another folder the names mean the same files.
+    words = ["data", "split", f"{top}m.jsonl", "--to"]
+    assert jamak_here(patch, *words, f"{top}other/n.jsonl").code == 0
+    body = world.store.get(world.output, f"{folder}other/n.jsonl")
+    moved = [Row.model_validate_json(line) for line in body.splitlines()]
+    assert [row.media.uri for row in moved] == [f"{top}{name}.mp4" for name in "abc"]
+    patch.setattr("workers.data.places.MOST_BYTES", len(body) - 1)
+    large = jamak_here(patch, *words, f"{top}other/large.jsonl")
+    assert (large.code, f"the manifest would have {len(body)} bytes" in large.err) == (1, True)
+
+
+def test_a_split_elsewhere_on_this_machine_names_the_same_files(
+    patch: pytest.MonkeyPatch, world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "sets").mkdir()
+    rows = [
+        {"id": name, "videos": [{"uri": f"clips/{name}.mp4"}], "completion": "개"} for name in "ab"
+    ]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "m.jsonl").write_text(lines)
+    words = ["data", "split", str(tmp_path / "m.jsonl"), "--to"]
+    assert jamak_here(patch, *words, str(tmp_path / "sets" / "n.jsonl")).code == 0
+    body = (tmp_path / "sets" / "n.jsonl").read_bytes()
+    moved = [Row.model_validate_json(line) for line in body.splitlines()]
+    assert [row.media.uri for row in moved] == ["../clips/a.mp4", "../clips/b.mp4"]
+    refused = jamak_here(patch, *words, f"s3://{world.output}/{world.prefix}n.jsonl")
+    assert (refused.code, "cannot name files of this machine" in refused.err) == (2, True)
 
 
 def test_nothing_is_written_when_nothing_became_a_row(

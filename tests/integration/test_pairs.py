@@ -22,6 +22,7 @@ from workers.caption.captioner import Answer
 from workers.data.candidates import Candidates, least_class
 from workers.data.pairs import pairs
 from workers.delivery.leases import Leases
+from workers.train.manifest import written
 from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.integration
@@ -45,8 +46,12 @@ def mine(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
         own.queues.redis.delete(key)
 
 
+SHORT = "USER: <video>짧게 말해 주세요. ASSISTANT:"
+
+
 class Fleet(Silent):
-    """Says one thing for even draws and another for odd ones; nothing for the fourth."""
+    """Says one thing for even draws and another for odd ones; nothing for the fourth. The first is
+    cut off where the prompt says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +61,8 @@ class Fleet(Silent):
         assert decoding.draw is not None
         assert decoding.temperature == 1.0
         text = "" if decoding.draw == 3 else SAID[decoding.draw % 2]
-        return Answer(text, True, 2, 3, 9, None)
+        finished = prompt != SHORT or decoding.draw != 0
+        return Answer(text, finished, 2, 3, 9, None)
 
 
 @contextmanager
@@ -120,19 +126,41 @@ def test_the_fleet_draws_and_the_better_one_is_chosen(
         done = inside(mine, pairs, *call)
         told = json.loads(done.stdout.splitlines()[-1])  # after what the fleet logs
         assert (told["videos"], told["drawn"], told["failed"]) == (2, 8, 2)
-        assert (told["pairs"], told["reordered"], told["left_out"]) == (2, 2, 1)
+        assert (told["pairs"], told["reordered"], told["left_out"]) == (2, 3, 1)
         drawn = sorted((job.video.key, job.recipe.decoding.draw) for job in fleet.jobs)
         assert drawn == [(f"set/{name}.mp4", n) for name in "ab" for n in range(4)]
+        with pytest.raises(UsageError, match="is there already"):
+            inside(mine, pairs, *call)
         # Again: what is drawn is there.
-        assert json.loads(inside(mine, pairs, *call).stdout.splitlines()[-1]) == told
+        call[2] = f"{to}.parquet"
+        again = json.loads(inside(mine, pairs, *call).stdout.splitlines()[-1])
+        assert again == {**told, "to": call[2]}
         assert len(fleet.jobs) == 8
     first, second, *turned = rows_at(mine, to)
+    assert [row.media.start for row in turned] == [None, None, 0.1]
     assert (first.chosen, first.rejected) == (SAID[0], SAID[1])
     assert (first.origin, first.split, second.split) == ("synthetic", "train", "eval")
     assert first.media.uri == f"s3://{mine.videos}/set/a.mp4"
     assert [(row.chosen, row.rejected, row.rejected_frames) for row in turned] == [
         (SAID[0], SAID[0], "reversed")
-    ] * 2
+    ] * 3
+
+
+def test_a_video_that_is_gone_and_a_caption_that_is_cut_off_cost_no_other_its_pair(
+    mine: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    gone = {"id": "gone", "videos": [{"uri": "gone.mp4"}], "completion": SAID[0]}
+    short = {"id": "short", "videos": [{"uri": "b.mp4"}], "completion": SAID[0], "prompt": SHORT}
+    lines = manifest(mine, tmp_path, {**gone, "split": "train"}, {**short, "split": "eval"})
+    rows = [row for row in rows_at(mine, lines) if row.id != "b"]
+    bucket, source = mine.videos, "set/some.jsonl"
+    mine.store.put(bucket, source, written(rows, source))
+    to = f"s3://{mine.output}/{mine.prefix}some.jsonl"
+    with working(mine, decoders):
+        done = inside(mine, pairs, f"s3://{bucket}/{source}", "--to", to, "--draws", "2")
+    assert "rows whose video is not there: 1, the first is gone" in done.stderr
+    # Of `short` the right caption was cut off, and a training would refuse it.
+    assert [(row.id, row.chosen) for row in rows_at(mine, to)] == [("a-drawn", SAID[0])]
 
 
 def test_videos_without_right_captions_need_a_rule(

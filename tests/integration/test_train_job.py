@@ -223,6 +223,18 @@ def test_what_is_too_large_is_not_fetched(
         _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
 
 
+def test_a_copy_under_another_name_is_not_trained_on_and_held_out(
+    bucket: Bucket, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    bucket.store.upload(videos["빨간0"], bucket.name, f"{bucket.folder}set/clips/파란3.mp4")
+    job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    with pytest.raises(
+        BadData, match="row '빨간0' trains on what row '파란3' evaluates on"
+    ) as caught:
+        _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
+    assert "sha256" in caught.value.cure
+
+
 def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The subprocess runs this where it would import torch."""
     (folder / "path").mkdir()

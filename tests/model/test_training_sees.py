@@ -286,6 +286,11 @@ def test_what_is_no_image_and_parts_beyond_the_end_are_refused_by_row(
     ):
         with pytest.raises(BadData, match=words):
             encoder_of(loaded, [one], tmp_path, FRAMES, decoders=decoders)
+    photo = image(tmp_path / "photo.png")
+    Image.new("RGB", (4000, 3000)).save(tmp_path / "photo.png", compress_level=1)
+    with pytest.raises(BadData, match=r"its pictures have more than \d+ pixels") as caught:
+        encoder_of(loaded, [photo], tmp_path, FRAMES, decoders=decoders)
+    assert "JAMAK_MAX_PIXELS" in caught.value.cure
 
 
 def test_the_next_epoch_and_the_next_job_neither_decode_nor_look(

@@ -54,7 +54,7 @@ def texts(stage: Stage, *rows: Row) -> dict[str, list[str]]:
 # Reading
 
 
-def test_every_line_that_cannot_be_read_is_told() -> None:
+def test_every_line_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
         json.dumps({"id": "a", "videos": [{"uri": "a.mp4"}], "completion": "가"}),
         "{",
@@ -67,6 +67,10 @@ def test_every_line_that_cannot_be_read_is_told() -> None:
     assert [one.id for one in reading.rows] == ["a"]
     assert [place for place, _ in reading.faults] == ["line 2", "line 3", "line 5", "line 6"]
     assert all(str(error).startswith(place) for place, error in reading.faults)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.data.reading.MOST_ROWS", 4)
+        many = read_all("\n".join(lines).encode(), "m.jsonl", "sft", BASE_PROMPT).faults
+    assert "more than" in str(many[-1][1])
     (nothing,) = read_all(b"\n", "m.jsonl", "sft", BASE_PROMPT).faults
     assert "holds no rows" in str(nothing[1])
 

@@ -34,6 +34,13 @@ def test_where_nothing_is_to_be_chosen_there_is_no_pair(said: list[str], judge: 
     assert judge.pair(said, RIGHT) is None
 
 
+def test_what_is_flawed_is_never_chosen_and_may_be_rejected() -> None:
+    assert Judge().pair([RIGHT, NEAR, FAR], RIGHT, {RIGHT}) == Pair(NEAR, FAR)
+    assert Judge().pair([RIGHT, FAR], RIGHT, {FAR}) == Pair(RIGHT, FAR)
+    assert Judge().pair([RIGHT, FAR], RIGHT, {RIGHT}) is None
+    assert Judge(rejects=HABIT).pair([RIGHT, CAT, FAR], RIGHT, {RIGHT}) == Pair(FAR, CAT)
+
+
 def test_exact_knows_right_and_wrong_and_nothing_between() -> None:
     assert Judge(by="exact").pair([NEAR, RIGHT], RIGHT) == Pair(RIGHT, NEAR)
 

@@ -21,7 +21,6 @@ from workers.data.imports.found import MOST_BYTES, Asked, File
 from workers.data.imports.names import Names
 from workers.data.imports.take import KINDS, Form, Taken
 from workers.data.places import Listed, check_new, in_s3, listed, write
-from workers.train.manifest import MOST_BYTES as MOST_OF_MANIFEST
 from workers.train.manifest import written
 
 SHOWN = 3
@@ -96,13 +95,7 @@ def import_set(
             cure="Check the layout, --stage and --media.",
             **told,
         )
-    body = written(taken.rows, to)
-    if len(body) > MOST_OF_MANIFEST:
-        raise BadData(
-            f"the manifest would have {len(body)} bytes; it may have {MOST_OF_MANIFEST}",
-            cure="Import a part of the files at a time, or write Parquet.",
-        )
-    write(to, body, store)
+    write(to, written(taken.rows, to), store)
     if as_json:
         print_json(told)
     else:

@@ -4,12 +4,14 @@ Knows the bucket and the queues; which of two captions is the better one is deci
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.proofs import prove_producer
@@ -18,12 +20,13 @@ from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
 from shared.console import AsJson, err, out, print_json
-from shared.errors import Missing, UsageError
+from shared.errors import Forbidden, Missing, UsageError
 from shared.language import spoken
-from shared.messages import AdapterUsed, Caption, CaptionJob, Decoding, Recipe, Sampling
+from shared.messages import AdapterUsed, Caption, CaptionJob, Decoding, Flag, Recipe, Sampling
 from shared.rows import FrameOrder, MediaRef, Row
 from shared.settings import CardName, Settings, load_settings
 from workers.data.candidates import Candidates, least_class
+from workers.data.places import check_new, write
 from workers.data.preferences import By, Judge
 from workers.train.data import read_manifest
 from workers.train.manifest import MOST_BYTES, PARQUET, written
@@ -32,6 +35,8 @@ ENDINGS = (".jsonl", PARQUET)
 """Of a manifest; anything else is a prefix."""
 MOST_DRAWS = 64
 """Of one video."""
+FLAWS = frozenset[Flag]({"truncated", "garbled", "repetitive", "wrong_language"})
+"""Of a caption that nobody is to learn, though it may well be the worse one of two."""
 
 
 @dataclass
@@ -47,7 +52,9 @@ class Made:
     """Videos whose captions gave no pair."""
     reordered: int = 0
     left_out: int = 0
-    """Rows of a part of a video, or of an image: the fleet captions whole videos."""
+    """Rows of a part of a video, of which the fleet draws nothing, or of an image."""
+    missing: list[str] = field(default_factory=list)
+    """Rows whose video is not there."""
     adapters: dict[str, int] = field(default_factory=dict)
     """Of the draws, by the version that made them; "" = the base model."""
 
@@ -100,7 +107,7 @@ def pairs(
     What was drawn before is not drawn again, so after an interruption the same command goes on.
     """
     parse_uri(source, "SOURCE")
-    bucket, key = parse_uri(to, "--to")
+    _, key = parse_uri(to, "--to")
     if not key.endswith(ENDINGS):
         raise UsageError(f"--to: {to} is no manifest", cure="Name one: s3://bucket/pairs.jsonl.")
     if draws == 0 and not frames_in:
@@ -108,6 +115,7 @@ def pairs(
     judge, card = Judge(by, margin, _pattern(rejects)), least_class(frames)
     settings = load_settings()
     store = ObjectStore(outputs=settings.all_outputs)
+    check_new(to, store, "--to")
     told = Made()
     rows = _rows(source, settings, store, told)
     if rejects is None and any(row.completion is None for row in rows):
@@ -118,16 +126,20 @@ def pairs(
     made: list[Row] = []
     if draws:
         recipe = _recipe(settings, temperature, frames, generation)
-        made += _drawn(rows, recipe, card, draws, judge, settings, store, told)
+        whole = [row for row in rows if row.media.whole]
+        told.left_out += len(rows) - len(whole)
+        made += _drawn(whole, recipe, card, draws, judge, settings, store, told)
     if frames_in:
         made += _turned(rows, frames_in)
         told.reordered = len(made) - told.pairs
+    if not as_json:
+        _say_what_is_left_out(told)
     if not made:
         raise UsageError(
             f"no pairs came of {told.videos} videos",
             cure="Draw more captions, at a higher temperature, or lower --margin.",
         )
-    store.put(bucket, key, written(made, key))
+    write(to, written(made, to), store)
     if as_json:
         print_json({**asdict(told), "to": to, "rows": len(made)})
         return
@@ -138,14 +150,27 @@ def pairs(
         )
     )
     out.print(to, highlight=False, soft_wrap=True)
-    if told.left_out:
-        err.print(spoken(f"{told.left_out} rows are of parts of videos, or of images: left out"))
     if len(told.adapters) > 1:
         err.print(
             spoken(
                 "the captions are of several adapters: --generation draws them anew with the one "
                 "in use"
             )
+        )
+
+
+def _say_what_is_left_out(told: Made) -> None:
+    if told.left_out:
+        err.print(
+            spoken(
+                f"nothing is drawn of parts of videos and of images: {told.left_out} rows; "
+                "--frames-in takes parts, too"
+            )
+        )
+    if told.missing:
+        err.print(
+            spoken(f"rows whose video is not there: {len(told.missing)}, the first is"),
+            escape(told.missing[0]),
         )
 
 
@@ -169,14 +194,16 @@ def _drawn(
             line.update(spoken(f"drawing captions: {told.drawn} of {draws * len(rows)}"))
 
         fleet = Candidates(Records(store, settings), queues)
-        drawn = fleet.drawn(_jobs(rows, store, recipe, card, draws), show)
-        for row in rows:
-            found = [one for _, one in islice(drawn, draws)]
+        asked: deque[Row] = deque()
+        drawn = fleet.drawn(_jobs(rows, store, recipe, card, draws, asked, told), show)
+        while found := [one for _, one in islice(drawn, draws)]:
+            row = asked.popleft()
             captions = [one for one in found if isinstance(one, Caption)]
             told.failed += draws - len(captions)
             for one in captions:
                 told.made_by(one.adapter)
-            pair = judge.pair([one.text for one in captions], row.completion)
+            flawed = {one.text for one in captions if FLAWS & set(one.flags)}
+            pair = judge.pair([one.text for one in captions], row.completion, flawed)
             if pair is None:
                 told.alike += 1
             else:
@@ -202,7 +229,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _rows(source: str, settings: Settings, store: ObjectStore, told: Made) -> list[Row]:
-    """Of whole videos, their addresses absolute."""
+    """Of videos and parts of them, their addresses absolute."""
     bucket, key = parse_uri(source, "SOURCE")
     if key.endswith(ENDINGS):
         try:
@@ -210,9 +237,9 @@ def _rows(source: str, settings: Settings, store: ObjectStore, told: Made) -> li
         except Missing as error:
             raise UsageError(f"{source} does not exist", cure="Check the address.") from error
         read = read_manifest(body, source, "sft", settings.prompt)
-        whole = [row for row in read if row.videos and row.media.whole]
-        told.left_out = len(read) - len(whole)
-        rows = [row.with_media(uri=_absolute(source, row.media.uri)) for row in whole]
+        films = [row for row in read if row.videos]
+        told.left_out = len(read) - len(films)
+        rows = [row.with_media(uri=_absolute(source, row.media.uri)) for row in films]
     else:
         rows = list(_videos_under(bucket, key, settings, store))
     if not rows:
@@ -249,14 +276,26 @@ def _recipe(
 
 
 def _jobs(
-    rows: Sequence[Row], store: ObjectStore, recipe: Recipe, card: CardName, draws: int
+    rows: Sequence[Row],
+    store: ObjectStore,
+    recipe: Recipe,
+    card: CardName,
+    draws: int,
+    asked: deque[Row],
+    told: Made,
 ) -> Iterator[CaptionJob]:
+    """Of each row whose video is there, which is then among those `asked`."""
     for row in rows:
-        video = video_of(store.head(*parse_uri(row.media.uri)))
+        try:
+            video = video_of(store.head(*parse_uri(row.media.uri)))
+        except (Missing, Forbidden):
+            told.missing.append(row.id)
+            continue
+        asked.append(row)
         for draw in range(draws):
             drawn = recipe.decoding.model_copy(update={"draw": draw})
-            asked = recipe.model_copy(update={"prompt": row.prompt, "decoding": drawn})
-            yield CaptionJob(video=video, recipe=asked, card=card)
+            one = recipe.model_copy(update={"prompt": row.prompt, "decoding": drawn})
+            yield CaptionJob(video=video, recipe=one, card=card)
 
 
 def _preference(

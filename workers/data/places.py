@@ -6,7 +6,8 @@ from pathlib import Path
 
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import Missing, TooLarge, UsageError
+from shared.errors import BadData, Missing, TooLarge, UsageError
+from workers.train.manifest import MOST_BYTES
 
 
 def in_s3(address: str) -> bool:
@@ -116,6 +117,16 @@ def check_new(address: str, store: ObjectStore, argument: str) -> None:
 
 
 def write(address: str, body: bytes, store: ObjectStore) -> None:
+    """A manifest.
+
+    Raises:
+        BadData: no training reads one that is so large.
+    """
+    if len(body) > MOST_BYTES:
+        raise BadData(
+            f"the manifest would have {len(body)} bytes; it may have {MOST_BYTES}",
+            cure="Make it of a part of the data at a time, or write Parquet.",
+        )
     if in_s3(address):
         store.put(*parse_uri(address), body)
         return

@@ -5,7 +5,7 @@ Knows neither rows nor where the captions come from.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,17 +31,21 @@ class Judge:
     margin: float = 10.0
     rejects: re.Pattern[str] | None = None
 
-    def pair(self, said: Sequence[str], reference: str | None) -> Pair | None:
+    def pair(
+        self, said: Sequence[str], reference: str | None, flawed: Collection[str] = ()
+    ) -> Pair | None:
         """None: there is nothing to choose between them.
 
         Args:
             said: the captions of one video, in the order in which they were drawn.
+            flawed: those that are not to be learned, however near they are: cut off, as a rule.
             reference: the right one. Without it the caption that was drawn most often counts as
                 the best, and only `rejects` tells what is worse.
         """
         often = Counter(said)  # in the order of the draws, which decides between equals
         worth = self._worth(often, reference)
-        able = [text for text in often if not self._is_rejected(text)]
+        right = [text for text in often if not self._is_rejected(text)]
+        able = [text for text in right if text not in flawed]
         if not able:
             return None
         chosen = max(able, key=worth)
@@ -49,7 +53,7 @@ class Judge:
             # The nearest one: the pair then differs in what the rule is about, and in little else.
             bad = [text for text in often if self._is_rejected(text)]
             return Pair(chosen, max(bad, key=_likeness(chosen))) if bad else None
-        rejected = min(able, key=worth)
+        rejected = min(right, key=worth)
         if reference is None or worth(chosen) - worth(rejected) < max(self.margin, 1e-9):
             return None
         return Pair(chosen, rejected)

@@ -7,7 +7,15 @@ from typing import Any
 
 from shared.errors import BadData
 from shared.rows import Row, Stage
-from workers.train.data import no_rows, one_name_each, read_row, same_id, with_digests
+from workers.train.data import (
+    MOST_ROWS,
+    no_rows,
+    one_name_each,
+    read_row,
+    same_id,
+    too_many_rows,
+    with_digests,
+)
 from workers.train.manifest import Place, raw_rows
 
 TEXTS = ("prompt", "completion", "chosen", "rejected")
@@ -54,6 +62,8 @@ def read_all(body: bytes, name: str, stage: Stage | None, prompt: str) -> Readin
         reading.faults.append(("", error))
     if not found:
         reading.faults.append(("", no_rows()))
+    if len(found) > MOST_ROWS:
+        reading.faults.append(("", too_many_rows()))
     return reading
 
 

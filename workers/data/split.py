@@ -1,6 +1,8 @@
 """`jamak data split`: which videos of a manifest evaluate."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,12 +10,13 @@ from rich.markup import escape
 
 from shared.bucket.storage import ObjectStore
 from shared.console import AsJson, out, print_json
-from shared.errors import BadData
+from shared.errors import BadData, UsageError
 from shared.language import spoken
 from shared.rows import Row
 from shared.settings import load_settings
-from workers.data.places import check_new, content, write
+from workers.data.places import check_new, content, in_s3, write
 from workers.train.data import HELD_OUT, held_out, one_name_each, parse_row, with_digests
+from workers.train.downloads import absolute
 from workers.train.manifest import MOST_BYTES, raw_rows, written
 
 
@@ -37,7 +40,7 @@ def split(
     body = content(manifest, store, MOST_BYTES, "MANIFEST")
     rows = [parse_row(raw, place) for place, raw in raw_rows(body, manifest)]
     rows = with_digests(one_name_each(rows, manifest))
-    done = split_by_video(rows, share)
+    done = _moved(split_by_video(rows, share), manifest, to)
     write(to, written(done, to), store)
     sides = {
         side: {
@@ -53,6 +56,36 @@ def split(
     train, held = sides["train"], sides["eval"]
     out.print(spoken(f"train: {train['rows']} rows of {train['media']} videos and images"))
     out.print(spoken(f"eval: {held['rows']} rows of {held['media']} videos and images"))
+
+
+def _moved(rows: Sequence[Row], manifest: str, to: str) -> list[Row]:
+    """With names that mean the same files from where the new manifest lies.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if _folder(manifest) == _folder(to):
+        return list(rows)
+    return [
+        row if in_s3(row.media.uri) else row.with_media(uri=_renamed(row.media.uri, manifest, to))
+        for row in rows
+    ]
+
+
+def _renamed(uri: str, manifest: str, to: str) -> str:
+    if in_s3(manifest):
+        return absolute(manifest, uri)
+    if in_s3(to):
+        raise UsageError(
+            "a manifest in S3 cannot name files of this machine",
+            cure="Upload them first (`jamak upload`), and name their address.",
+            argument="--to",
+        )
+    return Path(os.path.relpath(Path(_folder(manifest)) / uri, _folder(to))).as_posix()
+
+
+def _folder(address: str) -> str:
+    return (address if in_s3(address) else str(Path(address).absolute())).rpartition("/")[0]
 
 
 def split_by_video(rows: Sequence[Row], share: float) -> list[Row]:

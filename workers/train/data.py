@@ -44,10 +44,7 @@ def _read_all(found: Iterable[Raw], stage: Stage, prompt: str) -> list[Row]:
     places: dict[str, Place] = {}
     for place, raw in found:
         if len(rows) == MOST_ROWS:
-            raise BadData(
-                f"the training manifest has more than {MOST_ROWS} rows",
-                cure="Train on a part of them, and go on from that adapter with the next part.",
-            )
+            raise too_many_rows()
         row = read_row(raw, place, stage, prompt)
         if row.id in places:
             raise same_id(row, place, places[row.id])
@@ -87,6 +84,13 @@ def same_id(row: Row, place: Place, first: Place) -> BadData:
 def no_rows() -> BadData:
     return BadData(
         "the training manifest holds no rows", cure="Write one JSON object a line into it."
+    )
+
+
+def too_many_rows() -> BadData:
+    return BadData(
+        f"the training manifest has more than {MOST_ROWS} rows",
+        cure="Train on a part of them, and go on from that adapter with the next part.",
     )
 
 

@@ -1,10 +1,13 @@
 """Media of a training set: where they lie, and whether they are what their rows mean."""
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from shared.errors import BadData
 from shared.rows import Row
+from workers.train.data import first_rows
 
 DOWNLOADS = 16
 """Videos fetched at once: they are small, so the time goes into waiting."""
@@ -34,6 +37,36 @@ def check_content(row: Row, path: Path) -> None:
             expected=row.media.sha256,
             found=found,
         )
+
+
+def check_sides(rows: Iterable[Row], folder: Path, on_look: Callable[[], None]) -> None:
+    """By their content, for a copy under another name would be trained on and held out.
+
+    Args:
+        rows: with their splits; their files are in `folder`.
+        on_look: called before each file that is read.
+
+    Raises:
+        BadData: naming a row of either side.
+    """
+    by_size: dict[int, list[Row]] = defaultdict(list)
+    for row in first_rows(rows).values():
+        by_size[(folder / row.media.uri).stat().st_size].append(row)
+    for those in by_size.values():
+        if len({row.split for row in those}) == 1:
+            continue
+        firsts: dict[str, Row] = {}
+        for row in those:
+            on_look()
+            first = firsts.setdefault(digest_of(folder / row.media.uri), row)
+            if first.split != row.split:
+                trains, evaluates = (row, first) if row.split == "train" else (first, row)
+                raise BadData(
+                    f"row {trains.id!r} trains on what row {evaluates.id!r} evaluates on: their "
+                    "files have other names and the same content",
+                    cure="Put them on the same side, or note the sha256 of the file in both: then "
+                    "they count as one.",
+                )
 
 
 def digest_of(path: Path) -> str:

@@ -29,7 +29,7 @@ from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
-from workers.train.downloads import DOWNLOADS, absolute, check_content
+from workers.train.downloads import DOWNLOADS, absolute, check_content, check_sides
 from workers.train.fitting import check_fits
 from workers.train.gate import why_moved, why_not, why_not_comparable
 from workers.train.keeping import Keeping
@@ -196,6 +196,7 @@ def _fetch_data(
         for _ in pool.map(fetch, firsts.values()):
             progress.tick("download")
     moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
+    check_sides(moved, workdir, lambda: progress.tick("download"))
     (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
     return hashlib.sha256(body).hexdigest(), rows
 

@@ -5,7 +5,7 @@ Knows nothing of models but the shape in which they like frames best.
 
 from pathlib import Path
 
-from shared.errors import BadData, Reject
+from shared.errors import BadData, Reject, TooLarge
 from shared.rows import Row
 from workers.progress import Progress
 from workers.video.pool import DecoderPool, OpenVideo
@@ -35,14 +35,15 @@ def frames_of(
     except BadData:
         raise
     except Reject as error:
+        larger = error.cure if isinstance(error, TooLarge) else None
         if row.images:
             raise BadData(
                 f"row {row.id!r}: its image cannot be used: {error}",
-                cure="Save it as JPEG, PNG, WebP or BMP, or remove its rows.",
+                cure=larger or "Save it as JPEG, PNG, WebP or BMP, or remove its rows.",
             ) from error
         raise BadData(
             f"row {row.id!r}: its video cannot be used: {error}",
-            cure="Mend the video, or remove its rows.",
+            cure=larger or "Mend the video, or remove its rows.",
         ) from error
 
 
