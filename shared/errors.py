@@ -38,6 +38,7 @@
         ├── EmptyCaption  NotFinite                  the model said nothing
         ├── KillsWorkers  Hangs  DecoderDied         what it does to its workers
         ├── BadMessage  BadData  BadAdapter          malformed input of other kinds
+        ├── Diverged                                 what a training came to
         └── InternalError                            a fault of ours
 
 Each carries `reason` (a stable word for machines), `cure` (one line for people) and `evidence`
@@ -396,6 +397,13 @@ class BadData(Reject):
 class BadAdapter(Reject):
     reason = "bad_adapter"
     cure = "Do not activate this version: train it again from this worker's base model."
+
+
+class Diverged(Reject):
+    """Of a training. Tried again it would come to the same: its order and its chance are fixed."""
+
+    reason = "diverged"
+    cure = "Nothing of it was published. Send it again with a lower --learning-rate: a tenth of it."
 
 
 class InternalError(Reject):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from shared.messages import Count, Message, ModelIdentity, Whole
+from shared.messages import Count, Message, ModelIdentity
 from shared.rows import Stage
 
 
@@ -46,7 +46,7 @@ class TrainJob(Message):
     """Rows of like length in one batch: less is padded, and the order is less mixed. Since 2."""
     save_every: Annotated[Count, Field(ge=1)] = 50
     """Steps between two checkpoints. Since version 2."""
-    seed: Whole = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     replay: str | None = None
     """`s3://bucket/manifest.jsonl` of earlier data; None = those of the adapter to go on from."""
     replay_share: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -4,18 +4,21 @@ The bucket says what was asked and how it ended, Redis says where a job is in be
 (`shared/bucket/training.py`, `shared/broker/leased_queues.py`).
 """
 
+import itertools
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from producer.jobs.asked import just_asked
 from producer.jobs.in_flight import first_argument, in_flight, remove
+from producer.jobs.served import Needs, why_unserved
+from producer.jobs.training_job import State, TrainingJob
 from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
 from shared.bucket.checkpoints import clear
 from shared.bucket.keys import parse_uri
@@ -30,11 +33,12 @@ from shared.errors import (
     Forbidden,
     JamakError,
     Reject,
+    StoreUnavailable,
     UsageError,
 )
 from shared.settings import Settings
 from shared.telemetry import tracing
-from shared.training import TrainAsked, TrainDecision, TrainJob, TrainOutcome, TrainProgress
+from shared.training import TrainJob, TrainOutcome, TrainProgress
 from shared.training_log import numbered
 
 if TYPE_CHECKING:
@@ -42,68 +46,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+VERSION: int = TrainJob.model_fields["v"].default
+"""Of the messages that this process writes."""
+
+LOOK_S, LOOKS = 1.0, 5
+"""Between two looks at a job that is waited for; each so-many-th asks Redis, too."""
 FOLLOW_S = 2.0
 """Between two looks at a log that is followed."""
 READERS = 16
 """Jobs read at once: each is a few small objects."""
-
-State = Literal[
-    "queued",
-    "delayed",  # waits for another try
-    "running",
-    "cancelling",  # a worker has it, and will stop
-    "pausing",  # as well
-    "paused",  # nobody trains it before it is resumed; Redis knows nothing of it
-    "not in Redis",  # Redis lost it: it does not run before `jamak reconcile` sends it again
-    "unreadable",  # something of it in the bucket is damaged, or from a newer Jamak
-    "open",  # Redis does not answer: queued, or running
-    "published",
-    "failed",
-    "cancelled",
-]
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """All that is known of one."""
-
-    id: str
-    state: State
-    worker: str | None
-    """That holds it."""
-    asked: TrainAsked | None
-    """None: an older Jamak sent it."""
-    progress: TrainProgress | None
-    """Of its last try, also when it has ended since."""
-    decision: TrainDecision | None
-    """None: nobody wants anything but that it is trained; or it cannot be read."""
-    outcome: TrainOutcome | None
-    files: Mapping[str, str] = field(default_factory=dict)
-    """What people read of it, and where: log.txt, report.json, plot.png. Of one job alone."""
-    unread: tuple[JamakError, ...] = ()
-    """Why something of it cannot be read; it is None here."""
-
-    @property
-    def runs(self) -> bool:
-        """A worker has it, unless Redis does not answer."""
-        return self.state in ("running", "cancelling", "pausing")
-
-    def dump(self) -> dict[str, Any]:
-        """As JSON."""
-        parts = {
-            "asked": self.asked,
-            "progress": self.progress,
-            "decision": self.decision,
-            "outcome": self.outcome,
-        }
-        return {
-            "job_id": self.id,
-            "state": self.state,
-            "worker": self.worker,
-            "unreadable": [{"message": str(one), "cure": one.cure} for one in self.unread],
-            "files": dict(self.files),
-            **{name: part and part.model_dump(mode="json") for name, part in parts.items()},
-        }
 
 
 class Training:
@@ -142,6 +93,13 @@ class Training:
                 headers=dict(headers[0]) if headers else None,
             )
 
+    def why_unserved(self) -> str | None:
+        """Why no live worker takes what is sent; None: somebody does."""
+        with reaching_redis():
+            workers = self._queues.workers()
+        found = why_unserved(workers, TRAIN_QUEUE, Needs(version=VERSION))
+        return found and found.message
+
     def send_lost(self, *, dry_run: bool = False) -> tuple[list[str], list[JamakError]]:
         """Send again what has not ended and is not in Redis any more: which jobs these are, and
         what of others cannot be read.
@@ -169,14 +127,51 @@ class Training:
             lost.append(job.id)
         return lost, unread
 
-    def wait_for(self, job_id: str, on_progress: Callable[[TrainProgress], None]) -> TrainOutcome:
-        """Look once a second until the job has ended."""
-        while (outcome := self._records.outcome(job_id)) is None:
-            progress = self._records.progress(job_id)
-            if progress is not None:
-                on_progress(progress)
-            time.sleep(1)
-        return outcome
+    def wait_for(
+        self,
+        job_id: str,
+        on_progress: Callable[[TrainProgress], None],
+        on_rest: Callable[[str], None],
+    ) -> TrainOutcome:
+        """Look once a second until the job has ended.
+
+        Args:
+            on_rest: told why it does not go on for now, once for each time that it does not.
+
+        Raises:
+            DamagedObject, NewerObject: how it ended cannot be read.
+        """
+        said: str | None = None
+        for look in itertools.count():
+            rests = said
+            try:
+                outcome = self._records.outcome(job_id)
+                if outcome is not None:
+                    return outcome
+                with suppress(*UNREADABLE):
+                    progress = self._records.progress(job_id)
+                    if progress is not None:
+                        on_progress(progress)
+                if look % LOOKS == 0:
+                    rests = self._why_it_rests(job_id)
+            except StoreUnavailable as error:
+                rests = str(error)  # the job may go on all the same
+            if rests is not None and rests != said:
+                on_rest(rests)
+            said = rests
+            time.sleep(LOOK_S)
+        raise AssertionError("it looks until it has ended")
+
+    def _why_it_rests(self, job_id: str) -> str | None:
+        found = self._read(job_id, self._whereabouts())
+        if found is not None and found.state in ("paused", "pausing"):
+            return f"training job {job_id} is paused: `jamak train resume {job_id}` sends it again"
+        if found is not None and found.state == "not in Redis":
+            return (
+                f"training job {job_id} is not in Redis any more, so it does not run: `jamak "
+                "reconcile` sends it again, or cancel it"
+            )
+        return None
 
     def job(self, job_id: str) -> TrainingJob:
         """Raises Missing: nobody ever sent it."""

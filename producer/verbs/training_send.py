@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from producer.jobs.training import Training, new_job_id
 from producer.verbs import completion
-from producer.verbs.console import AsJson, err, out, print_json
+from producer.verbs.console import AsJson, err, out, print_json, warn
 from producer.verbs.training_shown import how_it_ended, show_outcome, training_bar
 from shared.broker.apps import queues_of, train_app
 from shared.broker.proofs import prove_producer
@@ -113,7 +113,7 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         ] = 1,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
         activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
-        seed: Annotated[int, typer.Option()] = 0,
+        seed: Annotated[int, typer.Option(min=0)] = 0,
         wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
         as_json: AsJson = False,
     ) -> None:
@@ -153,6 +153,8 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         )
         training = opened(settings, sends=True)
         training.submit(job)
+        if unserved := training.why_unserved():
+            warn(unserved)
         if wait:
             _tell_how_it_ends(training, job.id, as_json)
         elif as_json:
@@ -198,7 +200,7 @@ def _wait_for(training: Training, job_id: str, as_json: bool) -> TrainOutcome:
     """Ends the process on Ctrl-C, and the job goes on."""
     try:
         with training_bar(job_id) as show:
-            return training.wait_for(job_id, show)
+            return training.wait_for(job_id, show, warn)
     except KeyboardInterrupt:
         if as_json:
             print_json({"job_id": job_id, "status": "goes on"})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from producer.jobs.training import TrainingJob
+from producer.jobs.training_job import TrainingJob
 from producer.verbs.console import duration, err, out, usd, warn
 from shared.language import spoken
 from shared.training import TrainOutcome, TrainProgress

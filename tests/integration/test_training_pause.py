@@ -1,6 +1,8 @@
 """Training jobs that rest, paused and resumed: over a real Redis, a real S3 API and the task."""
 
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from shared.broker.apps import TRAIN_QUEUE
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerUnavailable, Paused, Reject, UsageError
+from shared.training import TrainJob
 from tests.trainer import Trainer, held, job_for, running, said
 from tests.world import World
+from workers.progress import Progress
 
 pytestmark = pytest.mark.integration
 
@@ -50,6 +54,42 @@ def test_a_job_is_paused_while_it_runs_and_goes_on_when_it_is_resumed(
     records.begin(job.id, held)
     with pytest.raises(Reject, match="nobody has paused"):
         said(place, "resume", job.id)
+
+
+def test_a_job_is_paused_while_its_videos_are_fetched(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That may take hours, and nothing is lost by it."""
+    fetches = threading.Event()
+
+    def fetch(job: TrainJob, store: Any, workdir: Path, progress: Progress, *_: Any) -> Any:
+        for _ in range(3_000):
+            progress.tick("download")
+            fetches.set()
+            time.sleep(0.01)
+
+    monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
+    monkeypatch.setattr("workers.train.job._fetch_data", fetch)
+    job = job_for(place)
+    training.submit(job)
+    delivery = trainer.take()
+    lease = trainer.leases.of(delivery.lease)
+    thread = threading.Thread(target=trainer.run, args=(delivery,))
+    thread.start()
+    try:
+        assert fetches.wait(30)
+        assert training.pause(job.id) == "pausing"
+        thread.join(10)
+        assert not thread.is_alive()
+    finally:
+        lease.progress.stop(KeyboardInterrupt())
+        thread.join(10)
+    assert training.job(job.id).state == "paused"
+    assert records.outcome(job.id) is None
 
 
 def test_a_paused_job_outlives_redis_and_is_sent_by_nobody_but_who_resumes_it(

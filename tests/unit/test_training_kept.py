@@ -68,7 +68,7 @@ def test_a_pace_is_that_of_the_last_steps_and_what_is_left_has_the_captions_afte
     assert pace.seconds_left == pytest.approx(206.0)
 
 
-def test_a_loss_that_is_no_number_breaks_neither_the_line_nor_the_report(
+def test_what_is_no_number_breaks_neither_the_line_nor_the_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from types import SimpleNamespace as Namespace
@@ -78,13 +78,13 @@ def test_a_loss_that_is_no_number_breaks_neither_the_line_nor_the_report(
 
     reporter = StepReporter()
     state = Namespace(global_step=1, max_steps=2)
-    logs = {"loss": math.nan, "grad_norm": math.inf, "learning_rate": 1e-3, "entropy": math.nan}
+    logs = {"loss": 0.5, "grad_norm": math.inf, "learning_rate": 1e-3, "entropy": math.nan}
     reporter.on_log(Namespace(world_size=1), state, None, logs=logs)
     event = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert (event["loss"], event["grad_norm"], event["lr"]) == (None, None, 1e-3)
+    assert (event["loss"], event["grad_norm"], event["lr"]) == (0.5, None, 1e-3)
     assert event["metrics"] == {}
-    assert _line(event).startswith("train 1 of 2: learning rate 0.001")
-    assert _step(event).loss is None
+    assert _line(event).startswith("train 1 of 2: loss 0.5000, learning rate 0.001")
+    assert _step(event).grad_norm is None
 
 
 def test_a_report_reads_back() -> None:

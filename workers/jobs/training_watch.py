@@ -101,6 +101,8 @@ class Watch:
             return
         except Paused as error:
             self.paused = error
+            if not self._event:  # nothing was begun that could be kept
+                self._lease.progress.stop(error)
             return
         if not self._knows_earlier:
             self._earlier, self._knows_earlier = self._progress_before(), True

@@ -1,9 +1,11 @@
 """The held-out videos, before and after: what the model says of them, and what it finds likely."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.errors import Diverged
 from shared.rows import Row, Stage
 from workers.train.collate import Encoder
 from workers.train.evaluate import caption_rows, changed, score
@@ -40,11 +42,15 @@ def examine(
 def metrics_of(
     stage: Stage, rows: Sequence[Row], before: Examined, after: Examined
 ) -> dict[str, float]:
-    """What the gate decides by, and what is recorded with the adapter."""
+    """What the gate decides by, and what is recorded with the adapter.
+
+    Raises:
+        Diverged: one of them is no number.
+    """
     said = with_reference(rows)
     old, new = score(before.captions, said), score(after.captions, said)
     better, worse = changed(old, new)
-    return {
+    metrics = {
         "exact_before": old.exact,
         "exact_after": new.exact,
         "chrf_before": old.chrf,
@@ -55,6 +61,12 @@ def metrics_of(
         "n_worse": worse,
         **compared(stage, rows, before.likely, after.likely),
     }
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{name} is {value}: the model that was trained finds no text likely any more"
+            )
+    return metrics
 
 
 def with_reference(rows: Sequence[Row]) -> list[Row]:

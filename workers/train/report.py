@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from shared.errors import Diverged
 from shared.rows import Row
 from shared.training_report import MOST_HELD_OUT, DataSummary, HeldOut
 from workers.train.examine import with_reference
@@ -75,7 +76,7 @@ def _counted(values: Any) -> dict[str, int]:
 
 
 class StepReporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Reports each step of a trainer, and keeps its losses."""
+    """Reports each step of a trainer, and keeps its losses. Raises Diverged."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -95,7 +96,13 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]  # transformers is un
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
-        self.losses.append(float(logs["loss"]))
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"in step {state.global_step} of {state.max_steps} the loss is {loss}: the "
+                "training has diverged"
+            )
+        self.losses.append(loss)
         now, tokens = time.perf_counter(), self._tokens
         self._tokens, passed_s, self._began = None, now - self._began, now
         report(

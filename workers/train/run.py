@@ -92,6 +92,7 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     Raises:
         BadData: the manifest, a video of it or the parent adapter cannot be used.
         ConfigError: the base model cannot.
+        Diverged: it came to no numbers any more.
         Stopped: it was asked to end.
         SystemExit: the first process of this training does the rest.
     """
@@ -166,18 +167,16 @@ def _trained(
         raise SystemExit(0)
     after = examined("after")
     tell_captions(workdir, "after", after.captions)
-    save_adapter(model, job, workdir / "adapter")
     tenth = max(1, len(losses) // 10)
-    return TrainResult(
-        base=encoder.loaded.identity,
-        metrics={
-            **metrics_of(job.stage, eval_rows, before, after),
-            "loss_first": fmean(losses[:tenth]),
-            "loss_last": fmean(losses[-tenth:]),
-            "n_train": len(new),
-            "n_replayed": len(earlier),
-        },
-    )
+    metrics = {
+        **metrics_of(job.stage, eval_rows, before, after),
+        "loss_first": fmean(losses[:tenth]),
+        "loss_last": fmean(losses[-tenth:]),
+        "n_train": len(new),
+        "n_replayed": len(earlier),
+    }
+    save_adapter(model, job, workdir / "adapter")
+    return TrainResult(base=encoder.loaded.identity, metrics=metrics)
 
 
 def _features(workdir: Path) -> FeatureFiles:

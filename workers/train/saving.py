@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from shared.errors import Diverged
 from shared.messages import decode
 from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, TrainState
 from workers.train.ending import Ending
@@ -71,7 +72,17 @@ class Saving:
         scheduler: Any,
         scaler: Any,
     ) -> None:
-        """After a step, between two."""
+        """After a step, between two.
+
+        Raises:
+            Diverged: of what is trained something is no number any more.
+        """
+        for name, parameter in _trained(model).items():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(
+                    f"after step {step} the weights of {name} are no numbers any more: the "
+                    "training has diverged"
+                )
         told = optimizer.state_dict()
         before = self.before or Examined([], [])
         state = TrainState(

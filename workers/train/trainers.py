@@ -95,6 +95,8 @@ def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, A
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
+        # It would tell a loss that is no number as that of the steps before, here as 0.
+        "logging_nan_inf_filter": False,
         # And after the last one.
         "save_strategy": "steps",
         "save_steps": job.save_every,
