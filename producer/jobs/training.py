@@ -98,7 +98,7 @@ class Training:
         with reaching_redis():
             workers = self._queues.workers()
         found = why_unserved(workers, TRAIN_QUEUE, Needs(version=VERSION))
-        return found and found.message
+        return found.message if found else None
 
     def send_lost(self, *, dry_run: bool = False) -> tuple[list[str], list[JamakError]]:
         """Send again what has not ended and is not in Redis any more: which jobs these are, and
