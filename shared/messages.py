@@ -285,6 +285,21 @@ class AdapterUsed(Message):
     """Of the pointer: it grows with each activation and rollback."""
 
 
+Arm = Literal["incumbent", "canary"]
+"""Of a trial: the adapter in use, or the one that is tried beside it."""
+
+
+class TrialUsed(Message):
+    """A trial that was under way, and on which side of it the caption is."""
+
+    generation: Count
+    """Of the pointer when the trial began."""
+    arm: Arm
+    instead: str = ""
+    """Why it is not by the canary, whose turn it was: a stable word. Empty: it is by whose turn it
+    was."""
+
+
 class Cuts(Message):
     """How a long video is parted; written once, so that every worker parts it alike."""
 
@@ -311,7 +326,7 @@ class Segment(Message):
 class Caption(Message):
     """The record: what was said about which video, and how it came about. Immutable."""
 
-    v: Count = 5
+    v: Count = 6
     status: Literal["ok", "partial"]
     flags: tuple[Flag, ...]
     text: str
@@ -335,6 +350,8 @@ class Caption(Message):
     """Of a long video; `text` is made from theirs. Since version 2."""
     parting: str = ""
     """Why they begin where they do. Since version 2."""
+    trial: TrialUsed | None = None
+    """None: none was under way, or it took no part. Since version 6."""
 
 
 class Failure(Message):

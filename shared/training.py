@@ -4,7 +4,7 @@ As the other messages (`shared/messages.py`): frozen, versioned, JSON, and read 
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -167,23 +167,50 @@ class AdapterManifest(Message):
     created_at: datetime
 
 
+By = Literal["operator", "watch", "gate"]
+"""Who began, promoted or ended a canary: a person, the watcher of its trial, or the gate."""
+
+
+class Canary(Message):
+    """A version on trial: it captions a share of the videos, and is compared with the one in use.
+
+    The trial is known by the pointer's generation, which each beginning, promotion and end raises.
+    """
+
+    version: str
+    share: Annotated[float, Field(gt=0, le=0.5)]
+    """Of the jobs, whose captions are by it."""
+    paired: bool
+    """Of twice that share, so half by each, the other adapter's caption is made, too, and compared
+    and thrown away."""
+    since: datetime
+
+
 class Stop(Message):
     """One move of the pointer."""
 
     generation: Count
     version: str | None
-    """None = the base model without an adapter."""
+    """In use from then on; None = the base model without an adapter."""
     at: datetime
-    how: Literal["activated", "rolled back"]
+    how: Literal["activated", "rolled back", "canary begun", "canary promoted", "canary ended"]
+    """Those of canaries since version 3 of the pointer, as all that follows `before`."""
     before: Count | None
     """The generation of the stop that a rollback goes back to; None = there is none, 0 = the base
     model, before anything was ever activated."""
+    canary: str | None = None
+    """The version whose trial began or ended with this move, also where it ended because something
+    else was activated or rolled back."""
+    share: float | None = None
+    """Of a canary that began."""
+    why: str = ""
+    by: By | None = None
 
 
 class Pointer(Message):
     """Which adapter version a base model's workers use. Moved by compare-and-swap."""
 
-    v: Count = 2
+    v: Count = 3
     generation: Count
     version: str | None
     """None = the base model without an adapter."""
@@ -192,3 +219,20 @@ class Pointer(Message):
     updated_at: datetime
     history: tuple[Stop, ...] = ()
     """The last ones, the newest last. Since version 2."""
+    canary: Canary | None = None
+    """On trial beside it. Since version 3."""
+
+    def as_written(self) -> "Pointer":
+        """Of version 2 as long as no canary is or was: older workers follow that as well."""
+        is_older = self.v == 3 and not self.canary and not any(one.canary for one in self.history)
+        return self.model_copy(update={"v": 2}) if is_older else self
+
+    def to_json(self) -> bytes:
+        """As it lies in the bucket."""
+        without: dict[str, Any] = {"history": {"__all__": _OF_CANARIES}, "canary": True}
+        told = self.model_dump_json(indent=2, exclude=without if self.v == 2 else None)
+        return told.encode()
+
+
+_OF_CANARIES = {"canary", "share", "why", "by"}
+"""What version 2 of the pointer does not know of a stop."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from shared.bucket.registry import Registry
+from shared.bucket.registry import VERSION, Registry
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.bucket.training import TrainingRecords
 from shared.settings import Settings
@@ -40,7 +40,7 @@ def unused_adapters(store: ObjectStore, settings: Settings, older_than: timedelt
     for item in store.list(settings.output_bucket, root):
         base, _, rest = item.key.removeprefix(root).partition("/")
         version, slash, _ = rest.partition("/")
-        if slash:
+        if slash and VERSION.fullmatch(version):  # and not the pages of a trial
             versions.setdefault((base, version), []).append(item)
     registry = Registry(store, settings.output_bucket, settings.output_prefix)
     used = {base: _used(registry, base) for base in {base for base, _ in versions}}
@@ -68,7 +68,9 @@ def delete(store: ObjectStore, settings: Settings, unused: Unused) -> bool:
 
 def _used(registry: Registry, base: str) -> set[str | None]:
     pointer = registry.pointer(base)
-    return {pointer.version, pointer.previous, *(stop.version for stop in pointer.history)}
+    tried = pointer.canary.version if pointer.canary else None
+    used = (stop.version for stop in pointer.history)
+    return {pointer.version, pointer.previous, tried, *used}
 
 
 def _parents(store: ObjectStore, settings: Settings) -> Iterator[str]:

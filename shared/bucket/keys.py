@@ -6,6 +6,7 @@
     <prefix>asked/<bucket>/<recipe>/<key>.<video8>.json       of a video at an address, the job
     <prefix>captions/<bucket>/<key>.json  .vtt  .srt          views for people and programs
     <prefix>adapters/<base>/...                               see shared/bucket/registry.py
+    <prefix>adapters/<base>/trials/...                        see shared/bucket/trials.py
     <prefix>training/<job>.json                               how a training job ended
     <prefix>training/<job>/...                                see shared/bucket/training.py
     <prefix>backlogs/<name>/...                               see producer/backlog/manifest.py

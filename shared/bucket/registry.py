@@ -6,8 +6,7 @@
 `<base>` is the start of the base model's weights digest: an adapter fits the weights that it was
 trained on and no others. Writing the manifest completes a version; moving the pointer comes last.
 
-The pointer keeps its history, and each stop in it knows the one before: A, B, C, rolled back to B
-and to A, is a way of which only the base model is left. What is activated then goes on from A.
+Where a pointer may move, and what it remembers, is in shared/bucket/moves.py.
 """
 
 import hashlib
@@ -15,10 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
+from shared.bucket import moves
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE, read, read_with_etag
 from shared.bucket.swaps import swaps
@@ -33,7 +31,7 @@ from shared.errors import (
     UsageError,
 )
 from shared.messages import digest
-from shared.training import AdapterManifest, Pointer, Stop
+from shared.training import AdapterManifest, By, Canary, Pointer, Stop
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json"})
 """Nothing else is published or loaded: the other files of a training run are pickles."""
@@ -42,8 +40,6 @@ MOST_BYTES = {"adapter_model.safetensors": 4 << 30, "adapter_config.json": 64 <<
 MOST_MANIFEST_BYTES = 1 << 20
 """Of a manifest or a pointer."""
 VERSION = re.compile(r"[0-9a-f]{12}")
-HISTORY = 200
-"""Moves that a pointer remembers, some 130 bytes each: workers read it every few seconds."""
 
 
 def version_of(files: Mapping[str, str], base_sha256: str) -> str:
@@ -183,7 +179,7 @@ class Registry:
         return found
 
     def activate(self, base_sha256: str, version: str, over: Pointer | None = None) -> Pointer:
-        """Make a published version the one in use.
+        """Make a published version the one in use. A canary's trial ends with it.
 
         Args:
             over: only while the pointer is this one; None = whatever it is.
@@ -193,40 +189,103 @@ class Registry:
             Conflict: the pointer is not `over` any more.
         """
         self.manifest(base_sha256, version)
-        for _ in swaps(f"s3://{self._bucket}/{self._pointer_key(base_sha256)}"):
-            now, etag = self._read_history(base_sha256)
-            if over is not None and _place(now) != _place(over):
-                raise Conflict(
-                    f"what is in use has changed: {now.version or 'the base model'}, and no longer "
-                    f"{over.version or 'the base model'}; nothing was done"
-                )
-            try:
-                return self._move(base_sha256, now, etag, version, "activated", now.generation)
-            except Conflict:
-                continue  # somebody else moved it: go on from where it is now
-        raise AssertionError("the last swap returns or raises")
+        return self._swap(base_sha256, lambda now: moves.activate(now, version), over)
 
-    def rollback(self, base_sha256: str, leaving: str | None = None) -> Pointer:
-        """Back to what was in use before, and never to what was left by a rollback since.
+    def begin_canary(
+        self,
+        base_sha256: str,
+        version: str,
+        share: float,
+        *,
+        paired: bool,
+        by: By,
+        why: str = "",
+        over: Pointer | None = None,
+    ) -> Pointer:
+        """Put a published version on trial beside the one in use. The same one with another share
+        is another trial.
+
+        Args:
+            share: of the jobs whose captions are to be by it, at most a half.
+            paired: in part both are to caption the same video.
+            why, by: kept in the history, as of what follows.
+            over: only while the pointer is this one; None = whatever it is.
+
+        Raises:
+            Missing: it is not published for this base.
+            Reject: it is in use, or another one is on trial.
+            Conflict: the pointer is not `over` any more.
+        """
+        self.manifest(base_sha256, version)
+        canary = Canary(version=version, share=share, paired=paired, since=datetime.now(UTC))
+        return self._swap(base_sha256, lambda now: moves.begin(now, canary, by, why), over)
+
+    def promote_canary(
+        self, base_sha256: str, *, by: By, why: str = "", trial: int | None = None
+    ) -> Pointer:
+        """Make the version on trial the one in use.
+
+        Args:
+            trial: only this one, by the generation that it began with; None = whichever is under
+                way.
+
+        Raises:
+            Reject: none is.
+            Conflict: `trial` is over.
+        """
+        return self._end_canary(base_sha256, trial, lambda now: moves.promote(now, by, why))
+
+    def end_canary(
+        self, base_sha256: str, *, by: By, why: str = "", trial: int | None = None
+    ) -> Pointer:
+        """What is in use captions everything again. Arguments and errors as of `promote_canary`."""
+        return self._end_canary(base_sha256, trial, lambda now: moves.end(now, by, why))
+
+    def _end_canary(
+        self, base_sha256: str, trial: int | None, move: Callable[[Pointer], moves.Move]
+    ) -> Pointer:
+        meant = trial
+
+        def only_this(now: Pointer) -> moves.Move:
+            nonlocal meant
+            if meant is None:
+                meant = now.generation  # and no other one that begins meanwhile
+            elif now.generation != meant:
+                raise Conflict(
+                    f"the trial no. {meant} is over; nothing was done",
+                    cure="`jamak adapters list` shows how it ended.",
+                )
+            return move(now)
+
+        return self._swap(base_sha256, only_this)
+
+    def rollback(
+        self, base_sha256: str, leaving: str | None = None, *, by: By = "operator", why: str = ""
+    ) -> Pointer:
+        """Back to what was in use before, and never to what was left by a rollback since. While a
+        canary is on trial, that is ended instead; unless what is in use is named, and left.
 
         One step, from what is in use at the call: two who roll back at once go one step together.
 
         Args:
-            leaving: the version to leave, or the start of it; None = whatever is in use.
+            leaving: the version to leave, or the start of it; None = the canary, or what is in use.
+            by, why: kept with the end of a canary.
 
         Raises:
             Reject: nothing was in use before, or something else than `leaving` is in use.
             Conflict: somebody else moved the pointer at the same time.
         """
         now, etag = self._read_history(base_sha256)
+        if now.canary is not None and now.canary.version.startswith(leaving or ""):
+            return self.end_canary(base_sha256, by=by, why=why, trial=now.generation)
         if leaving and not (now.version or "").startswith(leaving):
             raise Reject(
                 f"not {leaving} but {now.version or 'the base model'} is in use; nothing was done",
                 cure="Look at `jamak adapters list`: somebody may have rolled back already.",
             )
-        to = _stop_before(now)
+        move = moves.roll_back(now)
         try:
-            return self._move(base_sha256, now, etag, to.version, "rolled back", to.before)
+            return self._write_move(base_sha256, now, etag, move)
         except Conflict as error:
             moved = self.pointer(base_sha256)
             raise Conflict(
@@ -236,29 +295,44 @@ class Registry:
                 cure="Look at `jamak adapters list`; roll back again if that is not what you want.",
             ) from error
 
-    def _move(
+    def _swap(
         self,
         base_sha256: str,
-        now: Pointer,
-        etag: str | None,
-        version: str | None,
-        how: Literal["activated", "rolled back"],
-        before: int | None,
+        move: Callable[[Pointer], moves.Move],
+        over: Pointer | None = None,
+    ) -> Pointer:
+        """From wherever it is now; who moved it meanwhile is gone on from. Raises what `move` does,
+        and Conflict as `activate`."""
+        for _ in swaps(f"s3://{self._bucket}/{self._pointer_key(base_sha256)}"):
+            now, etag = self._read_history(base_sha256)
+            if over is not None and moves.place(now) != moves.place(over):
+                raise Conflict(
+                    f"what is in use has changed: {now.version or 'the base model'}, and no longer "
+                    f"{over.version or 'the base model'}; nothing was done"
+                )
+            made = move(now)
+            with suppress(Conflict):
+                return self._write_move(base_sha256, now, etag, made)
+        raise AssertionError("the last swap returns or raises")
+
+    def _write_move(
+        self, base_sha256: str, now: Pointer, etag: str | None, move: moves.Move
     ) -> Pointer:
         """Raises Conflict: the pointer is no longer where it was, and this move was not made."""
         at = datetime.now(UTC)
-        stop = Stop(generation=now.generation + 1, version=version, at=at, how=how, before=before)
+        stop = move.stop(now.generation + 1, at)
         moved = Pointer(
             generation=stop.generation,
-            version=version,
+            version=stop.version,
             updated_at=at,
-            history=(*now.history, stop)[-HISTORY:],
-        )
+            history=(*now.history, stop)[-moves.HISTORY :],
+            canary=move.begins,
+        ).as_written()
         try:
             self._store.put(
                 self._bucket,
                 self._pointer_key(base_sha256),
-                moved.model_dump_json(indent=2).encode(),
+                moved.to_json(),
                 content_type="application/json",
                 if_none_match=etag is None,
                 if_match=etag,
@@ -334,43 +408,6 @@ def base_name(base_sha256: str) -> str:
 def never_moved() -> Pointer:
     """Before anything was ever activated."""
     return Pointer(generation=0, version=None, updated_at=datetime.fromtimestamp(0, UTC))
-
-
-def _place(pointer: Pointer) -> tuple[int, datetime]:
-    """One that was deleted and set again counts from 1 again, at another time."""
-    return pointer.generation, pointer.updated_at
-
-
-def _stop_before(now: Pointer) -> Stop:
-    """What a rollback goes back to: the last stop on the way to here, without what was left by a
-    rollback after it was there.
-
-    Raises:
-        Reject: there is none.
-    """
-    stops = {stop.generation: stop for stop in now.history}
-    left = {now.version: now.generation + 1}
-    for one, next_one in pairwise(now.history):
-        if next_one.how == "rolled back":
-            left[one.version] = max(next_one.generation, left.get(one.version, 0))
-    here = now.history[-1].before if now.history else None
-    while here:
-        if here not in stops:
-            raise Reject(
-                f"nothing to roll back to: the history holds the last {HISTORY} moves, and what "
-                "was in use before is older",
-                cure="Choose one of `jamak adapters list`, and `jamak adapters activate` it.",
-            )
-        if left.get(stops[here].version, 0) < here:
-            return stops[here]
-        here = stops[here].before
-    if here is None:
-        used = now.version or "the base model"
-        raise Reject(
-            f"nothing to roll back to: nothing was in use before {used}",
-            cure="Choose one of `jamak adapters list`, and `jamak adapters activate` it.",
-        )
-    return Stop(generation=0, version=None, at=now.updated_at, how="rolled back", before=None)
 
 
 def _compare(version: str, name: str, found: str, expected: str) -> None:

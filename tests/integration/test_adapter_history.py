@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.bucket.registry import HISTORY, Registry
+from shared.bucket.moves import HISTORY
+from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.errors import Conflict, Reject
 from shared.messages import ModelIdentity
@@ -50,18 +51,24 @@ Walk = Callable[[str], list[str | None]]
 
 @pytest.fixture
 def walk(registry: Registry, versions: list[str]) -> Walk:
-    """What is in use after each step: a letter activates that version, `<` rolls back."""
+    """What is in use after each step: a letter activates that version, `<` rolls back; a small one
+    begins a canary, `+` promotes it and `-` ends it."""
     names: dict[str | None, str | None] = dict(zip(versions, "ABCD", strict=True))
     names[None] = None
 
     def walk(steps: str) -> list[str | None]:
         seen = []
         for step in steps:
-            moved = (
-                registry.rollback(BASE)
-                if step == "<"
-                else registry.activate(BASE, versions["ABCD".index(step)])
-            )
+            version = versions["ABCD".find(step.upper())]
+            if step == "<":
+                moved = registry.rollback(BASE)
+            elif step in "+-":
+                end = registry.promote_canary if step == "+" else registry.end_canary
+                moved = end(BASE, by="operator")
+            elif step.islower():
+                moved = registry.begin_canary(BASE, version, 0.1, paired=True, by="operator")
+            else:
+                moved = registry.activate(BASE, version)
             assert registry.pointer(BASE) == moved
             seen.append(names[moved.version])
         return seen
@@ -82,6 +89,18 @@ def walk(registry: Registry, versions: list[str]) -> Walk:
         ("ABA<<", ["A", "B", "A", "B", None]),
         # until somebody chooses it again
         ("AB<BC<<", ["A", "B", "A", "B", "C", "B", "A"]),
+        # a rollback ends a canary, and what is in use stays; then it goes on from there
+        ("ABc<<", ["A", "B", "B", "B", "A"]),
+        # what was only tried is never gone back to,
+        ("Ab-C<<", ["A", "A", "A", "C", "A", None]),
+        # not even if it was in use before
+        ("ABCb-<<", ["A", "B", "C", "C", "C", "A", None]),
+        # what was promoted is
+        ("Ab+C<<<", ["A", "A", "B", "C", "B", "A", None]),
+        # whatever else is put to use ends the trial
+        ("AbC<", ["A", "A", "C", "A"]),
+        ("a<B<", [None, None, "B", None]),
+        ("a+<", [None, "A", None]),
     ],
 )
 def test_a_rollback_walks_back(walk: Walk, steps: str, seen: list[str | None]) -> None:
@@ -172,10 +191,71 @@ def test_what_was_chosen_over_one_version_never_replaces_another(
     assert registry.activate(BASE, versions[2], registry.pointer(BASE)).version == versions[2]
 
 
+def test_a_trial_is_told_from_its_beginning_to_its_end(
+    registry: Registry, versions: list[str]
+) -> None:
+    first, second, third, _ = versions
+    registry.activate(BASE, first)
+    begun = registry.begin_canary(BASE, second, 0.1, paired=True, by="gate", why="it was better")
+    assert begun.canary is not None
+    assert (begun.version, begun.canary.version, begun.canary.share) == (first, second, 0.1)
+    registry.end_canary(BASE, by="watch", why="worse: repetitive", trial=begun.generation)
+    with pytest.raises(Conflict, match=f"the trial no. {begun.generation} is over"):
+        registry.promote_canary(BASE, by="watch", trial=begun.generation)
+    registry.begin_canary(BASE, second, 0.1, paired=True, by="operator")
+    again = registry.begin_canary(BASE, second, 0.5, paired=False, by="operator")
+    with pytest.raises(Reject, match=f"{second} is on trial already"):
+        registry.begin_canary(BASE, third, 0.1, paired=True, by="gate")
+    with pytest.raises(Conflict, match="is over"):
+        registry.end_canary(BASE, by="watch", trial=again.generation - 1)
+    registry.promote_canary(BASE, by="operator", why="it looks good")
+    with pytest.raises(Reject, match="no adapter is on trial"):
+        registry.end_canary(BASE, by="operator")
+    told = [
+        (stop.generation, stop.version, stop.how, stop.canary, stop.share, stop.why, stop.by)
+        for stop in registry.pointer(BASE).history
+    ]
+    assert told == [
+        (1, first, "activated", None, None, "", None),
+        (2, first, "canary begun", second, 0.1, "it was better", "gate"),
+        (3, first, "canary ended", second, None, "worse: repetitive", "watch"),
+        (4, first, "canary begun", second, 0.1, "", "operator"),
+        (5, first, "canary begun", second, 0.5, "", "operator"),
+        (6, second, "canary promoted", second, None, "it looks good", "operator"),
+    ]
+
+
+def test_who_ends_a_trial_ends_no_other_one(
+    registry: Registry, world: World, versions: list[str]
+) -> None:
+    """It began between the look and the write."""
+    registry.begin_canary(BASE, versions[0], 0.1, paired=True, by="gate")
+
+    class Late(ObjectStore):
+        def put(self, *args: Any, **options: Any) -> str:
+            if registry.pointer(BASE).generation == 1:
+                registry.begin_canary(BASE, versions[0], 0.2, paired=True, by="gate")
+            return super().put(*args, **options)
+
+    with pytest.raises(Conflict, match=r"the trial no. 1 is over"):
+        registry_of(world, Late()).end_canary(BASE, by="operator")
+    assert registry.pointer(BASE).generation == 2
+
+
+def test_what_is_in_use_can_be_left_in_the_middle_of_a_trial(
+    registry: Registry, versions: list[str]
+) -> None:
+    registry.activate(BASE, versions[0])
+    registry.activate(BASE, versions[1])
+    registry.begin_canary(BASE, versions[2], 0.1, paired=True, by="operator")
+    left = registry.rollback(BASE, versions[1])
+    assert (left.version, left.canary, left.history[-1].canary) == (versions[0], None, versions[2])
+
+
 def test_a_long_history_is_cut_and_says_so(
     walk: Walk, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.bucket.registry.HISTORY", 2)
+    monkeypatch.setattr("shared.bucket.moves.HISTORY", 2)
     assert HISTORY > 100
     assert walk("ABCD<")[-1] == "C"
     with pytest.raises(Reject, match="what was in use before is older"):
