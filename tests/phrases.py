@@ -41,7 +41,7 @@ ANSWERING = {
     ),
     *("_bounded", "_reason", "__str__", "says", "columns", "_pair", "_texts"),
     *("note_left_out", "note_most", "note_on_reference", "note_same", "note_unknown"),
-    "note_unread",
+    *("note_unfit", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
 }
 """Functions whose results are shown."""

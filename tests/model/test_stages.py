@@ -224,9 +224,18 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
     earlier = [
         {**row, "id": f"before#{row['id']}", "prompt": BASE_PROMPT} for row in sft_rows(videos)[4:6]
     ]
+    torn = tmp_path / "torn.mp4"
+    torn.write_bytes(b"no video")
+    unfit = [
+        {**earlier[0], "id": "before#torn", "videos": [{"uri": str(torn)}]},
+        {**earlier[0], "id": "before#long", "completion": "뚫렸 " * 60},
+    ]
     fill(tmp_path, rows)
-    (tmp_path / "replay.jsonl").write_text("\n".join(map(json.dumps, earlier)))
-    metrics = train(make_job(replay="s3://a/b", replay_share=0.25), tmp_path).metrics
+    (tmp_path / "replay.jsonl").write_text("\n".join(map(json.dumps, [*unfit, *earlier])))
+    result = train(make_job(replay="s3://a/b", replay_share=0.25), tmp_path)
+    metrics, (note,) = result.metrics, result.notes
+    assert note.startswith("2 of 4 earlier rows are not replayed")
+    assert "row 'before#torn': its video cannot be used" in note
     assert (metrics["n_train"], metrics["n_replayed"], metrics["n_eval"]) == (3, 2, 1)
     assert len(seen) == 8  # 2 x 3 new ones
     assert sum(row.id.startswith("before#") for row in seen) == 2

@@ -406,7 +406,7 @@ def test_few_clips_are_decoded_ahead_of_what_looks_at_them(
     monkeypatch.setattr(Clips, "pixels", pixels)
     files = FeatureFiles(tmp_path, 0)
     clips = Clips([row(films[3])], Path("/"), decoders, load(), files, frames=FRAMES)
-    ahead = clips._decoded(map(str, range(12)))
+    ahead = clips._decoded(map(str, range(12)), clips.pixels)
     for done in range(1, 4):
         next(ahead)
         time.sleep(0.05)  # all the time that a decoder wants

@@ -7,14 +7,16 @@ them, on disk and not in memory: 1.2 MB for 4 frames of a 7B model, less than th
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from shared.errors import BadData
 from shared.rows import Row
 from workers.model.loading import LoadedModel
 from workers.train.data import first_of_pixels
@@ -25,6 +27,8 @@ from workers.video.pool import DecoderPool
 
 RULES = 1
 """Of sampling and scaling; raised where their code comes to choose other pixels."""
+
+T = TypeVar("T")
 
 
 class Clips:
@@ -54,24 +58,40 @@ class Clips:
         self._names: dict[str, str] = {}
         """Key of a clip -> that of its file."""
 
-    def prepare(self, on_clip: Callable[[int, int], None]) -> None:
+    def prepare(
+        self, on_clip: Callable[[int, int], None], spare: Collection[str] = ()
+    ) -> dict[str, BadData]:
         """Look at all of them, as far as there is room to keep what was seen; the rest is decoded,
         so that what cannot be read is known before anything is trained.
 
         Args:
             on_clip: called with (clips done, clips in all).
+            spare: keys of clips that nothing fails without.
+
+        Returns:
+            Which of these cannot be read, and why.
 
         Raises:
-            BadData: a video cannot be read.
+            BadData: another video cannot be read.
             OutOfResources: no decoder can be started, or the disk is full.
         """
         try:
-            self._look(on_clip)
+            return self._look(on_clip, spare)
         finally:
             self.close()
 
-    def _look(self, on_clip: Callable[[int, int], None]) -> None:
-        missing = []
+    def _look(
+        self, on_clip: Callable[[int, int], None], spare: Collection[str]
+    ) -> dict[str, BadData]:
+        def pixels(key: str) -> torch.Tensor | BadData:
+            try:
+                return self.pixels(key)
+            except BadData as error:
+                if key in spare:
+                    return error
+                raise
+
+        missing, unreadable = [], {}
         for key in self._firsts:
             known = self._files.frames(self._name(key))
             if known is None:
@@ -79,11 +99,15 @@ class Clips:
             else:
                 self._frames[key] = known
                 on_clip(len(self._frames), len(self._firsts))
-        for key, pixels in zip(missing, self._decoded(missing), strict=True):
-            self._frames[key] = len(pixels)
-            if not self._files.full:
-                self._files.keep(self._name(key), self._sight(pixels))
-            on_clip(len(self._frames), len(self._firsts))
+        for key, found in zip(missing, self._decoded(missing, pixels), strict=True):
+            if isinstance(found, BadData):
+                unreadable[key] = found
+            else:
+                self._frames[key] = len(found)
+                if not self._files.full:
+                    self._files.keep(self._name(key), self._sight(found))
+            on_clip(len(self._frames) + len(unreadable), len(self._firsts))
+        return unreadable
 
     def close(self) -> None:
         """Gives back what looking takes: its processes and memory. Whoever looks again has it
@@ -104,7 +128,7 @@ class Clips:
             if key not in found and (kept := self._files.find(self._name(key))) is not None:
                 found[key] = kept
         missing = [key for key in dict.fromkeys(keys) if key not in found]
-        for key, pixels in zip(missing, self._decoded(missing), strict=True):
+        for key, pixels in zip(missing, self._decoded(missing, self.pixels), strict=True):
             found[key] = self._sight(pixels)
             self._files.keep(self._name(key), found[key])
         return [found[key] for key in keys]
@@ -138,13 +162,13 @@ class Clips:
             self._names[key] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         return self._names[key]
 
-    def _decoded(self, keys: Iterable[str]) -> Iterator[torch.Tensor]:
-        """The pixels of each, in their order, and never of many more at once than there are
+    def _decoded(self, keys: Iterable[str], pixels: Callable[[str], T]) -> Iterator[T]:
+        """Those of each, in their order, and never of many more at once than there are
         decoders: a set may be larger than memory."""
         with ThreadPoolExecutor(self._decoders.size) as pool:
-            running: deque[Future[torch.Tensor]] = deque()
+            running: deque[Future[T]] = deque()
             for key in keys:
-                running.append(pool.submit(self.pixels, key))
+                running.append(pool.submit(pixels, key))
                 if len(running) > self._decoders.size:
                     yield running.popleft().result()
             while running:

@@ -5,7 +5,7 @@ the right. What was seen of the frames of all rows goes to the model as one vide
 visual tokens in their order, so that rows may differ in their number of frames.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from shared.training import TrainJob
 from workers.model.loading import LoadedModel
 from workers.model.prompt import completion_ids, prompt_ids
 from workers.train.orders import reordered
-from workers.train.row_limits import beyond_context, no_other_order
+from workers.train.row_limits import Fault, beyond_context, no_other_order
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -85,11 +85,16 @@ class Encoder:
 
     def check_lengths(self, rows: Sequence[Row]) -> None:
         """Raises BadData: a row does not fit the model's context, or has no frames to reorder."""
+        for _, error in self.beyond(rows):
+            raise error
+
+    def beyond(self, rows: Sequence[Row]) -> Iterator[Fault]:
+        """Each of these rows, and why."""
         for row in rows:
             if row.rejected_frames and self.clips.frames(row.media.key) == 1:
-                raise no_other_order(row)
-            if error := beyond_context(row, *self._length(row), self.loaded.context):
-                raise error
+                yield row, no_other_order(row)
+            elif error := beyond_context(row, *self._length(row), self.loaded.context):
+                yield row, error
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def _describe(
         data_sha256=data_sha256,
         metrics=result["metrics"],
         replayed=replayed,
-        notes=notes,
+        notes=(*notes, *result.get("notes", ())),
         train_job=job,
         libraries=result["libraries"],
         created_at=datetime.now(UTC),

@@ -32,7 +32,7 @@ import threading
 import traceback
 from argparse import ArgumentParser
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,6 +63,7 @@ from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
+from workers.train.unfit import without_unfit
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
@@ -84,6 +85,8 @@ LIBRARIES = ("bitsandbytes", "peft", "torch", "transformers", "trl")
 class TrainResult:
     base: ModelIdentity
     metrics: dict[str, float]
+    notes: tuple[str, ...] = ()
+    """What was not as one would expect of such a job."""
 
 
 def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainResult:
@@ -109,18 +112,21 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     tell_data(workdir, rows, earlier)
     loaded = _load(job, workdir / "model")
     check_model(loaded)
-    check_sayable(loaded.tokenizer, every)
+    check_sayable(loaded.tokenizer, rows)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
     decoders = _decoders(workdir, len(first_of_pixels(every)))
     try:
         clips = Clips(every, workdir, decoders, loaded, _features(workdir), frames=job.frames)
-        clips.prepare(lambda done, total: report("frames", done, total))
-        encoder = Encoder(loaded, clips)
-        encoder.check_lengths(every)
-        check_limits(every, loaded.tokenizer, _captions(workdir))
-        return _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
+        spare = {row.media.key for row in earlier} - {row.media.key for row in rows}
+        unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
+        encoder, decoding = Encoder(loaded, clips), _captions(workdir)
+        encoder.check_lengths(rows)
+        check_limits(rows, loaded.tokenizer, decoding)
+        earlier, notes = without_unfit(earlier, encoder, decoding, unreadable)
+        result = _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
+        return replace(result, notes=notes)
     finally:
         decoders.close()
 
@@ -295,7 +301,8 @@ def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
         traceback.print_exc()
         return SICK if lacks_something(error, workdir) else 1
     base = result.base.model_dump(mode="json")
-    _tell(workdir, {"base": base, "metrics": result.metrics, "libraries": _versions()})
+    made: dict[str, Any] = {"base": base, "metrics": result.metrics, "notes": result.notes}
+    _tell(workdir, {**made, "libraries": _versions()})
     return 0
 
 
