@@ -6,13 +6,6 @@ from shared.length_settings import LengthSettings
 
 
 class TrainSettings(LengthSettings):
-    policy: str | None = Field(
-        None,
-        min_length=1,
-        description="When an adapter may go into use: a YAML file, or s3://bucket/policy.yaml "
-        "(docs/judge.md). Trainers then judge what they trained by the engine, and publish the "
-        "report beside it. Without it they decide by the scores of docs/training.md.",
-    )
     train_features_mib: int = Field(
         8192,
         ge=0,

@@ -29,6 +29,7 @@ SUMMARIES = {
     "doctor": "Check Redis, buckets, queue, model, card and clock; say what to do about each "
     "fault.",
     "enqueue": "Caption videos that are in a bucket already; a prefix becomes a backlog.",
+    "eval": "Caption held-out videos with an adapter, and judge what it says.",
     "export": "Captions as a data set: a file for each 10,000 videos. Goes on where it was cut.",
     "failures": "Jobs that could not succeed, and why.",
     "feed": "Enqueue backlogs, bit by bit, until stopped. Several at once do no harm.",

@@ -229,6 +229,13 @@ ROWS: dict[str, list[Row]] = {
         ("s3://b/a.mp4 s3://", {}, 2, "'s3://' is not an S3 address"),
         ("s3://b/a.mp4", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "eval": [
+        ("--data m.jsonl", {}, 2, "Missing option '--adapter'"),
+        ("--adapter base --data none.jsonl", {}, 2, "none.jsonl: there is no such file"),
+        ("--adapter base --data s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
+        (f"--adapter base --data {__file__} --keep", {}, 2, "no folder to keep a report in"),
+        (f"--adapter base --data {__file__}", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "export": [
         ("b", {}, 2, "--to"),
         ("s3:///a --to x", {}, 2, "'s3:///a' is not an S3 address"),

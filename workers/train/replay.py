@@ -119,7 +119,7 @@ def note_left_out(left_out: int, wanted: int, source: str) -> str:
 def _read(body: bytes, source: str, prompt: str) -> list[Row]:
     """With their splits, as they were then, and absolute addresses."""
     # The split depends on the videos' names, so it comes before they are changed.
-    rows = with_splits(read_manifest(body, source, _stage_of(body, source), prompt))
+    rows = with_splits(read_manifest(body, source, stage_of(body, source), prompt))
     return [
         row.with_media(uri=absolute(source, row.media.uri)).model_copy(
             update={"id": f"{source}#{row.id}"}
@@ -128,7 +128,7 @@ def _read(body: bytes, source: str, prompt: str) -> list[Row]:
     ]
 
 
-def _stage_of(body: bytes, source: str) -> Stage:
+def stage_of(body: bytes, source: str) -> Stage:
     """By the columns of the first row. What is wrong with it is told when it is read."""
     _, first = next(raw_rows(body, source), (None, None))
     row = first if isinstance(first, dict) else {}

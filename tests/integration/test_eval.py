@@ -1,0 +1,144 @@
+"""`jamak eval`: real films and a real S3 API, the real engine, and what people get to see."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.stack import DEMO_MODEL
+from shared.bucket.reports import Reports
+from shared.errors import BadData, UsageError
+from shared.judged import Judged
+from shared.messages import ModelIdentity, decode
+from shared.training import AdapterManifest
+from tests.adapters import make_adapter, publish
+from tests.training import make_videos, sft_rows
+from tests.verbs import inside
+from tests.world import World
+from workers.eval.verb import evaluate
+from workers.model.weights import weights_digest
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_videos(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def adapter(world: World, tmp_path_factory: pytest.TempPathFactory) -> AdapterManifest:
+    """A random one: it says nothing sensible."""
+    base = ModelIdentity(id="tests/tiny", revision="1", weights_sha256=weights_digest(DEMO_MODEL))
+    folder = make_adapter(DEMO_MODEL, tmp_path_factory.mktemp("adapter"), seed=1)
+    return publish(world.registry, folder, base)
+
+
+@pytest.fixture(autouse=True)
+def patch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("JAMAK_MODEL_PATH", str(DEMO_MODEL))
+    yield
+
+
+def in_s3(world: World, videos: dict[str, Path], rows: list[dict[str, Any]]) -> str:
+    """A manifest with relative names."""
+    folder = f"sets/{uuid.uuid4().hex[:8]}"
+    for row in rows:
+        world.store.upload(videos[row["id"]], world.videos, f"{folder}/clips/{row['id']}.mp4")
+    lines = [{**row, "videos": [{"uri": f"clips/{row['id']}.mp4"}]} for row in rows]
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    world.store.put(world.videos, f"{folder}/m.jsonl", body)
+    return f"s3://{world.videos}/{folder}/m.jsonl"
+
+
+def test_an_adapter_is_judged_against_the_base_model_and_the_report_is_kept(
+    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
+) -> None:
+    data = in_s3(world, videos, sft_rows(videos, held_out="0123"))
+    known = tmp_path / "known.jsonl"
+    some = [{**row, "source": "<b>own</b>"} for row in sft_rows(videos)[:2]]
+    known.write_text("\n".join(json.dumps({**row, "split": None}) for row in some))
+    said = inside(
+        world,
+        evaluate,
+        *("--adapter", adapter.version[:6], "--data", data, "--forgetting", str(known)),
+        *("--frames", "2", "--out", str(tmp_path / "report"), "--keep", "--json"),
+    )
+    judged = decode(Judged, said.stdout.splitlines()[-1])
+    assert (judged.adapter, judged.against, judged.compared) == (adapter.version, None, True)
+    held_out, forgetting = judged.sets
+    assert (held_out.name, held_out.videos, held_out.data) == ("held out", 12, data)
+    assert (forgetting.name, forgetting.videos) == ("forgetting", 2)
+    for name in ("chrf", "logp"):
+        figure = held_out.figures[name]
+        assert figure.difference is not None
+        assert figure.difference < 0
+    assert held_out.figures["logp"].bound(95) < 0
+    assert "cider" in held_out.figures
+    assert forgetting.left_out["cider"].startswith("2 videos do not tell")
+    assert len(held_out.worst) == 10
+    assert len(forgetting.worst) == 2
+
+    files = {path.name: path for path in (tmp_path / "report").iterdir()}
+    assert set(files) == {"judged.json", "judged.md", "judged.html"}
+    assert decode(Judged, files["judged.json"].read_text()) == judged
+    page = files["judged.html"].read_text()
+    assert page.count("data:image/jpeg;base64,") == 12
+    # nothing comes from elsewhere, and nothing that a row says is read as markup
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
+    assert "<script" not in page
+    assert "<b>own</b>" not in page
+    reports = Reports(world.store, world.output, world.prefix)
+    assert reports.find(adapter.base.weights_sha256, adapter.version) == judged
+    listed = world.store.list(world.output, f"{world.prefix}adapters/")
+    assert {"judged.json", "judged.md", "judged.html"} <= {Path(one.key).name for one in listed}
+
+    shown = inside(
+        world,
+        evaluate,
+        *("--adapter", "base", "--against", adapter.version, "--data", str(known)),
+        *("--frames", "2"),
+    )
+    assert re.search(r"logp .* better", shown.stdout)
+    assert "cider is left out: 2 videos do not tell which words are rare" in shown.stdout
+
+
+def test_only_what_is_held_out_is_judged(
+    world: World, videos: dict[str, Path], adapter: AdapterManifest
+) -> None:
+    data = in_s3(world, videos, sft_rows(videos))
+    said = inside(
+        world,
+        evaluate,
+        *("--adapter", "base", "--against", "none", "--data", data),
+        *("--frames", "1", "--json"),
+    )
+    judged = decode(Judged, said.stdout.splitlines()[-1])
+    assert not judged.compared
+    assert judged.sets[0].videos == 3
+    assert judged.sets[0].figures["chrf"].difference is None
+    assert judged.sets[0].figures["logp"].value < 0
+
+
+def test_what_is_wrong_is_said_before_it_is_computed(
+    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
+) -> None:
+    def refused(*arguments: str, data: str = "absent.jsonl") -> str:
+        with pytest.raises((UsageError, BadData)) as raised:
+            inside(world, evaluate, *arguments, "--data", data)
+        return str(raised.value)
+
+    assert "0 adapter versions begin with 'zz'" in refused("--adapter", "zz")
+    assert "no folder to keep" in refused("--adapter", "base", "--keep")
+    assert "absent.jsonl: there is no such file" in refused("--adapter", "base")
+    down = tmp_path / "down.jsonl"
+    row = {**sft_rows(videos)[0], "label": False, "split": None}
+    down.write_text(json.dumps(row))
+    assert "holds no caption that is right" in refused("--adapter", "base", data=str(down))
+    gone = tmp_path / "gone.jsonl"
+    gone.write_text(json.dumps({**row, "label": None, "videos": [{"uri": "gone.mp4"}]}))
+    assert f"there is no file {tmp_path}/gone.mp4" in refused("--adapter", "base", data=str(gone))

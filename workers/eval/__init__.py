@@ -1,0 +1,1 @@
+"""`jamak eval`: an adapter, judged on this machine."""

@@ -1,0 +1,138 @@
+"""The model of the settings on this machine's card, as a captioner has it; and adapters for it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from shared.bucket.registry import Registry
+from shared.bucket.storage import ObjectStore
+from shared.cards import choose_card, detect_gpu
+from shared.errors import Missing, UsageError
+from shared.messages import Decoding
+from shared.settings import Settings
+from shared.training import AdapterManifest
+from workers.caption.captioner import EngineCaptioner
+from workers.caption.fitting import checkpoint_that_fits
+from workers.jobs.decoders import decoders_of
+from workers.model.adapter_files import AdapterShape, read_adapter
+from workers.model.loading import load_model
+from workers.model.selfcheck import check_model
+from workers.train.engine_captions import Side, Tell
+from workers.train.feature_files import FeatureFiles
+from workers.train.judged_sets import JudgedRows, fetch_set
+from workers.train.judging import Report, judge
+
+FEATURE_BYTES = 64 << 30
+"""Of disk, as long as it runs; what does not fit is decoded once more."""
+
+
+class Machine:
+    """Args:
+    folder: for what is fetched and made; nobody needs it afterwards.
+    tell: how far it is.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, folder: Path, tell: Tell) -> None:
+        self._settings, self._registry = settings, registry
+        self._folder, self._tell = folder, tell
+        choice = choose_card(settings, detect_gpu())
+        found = checkpoint_that_fits(settings, choice)
+        self._plan = found.plan
+        self._choice = replace(choice, dtype=found.plan.machine.dtype)
+        self._loaded = load_model(
+            found.directory,
+            model_id=settings.model,
+            revision=settings.model_revision,
+            device=choice.device,
+            dtype=self._choice.dtype,
+            quantized=choice.quantized,
+            pool_stride=found.plan.pool_stride,
+            tokenizer=found.tokenizer,
+        )
+        check_model(self._loaded)
+        self._shape = AdapterShape.of(self._loaded.model)
+
+    def in_use(self, than: AdapterManifest | None) -> AdapterManifest | None:
+        """Which adapter is, if it is another one; else the base model: None."""
+        base = self._loaded.identity.weights_sha256
+        version = self._registry.pointer(base).version
+        if version is None or (than is not None and version == than.version):
+            return None
+        return self._registry.manifest(base, version)
+
+    def judge(
+        self,
+        new: AdapterManifest | None,
+        old: AdapterManifest | None,
+        sets: Mapping[str, str],
+        frames: int | None,
+        *,
+        compared: bool,
+    ) -> Report:
+        """Args:
+            sets: name -> manifest.
+            frames: of each video; None = as the card allows.
+
+        Raises:
+            UsageError: an adapter is of another base model, or a manifest is not there.
+            BadData, BadAdapter, OutOfResources, LacksMemory.
+        """
+        settings = self._settings
+        sides = self._side(new), self._side(old)
+        trained_on = new.data_sha256 if new else None
+        rows = [self._fetched(name, data, trained_on) for name, data in sets.items()]
+        decoders = decoders_of(settings, os.cpu_count() or 1, self._folder)
+        try:
+            return judge(
+                self._loaded,
+                partial(
+                    EngineCaptioner,
+                    self._loaded,
+                    self._choice.card,
+                    rows=self._plan.rows.value,
+                    positions=self._plan.positions.value,
+                    chunk=self._plan.chunk.value,
+                    mode=settings.engine,
+                ),
+                rows,
+                self._folder,
+                decoders,
+                FeatureFiles(self._folder / "features", FEATURE_BYTES),
+                new=sides[0],
+                old=sides[1] if compared else None,
+                frames=frames or self._plan.frames.value,
+                decoding=Decoding.asked(settings),
+                tell=self._tell,
+            )
+        finally:
+            decoders.close()
+
+    def _fetched(self, name: str, data: str, trained_on: str | None) -> JudgedRows:
+        try:
+            return fetch_set(
+                name,
+                data,
+                ObjectStore(),
+                self._folder,
+                prompt=self._settings.prompt,
+                most=self._settings.max_video_bytes,
+                trained_on=trained_on,
+            )
+        except Missing as error:
+            raise UsageError(str(error), cure="Check the address.") from error
+
+    def _side(self, manifest: AdapterManifest | None) -> Side:
+        if manifest is None:
+            return Side(None, None)
+        base, version = self._loaded.identity.weights_sha256, manifest.version
+        if manifest.base.weights_sha256 != base:
+            raise UsageError(
+                f"adapter {version} is one of {manifest.base.id} (revision "
+                f"{manifest.base.revision}), whose weights are not those of {self._settings.model}",
+                cure="Let JAMAK_MODEL, JAMAK_MODEL_REVISION and JAMAK_MODEL_PATH name its base.",
+            )
+        directory = self._folder / f"adapter-{version}"
+        self._registry.download(base, version, directory)
+        return Side(version, read_adapter(version, directory, self._shape))
