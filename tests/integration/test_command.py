@@ -129,6 +129,7 @@ SAID = {
 ELSEWHERE = {
     "demo",
     "doctor",
+    "eval",
     "feed",
     "listen",
     "model swap-backbone",

@@ -28,7 +28,11 @@ BASE, NONE = "base", "none"
 def evaluate(
     adapter: Annotated[str, typer.Option(help="A version, or the start of it; or: base.")],
     data: Annotated[
-        str, typer.Option(metavar="DATA", help="s3://bucket/manifest.jsonl, or a file.")
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="s3://bucket/manifest.jsonl, or a file; its rows of split eval, if it has any.",
+        ),
     ],
     against: Annotated[
         str | None,
@@ -53,10 +57,7 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Caption held-out videos with an adapter, and judge what it says.
-
-    Of a manifest with rows that are held out (split eval) only these are taken.
-    """
+    """Caption held-out videos with an adapter, and judge what it says."""
     settings = load_settings()
     sets = {HELD_OUT: data} | ({FORGETTING: forgetting} if forgetting else {})
     for one in sets.values():
