@@ -100,8 +100,8 @@ def evaluate(
     if as_json:
         print_json(report.judged.model_dump(mode="json"))
         return
-    for one in report.judged.sets:
-        _show(report.judged, one)
+    for judged in report.judged.sets:
+        _show(report.judged, judged)
     if to is not None:
         out.print(spoken(f"report: {escape(str(to / 'judged.html'))}"), highlight=False)
     if kept is not None:
