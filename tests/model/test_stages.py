@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint
 
@@ -17,7 +18,7 @@ from shared.rows import Row
 from shared.stages import LOSSES
 from shared.training import TrainJob
 from tests.clips import Shown, encoder_of
-from tests.training import dpo_rows, fill, kto_rows, make_job, sft_rows
+from tests.training import COLOURS, dpo_rows, fill, kto_rows, make_job, make_row, sft_rows
 from workers.model.adapter_files import AdapterShape, read_adapter
 from workers.model.loading import LoadedModel, load_model
 from workers.train.adapter import with_adapter
@@ -239,6 +240,24 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
     assert (metrics["n_train"], metrics["n_replayed"], metrics["n_eval"]) == (3, 2, 1)
     assert len(seen) == 8  # 2 x 3 new ones
     assert sum(row.id.startswith("before#") for row in seen) == 2
+
+
+def test_pairs_of_an_image_and_a_caption_fit_the_projector(tmp_path: Path) -> None:
+    """What stage 1 learns from as a rule; of each format, and one held out."""
+    rows = []
+    for colour, rgb in COLOURS.items():
+        for form in ("jpeg", "png", "webp", "bmp"):
+            path = tmp_path / f"{colour}0.{form}"
+            Image.new("RGB", (96, 64), rgb).save(path, form)
+            row = make_row(f"{colour}0", path, "eval" if form == "bmp" else "train")
+            rows.append({"images": row.pop("videos"), **row, "id": path.name})
+    fill(tmp_path, rows)
+    metrics = train(make_job(stage="align", steps=12, batch_size=9), tmp_path).metrics
+    assert (metrics["n_train"], metrics["n_eval_videos"]) == (9, 3)
+    assert metrics["loss_last"] < metrics["loss_first"]
+    learned = load_file(tmp_path / "adapter" / WEIGHTS)
+    assert all(not tensor.any() for name, tensor in learned.items() if "lora_B" in name)
+    assert sum("multi_modal_projector" in name for name in learned) == 4
 
 
 def test_batches_that_are_added_up_are_one_larger_batch(
