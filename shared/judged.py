@@ -11,7 +11,7 @@ from pydantic import Field
 from shared.messages import Count, Decoding, Message, ModelIdentity
 
 Better = Literal["higher", "lower", "same"]
-"""Which way a figure is to move; `same`: neither, as for a length."""
+"""Which way a figure is to move; `same`: towards 1, as a length beside that of the reference."""
 PRIMARY = "chrf"
 HELD_OUT, FORGETTING = "held out", "forgetting"
 """The set that decides, and the one of what is not to be forgotten."""

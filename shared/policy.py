@@ -39,7 +39,7 @@ MARGINS: dict[str, float] = {
     "logp": 0.2,
 }
 """In the unit of each figure, where a policy names no other; shares are from 0 to 1. `length` may
-change so much to either side. `logp` in nats a token: who loses more tells worse captions apart,
+go so much away from the reference's. `logp` in nats a token: who loses more tells worse captions apart,
 and is on its way to say nothing sensible."""
 MOST_BYTES = 64 << 10
 MOST_SHARE = 0.5
@@ -123,13 +123,23 @@ def objections(policy: Policy, judged: Judged) -> list[str]:
     return found
 
 
+def why_not_against(judged: Judged, in_use: str | None) -> str | None:
+    """Why a report says nothing of what is in use; None = it does.
+
+    Args:
+        in_use: version; None = the base model.
+    """
+    if not judged.compared or judged.against == in_use:
+        return None
+    names = [name or "the base model" for name in (judged.against, in_use)]
+    return f"it was judged against {names[0]}, but {names[1]} is in use: judge it again"
+
+
 def _target(policy: Policy, judged: JudgedSet) -> list[str]:
     figure = judged.figures.get(policy.target)
     if figure is None or figure.difference is None:
         return [_untold(policy.target, judged)]
-    sure = improved(figure, figure.bound(100 - policy.confidence))
-    if figure.better == "lower":
-        sure = improved(figure, figure.bound(policy.confidence))
+    sure = sorted(improved(figure, one) for one in figure.spread)[100 - policy.confidence]
     if sure > policy.rise:
         return []
     told = _shown(figure, improved(figure, figure.difference))
@@ -158,9 +168,10 @@ def _fallen(judged: JudgedSet, margins: Mapping[str, float | None]) -> list[str]
 
 
 def improved(figure: Figure, difference: float) -> float:
-    """A difference of this figure, with more meaning better."""
+    """By how much a difference of this figure makes it better; less than 0: worse."""
     if figure.better == "same":
-        return -abs(difference)
+        before = figure.value if figure.against is None else figure.against
+        return abs(before - 1) - abs(before + difference - 1)
     return difference if figure.better == "higher" else -difference
 
 

@@ -43,6 +43,7 @@ ANSWERING = {
     *("note_left_out", "note_most", "note_on_reference", "note_same", "note_unknown"),
     *("note_unfit", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("on_trial", "why_not_against", "_said", "_untold"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"

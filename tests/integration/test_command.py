@@ -134,6 +134,7 @@ ELSEWHERE = {
     "listen",
     "model swap-backbone",
     "plan",
+    "adapters gate",
     "adapters prune",
     "scale serve",
 }

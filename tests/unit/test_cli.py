@@ -159,6 +159,11 @@ ROWS: dict[str, list[Row]] = {
         ("", {}, 2, "Missing argument"),
         ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "adapters gate": [
+        ("", {}, 2, "Missing argument"),
+        ("v --policy none.yaml", {}, 2, "none.yaml"),
+        ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "adapters list": [("--frobnicate", {}, 2, "--frobnicate"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "adapters prune": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "adapters rollback": [("a b", {}, 2, "b"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from shared.bucket.registry import Registry
@@ -87,15 +86,7 @@ class Machine:
         try:
             return judge(
                 self._loaded,
-                partial(
-                    EngineCaptioner,
-                    self._loaded,
-                    self._choice.card,
-                    rows=self._plan.rows.value,
-                    positions=self._plan.positions.value,
-                    chunk=self._plan.chunk.value,
-                    mode=settings.engine,
-                ),
+                self._captioner,
                 rows,
                 self._folder,
                 decoders,
@@ -108,6 +99,16 @@ class Machine:
             )
         finally:
             decoders.close()
+
+    def _captioner(self, positions: int) -> EngineCaptioner:
+        return EngineCaptioner(
+            self._loaded,
+            self._choice.card,
+            rows=self._plan.rows.value,
+            positions=positions,
+            chunk=self._plan.chunk.value,
+            mode=self._settings.engine,
+        )
 
     def _fetched(self, name: str, data: str, trained_on: str | None) -> JudgedRows:
         try:

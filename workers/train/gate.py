@@ -87,6 +87,11 @@ def why_moved(seen: Pointer, now: Pointer) -> str | None:
     )
 
 
+def on_trial(share: float) -> str:
+    """Why it is not in use for all: a canary comes first."""
+    return f"it is on trial first, with {100 * share:g} % of the captions"
+
+
 def by_chance(better: int, worse: int) -> float:
     """How likely at least so many of them get better, if either side is equally likely."""
     changed = better + worse

@@ -20,8 +20,9 @@ from shared.bucket.keys import parse_uri
 from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_moved, version_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
-from shared.errors import BadData, Conflict, JamakError, Missing, TooLarge
+from shared.errors import BadData, Conflict, JamakError, Missing, Reject, TooLarge
 from shared.messages import ModelIdentity
+from shared.policy import why_not_against
 from shared.rows import Row
 from shared.settings import Settings
 from shared.stages import check_job, note_on_reference
@@ -31,11 +32,12 @@ from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content, check_sides
 from workers.train.fitting import check_fits
-from workers.train.gate import why_moved, why_not, why_not_comparable
+from workers.train.gate import on_trial, why_moved, why_not, why_not_comparable
+from workers.train.judged_job import Judging, Verdict
 from workers.train.keeping import Keeping
 from workers.train.lineage import learned_before
 from workers.train.manifest import MOST_BYTES, written
-from workers.train.own_process import Event, train_apart
+from workers.train.own_process import Event, judge_apart, train_apart
 from workers.train.replay import fetch_replay
 
 log = get_logger("jamak.train")
@@ -99,6 +101,7 @@ def run_train_job(
             "most_bytes": settings.train_features_mib << 20,
         }
         (workdir / "features.json").write_text(json.dumps(kept), encoding="utf-8")
+        judging = Judging(job, settings, store, registry, workdir, progress)
         most, fits = settings.max_video_bytes, partial(check_fits, job, settings)
         data_sha256, rows = _fetch_data(job, store, workdir, progress, most, fits)
         parent = _fetch_parent(job, registry, workdir, progress)
@@ -119,11 +122,18 @@ def run_train_job(
         manifest = _describe(
             job, result, parent, data_sha256, earlier.replayed, workdir / "adapter", notes
         )
+        verdict = judging.verdict(
+            manifest,
+            partial(judge_apart, job, settings, workdir, progress, on_event, ending, on_line),
+        )
         progress.tick("publish")
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"), check)
+        if verdict is not None:
+            judging.keep(verdict, manifest)
     check()
-    why_not_activated = _activate_if_better(job, manifest, registry, seen)
+    paired = settings.features_mib > 0
+    why_not_activated = _activate_if_better(job, manifest, registry, seen, verdict, paired=paired)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
@@ -250,32 +260,61 @@ def _describe(
     )
 
 
+def _why_not(manifest: AdapterManifest, verdict: Verdict | None, in_use: str | None) -> str | None:
+    """Why it is not better than what is in use, as far as anybody knows; None = it is."""
+    if verdict is not None:
+        return verdict.why_not or why_not_against(verdict.judged, in_use)
+    return why_not(manifest.metrics) or why_not_comparable(
+        manifest.version, manifest.parent, in_use
+    )
+
+
 def _activate_if_better(
-    job: TrainJob, manifest: AdapterManifest, registry: Registry, seen: Mapping[str, Pointer]
+    job: TrainJob,
+    manifest: AdapterManifest,
+    registry: Registry,
+    seen: Mapping[str, Pointer],
+    verdict: Verdict | None = None,
+    *,
+    paired: bool = False,
 ) -> str | None:
-    """Why it was not activated; None = it is in use."""
+    """Why it was not activated; None = it is in use.
+
+    Args:
+        verdict: by a policy, which then decides; it may want a canary first.
+        paired: captioners keep what they saw of videos, so that a canary costs little.
+    """
     facts = {"job": job.id, "version": manifest.version, **manifest.metrics}
     base = manifest.base.weights_sha256
     before = seen.get(base_name(base)) or never_moved()
+    share = verdict.policy.canary if verdict else None
     for _ in swaps(f"the pointer of {base}"):
         reason: str | None = "the job does not ask for it"
         if job.activate:
-            in_use = registry.pointer(base)
-            if in_use.version == manifest.version:
+            now = registry.pointer(base)
+            if now.version == manifest.version:
                 log.info("adapter is in use already", **facts)
                 return None
-            reason = (
-                why_not(manifest.metrics)
-                or why_not_comparable(manifest.version, manifest.parent, in_use.version)
-                or why_moved(before, in_use)
-            )
+            if now.canary is not None and now.canary.version == manifest.version:
+                return on_trial(now.canary.share)
+            reason = _why_not(manifest, verdict, now.version) or why_moved(before, now)
         if reason is not None:
             log.warning("adapter published, not activated", reason=reason, **facts)
             return reason
         try:
-            pointer = registry.activate(base, manifest.version, over=in_use)
+            if share is None:
+                moved = registry.activate(base, manifest.version, over=now)
+                log.info("adapter published and activated", generation=moved.generation, **facts)
+                return None
+            why = "the policy lets it pass"
+            moved = registry.begin_canary(
+                base, manifest.version, share, paired=paired, by="gate", why=why, over=now
+            )
         except Conflict:
             continue  # something else was put to use meanwhile: was it compared with that?
-        log.info("adapter published and activated", generation=pointer.generation, **facts)
-        return None
+        except Reject as error:
+            log.warning("adapter published, not on trial", reason=str(error), **facts)
+            return str(error)  # another one is on trial
+        log.info("adapter published and on trial", generation=moved.generation, **facts)
+        return on_trial(share)
     raise AssertionError("the last swap returns or raises")

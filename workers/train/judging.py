@@ -21,10 +21,19 @@ from workers.judge.markdown import markdown
 from workers.judge.measures import Measure
 from workers.judge.page import page
 from workers.model.loading import LoadedModel
+from workers.model.syllables import longest, tokens_a_syllable
 from workers.progress import Progress
 from workers.train.clips import Clips
 from workers.train.collate import Encoder
-from workers.train.engine_captions import Side, Tell, captions, items_of, likely, questions_of
+from workers.train.engine_captions import (
+    Question,
+    Side,
+    Tell,
+    captions,
+    items_of,
+    likely,
+    questions_of,
+)
 from workers.train.feature_files import FeatureFiles
 from workers.train.judged_sets import JudgedRows
 from workers.train.media import sample_of
@@ -54,7 +63,7 @@ class Report:
 
 def judge(
     loaded: LoadedModel,
-    captioner: Callable[[], EngineCaptioner],
+    captioner: Callable[[int], EngineCaptioner],
     sets: Sequence[JudgedRows],
     folder: Path,
     decoders: DecoderPool,
@@ -68,7 +77,7 @@ def judge(
 ) -> Report:
     """Args:
         loaded: without an adapter; afterwards it is of no use for anything else.
-        captioner: makes one of this model, once it is wanted.
+        captioner: makes one of this model, for captions of so many positions.
         folder: what relative URIs are relative to.
         files: where what is seen of the clips is kept meanwhile.
         old: what it is compared with; None = nothing.
@@ -87,7 +96,7 @@ def judge(
     sides = [new] if old is None else [new, old]
     asked = [questions_of(one.rows) for one in sets]
     every = [question for some in asked for question in some]
-    engine = captioner()
+    engine = captioner(_positions(every, encoder, decoding))
     try:
         said = [captions(engine, side, every, encoder, decoding, tell) for side in sides]
     finally:
@@ -125,6 +134,14 @@ def judge(
     )
     sheets = _sheets(judged_sets, sets, folder, decoders, tell)
     return Report(found, page(found, sheets))
+
+
+def _positions(questions: Sequence[Question], encoder: Encoder, decoding: Decoding) -> int:
+    """Of the longest caption: visual, prompt and new tokens; as far as the model reaches."""
+    loaded = encoder.loaded
+    prompts = (encoder.prompt(str(one.first.prompt), one.first.media.key) for one in questions)
+    new = longest(decoding, tokens_a_syllable(loaded.tokenizer))
+    return min(max(map(len, prompts)) + new, loaded.context)
 
 
 def extra_measures() -> list[Measure]:

@@ -1,4 +1,5 @@
-"""A training in a process of its own, as its parent sees it: begun, watched, and ended.
+"""A training in a process of its own, and the judging after it in another one, as their parent sees
+them: begun, watched, and ended.
 
 run.py says what lies in the working directory and what the process says of itself. Knows nothing of
 S3, of torch and of what becomes of the result.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -72,32 +73,98 @@ def train_apart(
     (workdir / "decoding.json").write_text(json.dumps(decoding), encoding="utf-8")
     captions = Decoding.asked(settings).model_dump_json()
     (workdir / "captions.json").write_text(captions, encoding="utf-8")
+    many = ["workers.train.processes", str(job.processes)]
+    module = many if job.processes > 1 else ["workers.train.run"]
+
+    def heard(event: Event) -> None:
+        if event.pop("checkpoint", False):
+            keeping.offer(event["step"])
+        else:
+            _tell(event, job, progress, on_event)
+
+    with keeping:
+        ended = _followed(module, job, settings, workdir, progress, heard, ending, on_line)
+        keeping.wait(lambda: progress.tick(progress.stage))
+    return _result(ended, job, workdir, progress)
+
+
+def judge_apart(
+    job: TrainJob,
+    settings: Settings,
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+    ending: Callable[[], JamakError | None],
+    on_line: Callable[[str], None],
+) -> None:
+    """What was trained is judged, in a process of its own: the model is loaded anew, as a captioner
+    has it, and the memory of the training is free. judge_run.py says what it reads and leaves.
+
+    Arguments and errors are those of `train_apart`.
+    """
+
+    def heard(event: Event) -> None:
+        _tell(event, job, progress, on_event)
+
+    module = ["workers.train.judge_run"]
+    ended = _followed(module, job, settings, workdir, progress, heard, ending, on_line)
+    _result(ended, job, workdir, progress)
+
+
+def _tell(
+    event: Event, job: TrainJob, progress: Progress, on_event: Callable[[Event], None]
+) -> None:
+    progress.tick(event["stage"])
+    on_event(event)
+    rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
+    figures = {name: event[name] for name in SAID if name in event}
+    (log.info if rare else log.debug)("training", job=job.id, **figures)
+
+
+class _Ended(NamedTuple):
+    returncode: int
+    asked: list[JamakError]
+    """Why it was asked to end, if it was."""
+    tail: list[str]
+
+
+def _followed(
+    module: list[str],
+    job: TrainJob,
+    settings: Settings,
+    workdir: Path,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+    ending: Callable[[], JamakError | None],
+    on_line: Callable[[str], None],
+) -> _Ended:
+    """From its beginning to its end.
+
+    Args:
+        on_event: called with all that it says of itself.
+    """
     tail: deque[str] = deque(maxlen=LOG_LINES)
     hide = Hidden({workdir: "WORKDIR"})
-    with keeping:
-        with (
-            _subprocess(settings, job, workdir) as process,
-            _watching(process, progress, ending) as asked,
-        ):
-            assert process.stdout is not None
-            for line in process.stdout:
-                event = _event(line)
-                if event is None:
-                    tail.append(line := hide(line.rstrip()))
-                    on_line(line)
-                    continue
-                if event.pop("checkpoint", False):
-                    keeping.offer(event["step"])
-                    continue
-                progress.tick(event["stage"])
+    with (
+        _subprocess(module, settings, workdir) as process,
+        _watching(process, progress, ending) as asked,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = _event(line)
+            if event is None:
+                tail.append(line := hide(line.rstrip()))
+                on_line(line)
+            else:
                 on_event(event)
-                rare = event["step"] in (1, event["steps"]) or event["step"] % 10 == 0
-                figures = {name: event[name] for name in SAID if name in event}
-                (log.info if rare else log.debug)("training", job=job.id, **figures)
-        keeping.wait(lambda: progress.tick(progress.stage))
+    return _Ended(process.returncode, asked, list(tail))
+
+
+def _result(ended: _Ended, job: TrainJob, workdir: Path, progress: Progress) -> dict[str, Any]:
+    """Raises what `train_apart` does."""
     progress.tick(progress.stage)  # raises why the watcher ended it
-    result = workdir / "result.json"
-    if process.returncode == 0:
+    result, tail, asked = workdir / "result.json", ended.tail, ended.asked
+    if ended.returncode == 0:
         return dict(json.loads(result.read_text(encoding="utf-8")))
     told = None
     if result.exists():
@@ -106,32 +173,32 @@ def train_apart(
         raise told_again(told["reason"], told["message"], told["cure"])
     if asked:
         raise asked[0]
-    if process.returncode == STOPPED:
+    if ended.returncode == STOPPED:
         raise Draining(f"the training of job {job.id} was asked to end by somebody else")
     last = "\n".join(tail)
-    if process.returncode < 0:
+    if ended.returncode < 0:
         raise OutOfResources(
-            f"the training of job {job.id} was killed by signal {-process.returncode}:\n{last}",
+            f"the training of job {job.id} was killed by signal {-ended.returncode}:\n{last}",
             cure="Probably too little memory: lower batch_size or frames, or use quantized.",
-            log=list(tail),
+            log=tail,
         )
-    if process.returncode == os.EX_TEMPFAIL:
+    if ended.returncode == os.EX_TEMPFAIL:
         raise OutOfResources(
             f"the training of job {job.id} lacks something on this machine:\n{last}",
-            log=list(tail),
+            log=tail,
         )
     raise Reject(
-        f"the training of job {job.id} failed with status {process.returncode}:\n{last}",
+        f"the training of job {job.id} failed with status {ended.returncode}:\n{last}",
         cure="The last lines of its log say why.",
-        log=list(tail),
+        log=tail,
     )
 
 
 @contextmanager
 def _subprocess(
-    settings: Settings, job: TrainJob, workdir: Path
+    module: list[str], settings: Settings, workdir: Path
 ) -> Iterator["subprocess.Popen[str]"]:
-    """workers.train.run, gone when the block is left."""
+    """Gone when the block is left."""
     # It reads what was fetched for it: it needs neither the bucket nor Redis.
     needed = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "JAMAK_"))}
     environment = {**needed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -139,9 +206,6 @@ def _subprocess(
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     gpu = ["--gpu"] if settings.device == "cuda" else []
-    module = ["workers.train.run"]
-    if job.processes > 1:
-        module = ["workers.train.processes", str(job.processes)]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", *module, str(workdir / "job.json"), str(workdir)),

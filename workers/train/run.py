@@ -31,6 +31,7 @@ import tempfile
 import threading
 import traceback
 from argparse import ArgumentParser
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -110,18 +111,18 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
     tell_data(workdir, rows, earlier)
-    loaded = _load(job, workdir / "model")
+    loaded = load_base(job, workdir / "model")
     check_model(loaded)
     check_sayable(loaded.tokenizer, rows)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
-    decoders = _decoders(workdir, len(first_of_pixels(every)))
+    decoders = decoders_for(workdir, len(first_of_pixels(every)))
     try:
-        clips = Clips(every, workdir, decoders, loaded, _features(workdir), frames=job.frames)
+        clips = Clips(every, workdir, decoders, loaded, features_of(workdir), frames=job.frames)
         spare = {row.media.key for row in earlier} - {row.media.key for row in rows}
         unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
-        encoder, decoding = Encoder(loaded, clips), _captions(workdir)
+        encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
         encoder.check_lengths(rows)
         check_limits(rows, loaded.tokenizer, decoding)
         earlier, notes = without_unfit(earlier, encoder, decoding, unreadable)
@@ -185,7 +186,7 @@ def _trained(
     return TrainResult(base=encoder.loaded.identity, metrics=metrics)
 
 
-def _features(workdir: Path) -> FeatureFiles:
+def features_of(workdir: Path) -> FeatureFiles:
     told = workdir / "features.json"
     if not told.exists():
         return FeatureFiles(workdir / "features", HERE_BYTES)
@@ -202,11 +203,11 @@ def _earlier(path: Path, job: TrainJob) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def _captions(workdir: Path) -> Decoding:
+def captions_asked(workdir: Path) -> Decoding:
     return decode(Decoding, (workdir / "captions.json").read_text(encoding="utf-8"))
 
 
-def _load(job: TrainJob, local: Path) -> LoadedModel:
+def load_base(job: TrainJob, local: Path) -> LoadedModel:
     checkpoint = find_checkpoint(job.model, job.revision, local if local.is_symlink() else None)
     if not torch.cuda.is_available():
         device, dtype = "cpu", "float32"
@@ -234,7 +235,7 @@ def _check_gpus(job: TrainJob) -> None:
         )
 
 
-def _decoders(workdir: Path, videos: int) -> DecoderPool:
+def decoders_for(workdir: Path, videos: int) -> DecoderPool:
     """As captions have them, and as many as help: to start one takes as long as some videos."""
     told = json.loads((workdir / "decoding.json").read_text(encoding="utf-8"))
     return DecoderPool(
@@ -281,8 +282,18 @@ def _train_stage(
     return train_sft(model, encoder, rows, job, saving)
 
 
-def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
-    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED."""
+def main(
+    job_file: Path,
+    workdir: Path,
+    *,
+    gpu: bool,
+    work: Callable[[TrainJob, Path, Ending], dict[str, Any]] | None = None,
+) -> int:
+    """The exit status: 0 = result.json holds a result, 1 = it holds an error, SICK, STOPPED.
+
+    Args:
+        work: what is done, and its result; None = the training.
+    """
     ranks.be_silent_unless_first()
     if gpu and not torch.cuda.is_available():
         print("there is no GPU here any more")
@@ -290,23 +301,29 @@ def main(job_file: Path, workdir: Path, *, gpu: bool) -> int:
     ending = Ending()
     ending.listen()
     try:
-        result = train(decode(TrainJob, job_file.read_text(encoding="utf-8")), workdir, ending)
+        job = decode(TrainJob, job_file.read_text(encoding="utf-8"))
+        result = (work or _training)(job, workdir, ending)
     except Stopped:
         return STOPPED
     except JamakError as error:
         told = {"reason": error.reason, "message": str(error), "cure": error.cure}
-        _tell(workdir, {"error": told})
+        tell_result(workdir, {"error": told})
         return 1
     except Exception as error:
         traceback.print_exc()
         return SICK if lacks_something(error, workdir) else 1
-    base = result.base.model_dump(mode="json")
-    made: dict[str, Any] = {"base": base, "metrics": result.metrics, "notes": result.notes}
-    _tell(workdir, {**made, "libraries": _versions()})
+    tell_result(workdir, result)
     return 0
 
 
-def _tell(workdir: Path, told: dict[str, Any]) -> None:
+def _training(job: TrainJob, workdir: Path, ending: Ending) -> dict[str, Any]:
+    result = train(job, workdir, ending)
+    base = result.base.model_dump(mode="json")
+    made: dict[str, Any] = {"base": base, "metrics": result.metrics, "notes": result.notes}
+    return {**made, "libraries": _versions()}
+
+
+def tell_result(workdir: Path, told: dict[str, Any]) -> None:
     """Whole or not at all: what is wrong with the data is told by each process, and the launcher
     ends the others when the first one has."""
     part = workdir / f"result.json.{ranks.rank()}"
@@ -337,7 +354,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
+def run(work: Callable[[TrainJob, Path, Ending], dict[str, Any]] | None = None) -> None:
+    """As the command line says. Arguments as of `main`."""
     parser = ArgumentParser()
     parser.add_argument("job", type=Path)
     parser.add_argument("workdir", type=Path)
@@ -345,4 +363,8 @@ if __name__ == "__main__":
     parser.add_argument("--gpu", action="store_true")
     told = parser.parse_args()
     threading.Thread(target=end_with_parent, args=(told.silent,), daemon=True).start()
-    sys.exit(main(told.job, told.workdir, gpu=told.gpu))
+    sys.exit(main(told.job, told.workdir, gpu=told.gpu, work=work))
+
+
+if __name__ == "__main__":
+    run()

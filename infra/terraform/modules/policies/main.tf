@@ -31,7 +31,7 @@ locals {
     trainer   = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler    = []
     operator = [
-      "captions/*", "adapters/*/active.json", "asked/*", "training/*", "backlogs/*",
+      "captions/*", "adapters/*/active.json", "adapters/*/judged.*", "adapters/policy.yaml", "asked/*", "training/*", "backlogs/*",
       "feedback/*", "retraining/*", "probes/*",
     ]
   }
