@@ -39,8 +39,8 @@ MARGINS: dict[str, float] = {
     "logp": 0.2,
 }
 """In the unit of each figure, where a policy names no other; shares are from 0 to 1. `length` may
-go so much away from the reference's. `logp` in nats a token: who loses more tells worse captions apart,
-and is on its way to say nothing sensible."""
+go so much away from the reference's. `logp` in nats a token: who loses more tells worse captions
+apart, and is on its way to say nothing sensible."""
 MOST_BYTES = 64 << 10
 MOST_SHARE = 0.5
 """Of a canary: with more it would be the rule, and not the exception."""

@@ -77,6 +77,10 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "captions": {"captioner", "operator"},
         "adapters": {"trainer"},
         "adapters/*/active.json": {"operator"},
+        **dict.fromkeys(
+            [f"adapters/*/judged.{kind}" for kind in ("json", "md", "html")], {"operator"}
+        ),
+        "adapters/policy.yaml": {"operator"},
         "training": {"trainer", "operator"},
         "asked": {"operator"},
         "backlogs": {"operator"},

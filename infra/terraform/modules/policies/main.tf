@@ -31,8 +31,9 @@ locals {
     trainer   = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler    = []
     operator = [
-      "captions/*", "adapters/*/active.json", "adapters/*/judged.*", "adapters/policy.yaml", "asked/*", "training/*", "backlogs/*",
-      "feedback/*", "retraining/*", "probes/*",
+      "captions/*", "adapters/*/active.json", "adapters/*/judged.json", "adapters/*/judged.md",
+      "adapters/*/judged.html", "adapters/policy.yaml",
+      "asked/*", "training/*", "backlogs/*", "feedback/*", "retraining/*", "probes/*",
     ]
   }
 
