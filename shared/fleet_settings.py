@@ -34,6 +34,12 @@ class FleetSettings(ScaleSettings):
         "those of a spot pool what the spot market asks.",
     )
 
+    canary_margin: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.03,
+        description="A canary is promoted once it is proven that its share of bad captions is "
+        "larger by less than this (docs/loop.md). The smaller it is, the longer a trial takes.",
+    )
+
     results: str = Field(
         "",
         description="Who is told when a job has ended (docs/events.md): `arn:aws:sns:…:topic`, "

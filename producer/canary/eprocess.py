@@ -10,6 +10,7 @@ Knows nothing of captions.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import exp, log, log1p
 
 BETS = (0.2, 0.3, 0.45, 0.55, 0.65, 0.75)
@@ -35,7 +36,7 @@ class Evidence:
             tuple(had + log1p(bet * gain) for had, bet in zip(self.logs, BETS, strict=True))
         )
 
-    @property
+    @cached_property
     def log_value(self) -> float:
         """The natural logarithm of what the bettors have, together, of what they began with."""
         most = max(self.logs)

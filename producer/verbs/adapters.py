@@ -244,3 +244,7 @@ def _show_history(base: str, pointer: Pointer) -> None:
             str(stop.generation), since, stop.version or spoken("the base model"), spoken(stop.how)
         )
     out.print(table)
+
+
+# Verbs with files of their own.
+from producer.verbs import adapters_watch  # noqa: E402, F401

@@ -41,6 +41,7 @@ from shared.telemetry.metrics import (
     RETRIES,
     TRAIN_JOB,
     TRAIN_JOBS,
+    TRIALS,
     UNTOLD,
 )
 from shared.telemetry.repeated import Repeated
@@ -79,6 +80,7 @@ __all__ = [
     "RETRIES",
     "TRAIN_JOB",
     "TRAIN_JOBS",
+    "TRIALS",
     "UNTOLD",
     "Repeated",
     "configure_logging",

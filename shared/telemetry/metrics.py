@@ -21,16 +21,17 @@ from prometheus_client.registry import Collector
 
 from shared import __version__
 
-Role = Literal["listener", "feeder", "scaler", "captioner", "trainer"]
+Role = Literal["listener", "feeder", "scaler", "watcher", "captioner", "trainer"]
 Kind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Role, ...] = ("listener", "feeder", "scaler", "captioner", "trainer")
+ALL: tuple[Role, ...] = ("listener", "feeder", "scaler", "watcher", "captioner", "trainer")
 """As the Procfile calls them."""
 PRODUCERS: tuple[Role, ...] = ("listener", "feeder")
 WORKERS: tuple[Role, ...] = ("captioner", "trainer")
 LISTENER: tuple[Role, ...] = ("listener",)
 FEEDER: tuple[Role, ...] = ("feeder",)
 SCALER: tuple[Role, ...] = ("scaler",)
+WATCHER: tuple[Role, ...] = ("watcher",)
 CAPTIONER: tuple[Role, ...] = ("captioner",)
 TRAINER: tuple[Role, ...] = ("trainer",)
 
@@ -241,6 +242,27 @@ SCALE_AGE = _read(
     "jamak_scale_data_age_seconds",
     "How old this is. After a minute the other gauges are absent.",
     of=SCALER,
+)
+
+# A canary's trial, by the watcher (docs/loop.md).
+
+TRIAL_CAPTIONS = _read(
+    "jamak_trial_captions",
+    "Captions of an adapter on trial (`canary`) and of the one in use beside it (`incumbent`): "
+    "`good`, or `bad`.",
+    "base",
+    "arm",
+    "quality",
+    of=WATCHER,
+)
+TRIAL_AGE = _read(
+    "jamak_trial_age_seconds", "How long a trial has been under way.", "base", of=WATCHER
+)
+TRIALS = _counter(
+    "jamak_trials_total",
+    "Trials that this process ended: `promoted`, or `rolled back`.",
+    "outcome",
+    of=WATCHER,
 )
 
 # Uploads and jobs.

@@ -136,6 +136,7 @@ ELSEWHERE = {
     "plan",
     "adapters gate",
     "adapters prune",
+    "adapters watch",
     "scale serve",
 }
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}

@@ -298,6 +298,10 @@ ROWS: dict[str, list[Row]] = {
         ("", {"JAMAK_SCALE_CLASSES": "p100"}, 78, "JAMAK_SCALE_CLASSES"),
         ("", {"JAMAK_SLO_S": "0"}, 78, "JAMAK_SLO_S"),
     ],
+    "adapters watch": [
+        ("all", {}, 2, "all"),
+        ("", {"JAMAK_CANARY_MARGIN": "1"}, 78, "CANARY_MARGIN"),
+    ],
     "scale serve": [("all", {}, 2, "all"), ("", {}, 78, "JAMAK_METRICS_PORT")],
     "show": [
         ("nonsense", {}, 2, "Write s3://bucket/key."),
@@ -416,7 +420,7 @@ def test_what_is_wrong_is_named_and_has_an_exit_code(
             assert said in f"{error['message']} {error['cure']}"
 
 
-WITHOUT_JSON = {"feed", "listen", "get", "scale serve"}
+WITHOUT_JSON = {"feed", "listen", "get", "scale serve", "adapters watch"}
 """Verbs that run until they are stopped, and log; and one that answers with a file."""
 
 

@@ -81,6 +81,8 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "adapters/*/judged.md": {"operator"},
         "adapters/*/judged.html": {"operator"},
         "adapters/policy.yaml": {"operator"},
+        "adapters/*/trials/*/state.json": {"operator"},
+        "adapters/watcher.json": {"operator"},
         "training": {"trainer", "operator"},
         "asked": {"operator"},
         "backlogs": {"operator"},

@@ -33,6 +33,7 @@ locals {
     operator = [
       "captions/*", "adapters/*/active.json", "adapters/*/judged.json", "adapters/*/judged.md",
       "adapters/*/judged.html", "adapters/policy.yaml",
+      "adapters/*/trials/*/state.json", "adapters/watcher.json",
       "asked/*", "training/*", "backlogs/*", "feedback/*", "retraining/*", "probes/*",
     ]
   }

@@ -1,0 +1,57 @@
+"""Feedback on captions of a trial: a vote for or against the adapter that made them.
+
+What feedback says of a record is not believed: the record itself says on which side of which trial
+it was. Knows nothing of what a vote weighs.
+"""
+
+from collections.abc import Iterator
+
+from producer.canary.state import TrialState
+from producer.feedback.store import FeedbackStore
+from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE, read
+from shared.errors import Forbidden, Missing
+from shared.messages import Arm, Caption, TrialUsed, digest
+from shared.settings import Settings
+
+MOST = 5000
+"""Of one trial. Who is not sure after so many never will be."""
+
+
+class Votes:
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self._store = store
+        self._records = tuple(
+            f"s3://{output.bucket}/{output.prefix}records/" for output in settings.all_outputs
+        )
+        self._feedback = FeedbackStore(store, settings)
+        self._trials: dict[str, TrialUsed | None] = {}
+        """Address of a record -> on which side it was: records do not change."""
+
+    def of(self, state: TrialState) -> Iterator[tuple[str, Arm, bool]]:
+        """The name of each that was not counted yet, for whom it is, and whether it is for it.
+        What one reviewer says of a caption is one vote, by what was said first."""
+        counted = set(state.votes)
+        said = [one.said for one in self._feedback.all() if one.said.at >= state.since]
+        for one in sorted(said, key=lambda item: item.at):
+            if len(counted) >= MOST:
+                return
+            name = digest([one.about.record, one.reviewer])[:12]
+            trial = self._trial_of(one.about.record) if name not in counted else None
+            if trial is not None and trial.generation == state.generation and not trial.instead:
+                counted.add(name)
+                yield name, trial.arm, one.liked
+
+    def _trial_of(self, address: str) -> TrialUsed | None:
+        if address not in self._trials:
+            self._trials[address] = self._read(address)
+        return self._trials[address]
+
+    def _read(self, address: str) -> TrialUsed | None:
+        if not address.startswith(self._records):
+            return None
+        bucket, _, key = address.removeprefix("s3://").partition("/")
+        try:
+            return read(self._store, Caption, bucket, key).trial
+        except (Missing, Forbidden, *UNREADABLE):
+            return None

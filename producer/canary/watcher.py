@@ -1,0 +1,165 @@
+"""Looks at every trial that is under way, and ends it once there is enough evidence.
+
+The order is what makes it safe to kill: what was read and what follows from it are written as one
+object, by compare-and-swap; a verdict among it. Only then the pointer is moved, and only if the
+trial is still the one that was judged. Whoever comes next does what was left.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from producer.canary.lease import Lease
+from producer.canary.state import MOST_STATE_BYTES, TrialState
+from producer.canary.votes import Votes
+from producer.canary.weighing import Weighing
+from shared import __version__, telemetry
+from shared.bucket.registry import Registry
+from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE, read_with_etag
+from shared.bucket.trials import TrialPages
+from shared.errors import Conflict, JamakError, Missing, Reject
+from shared.settings import Settings
+from shared.telemetry.health import LoopHealth
+from shared.training import Pointer
+
+LOOK_S = 5.0
+
+log = telemetry.get_logger("jamak.watcher")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """As a watcher left it."""
+
+    base: str
+    """The name of its folder."""
+    state: TrialState
+
+
+class Watcher:
+    """Args:
+    wait: until the next look; True = stop.
+    """
+
+    def __init__(
+        self, store: ObjectStore, settings: Settings, lease: Lease, wait: Callable[[float], bool]
+    ) -> None:
+        self._store, self._lease, self._wait = store, lease, wait
+        self._bucket, self._prefix = settings.output_bucket, settings.output_prefix
+        self._margin = settings.canary_margin
+        self._registry = Registry(store, self._bucket, self._prefix)
+        self._votes = Votes(store, settings)
+        self.health = LoopHealth()
+        self.trials: tuple[Trial, ...] = ()
+        """Those under way, as they were at the last look; none while somebody else watches."""
+
+    def run(self) -> None:
+        stop, ails = False, telemetry.Repeated(log, "watches again", quiet_s=0.0)
+        while not stop:
+            try:
+                self.look()
+                self.health.worked()
+                ails.worked()
+            except JamakError as error:
+                self.health.failed(str(error))
+                ails.failed(
+                    "cannot watch", about=error.reason, message=str(error), cure=error.cure
+                )
+            stop = self._wait(LOOK_S)
+        with suppress(JamakError):
+            self._lease.give_back()
+
+    def look(self) -> None:
+        """Once at all trials, if it is ours to. Raises what ObjectStore raises."""
+        if not self._lease.hold():
+            self.trials = ()
+            return
+        found = []
+        for base, pointer in self._registry.pointers().items():
+            self.health.moved()
+            if pointer.canary is None:
+                continue
+            try:
+                found.append(Trial(base, self._watch(base, pointer)))
+            except UNREADABLE as error:  # the others are no worse for it
+                log.error("cannot watch", base=base, message=str(error), cure=error.cure)
+            except Conflict as error:
+                log.info("somebody else was here", base=base, message=str(error))
+        self.trials = tuple(found)
+
+    def _watch(self, base: str, pointer: Pointer) -> TrialState:
+        pages = TrialPages(self._store, self._bucket, self._prefix, base)
+        key = pages.state_key(pointer.generation)
+        before, etag = self._state(key, pointer)
+        if before.verdict is None:
+            state = self._weigh(pages, before, pointer)
+            if state is not before:
+                self._store.put(
+                    self._bucket,
+                    key,
+                    state.model_dump_json().encode(),
+                    content_type="application/json",
+                    if_none_match=etag is None,
+                    if_match=etag,
+                )
+        else:
+            state = before
+        if state.verdict is not None:
+            self._act(base, state)
+        return state
+
+    def _state(self, key: str, pointer: Pointer) -> tuple[TrialState, str | None]:
+        """What is known of the trial. One of another trial is none: a pointer that was deleted
+        counts from 1 again."""
+        assert pointer.canary is not None, "only of a trial under way"
+        fresh = TrialState(
+            generation=pointer.generation,
+            version=pointer.canary.version,
+            since=pointer.canary.since,
+            updated_at=datetime.now(UTC),
+            jamak=__version__,
+        )
+        try:
+            state, etag = read_with_etag(
+                self._store, TrialState, self._bucket, key, most=MOST_STATE_BYTES
+            )
+        except Missing:
+            return fresh, None
+        return (state if state.since == fresh.since else fresh), etag
+
+    def _weigh(self, pages: TrialPages, before: TrialState, pointer: Pointer) -> TrialState:
+        """`before` itself if nothing came."""
+        news = pages.read_new(before.generation, before.cursor)
+        for error in news.unread:
+            log.error("cannot read a page", message=str(error), cure=error.cure)
+        votes = list(self._votes.of(before))
+        if news.cursor == before.cursor and not votes:
+            return before
+        weighing = Weighing(before, self._margin)
+        for why in news.refused.values():
+            weighing.refused(why)
+        weighing.see(news.observations)
+        for name, arm, liked in votes:
+            weighing.vote(name, arm, liked)
+        return weighing.state(cursor=news.cursor)
+
+    def _act(self, base: str, state: TrialState) -> None:
+        verdict = state.verdict
+        assert verdict is not None, "only with one"
+        worse = verdict.what == "worse"
+        move = self._registry.end_canary if worse else self._registry.promote_canary
+        try:
+            move(base, by="watch", why=verdict.why, trial=state.generation)
+        except (Conflict, Reject) as error:
+            log.info("the trial is over", base=base, version=state.version, message=str(error))
+            return
+        telemetry.TRIALS.labels("rolled back" if worse else "promoted").inc()
+        told = log.error if worse else log.info
+        told(
+            "canary rolled back" if worse else "canary promoted",
+            base=base,
+            version=state.version,
+            why=verdict.why,
+        )

@@ -1,0 +1,291 @@
+"""Trials of canaries that end by themselves, whoever watches and wherever he is killed."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from producer.canary.lease import BEAT_S, DEAD_S, Lease
+from producer.canary.state import TrialState
+from producer.canary.watcher import Watcher
+from producer.feedback.store import FeedbackStore
+from shared.bucket.registry import Registry, base_name
+from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import read
+from shared.bucket.trials import TrialPages
+from shared.feedback import Thumb, about
+from shared.messages import Arm, TrialUsed
+from shared.training import Pointer
+from shared.trials import Observation, TrialPage
+from tests.records import caption
+from tests.trials import fresh, pairs
+from tests.world import World
+
+pytestmark = pytest.mark.integration
+
+BASE, CANARY = "a" * 64, "c" * 12
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Mortal(ObjectStore):
+    """Dies at its n-th request: before the store hears of it, or before it hears the answer."""
+
+    left = 1_000_000
+    answered = False
+
+    def _ask(self, request: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        self.left -= 1
+        if self.left > 0:
+            return request(*args, **options)
+        if self.answered:
+            request(*args, **options)
+        raise Killed
+
+    def get_with_etag(self, *args: Any, **options: Any) -> Any:
+        return self._ask(super().get_with_etag, *args, **options)
+
+    def put(self, *args: Any, **options: Any) -> Any:
+        return self._ask(super().put, *args, **options)
+
+
+class Place:
+    """A base with a canary on trial, and workers that tell of their captions."""
+
+    def __init__(self, world: World) -> None:
+        self.world = replace(world, redis_prefix=f"{world.redis_prefix}-{uuid.uuid4().hex[:6]}")
+        self.registry = Unchecked(world.store, self.world.output, self.world.prefix)
+        self.pages = TrialPages(world.store, self.world.output, self.world.prefix, BASE)
+
+    def begin(self) -> Pointer:
+        return self.registry.begin_canary(BASE, CANARY, 0.1, paired=True, by="operator")
+
+    def tell(self, worker: str, *seen: Observation, refused: str = "") -> None:
+        page = TrialPage(
+            generation=self.pointer.generation,
+            worker=worker,
+            number=0,
+            written_at=datetime.now(UTC),
+            observations=seen,
+            refused=refused,
+            jamak="",
+        )
+        self.pages.write(page)
+
+    @property
+    def pointer(self) -> Pointer:
+        return self.registry.pointer(BASE)
+
+    def watcher(self, name: str = "w", store: ObjectStore | None = None, **how: Any) -> Watcher:
+        store = store or self.world.store
+        lease = Lease(store, self.world.output, self.world.prefix, name, **how)
+        return Watcher(store, self.world.settings, lease, lambda pause_s: True)
+
+    def state(self, generation: int) -> TrialState:
+        key = self.pages.state_key(generation)
+        return read(self.world.store, TrialState, self.world.output, key)
+
+
+class Unchecked(Registry):
+    """Versions need no files here: nobody loads them."""
+
+    def manifest(self, base_sha256: str, version: str) -> Any:
+        return None
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    return Place(world)
+
+
+def how(pointer: Pointer) -> list[tuple[str, str | None]]:
+    return [(stop.how, stop.by) for stop in pointer.history]
+
+
+BEGUN = ("canary begun", "operator")
+
+
+def test_a_worse_canary_is_rolled_back_and_the_history_says_why(place: Place) -> None:
+    place.begin()
+    place.tell("a", *pairs(10, canary_bad=5))
+    place.watcher().look()
+    assert place.pointer.canary is not None  # nobody knows yet
+    place.tell("a", *pairs(60, canary_bad=5))
+    watcher = place.watcher()
+    watcher.look()
+    assert place.pointer.canary is None
+    assert how(place.pointer) == [BEGUN, ("canary ended", "watch")]
+    assert "captions are bad" in place.pointer.history[-1].why
+    assert place.pointer.version is None
+    watcher.look()
+    assert len(place.pointer.history) == 2
+
+
+def test_one_that_is_not_worse_is_promoted(place: Place) -> None:
+    place.begin()
+    place.tell("a", *pairs(300))
+    place.watcher().look()
+    assert how(place.pointer) == [BEGUN, ("canary promoted", "watch")]
+    assert place.pointer.version == CANARY
+
+
+def test_one_that_a_worker_refused_is_rolled_back(place: Place) -> None:
+    place.begin()
+    place.tell("a", refused="it has no weights")
+    place.watcher().look()
+    assert how(place.pointer) == [BEGUN, ("canary ended", "watch")]
+    assert place.pointer.history[-1].why == "a worker refused it: it has no weights"
+
+
+def test_what_nobody_tells_of_stays_on_trial_and_leaves_nothing_behind(place: Place) -> None:
+    place.begin()
+    watcher = place.watcher()
+    watcher.look()
+    watcher.look()
+    assert place.pointer.canary is not None
+    assert not list(place.world.store.list(place.world.output, place.pages.folder(1)))
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
+    world: World, answered: bool
+) -> None:
+    """Two portions, a look at each; killed at the first request, at the second, and so on."""
+    requests = 0
+    while True:
+        place, requests = Place(world), requests + 1
+        place.begin()
+        store, killed = Mortal(), 0
+        store.left, store.answered = requests, answered
+        for portion in (20, 80):
+            place.tell("a", *pairs(portion, canary_bad=2))
+            place.tell("b", *pairs(portion // 2, canary_bad=1, start=portion * 1000))
+            try:
+                place.watcher("first", store).look()
+            except Killed:
+                killed += 1
+                store.left = 1_000_000
+                # The same name: as if the lease had run out by then.
+                place.watcher("first").look()
+        assert how(place.pointer) == [BEGUN, ("canary ended", "watch")], requests
+        state = place.state(1)
+        assert (state.sides, state.weighed) == (EXPECTED.sides, EXPECTED.weighed), requests
+        if not killed:
+            break
+    assert requests > 8
+
+
+def _expected() -> TrialState:
+    weighing = fresh()
+    weighing.see([*pairs(20, canary_bad=2), *pairs(10, canary_bad=1, start=20_000)])
+    weighing.see([*pairs(60, canary_bad=2, start=20), *pairs(30, canary_bad=1, start=80_010)])
+    return weighing.state()
+
+
+EXPECTED = _expected()
+
+
+def test_two_who_look_at_once_count_once(place: Place, world: World) -> None:
+    """Both hold the lease for a moment, one having been frozen: the one who writes second loses."""
+    place.begin()
+    place.tell("a", *pairs(20))
+    frozen = place.watcher("frozen")
+    frozen.look()
+    place.tell("a", *pairs(40))
+    other = place.watcher("other", clock=iter([0.0, DEAD_S, DEAD_S]).__next__)
+    other.look()
+    other.look()  # dead, so far as it knows
+    place.tell("a", *pairs(60))
+    frozen.look()
+    assert place.state(1).side("canary").captions == 60
+
+
+def test_a_newer_state_or_a_damaged_one_keeps_no_other_trial(place: Place) -> None:
+    place.begin()
+    place.tell("a", *pairs(60, canary_bad=5))
+    store, output = place.world.store, place.world.output
+    other = Unchecked(store, output, place.world.prefix)
+    other.begin_canary("b" * 64, CANARY, 0.1, paired=True, by="gate")
+    key = TrialPages(store, output, place.world.prefix, "b" * 64).state_key(1)
+    store.put(output, key, b"not JSON")
+    watcher = place.watcher()
+    watcher.look()
+    assert place.pointer.canary is None
+    assert other.pointer("b" * 64).canary is not None
+    assert [one.base for one in watcher.trials] == [base_name(BASE)]
+
+
+def test_a_trial_that_was_ended_by_hand_is_left_alone(place: Place) -> None:
+    place.begin()
+    place.tell("a", *pairs(60, canary_bad=5))
+    place.registry.promote_canary(BASE, by="operator")
+    place.watcher().look()
+    assert how(place.pointer) == [BEGUN, ("canary promoted", "operator")]
+
+
+def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> None:
+    trial = place.begin()
+    feedback = FeedbackStore(place.world.store, place.world.settings)
+
+    def vote(number: int, arm: Arm | None, generation: int = trial.generation) -> None:
+        used = arm and TrialUsed(generation=generation, arm=arm)
+        record = caption("고양이").model_copy(update={"trial": used})
+        key = f"{place.world.prefix}records/b/x/{number}.json"
+        place.world.store.put(place.world.output, key, record.model_dump_json().encode())
+        feedback.add(
+            Thumb(
+                about=about(record, f"s3://{place.world.output}/{key}"),
+                reviewer="kim",
+                at=datetime.now(UTC) + timedelta(seconds=number),
+                up=arm != "canary",
+            )
+        )
+
+    vote(1, "canary")
+    vote(2, "incumbent")
+    vote(3, None)
+    vote(4, "canary", generation=trial.generation + 1)
+    for _ in range(2):  # the second one has to read it from the state
+        place.watcher().look()
+        state = place.state(trial.generation)
+        sides = [state.side("canary"), state.side("incumbent")]
+        assert [(side.votes, side.disliked) for side in sides] == [(1, 1), (1, 0)]
+    assert state.weighed["disliked"].compared == 1
+
+
+# Who watches
+
+
+def test_only_one_watches_and_a_dead_one_is_followed_within_a_minute(place: Place) -> None:
+    now = 0.0
+
+    def lease(name: str) -> Lease:
+        return Lease(place.world.store, place.world.output, place.world.prefix, name, lambda: now)
+
+    first, second = lease("first"), lease("second")
+    assert first.hold()
+    for _ in range(10):  # as long as it writes
+        now += BEAT_S
+        assert (first.hold(), second.hold()) == (True, False)
+    died_at = now
+    while not second.hold():
+        now += 5
+    assert DEAD_S <= now - died_at < 60
+    assert not first.hold()  # it was frozen, and not dead
+    second.give_back()
+    assert first.hold()
+
+
+def test_a_damaged_lease_is_followed_as_a_dead_one(place: Place) -> None:
+    now = 0.0
+    store, key = place.world.store, f"{place.world.prefix}adapters/watcher.json"
+    store.put(place.world.output, key, b"\x00")
+    lease = Lease(store, place.world.output, place.world.prefix, "one", lambda: now)
+    assert not lease.hold()
+    now += DEAD_S
+    assert lease.hold()
