@@ -355,6 +355,21 @@ CAPTION_TOKENS = _counter(
     "kind",
     of=CAPTIONER,
 )
+CAPTION_FLAGS = _counter(
+    "jamak_caption_flags_total",
+    "Flags of captions that were written, `hdr` for example (docs/record.schema.json).",
+    "flag",
+    of=CAPTIONER,
+)
+CAPTION_SYLLABLES = _counter(
+    "jamak_caption_syllables_total", "Syllables of Hangul in captions.", of=CAPTIONER
+)
+CAPTION_LETTERS = _counter(
+    "jamak_caption_letters_total",
+    "Letters in captions: of `hangul`, or of `other` scripts.",
+    "script",
+    of=CAPTIONER,
+)
 ENGINE_ROWS = _gauge(
     "jamak_engine_rows", "Captions that the engine works on just now.", of=CAPTIONER
 )

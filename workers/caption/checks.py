@@ -68,6 +68,12 @@ def check_text(
 
 def hangul_share(text: str) -> float:
     """Of its letters; names and units in other scripts are fine in a Korean caption."""
+    hangul, other = letters_of(text)
+    return hangul / (hangul + other) if hangul else 0.0
+
+
+def letters_of(text: str) -> tuple[int, int]:
+    """How many are of Hangul, and how many of other scripts."""
     text = composed(text)
-    letters = _LETTER.findall(text)
-    return len(_HANGUL.findall(text)) / len(letters) if letters else 0.0
+    hangul, letters = len(_HANGUL.findall(text)), len(_LETTER.findall(text))
+    return hangul, letters - hangul

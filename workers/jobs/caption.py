@@ -43,7 +43,7 @@ from workers.caption.features import Kept
 from workers.caption.meter import Meter
 from workers.delivery.first_caption import first_caption
 from workers.delivery.lease import Lease
-from workers.jobs import facts
+from workers.jobs import drift, facts
 from workers.jobs.agreement import check_address
 from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
@@ -91,6 +91,7 @@ class CaptionWork:
         for outcome in ("ok", "partial", "failed"):
             # From 0 on: of a counter that begins with 1 Prometheus does not see the first.
             telemetry.CAPTIONS.labels(card.card.name, "", outcome)
+        drift.begin()
 
     def run(self, job: CaptionJob, lease: Lease) -> Outcome:
         """Caption one video and write its record and views.
@@ -348,6 +349,7 @@ class CaptionWork:
     def _count(self, caption: Caption) -> None:
         version = caption.adapter.version if caption.adapter else ""
         telemetry.CAPTIONS.labels(self._card.card.name, version, caption.status).inc()
+        drift.count(caption)
         telemetry.CAPTION_E2E.observe((caption.created_at - caption.last_modified).total_seconds())
         for kind, count in caption.tokens.model_dump().items():
             telemetry.CAPTION_TOKENS.labels(kind).inc(count)
