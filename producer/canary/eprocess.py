@@ -25,13 +25,8 @@ class Evidence:
     """Of what each bettor has: e to the 800 is no float."""
 
     def after(self, gain: float) -> "Evidence":
-        """With one more observation, from -1 to 1; what it is may not depend on what comes later.
-
-        Raises:
-            ValueError: it is none.
-        """
-        if not -1 <= gain <= 1:
-            raise ValueError(f"{gain} is not between -1 and 1")
+        """With one more observation, from -1 to 1; what it is may not depend on what comes later."""
+        assert -1 <= gain <= 1, "a bettor cannot lose more than he bet"
         return Evidence(
             tuple(had + log1p(bet * gain) for had, bet in zip(self.logs, BETS, strict=True))
         )

@@ -64,9 +64,7 @@ class Watcher:
                 ails.worked()
             except JamakError as error:
                 self.health.failed(str(error))
-                ails.failed(
-                    "cannot watch", about=error.reason, message=str(error), cure=error.cure
-                )
+                ails.failed("cannot watch", about=error.reason, message=str(error), cure=error.cure)
             stop = self._wait(LOOK_S)
         with suppress(JamakError):
             self._lease.give_back()

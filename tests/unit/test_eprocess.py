@@ -98,5 +98,5 @@ def test_ever_more_evidence_is_still_a_number() -> None:
 
 @pytest.mark.parametrize("gain", [1.001, -1.5, float("nan")])
 def test_what_is_no_difference_of_two_shares_is_refused(gain: float) -> None:
-    with pytest.raises(ValueError, match="not between -1 and 1"):
+    with pytest.raises(AssertionError, match="cannot lose more"):
         Evidence().after(gain)
