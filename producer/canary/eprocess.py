@@ -25,7 +25,7 @@ class Evidence:
     """Of what each bettor has: e to the 800 is no float."""
 
     def after(self, gain: float) -> "Evidence":
-        """With one more observation, from -1 to 1; what it is may not depend on what comes later."""
+        """With one more observation, from -1 to 1, which knows nothing of what comes later."""
         assert -1 <= gain <= 1, "a bettor cannot lose more than he bet"
         return Evidence(
             tuple(had + log1p(bet * gain) for had, bet in zip(self.logs, BETS, strict=True))
