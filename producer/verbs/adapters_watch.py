@@ -63,7 +63,7 @@ def _watch(settings: Settings, store: ObjectStore) -> None:
 
 
 def _families(watcher: Watcher) -> Iterable[Metric]:
-    captions, age = metrics.TRIAL_CAPTIONS.family(), metrics.TRIAL_AGE.family()
+    captions, age = metrics.TRIAL_WEIGHED.family(), metrics.TRIAL_AGE.family()
     for one in watcher.trials:
         age.add_metric([one.base], time.time() - one.state.since.timestamp())
         for arm in ARMS:

@@ -246,10 +246,9 @@ SCALE_AGE = _read(
 
 # A canary's trial, by the watcher (docs/loop.md).
 
-TRIAL_CAPTIONS = _read(
-    "jamak_trial_captions",
-    "Captions of an adapter on trial (`canary`) and of the one in use beside it (`incumbent`): "
-    "`good`, or `bad`.",
+TRIAL_WEIGHED = _read(
+    "jamak_trial_weighed_captions",
+    "Captions that were weighed in a trial, of the `canary` and the `incumbent`: `good` or `bad`.",
     "base",
     "arm",
     "quality",
