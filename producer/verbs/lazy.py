@@ -39,6 +39,8 @@ SUMMARIES = {
     "model": "Make the checkpoint that a fleet captions with.",
     "plan": "What each card class does with a model: frames, memory, captions at once; and why.",
     "poison": "Messages that were set aside, and why.",
+    "qa": "Answer the questions of video QA sets, and count the right answers: a row for each "
+    "model.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
     "scale": "How many workers are wanted, and why.",
     "show": "The caption of a video, how it was made and where it lies.",

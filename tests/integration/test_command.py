@@ -134,6 +134,7 @@ ELSEWHERE = {
     "listen",
     "model swap-backbone",
     "plan",
+    "qa",
     "adapters gate",
     "adapters prune",
     "adapters watch",

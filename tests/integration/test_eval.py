@@ -19,6 +19,7 @@ from tests.adapters import make_adapter, publish
 from tests.training import make_videos, sft_rows
 from tests.verbs import inside
 from tests.world import World
+from workers.eval.qa_verb import qa
 from workers.eval.verb import evaluate
 from workers.model.weights import weights_digest
 
@@ -147,3 +148,34 @@ def test_what_is_wrong_is_said_before_it_is_computed(
     gone = tmp_path / "gone.jsonl"
     gone.write_text(json.dumps({**row, "label": None, "videos": [{"uri": "gone.mp4"}]}))
     assert f"there is no file {tmp_path}/gone.mp4" in refused("--adapter", "base", data=str(gone))
+
+
+def test_questions_about_videos_are_answered_and_counted_for_each_model(
+    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
+) -> None:
+    (tmp_path / "videos").mkdir()
+    for number, path in enumerate(list(videos.values())[:2]):
+        (tmp_path / "videos" / f"video{number}.mp4").write_bytes(path.read_bytes())
+    rows = [
+        {"id": n, "question": "what color is it?", "answer": "x", "video_id": n} for n in range(3)
+    ]
+
+    def asked(*more: str) -> Any:
+        (tmp_path / "test_qa.json").write_text(json.dumps(rows))
+        suite = f"msrvtt-qa={tmp_path}"
+        arguments = ("--suite", suite, "--adapter", adapter.version, "--frames", "1")
+        return inside(world, qa, *arguments, *more)
+
+    base, other = json.loads(asked("--json").stdout.splitlines()[-1])
+    assert (base["version"], other["version"]) == (None, adapter.version)
+    told = base["suites"]["msrvtt-qa"]
+    assert (told["questions"], told["accuracy"], told["by_kind"]) == (2, 0, {"what": 0})
+    # what the base model says first is right from now on
+    said = [one["said"] for one in told["answers"]]
+    assert said != [one["said"] for one in other["suites"]["msrvtt-qa"]["answers"]]
+    for row, text in zip(rows, said, strict=False):
+        row["answer"] = " ".join(text.split()[:2])
+    shown = asked()
+    assert re.search(r"the base model +100\.0 %", shown.stdout)
+    assert re.search(rf"{adapter.version} +0\.0 %", shown.stdout)
+    assert "the videos of 1 questions are not there" in shown.stderr

@@ -288,6 +288,12 @@ ROWS: dict[str, list[Row]] = {
     "poison list": [("all", {}, 2, "all"), ("", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison redrive": [("--went", {}, 2, "--went"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
     "poison show": [("", {}, 2, "Missing argument"), ("a", NONSENSE, 78, "JAMAK_OUTPUT")],
+    "qa": [
+        ("", {}, 2, "Missing option '--suite'"),
+        ("--suite msvd-qa", {}, 2, "--suite: 'msvd-qa' names no folder"),
+        ("--suite coco=.", {}, 2, "'coco' is no known set"),
+        ("--suite tgif-qa=/no/such", {}, 2, "/no/such"),
+    ],
     "reconcile": [
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
         ("b", NONSENSE, 78, "JAMAK_OUTPUT"),

@@ -1,7 +1,7 @@
 """The model of the settings on this machine's card, as a captioner has it; and adapters for it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +10,32 @@ from shared.bucket.storage import ObjectStore
 from shared.cards import choose_card, detect_gpu
 from shared.errors import Missing, UsageError
 from shared.messages import Decoding
+from shared.rows import MediaRef, Row
 from shared.settings import Settings
 from shared.training import AdapterManifest
 from workers.caption.captioner import EngineCaptioner
 from workers.caption.fitting import checkpoint_that_fits
+from workers.eval.table import Answered, TableRow
 from workers.jobs.decoders import decoders_of
+from workers.judge.suites import Asked, Suite
 from workers.model.adapter_files import AdapterShape, read_adapter
 from workers.model.loading import load_model
 from workers.model.selfcheck import check_model
-from workers.train.engine_captions import Side, Tell
+from workers.train.clips import Clips
+from workers.train.collate import Encoder
+from workers.train.engine_captions import Question, Side, Tell, captions
 from workers.train.feature_files import FeatureFiles
 from workers.train.judged_sets import JudgedRows, fetch_set
-from workers.train.judging import Report, judge
+from workers.train.judging import Report, judge, positions_of
 
 FEATURE_BYTES = 64 << 30
 """Of disk, as long as it runs; what does not fit is decoded once more."""
+
+
+ANSWER = Decoding(max_new_tokens=32)
+"""Short, and in the language of the question."""
+INSTRUCTION = "Answer the question using a single word or phrase."
+"""As LLaVA is taught to answer shortly (Liu 2024, arXiv 2310.03744, section 3.2)."""
 
 
 class Machine:
@@ -100,6 +111,45 @@ class Machine:
         finally:
             decoders.close()
 
+    def answer(
+        self,
+        models: Sequence[AdapterManifest | None],
+        suites: Sequence[Suite],
+        most: int | None,
+        frames: int | None,
+    ) -> list[TableRow]:
+        """Of each model a row. Arguments are those of `jamak qa`; errors those of `judge`.
+
+        Raises:
+            BadData: a video cannot be read.
+        """
+        asked = [(suite.name, one) for suite in suites for one in suite.there[:most]]
+        paths = {suite.name: suite.videos for suite in suites}
+        rows = [_row(f"{name}#{n}", one, paths[name]) for n, (name, one) in enumerate(asked)]
+        sides = [self._side(one) for one in models]
+        decoders = decoders_of(self._settings, os.cpu_count() or 1, self._folder)
+        files = FeatureFiles(self._folder / "features", FEATURE_BYTES)
+        most_frames = frames or self._plan.frames.value
+        try:
+            clips = Clips(rows, self._folder, decoders, self._loaded, files, frames=most_frames)
+            clips.prepare(lambda done, total: self._tell("frames", done, total))
+            encoder = Encoder(self._loaded, clips)
+            questions = [Question((row,)) for row in rows]
+            captioner = self._captioner(positions_of(questions, encoder, ANSWER))
+            try:
+                table = []
+                for side in sides:
+                    said = captions(captioner, side, questions, encoder, ANSWER, self._tell)
+                    row = TableRow(side.version)
+                    for (name, one), answer in zip(asked, said, strict=True):
+                        row.answers[name].append(Answered(one, answer.text))
+                    table.append(row)
+                return table
+            finally:
+                captioner.engine.close()
+        finally:
+            decoders.close()
+
     def _captioner(self, positions: int) -> EngineCaptioner:
         return EngineCaptioner(
             self._loaded,
@@ -137,3 +187,13 @@ class Machine:
         directory = self._folder / f"adapter-{version}"
         self._registry.download(base, version, directory)
         return Side(version, read_adapter(version, directory, self._shape))
+
+
+def _row(name: str, asked: Asked, videos: Mapping[str, Path]) -> Row:
+    question = asked.question.replace("<", "(").replace(">", ")")  # no token of a model
+    return Row(
+        id=name,
+        videos=(MediaRef(uri=str(videos[asked.video].absolute())),),
+        prompt=f"USER: <video>\n{question} {INSTRUCTION} ASSISTANT:",
+        completion=asked.answer,
+    )

@@ -65,14 +65,14 @@ def evaluate(
     registry = Registry(
         ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
     )
-    new = _version(adapter, registry)
+    new = version_of(adapter, registry)
     if keep and new is None:
         raise UsageError(
             "the base model has no folder to keep a report in",
             cure="Write it into a folder with --out.",
             argument="--keep",
         )
-    old = None if against in (None, NONE) else _version(str(against), registry)
+    old = None if against in (None, NONE) else version_of(str(against), registry)
     from workers.eval.machine import Machine
 
     with (
@@ -116,7 +116,7 @@ def _check_there(data: str) -> None:
         raise UsageError(f"{data}: there is no such file", cure="Check it.")
 
 
-def _version(name: str, registry: Registry) -> AdapterManifest | None:
+def version_of(name: str, registry: Registry) -> AdapterManifest | None:
     """None: the base model."""
     return None if name == BASE else registry.find(name)
 

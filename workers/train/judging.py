@@ -96,7 +96,7 @@ def judge(
     sides = [new] if old is None else [new, old]
     asked = [questions_of(one.rows) for one in sets]
     every = [question for some in asked for question in some]
-    engine = captioner(_positions(every, encoder, decoding))
+    engine = captioner(positions_of(every, encoder, decoding))
     try:
         said = [captions(engine, side, every, encoder, decoding, tell) for side in sides]
     finally:
@@ -136,7 +136,7 @@ def judge(
     return Report(found, page(found, sheets))
 
 
-def _positions(questions: Sequence[Question], encoder: Encoder, decoding: Decoding) -> int:
+def positions_of(questions: Sequence[Question], encoder: Encoder, decoding: Decoding) -> int:
     """Of the longest caption: visual, prompt and new tokens; as far as the model reaches."""
     loaded = encoder.loaded
     prompts = (encoder.prompt(str(one.first.prompt), one.first.media.key) for one in questions)
