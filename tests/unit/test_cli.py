@@ -293,6 +293,7 @@ ROWS: dict[str, list[Row]] = {
         ("--suite msvd-qa", {}, 2, "--suite: 'msvd-qa' names no folder"),
         ("--suite coco=.", {}, 2, "'coco' is no known set"),
         ("--suite tgif-qa=/no/such", {}, 2, "/no/such"),
+        ("--suite msvd-qa=.", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
     "reconcile": [
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),

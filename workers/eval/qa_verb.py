@@ -38,8 +38,8 @@ def qa(
     as_json: AsJson = False,
 ) -> None:
     """Answer the questions of video QA sets, and count the right answers: a row for each model."""
-    found = [_suite(one) for one in suites]
     settings = load_settings()
+    found = [_suite(one) for one in suites]
     registry = Registry(
         ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
     )
