@@ -13,6 +13,13 @@ Beside it, on the same captions, a z-test at 1 % that is looked at after every 5
     found_unpaired_median     the same, where as many are captioned by each
     z_test_false              of identical adapters, the share that the peeked z-test sends back
     promoted_paired_median    captions of an identical canary until it is promoted
+
+Then once in a real fleet (canary_fleet.py), with a planted adapter whose numbers are noise, on
+trial with 10 % of the jobs: `fleet`:
+
+    lost, failed              videos without a record; with a failure
+    mislabelled               captions that their recorded adapter does not make of that film
+    bad_published_share       of all captions, those by the bad adapter that people came to see
 """
 
 import json
@@ -29,13 +36,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.canary_fleet import measure
 from benchmarks.programs import begin, parser_of
 from producer.canary.state import TrialState
 from producer.canary.weighing import ARMS, Weighing
 from shared.messages import Arm
 from shared.trials import Observation, Signal
 
-RUNS, QUICK_RUNS = 1000, 12
+RUNS, QUICK_RUNS = 1000, 2
+VIDEOS, QUICK_VIDEOS = 260, 12
 CAPTIONS = 4000
 """Of the canary, in one run."""
 MARGIN = 0.03
@@ -63,6 +72,8 @@ def main() -> None:
     runs = arguments.runs or (QUICK_RUNS if arguments.quick else RUNS)
     told = simulated(runs)
     show(told)
+    told["fleet"] = measure(QUICK_VIDEOS if arguments.quick else VIDEOS)
+    show_fleet(told["fleet"])
     if arguments.json:
         print(json.dumps(told))
 
@@ -211,6 +222,13 @@ def show(told: dict[str, Any]) -> None:
         promoted = told[f"promoted_{kind}_median"]
         name = f"identical, {kind}: captions until it is promoted"
         grid.add_row(name, "-" if promoted is None else f"{promoted:,.0f}", "")
+    Console(file=sys.stdout).print(grid)
+
+
+def show_fleet(told: dict[str, Any]) -> None:
+    grid = Table("in a real fleet", "", title=f"{told['videos']} videos")
+    for name, value in told.items():
+        grid.add_row(name.replace("_", " "), str(value))
     Console(file=sys.stdout).print(grid)
 
 

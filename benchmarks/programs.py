@@ -19,7 +19,7 @@ class Program:
 
 PROGRAMS = {
     "autoscale": Program("How soon and at what cost does a policy scale the fleet?", 8, 180),
-    "canary": Program("Is a bad canary found soon, and a good one left alone?", 8, 900),
+    "canary": Program("Is a bad canary found soon, and a good one left alone?", 12, 1500),
     "caption_quality": Program("How often do the demo's models tell what a film shows?", 11, 5400),
     "decoders": Program("What do decoder processes cost, and who waits for whom?", 6, 240),
     "delivery": Program("What survives kill -9, restarts and frozen processes?", 8, 1500),

@@ -65,6 +65,16 @@ def test_judge() -> None:
     assert found["one_reference"]["auc"] < found["auc"]
 
 
+def test_canary() -> None:
+    found = run("canary")
+    assert found["runs"] == 2
+    assert found["found_paired_median"] < 1000
+    assert found["promoted_paired_median"] > 200  # nobody can know sooner
+    fleet = found["fleet"]
+    assert [fleet[name] for name in ("lost", "failed", "mislabelled")] == [0, 0, 0]
+    assert fleet["bad_published_share"] <= 0.5
+
+
 def test_delivery() -> None:
     report = run("delivery")["jamak"]
     assert report["jobs"] == 16
