@@ -37,6 +37,7 @@ from shared.bucket.keys import training_folder, view_key
 from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
 from shared.bucket.records import Records
+from shared.bucket.reports import POLICY, Reports
 from shared.bucket.training import TrainingRecords
 from shared.bucket.videos import video_of
 from shared.errors import BrokerUnavailable, JamakError
@@ -120,7 +121,7 @@ class Story:
             rows.append({**rows[0], "id": "x", "videos": [{"uri": "x.mp4"}]})
             manifest = "\n".join(map(json.dumps, rows)).encode()
             world.store.put(DATA, "set/manifest.jsonl", manifest)
-            world.store.upload(films[0], DATA, "set/x.mp4")
+            world.store.upload(write_clip(self._folder / "x.mp4", 14), DATA, "set/x.mp4")
 
     def listener_listens(self) -> None:
         with self._acting("admin"):
@@ -200,6 +201,12 @@ class Story:
             inside(world, adapters, "rollback")
             inside(world, adapters, "activate", self._version)
             inside(world, adapters, "list")
+            # As `jamak eval --keep` and `jamak adapters gate` do.
+            reports = Reports(world.store, OUTPUT, world.prefix)
+            files = {f"judged.{kind}": b"{}" for kind in ("json", "md", "html")}
+            reports.write(BASE.weights_sha256, self._version, files)
+            world.store.put(OUTPUT, f"{world.prefix}adapters/{POLICY}", b"")
+            assert reports.policy() is not None
             data = f"s3://{DATA}/set/manifest.jsonl"
             job = json.loads(inside(world, train, "sft", "--data", data, "--json").stdout)
             inside(world, train, "list")
