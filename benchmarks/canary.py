@@ -72,7 +72,7 @@ def main() -> None:
     runs = arguments.runs or (QUICK_RUNS if arguments.quick else RUNS)
     told = simulated(runs)
     show(told)
-    told["fleet"] = measure(QUICK_VIDEOS if arguments.quick else VIDEOS)
+    told["fleet"] = measure(QUICK_VIDEOS if arguments.quick else VIDEOS, quick=arguments.quick)
     show_fleet(told["fleet"])
     if arguments.json:
         print(json.dumps(told))

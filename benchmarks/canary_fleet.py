@@ -26,19 +26,20 @@ from shared.bucket.videos import video_of
 from shared.messages import Caption, CaptionJob, ModelIdentity
 from shared.training import AdapterManifest, Pointer, TrainJob
 
-FILMS = 8
+FILMS, QUICK_FILMS = 8, 2
 SHARE = 0.1
-LOOK_S, PATIENCE_S = 0.5, 300.0
+LOOK_S, PATIENCE_S, END_S = 0.5, 300.0, 30.0
 STEP = 20
 """Videos that are sent at once: as many wait, so the stream does not end before the trial."""
 
 
-def measure(videos: int) -> dict[str, Any]:
+def measure(videos: int, *, quick: bool = False) -> dict[str, Any]:
     """Args:
     videos: in the stream.
+    quick: so few that the trial has no end.
     """
     with school(DEMO_MODEL, "demo-llama", ("captioner", "watcher")) as fleet:
-        return Trial(fleet).run(videos)
+        return Trial(fleet).run(videos, QUICK_FILMS if quick else FILMS, 0.0 if quick else END_S)
 
 
 class Trial:
@@ -51,9 +52,9 @@ class Trial:
             Records(fleet.store, settings),
         )
 
-    def run(self, videos: int) -> dict[str, Any]:
+    def run(self, videos: int, kinds: int, end_s: float) -> dict[str, Any]:
         fleet = self._fleet
-        films = fleet.films("new", sample_scenes(FILMS, 5, split="heldout"), 5)
+        films = fleet.films("new", sample_scenes(kinds, 5, split="heldout"), 5)
         questions = fleet.questions("new", films)
         good = fleet.say(questions)
         base, version = self._publish(fleet.folder)
@@ -66,7 +67,7 @@ class Trial:
         began = time.monotonic()
         trial = self._registry.begin_canary(base, version, SHARE, paired=True, by="operator")
         made = self._stream(films, videos)
-        ended = self._ended(base)
+        ended = self._ended(base, end_s)
         return {
             **self._told(made, right, version, trial, ended),
             "s": round(time.monotonic() - began, 1),
@@ -106,9 +107,9 @@ class Trial:
     def _is_over(self, job: CaptionJob) -> bool:
         return self._records.exists(job) or self._records.find_failure(job) is not None
 
-    def _ended(self, base: str) -> Pointer:
+    def _ended(self, base: str, end_s: float) -> Pointer:
         """Or not: the watcher looks every few seconds, and a while after the last caption."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + end_s
         while (pointer := self._registry.pointer(base)).canary and time.monotonic() < until:
             time.sleep(LOOK_S)
         return pointer
