@@ -147,7 +147,8 @@ def start() -> Iterator[Started]:
     yield start
     for process in begun:
         process.kill()
-        process.communicate()
+        with process:  # its pipes are closed, and one may be already
+            pass
 
 
 def _losses(lines: list[str]) -> list[float]:
