@@ -163,7 +163,7 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
         place.begin()
         store, killed = Mortal(), 0
         store.left, store.answered = requests, answered
-        for portion in (20, 80):
+        for portion in (15, 85):
             place.tell("a", *pairs(portion, canary_bad=2))
             place.tell("b", *pairs(portion // 2, canary_bad=1, start=portion * 1000))
             try:
@@ -183,8 +183,8 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
 
 def _expected() -> TrialState:
     weighing = fresh()
-    weighing.see([*pairs(20, canary_bad=2), *pairs(10, canary_bad=1, start=20_000)])
-    weighing.see([*pairs(60, canary_bad=2, start=20), *pairs(30, canary_bad=1, start=80_010)])
+    weighing.see([*pairs(15, canary_bad=2), *pairs(7, canary_bad=1, start=15_000)])
+    weighing.see([*pairs(70, canary_bad=2, start=15), *pairs(35, canary_bad=1, start=85_007)])
     return weighing.state()
 
 
