@@ -18,6 +18,8 @@ from producer.backlog.feeder import Feed
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.bucket.captions import NoCaption
 from producer.bucket.unused_adapters import Unused, delete
+from producer.canary.lease import Lease
+from producer.feedback.store import FeedbackStore
 from producer.jobs.asked import AskedJobs
 from producer.scaling.outside import Uploads
 from producer.uploads import listen
@@ -33,14 +35,16 @@ from producer.verbs.failures import failures
 from producer.verbs.training import train
 from shared.bucket import proofs
 from shared.bucket.checkpoints import Checkpoints, clear
-from shared.bucket.keys import training_folder, view_key
+from shared.bucket.keys import retraining_folder, training_folder, view_key
 from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
 from shared.bucket.records import Records
 from shared.bucket.reports import POLICY, Reports
 from shared.bucket.training import TrainingRecords
+from shared.bucket.trials import TrialPages
 from shared.bucket.videos import video_of
 from shared.errors import BrokerUnavailable, JamakError
+from shared.feedback import Judged, Thumb
 from shared.messages import CaptionJob, Cuts, ModelIdentity, Video
 from shared.prices import price_of
 from shared.settings import Output
@@ -207,6 +211,7 @@ class Story:
             reports.write(BASE.weights_sha256, self._version, files)
             world.store.put(OUTPUT, f"{world.prefix}adapters/{POLICY}", b"")
             assert reports.policy() is not None
+            self._operator_hears_and_watches(world)
             data = f"s3://{DATA}/set/manifest.jsonl"
             job = json.loads(inside(world, train, "sft", "--data", data, "--json").stdout)
             inside(world, train, "list")
@@ -225,6 +230,25 @@ class Story:
                 (f"{folder}/{'0' * 12}/manifest.json",),
             )
             assert delete(world.store, world.settings, unused)
+
+    def _operator_hears_and_watches(self, world: World) -> None:
+        """As a review page, `jamak retrain` and `jamak adapters watch` do."""
+        about = Judged(
+            record=f"s3://{OUTPUT}/{world.prefix}records/x.json",
+            recipe_id=world.recipe.id,
+            video=Video(bucket=VIDEOS, key="in/a.mp4", etag="e", size_bytes=1),
+            text_sha256="0" * 64,
+        )
+        thumb = Thumb(about=about, reviewer="kim", at=datetime.now(UTC), up=True)
+        feedback = FeedbackStore(world.store, world.settings)
+        added = feedback.add(thumb)
+        assert feedback.all() == [added]
+        rules = f"{retraining_folder(world.prefix)}rules.yaml"
+        world.store.put(OUTPUT, rules, b"rules: []")
+        assert world.store.get(OUTPUT, rules) == b"rules: []"
+        assert Lease(world.store, OUTPUT, world.prefix, "w").hold()
+        state = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256).state_key(1)
+        world.store.put(OUTPUT, state, b"{}")
 
     def captioner_captions(self) -> None:
         with self._acting("captioner") as world:
