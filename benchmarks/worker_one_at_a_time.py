@@ -54,7 +54,12 @@ class OneAtATime:
         return ""
 
     def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+        self,
+        frames: Frames,
+        prompt: str,
+        decoding: Decoding,
+        progress: Progress,
+        canary: int | None = None,
     ) -> Answer:
         progress.tick("preprocess")
         loaded = self._loaded

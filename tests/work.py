@@ -32,17 +32,25 @@ class Silent:
         return Plan(frames=2, visual_tokens=2, reason="")
 
     def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+        self,
+        frames: Frames,
+        prompt: str,
+        decoding: Decoding,
+        progress: Progress,
+        canary: int | None = None,
     ) -> Answer:
         return Answer(" \n", True, 2, 3, 1, None)
 
     def __init__(self) -> None:
         self.adapters: list[str | None] = []
+        self.tried: list[AdapterUsed] = []
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+    def answer(
+        self, prompt: str, decoding: Decoding, progress: Progress, canary: int | None = None
+    ) -> Answer:
         return Answer("", True, 0, 3, 0, None)
 
     def check_adapter(self, version: str, directory: Path) -> Adapter:
@@ -50,6 +58,9 @@ class Silent:
 
     def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         self.adapters.append(used.version if used else None)
+
+    def try_adapter(self, used: AdapterUsed, adapter: Adapter | None) -> None:
+        self.tried.append(used)
 
 
 def never(job: CaptionJob, queue: str) -> None:

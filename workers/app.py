@@ -29,6 +29,7 @@ from shared.bucket.storage import (
     ObjectStore,
     naming,
 )
+from shared.bucket.trials import TrialPages
 from shared.cards import CardChoice, choose_card, detect_gpu, served_queues
 from shared.errors import ConfigError, DoesNotFit
 from shared.messages import CaptionJob
@@ -104,6 +105,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         from workers.jobs.adapters import AdapterFollower
         from workers.jobs.caption import CaptionWork
         from workers.jobs.decoders import decoders_of, tell_isolation
+        from workers.jobs.trials import Trials
         from workers.model.loading import load_model
         from workers.model.selfcheck import check_device, check_model
 
@@ -158,13 +160,19 @@ class CaptionRuntime(bootsteps.StartStopStep):
             reads=CaptionJob.model_fields["v"].default,
         )
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
+        base = loaded.identity.weights_sha256
+        pages = TrialPages(store, settings.output_bucket, settings.output_prefix, base)
+        trials = Trials(pages, life.leases.queues.worker)
+        life.at_end = trials.close
+        trials.start()
         self.follower = AdapterFollower(
             registry,
             captioner,
-            loaded.identity.weights_sha256,
+            base,
             settings.adapter_poll_s,
             life.scratch,
             life.prove_scratch,
+            trials,
         )
         self.follower.start()
         decoders = decoders_of(settings, settings.concurrency or plan.ahead.value, life.scratch)
@@ -184,6 +192,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
             meter,
             Kept(settings.features_mib << 20),
             queues_of(captions).serving,
+            trials,
         )
         _runtime["leases"] = life.leases
         seconds = round(time.monotonic() - started, 3)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from producer.bucket.unused_adapters import Unused, delete, unused_adapters
 from producer.verbs import completion
+from producer.verbs.adapters_canary import adapters_canary, adapters_promote
 from producer.verbs.adapters_gate import adapters_gate
 from producer.verbs.console import AsJson, Grid, out, print_json, size, warn_of
 from shared.bucket.registry import Registry
@@ -30,6 +31,8 @@ Version = Annotated[
 
 adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use.")
 adapters.command("gate")(adapters_gate)
+adapters.command("canary")(adapters_canary)
+adapters.command("promote")(adapters_promote)
 
 
 def _registry(settings: Settings) -> Registry:

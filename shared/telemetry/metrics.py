@@ -429,6 +429,20 @@ ADAPTER_INFO = _gauge(
     "version",
     of=CAPTIONER,
 )
+CANARY_INFO = _gauge(
+    "jamak_canary_info",
+    "1, for the adapter that is tried here beside the one in use.",
+    "version",
+    of=CAPTIONER,
+)
+TRIAL_CAPTIONS = _counter(
+    "jamak_trial_captions_total",
+    "Captions of a trial by its two sides, `canary` and `incumbent`, and by whether anything "
+    "speaks against them: `good`, `bad`.",
+    "arm",
+    "outcome",
+    of=CAPTIONER,
+)
 ADAPTER_SWAP = _histogram(
     "jamak_adapter_swap_seconds",
     "Fetch, verify, validate and switch to an adapter.",

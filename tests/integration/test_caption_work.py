@@ -16,6 +16,7 @@ from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
 from workers.jobs.adapters import AdapterFollower
+from workers.jobs.compared import Comparison
 from workers.video.pool import DecoderPool
 
 pytestmark = pytest.mark.integration
@@ -107,7 +108,9 @@ def test_who_comes_second_sees_to_the_views(
     class Overtaken(Silent):
         def caption(self, *args: Any) -> Answer:
             answer = Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
-            first = work_with(world, Speaking(answer), decoders)._caption(job, lease)
+            first = work_with(world, Speaking(answer), decoders)._caption(
+                job, lease, Comparison(None)
+            )
             assert Records(world.store, world.settings).write(job, first)
             return answer
 

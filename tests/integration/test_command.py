@@ -101,6 +101,8 @@ SAID = {
     "adapters list": ("adapters list", "{version}"),
     "adapters activate": ("adapters activate {version}", "in use: {version}"),
     "adapters rollback": ("adapters rollback --base c", "in use: "),
+    "adapters canary": ("adapters canary {version} 5%", "on trial: {version}, with 5%"),
+    "adapters promote": ("adapters promote {version}", "in use: {version}"),
     "data stats": (
         "data stats {rows} --no-media --out {clip}.{n}.stats.png",
         "{clip}.{n}.stats.png",

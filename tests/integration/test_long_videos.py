@@ -85,14 +85,21 @@ class Counting(Silent):
         self._dies_at = dies_at
 
     def caption(
-        self, frames: Frames, prompt: str, decoding: Decoding, progress: Progress
+        self,
+        frames: Frames,
+        prompt: str,
+        decoding: Decoding,
+        progress: Progress,
+        canary: int | None = None,
     ) -> Answer:
         self.captions += 1
         if self.captions == self._dies_at:
             raise KeyboardInterrupt
         return Answer(f"{self.captions}번째 장면입니다.", True, 2, 3, 9, None)
 
-    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+    def answer(
+        self, prompt: str, decoding: Decoding, progress: Progress, canary: int | None = None
+    ) -> Answer:
         self.questions.append(prompt)
         return Answer("모두 모아 보면 이렇습니다.", True, 0, 3, 9, None)
 

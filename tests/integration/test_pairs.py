@@ -57,7 +57,14 @@ class Fleet(Silent):
         super().__init__()
         self.jobs: list[CaptionJob] = []
 
-    def caption(self, frames: Any, prompt: str, decoding: Decoding, progress: Any) -> Answer:
+    def caption(
+        self,
+        frames: Any,
+        prompt: str,
+        decoding: Decoding,
+        progress: Any,
+        canary: int | None = None,
+    ) -> Answer:
         assert decoding.draw is not None
         assert decoding.temperature == 1.0
         text = "" if decoding.draw == 3 else SAID[decoding.draw % 2]

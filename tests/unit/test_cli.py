@@ -159,6 +159,15 @@ ROWS: dict[str, list[Row]] = {
         ("", {}, 2, "Missing argument"),
         ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "adapters canary": [
+        ("", {}, 2, "Missing argument"),
+        ("v 60%", {}, 2, "'60%' is no share"),
+        ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "adapters promote": [
+        ("", {}, 2, "Missing argument"),
+        ("v", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "adapters gate": [
         ("", {}, 2, "Missing argument"),
         ("v --policy none.yaml", {}, 2, "none.yaml"),

@@ -74,21 +74,43 @@ class Captioner(Protocol):
         long as this is the same."""
 
     def caption(
-        self, frames: Frames | Features, prompt: str, decoding: Decoding, progress: Progress
+        self,
+        frames: Frames | Features,
+        prompt: str,
+        decoding: Decoding,
+        progress: Progress,
+        canary: int | None = None,
     ) -> Answer:
-        """Describe the frames of one video, or what was made of them. Raises LacksMemory."""
+        """Describe the frames of one video, or what was made of them.
+
+        Args:
+            canary: the generation of the one that is to say it, if it is beside; else what is in
+                use does.
+
+        Raises:
+            LacksMemory, NotFinite.
+        """
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         """Whether the model takes a prompt without frames, and has room for the answer."""
 
-    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
-        """To a prompt without frames. Raises DoesNotFit."""
+    def answer(
+        self, prompt: str, decoding: Decoding, progress: Progress, canary: int | None = None
+    ) -> Answer:
+        """To a prompt without frames. Raises DoesNotFit, NotFinite."""
 
     def check_adapter(self, version: str, directory: Path) -> Adapter:
         """Its files, read and found to fit. Raises BadAdapter."""
 
     def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
-        """From the next caption on; the one that runs ends as it began."""
+        """From the next caption on; the one that runs ends as it began. No canary is beside it.
+
+        Args:
+            adapter: None: it is in memory, or it is the base model.
+        """
+
+    def try_adapter(self, used: AdapterUsed, adapter: Adapter | None) -> None:
+        """As a canary, beside the one in use: for captions that ask for it by its generation."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +217,19 @@ class EngineCaptioner:
         return own if most is None or frames * own.tokens_per_frame <= most else self._pooled
 
     def caption(
-        self, frames: Frames | Features, prompt: str, decoding: Decoding, progress: Progress
+        self,
+        frames: Frames | Features,
+        prompt: str,
+        decoding: Decoding,
+        progress: Progress,
+        canary: int | None = None,
     ) -> Answer:
         progress.tick("preprocess")
         shown = self._shown(frames)
         text_ids = prompt_ids(self._loaded.tokenizer, prompt)
         ids = shown.layout.expand(text_ids, videos=[shown.frames])
         try:
-            return self._ask(ids, decoding, progress, shown)
+            return self._ask(ids, decoding, progress, shown, canary)
         except LacksMemory as error:
             raise LacksMemory(str(error), again=self._can_be_less(shown)) from error
 
@@ -220,11 +247,20 @@ class EngineCaptioner:
         prompt_tokens = len(question_ids(self._loaded.tokenizer, prompt))
         return bool(prompt_tokens + max_new_tokens <= self._positions)
 
-    def answer(self, prompt: str, decoding: Decoding, progress: Progress) -> Answer:
+    def answer(
+        self, prompt: str, decoding: Decoding, progress: Progress, canary: int | None = None
+    ) -> Answer:
         ids = question_ids(self._loaded.tokenizer, prompt)
-        return self._ask(ids, decoding, progress, Shown(0, self._loaded.layout))
+        return self._ask(ids, decoding, progress, Shown(0, self._loaded.layout), canary)
 
-    def _ask(self, ids: list[int], decoding: Decoding, progress: Progress, shown: Shown) -> Answer:
+    def _ask(
+        self,
+        ids: list[int],
+        decoding: Decoding,
+        progress: Progress,
+        shown: Shown,
+        canary: int | None,
+    ) -> Answer:
         ticket: Ticket | None = None
 
         def tick(runs: bool) -> None:
@@ -248,6 +284,7 @@ class EngineCaptioner:
                 shown.features,
                 shown.layout.pool_stride,
                 samplings=(sampling,),
+                canary=canary,
                 tick=tick,
             )
             ticket = self.engine.submit(request)
@@ -281,6 +318,9 @@ class EngineCaptioner:
 
     def use_adapter(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
         self.engine.use(used, adapter)
+
+    def try_adapter(self, used: AdapterUsed, adapter: Adapter | None) -> None:
+        self.engine.stand_by(used, adapter)
 
     def prove(self) -> None:
         """Raises RuntimeError: the engine has ended, and captions nothing any more."""

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -91,6 +92,8 @@ class Lifecycle:
             self.leases.spending = ledger.spending
         self.leases.machine.check("scratch", self._scratch.prove)
         worker.app.conf.broker_transport_options["leases"] = self.leases
+        self.at_end: Callable[[], object] = lambda: None
+        """Called last of all that has to do with jobs; quickly."""
         self._once = Once(self.leases, once_s, READERS) if once_s is not None else None
         self._drain = Drain(self.leases, settings.drain_s, self._clean_up)
         # From here on there is something to leave and to remove.
@@ -135,6 +138,7 @@ class Lifecycle:
 
     def _clean_up(self) -> None:
         self._scratch.remove()
+        self.at_end()
         if self._ledger is not None:
             self._ledger.end()
         tracing.stop()

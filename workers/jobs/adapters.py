@@ -2,6 +2,8 @@
 
 The pointer is the desired state. Whatever goes wrong, the adapter in use stays in use. What was
 fetched and does not fit is not fetched again: its content, and so its version, stays what it is.
+
+A canary comes second: what is in use is followed first, and goes on whatever is wrong with it.
 """
 
 import threading
@@ -27,6 +29,7 @@ from shared.errors import (
 from shared.messages import AdapterUsed
 from shared.training import Pointer
 from workers.caption.captioner import Captioner
+from workers.jobs.trials import Trial, Trials
 from workers.model.adapter_files import Adapter
 
 MAY_PASS = (Retry, ConfigError, Missing, Forbidden, DamagedObject)
@@ -46,14 +49,23 @@ class AdapterFollower:
         poll_s: float,
         scratch: Path | None,
         mend: Callable[[], object] = lambda: None,
+        trials: Trials | None = None,
     ) -> None:
         """Args:
+        trials: are told of a canary; None: there are none here.
         mend: makes the scratch folder again; may raise OSError.
         """
         self._registry, self._captioner, self._base = registry, captioner, base_sha256
         self._poll_s, self._scratch, self._mend = poll_s, scratch, mend
+        self._trials = trials
         self._followed: Pointer | None = None
         """None: this process does not know yet what is in use."""
+        self._untried: Pointer | None = None
+        """Its canary is still to be tried. It names what is in use here."""
+        self._in_memory: set[str | None] = set()
+        """For sure: what is in use, and the canary."""
+        self._uses: str | None = None
+        self._said = ""
         self._refused: set[str | None] = set()
         """Versions that do not fit, as long as this process lives."""
         self._stopping = threading.Event()
@@ -77,16 +89,21 @@ class AdapterFollower:
             self.look()
 
     def look(self) -> bool:
-        """Follow the pointer if it moved; False: that cannot be done yet.
+        """Follow the pointer if it moved; False: that cannot be done yet. A canary that cannot be
+        tried yet is tried again at the next look.
 
         It is compared as a whole: one that was deleted and set again counts from 1 again.
         """
         try:
             pointer = self._registry.pointer(self._base)
             if pointer != self._followed:
+                self._end_trial()
                 if pointer.version or self._followed:
                     self._follow_to(pointer)
                 self._followed = pointer
+                self._untried = pointer if pointer.canary and self._trials else None
+            if self._untried is not None:
+                self._try_canary(self._untried)
             return True
         except JamakError as error:
             log.warning("adapter not followed yet", message=str(error), cure=error.cure)
@@ -124,15 +141,69 @@ class AdapterFollower:
         if version is None:
             self._captioner.use_adapter(None, None)
         else:
-            adapter = self._fetched(version)
+            is_here, self._in_memory = version in self._in_memory, {self._uses}
+            adapter = None if is_here else self._fetched(version)
             self._captioner.use_adapter(
                 AdapterUsed(version=version, generation=generation), adapter
             )
+        self._uses, self._in_memory = version, {version}
         seconds = time.monotonic() - started
         telemetry.ADAPTER_SWAP.observe(seconds)
         telemetry.ADAPTER_INFO.clear()
         telemetry.ADAPTER_INFO.labels(version or "").set(1)
         log.info("adapter in use", version=version, generation=generation, seconds=seconds)
+
+    def _end_trial(self) -> None:
+        self._untried = None
+        telemetry.CANARY_INFO.clear()
+        if self._trials is not None:
+            self._trials.end()
+
+    def _try_canary(self, pointer: Pointer) -> None:
+        """Beside what is in use, which nothing that is wrong with it concerns."""
+        canary, trials = pointer.canary, self._trials
+        assert canary is not None
+        assert trials is not None
+        try:
+            if self._uses != pointer.version:
+                raise BadAdapter(f"the adapter in use, {pointer.version}, was refused here")
+            if canary.version in self._refused:
+                raise BadAdapter(f"adapter {canary.version} was refused before")
+            used = AdapterUsed(version=canary.version, generation=pointer.generation)
+            self._captioner.try_adapter(used, self._fetched(canary.version))
+        except Exception as error:
+            passes = isinstance(error, MAY_PASS) and not isinstance(error, NewerObject)
+            known = error if isinstance(error, JamakError) else BadAdapter(repr(error))
+            trials.refuse(pointer.generation, f"{known.reason}: {known}")
+            if passes:
+                if str(known) != self._said:
+                    log.warning("canary not tried yet", message=str(known), cure=known.cure)
+                self._said = str(known)
+                return
+            self._untried = None
+            if self._uses == pointer.version:
+                self._refused.add(canary.version)
+            telemetry.ADAPTERS_REFUSED.inc()
+            log.error(
+                "canary refused",
+                version=canary.version,
+                message=str(known),
+                cure=known.cure,
+                exc_info=known is not error,
+                **known.evidence,
+            )
+            return
+        self._untried, self._said = None, ""
+        self._in_memory.add(canary.version)
+        trials.begin(Trial(pointer.generation, canary, pointer.version))
+        telemetry.CANARY_INFO.labels(canary.version).set(1)
+        log.info(
+            "canary on trial",
+            version=canary.version,
+            generation=pointer.generation,
+            share=canary.share,
+            paired=canary.paired,
+        )
 
     def _fetched(self, version: str) -> Adapter:
         """Read and found to fit."""

@@ -45,10 +45,12 @@ from workers.delivery.first_caption import first_caption
 from workers.delivery.lease import Lease
 from workers.jobs import drift, facts
 from workers.jobs.agreement import check_address
+from workers.jobs.compared import Comparison
 from workers.jobs.describe import Described, Describer
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.looks import Film, Look
 from workers.jobs.parts import Parts
+from workers.jobs.trials import Trials
 from workers.jobs.turns import Turn, Turns
 from workers.video.pool import DecoderPool
 from workers.video.source import Source
@@ -64,6 +66,7 @@ class CaptionWork:
     Args:
         kept: of videos that were captioned.
         served: the queues that a live worker takes from.
+        trials: of canaries; None: this worker takes no part in any.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class CaptionWork:
         meter: Meter | None = None,
         kept: Kept | None = None,
         served: Callable[[], Collection[str]] = tuple,
+        trials: Trials | None = None,
     ) -> None:
         self._settings, self._store, self._captioner = settings, store, captioner
         self._model, self._card = model, card
@@ -87,7 +91,7 @@ class CaptionWork:
         self._served, self._turns = served, Turns()
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records, self._units = Records(store, settings), Units(model.id)
-        self._tenants = Tenants(settings.tenants)
+        self._tenants, self._trials = Tenants(settings.tenants), trials
         for outcome in ("ok", "partial", "failed"):
             # From 0 on: of a counter that begins with 1 Prometheus does not see the first.
             telemetry.CAPTIONS.labels(card.card.name, "", outcome)
@@ -115,9 +119,10 @@ class CaptionWork:
             return "duplicate"
         progress = lease.progress
         progress.ends_at = started + self._settings.caption_deadline_s
+        comparison = self._comparison(job)
         try:
             with self._meter.job():
-                caption = self._caption(job, lease)
+                caption = self._caption(job, lease, comparison)
             lease.account.adapter = caption.adapter.version if caption.adapter else ""
             lease.say(lambda: facts.of_caption(caption, self._records.place_of(caption)))
             progress.tick("write")
@@ -134,6 +139,7 @@ class CaptionWork:
             progress.tick("views")
             self._records.render(caption)
             self._tell(job, lease, caption)
+            self._observe(lease, comparison, self._records.place_of(caption))
         finally:
             telemetry.CAPTION_BUSY.inc(time.monotonic() - started)
             for stage, spent in progress.timings_s().items():
@@ -178,7 +184,22 @@ class CaptionWork:
             record = self._records.place_of(caption)
             lease.event = of_caption(job, caption, record, self._tenants.of(job.video.uri))
 
-    def _caption(self, job: CaptionJob, lease: Lease) -> Caption:
+    def _comparison(self, job: CaptionJob) -> Comparison:
+        return Comparison(self._trials.draw(job) if self._trials else None)
+
+    def _observe(self, lease: Lease, comparison: Comparison, record: str) -> None:
+        """What was published is safe by now."""
+
+        def before() -> None:
+            if self._draining():
+                raise Draining("nothing more is compared here")
+            lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
+
+        if self._trials is not None:
+            attempt = lease.delivery.history.attempt
+            comparison.observe(record, attempt, before, self._trials)
+
+    def _caption(self, job: CaptionJob, lease: Lease, comparison: Comparison) -> Caption:
         recipe = job.recipe
         if (recipe.model, recipe.revision) != (self._model.id, self._model.revision):
             raise WrongModel(
@@ -188,7 +209,7 @@ class CaptionWork:
         tried: LacksMemory | None = None
         while True:
             try:
-                return self._made(job, lease)
+                return self._made(job, lease, comparison)
             except NoRoom:
                 if tried is None:
                     raise
@@ -214,14 +235,15 @@ class CaptionWork:
                 raise HandedUp(f"{job.video.uri} goes to class {name}: {error}") from error
         raise error
 
-    def _made(self, job: CaptionJob, lease: Lease) -> Caption:
+    def _made(self, job: CaptionJob, lease: Lease, comparison: Comparison) -> Caption:
         recipe, progress = job.recipe, lease.progress
         longest = self._captioner.longest(recipe.decoding)
         plan = self._captioner.plan(recipe.prompt, recipe.sampling.frames, longest)
         kills = lease.delivery.history.deaths_alone > 0
         wanted = max(1, plan.frames // 2) if kills else plan.frames
         reduced = kills or plan.reduced
-        describer = Describer(self._captioner, recipe, wanted, self._settings.sparse_s, progress)
+        sparse_s, canary = self._settings.sparse_s, comparison.canary
+        describer = Describer(self._captioner, recipe, wanted, sparse_s, progress, canary)
         with self._turns.of(progress) as turn:
             info, told = self._describe(job, lease, describer, turn)
         return Caption(
@@ -243,6 +265,7 @@ class CaptionWork:
             jamak=__version__,
             segments=told.segments,
             parting=told.parting,
+            trial=comparison.made(told, describer),
         )
 
     def _describe(
@@ -329,7 +352,9 @@ class CaptionWork:
             jamak=__version__,
         )
         lease.check()
-        self._records.write_failure(job, failure)
+        wrote = self._records.write_failure(job, failure)
+        if wrote and self._trials is not None and isinstance(error, EmptyCaption):
+            self._comparison(job).observe_nothing(self._records.place_of_failure(job), self._trials)
         if self._settings.results and job.recipe.decoding.draw is None:
             record = self._records.place_of_failure(job)
             lease.event = of_failure(job, failure, record, self._tenants.of(job.video.uri))

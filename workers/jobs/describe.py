@@ -4,15 +4,17 @@ Knows nothing of records, queues and leases; what is to happen between segments 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
+from shared import telemetry
 from shared.errors import (
     DecoderDied,
     DoesNotFit,
     EmptyCaption,
     JamakError,
     NotAVideo,
+    NotFinite,
     TooLarge,
     TooSlow,
 )
@@ -33,6 +35,10 @@ from workers.jobs.parts import Parts
 from workers.progress import Progress
 from workers.video.sampling import Request
 from workers.video.segments import part
+
+T = TypeVar("T")
+
+log = telemetry.get_logger("jamak.caption")
 
 COSTLY = 3
 """Segments of one video that may end only when their decoder is stopped; then all of it does."""
@@ -59,6 +65,10 @@ class Describer:
     Args:
         frames: for each caption.
         sparse_s: with more seconds of video per frame a caption covers little.
+        canary: the trial of the one that is to say it; None = what is in use does.
+
+    Attributes:
+        instead: why what is in use said something that was the canary's to say: a stable word.
     """
 
     def __init__(
@@ -68,8 +78,11 @@ class Describer:
         frames: int,
         sparse_s: float,
         progress: Progress,
+        canary: int | None = None,
     ) -> None:
         self._captioner, self._recipe, self._progress = captioner, recipe, progress
+        self._canary, self.instead = canary, ""
+        self._seen: Look | None = None
         self.frames, self._sparse_s = frames, sparse_s
         self._costly = 0
 
@@ -84,13 +97,32 @@ class Describer:
         return request, self._captioner.sight(self.frames)
 
     def describe(self, look: Look) -> Described:
-        """Raises EmptyCaption."""
+        """What a canary cannot say, what is in use says. Raises EmptyCaption, NotFinite."""
+        return self._said(lambda canary: self._describe(look, canary))
+
+    def describe_again(self, canary: int | None) -> Described:
+        """What was looked at last, by the other one of a trial. Raises as `describe`."""
+        assert self._seen is not None, "nothing was looked at"
+        return self._describe(self._seen, canary)
+
+    def _said(self, say: Callable[[int | None], T]) -> T:
+        if self._canary is not None:
+            try:
+                return say(self._canary)
+            except (EmptyCaption, NotFinite) as error:
+                self.instead = error.reason
+                log.warning("in place of the canary", message=str(error), trial=self._canary)
+        return say(None)
+
+    def _describe(self, look: Look, canary: int | None) -> Described:
         recipe, used = self._recipe, look.used
         answer = self._captioner.caption(
-            look.frames, recipe.prompt, recipe.decoding, self._progress
+            look.frames, recipe.prompt, recipe.decoding, self._progress, canary
         )
+        self._seen = look
         if answer.features is not None:
             look.keep(answer.features)
+            self._seen = replace(look, frames=answer.features)
         self._progress.tick("check")
         status, flags = check_text(
             answer.heard or answer.text,
@@ -228,7 +260,11 @@ class Describer:
         longest = self._captioner.longest(decoding)
 
         def ask(prompt: str) -> str:
-            answers.append(self._captioner.answer(prompt, decoding, self._progress))
+            answers.append(
+                self._said(
+                    lambda canary: self._captioner.answer(prompt, decoding, self._progress, canary)
+                )
+            )
             return answers[-1].text
 
         def fits(prompt: str) -> bool:

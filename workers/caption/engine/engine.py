@@ -88,7 +88,9 @@ class Engine:
         self._tried_size = (0, 0)
         """Rows and tokens of prompts in the step that was begun last, or could not be."""
         self._current: AdapterUsed | None = None
-        """Adapter of those who are let in."""
+        """Adapter of those who are let in,"""
+        self._canary: AdapterUsed | None = None
+        """and of those among them who ask for this one. None: there is none beside."""
         self._calls = Calls()
         self._wake = threading.Condition()
         self._closing = False
@@ -118,7 +120,8 @@ class Engine:
         return ticket
 
     def use(self, used: AdapterUsed | None, adapter: Adapter | None) -> None:
-        """For requests that are let in from now on; waits until a slot is free for it.
+        """For requests that are let in from now on; waits until a slot is free for it. There is no
+        canary beside it.
 
         Args:
             adapter: None: the base model, or one that is in memory.
@@ -129,6 +132,12 @@ class Engine:
         # In the caller's thread: who decodes does not wait for it.
         ready = None if adapter is None else self._adapters.ready(adapter)
         self._call(lambda: self._use(used, ready))
+
+    def stand_by(self, used: AdapterUsed, adapter: Adapter | None) -> None:
+        """A canary beside what is in use, for requests that ask for it. Arguments and errors as of
+        `use`; the one in use keeps its slot."""
+        ready = None if adapter is None else self._adapters.ready(adapter)
+        self._call(lambda: self._stand_by(used, ready))
 
     def audit(self) -> None:
         """Waits until it has nothing to do. Raises AssertionError: something is left behind."""
@@ -206,7 +215,8 @@ class Engine:
         """For good: what was too much once would be so again. What an adapter takes is not given
         back, either, so this holds for those that come after it."""
         self._fit(size)
-        self._limits.learn(self._current.version if self._current else None, size)
+        last = self._canary or self._current  # to come, so it is what was too much
+        self._limits.learn(last.version if last else None, size)
         telemetry.ENGINE_SHRUNK.inc()
         log.warning(
             "less at once: memory ran out",
@@ -276,16 +286,35 @@ class Engine:
 
     def _use(self, used: AdapterUsed | None, ready: Ready | None) -> bool:
         """False: no slot is free yet."""
-        if used is not None and self._adapters.find(used.version) is None:
+        self._canary = None
+        if used is not None and not self._has(used, ready):
+            return False
+        self._current = used
+        self._fit(self.size.within(self._limits.find(used.version if used else None)))
+        return True
+
+    def _stand_by(self, used: AdapterUsed, ready: Ready | None) -> bool:
+        if not self._has(used, ready):
+            return False
+        self._canary = used
+        self._fit(self.size.within(self._limits.find(used.version)))
+        return True
+
+    def _has(self, used: AdapterUsed, ready: Ready | None) -> bool:
+        """It is in a slot, by now; the one in use stays in its own."""
+        if self._adapters.find(used.version) is None:
             number = self._adapters.free(self._current.version if self._current else None)
             if number is None:
                 return False
             if ready is None:
                 raise ValueError(f"adapter {used.version} is not in memory")
             self._adapters.load(number, used.version, ready)
-        self._current = used
-        self._fit(self.size.within(self._limits.find(used.version if used else None)))
         return True
+
+    def _whose(self, request: Request) -> AdapterUsed | None:
+        canary = self._canary
+        asked = canary is not None and request.canary == canary.generation
+        return canary if asked else self._current
 
     def _audit(self) -> bool:
         """False: it is not idle."""
@@ -333,7 +362,7 @@ class Engine:
                 _ask(ticket, runs=True)
                 if ticket.over:
                     continue
-                self._entry.let_in(ticket, self._current)
+                self._entry.let_in(ticket, self._whose(ticket.request))
                 free -= wanted
 
     def _see(self) -> None:

@@ -44,6 +44,9 @@ class Request:
     samplings: tuple[Sampling, ...] = (Sampling(),)
     """One for each candidate; they share the prompt's keys and values."""
     logprobs: bool = False
+    canary: int | None = None
+    """The generation of the pointer whose canary is to say it. None, or where another one or none
+    is beside: what is in use."""
     tick: Callable[[bool], None] = lambda runs: None
     """Called at every step from the engine's thread; False while it waits for a row. What it raises
     ends the request."""

@@ -1,0 +1,135 @@
+"""A caption in a trial: on whose side it is, and what is seen of it and of the other one's.
+
+Knows neither records nor pages.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import get_args
+
+from shared import telemetry
+from shared.errors import EmptyCaption, NotFinite
+from shared.messages import Arm, Flag, TrialUsed, digest
+from shared.text import composed
+from shared.trials import Observation, Signal
+from workers.jobs.describe import Described, Describer
+from workers.jobs.trials import Draw, Trials
+
+SIGNALS: frozenset[str] = frozenset(get_args(Signal))
+_SYLLABLE = re.compile("[가-힣]")
+
+log = telemetry.get_logger("jamak.trials")
+
+
+class Comparison:
+    """For one job.
+
+    Args:
+        draw: None: it is in no trial.
+    """
+
+    def __init__(self, draw: Draw | None) -> None:
+        self._draw = draw
+        self._told: Described | None = None
+        self._instead = ""
+        self._again: Callable[[int | None], Described] | None = None
+
+    @property
+    def canary(self) -> int | None:
+        """The trial of the canary whose turn it is; None: it is that of what is in use."""
+        draw = self._draw
+        return draw.trial.generation if draw and draw.arm == "canary" else None
+
+    def made(self, told: Described, describer: Describer) -> TrialUsed | None:
+        """What the record says of it. None: it is in no trial, or the pointer moved while it was
+        made."""
+        draw, instead = self._draw, describer.instead
+        self._told = None
+        if draw is None:
+            return None
+        by = [told.adapter, *(one.adapter for one in told.segments if one.text)]
+        sides = {draw.trial.arm_by(adapter) for adapter in by}
+        arm = draw.trial.arm_by(told.adapter)
+        if arm is None or None in sides or (sides != {draw.arm} and not instead):
+            return None
+        self._told, self._instead, self._again = told, instead, describer.describe_again
+        return TrialUsed(generation=draw.trial.generation, arm=arm, instead=instead)
+
+    def observe(
+        self, record: str, attempt: int, before: Callable[[], None], trials: Trials
+    ) -> None:
+        """What is seen of a caption that was recorded; and of the other one's of the same video, if
+        that is to be made. Nothing that goes wrong with that is the job's fault.
+
+        Args:
+            record: its address.
+            attempt: from 1.
+            before: called before the other one is asked; raises if it is not to be.
+        """
+        draw, told = self._draw, self._told
+        if draw is None or told is None:
+            return
+        name = digest(record)[:16]
+        again: tuple[Signal, ...] = ("retried",) if attempt > 1 else ()
+        if self._instead:
+            # The canary owed it, and what is in use made it good.
+            seen = [_seen(name, "canary", None, bad=(_owed(self._instead),))]
+            if draw.paired:
+                seen.append(_seen(name, "incumbent", told, bad=again, published=True))
+        else:
+            seen = [_seen(name, draw.arm, told, bad=again, published=True)]
+            if draw.paired and (other := self._other(draw, name, again, before)):
+                seen.append(other)
+        if len(seen) == 2:
+            seen = [one.model_copy(update={"pair": name}) for one in seen]
+        trials.see(draw.trial.generation, seen)
+
+    def _other(
+        self, draw: Draw, name: str, again: tuple[Signal, ...], before: Callable[[], None]
+    ) -> Observation | None:
+        arm: Arm = "canary" if draw.arm == "incumbent" else "incumbent"
+        assert self._again is not None
+        try:
+            before()
+            told = self._again(draw.trial.generation if arm == "canary" else None)
+        except (EmptyCaption, NotFinite) as error:
+            return _seen(name, arm, None, bad=(_owed(error.reason),))
+        except Exception as error:
+            log.info("not compared", record=name, message=str(error))
+            return None
+        if draw.trial.arm_by(told.adapter) != arm:
+            return None  # the trial ended meanwhile
+        return _seen(name, arm, told, bad=again)
+
+    def observe_nothing(self, record: str, trials: Trials) -> None:
+        """Whoever's turn it was said nothing, and neither did what is in use."""
+        if self._draw is not None:
+            seen = _seen(digest(record)[:16], self._draw.arm, None, bad=("empty",))
+            trials.see(self._draw.trial.generation, [seen])
+
+
+def _seen(
+    name: str,
+    arm: Arm,
+    told: Described | None,
+    *,
+    bad: tuple[Signal, ...],
+    published: bool = False,
+) -> Observation:
+    return Observation(
+        at=datetime.now(UTC),
+        arm=arm,
+        record=name,
+        bad=tuple(sorted({*bad, *_signals(told.flags if told else ())})),
+        syllables=len(_SYLLABLE.findall(composed(told.text))) if told else 0,
+        published=published,
+    )
+
+
+def _signals(flags: Sequence[Flag]) -> list[Signal]:
+    return [flag for flag in flags if flag in SIGNALS]  # type: ignore[misc]  # it is one
+
+
+def _owed(reason: str) -> Signal:
+    return "empty" if reason == EmptyCaption.reason else "retried"

@@ -1,0 +1,189 @@
+"""The trial under way on this worker: whose turn a job is, and what is seen of the captions.
+
+There is one while the pointer names a canary, and both adapters are in memory here. What is seen is
+kept until it is written, every few seconds and at the end; who is killed loses the last of it,
+which nobody counts. Knows neither how an adapter gets into memory nor what follows of it.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shared import __version__, telemetry
+from shared.bucket.trials import TrialPages
+from shared.errors import JamakError
+from shared.messages import AdapterUsed, Arm, CaptionJob
+from shared.training import Canary
+from shared.trials import MOST_ON_A_PAGE, Observation, TrialPage, arm_of, is_paired
+
+EVERY_S = 5.0
+"""Between two writings of a page that has grown."""
+LONGEST_END_S = 1.0
+
+log = telemetry.get_logger("jamak.trials")
+
+
+@dataclass(frozen=True)
+class Trial:
+    generation: int
+    """Of the pointer when it began: it is known by this."""
+    canary: Canary
+    incumbent: str | None
+    """The version in use; None = the base model."""
+
+    def arm_by(self, adapter: AdapterUsed | None) -> Arm | None:
+        """On whose side a caption by this adapter is; None: on neither, for the pointer has moved
+        meanwhile."""
+        version = adapter.version if adapter else None
+        if adapter is not None and adapter.generation != self.generation:
+            return None
+        if version == self.canary.version:
+            return "canary"
+        return "incumbent" if version == self.incumbent else None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Of one job, in one trial."""
+
+    trial: Trial
+    arm: Arm
+    """Whose turn it is."""
+    paired: bool
+    """The other one is to caption it as well."""
+
+
+@dataclass
+class _Page:
+    number: int = 0
+    refused: str = ""
+    observations: list[Observation] = field(default_factory=list)
+    is_new: bool = True
+    """Not written since it grew."""
+
+
+class Trials:
+    """Thread-safe.
+
+    Args:
+        pages: of the base model's trials.
+        worker: a name that no other process has or had.
+    """
+
+    def __init__(self, pages: TrialPages, worker: str, every_s: float = EVERY_S) -> None:
+        self._store, self._worker, self._every_s = pages, worker, every_s
+        self._trial: Trial | None = None
+        self._pages: dict[int, list[_Page]] = {}
+        """By trial, the last one of each still growing."""
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._ended = threading.Event()
+        self._ails = telemetry.Repeated(log, "what is seen of a trial is written again")
+        self._thread = threading.Thread(target=self._run, name="trials", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """What is not written yet, if the store answers soon."""
+        self._ended.set()
+        last = threading.Thread(target=self.write, name="last of a trial", daemon=True)
+        last.start()
+        last.join(LONGEST_END_S)
+
+    def begin(self, trial: Trial) -> None:
+        """Both are in memory."""
+        for arm in ("incumbent", "canary"):
+            for outcome in ("good", "bad"):
+                telemetry.TRIAL_CAPTIONS.labels(arm, outcome)
+        with self._lock:
+            self._trial = trial
+            if trial.generation in self._pages:
+                self._told(trial.generation, "")
+
+    def end(self) -> None:
+        """From the next job on what is in use captions everything."""
+        with self._lock:
+            self._trial = None
+
+    def refuse(self, generation: int, why: str) -> None:
+        """This worker has no canary to try, so its captions are no part of the trial."""
+        with self._lock:
+            self._trial = None
+            self._told(generation, why)
+
+    def _told(self, generation: int, why: str) -> None:
+        page = self._last(generation)
+        page.is_new |= page.refused != why
+        page.refused = why
+
+    def draw(self, job: CaptionJob) -> Draw | None:
+        """None: it is in no trial, as one of several for a training set never is."""
+        trial = self._trial
+        if trial is None or job.recipe.decoding.draw is not None:
+            return None
+        at_once = job.recipe.sampling.segments is None
+        return Draw(
+            trial,
+            arm_of(job.id, trial.generation, trial.canary),
+            at_once and is_paired(job.id, trial.generation, trial.canary),
+        )
+
+    def see(self, generation: int, observations: Sequence[Observation]) -> None:
+        """Of one job: they stay together."""
+        with self._lock:
+            page = self._last(generation)
+            if len(page.observations) + len(observations) > MOST_ON_A_PAGE:
+                page = _Page(page.number + 1, page.refused)
+                self._pages[generation].append(page)
+            page.observations += observations
+            page.is_new = True
+        for one in observations:
+            telemetry.TRIAL_CAPTIONS.labels(one.arm, "bad" if one.bad else "good").inc()
+
+    def _last(self, generation: int) -> _Page:
+        return self._pages.setdefault(generation, [_Page()])[-1]
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._every_s):
+            try:
+                self.write()
+            except Exception:
+                log.exception("nothing was written of a trial")  # the next time may do
+
+    def write(self) -> None:
+        """All that grew since."""
+        with self._writing:
+            with self._lock:
+                due = [
+                    (generation, page, self._as_written(generation, page))
+                    for generation, pages in self._pages.items()
+                    for page in pages
+                    if page.is_new
+                ]
+                for _, page, _ in due:
+                    page.is_new = False
+            for position, (_, _, told) in enumerate(due):
+                try:
+                    self._store.write(told)
+                except JamakError as error:
+                    for _, page, _ in due[position:]:
+                        page.is_new = True
+                    self._ails.failed("a trial's page cannot be written", message=str(error))
+                    return
+            if due:
+                self._ails.worked()
+            with self._lock:
+                for pages in self._pages.values():
+                    pages[:-1] = [page for page in pages[:-1] if page.is_new]
+
+    def _as_written(self, generation: int, page: _Page) -> TrialPage:
+        return TrialPage(
+            generation=generation,
+            worker=self._worker,
+            number=page.number,
+            written_at=datetime.now(UTC),
+            refused=page.refused,
+            observations=tuple(page.observations),
+            jamak=__version__,
+        )
