@@ -46,6 +46,7 @@ put     asked       .         .      .        x        .      .
 put     captions    x         .      .        x        .      .
 put     adapters    .         .      .        .        .      x
 put     pointers    .         .      .        x        .      x
+put     pages       x         .      .        .        .      x
 put     training    .         .      .        x        .      x
 put     backlogs    .         .      .        x        .      .
 put     cursors     .         x      .        x        .      .
@@ -121,6 +122,7 @@ IN_THE_OUTPUT = {
     "captions": "captions/b/k.vtt",
     "adapters": "adapters/b/v/adapter_model.safetensors",
     "pointers": "adapters/b/active.json",
+    "pages": "adapters/b/trials/3/worker-0.json",
     "training": "training/t1/decision.json",
     "backlogs": "backlogs/n/shards/00000.jsonl.gz",
     "cursors": "backlogs/n/cursor.json",

@@ -69,6 +69,7 @@ from workers.delivery.spending import Spending
 from workers.jobs.adapters import AdapterFollower
 from workers.jobs.fetch import Places, read_video
 from workers.jobs.parts import Parts
+from workers.jobs.trials import Trials
 from workers.progress import Progress
 from workers.train.job import _fetch_data
 from workers.video.pool import DecoderPool
@@ -250,6 +251,12 @@ class Story:
         state = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256).state_key(1)
         world.store.put(OUTPUT, state, b"{}")
 
+    def _sees_a_trial(self, world: World) -> None:
+        pages = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256)
+        trials = Trials(pages, "a-worker")
+        trials.refuse(1, "it does not fit")
+        trials.write()
+
     def captioner_captions(self) -> None:
         with self._acting("captioner") as world:
             world.store.prove(self._output)
@@ -260,6 +267,7 @@ class Story:
                 world.registry, captioner, BASE.weights_sha256, 60, self._folder
             )
             assert follower.look()
+            self._sees_a_trial(world)
             assert captioner.adapters == [self._version]
             work = work_with(world, captioner, self._decoders)
             job = world.job(video_in(world, "in/a.mp4"))

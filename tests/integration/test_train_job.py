@@ -29,6 +29,7 @@ from shared.settings import Settings
 from shared.training import AdapterManifest, Pointer, TrainJob
 from tests.sick import full_disk
 from tests.training import fill, make_job, make_videos, sft_rows, trained
+from tests.waiting import SLOWEST
 from tests.world import World
 from workers.progress import Progress
 from workers.train.data import read_rows
@@ -346,7 +347,7 @@ def test_the_subprocess_ends_when_its_parent_is_gone(
         assert process.stdin is not None
         process.stdin.close()  # what the kernel does for a parent that was killed
         try:
-            assert process.wait(30) == -signal.SIGKILL
+            assert process.wait(10 * SLOWEST) == -signal.SIGKILL
         finally:
             process.kill()
 

@@ -72,6 +72,7 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
     writers = who("s3:PutObject")
     assert writers == {
         "records": {"captioner"},
+        "adapters/*/trials/*/*-*.json": {"captioner"},
         "failures": {"captioner"},
         "parts": {"captioner"},
         "captions": {"captioner", "operator"},

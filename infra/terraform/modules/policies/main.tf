@@ -27,8 +27,11 @@ locals {
   writes = {
     listener  = []
     feeder    = ["backlogs/*/cursor.json", "probes/*"]
-    captioner = ["records/*", "failures/*", "parts/*", "captions/*", "costs/*", "probes/*"]
-    trainer   = ["adapters/*", "training/*", "costs/*", "probes/*"]
+    captioner = [
+      "records/*", "failures/*", "parts/*", "captions/*", "adapters/*/trials/*/*-*.json", "costs/*",
+      "probes/*",
+    ]
+    trainer = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler    = []
     operator = [
       "captions/*", "adapters/*/active.json", "adapters/*/judged.json", "adapters/*/judged.md",
