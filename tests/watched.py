@@ -33,7 +33,8 @@ def check_prometheus(world: World, captioner: int, folder: Path) -> None:
     """
     need("prometheus")
     with _listener() as listener:
-        jobs = {"jamak": [captioner, _feeder(world), _scaler(world), listener, _served("trainer")]}
+        jobs = {"jamak": [captioner, _feeder(world), _scaler(world), listener]}
+        jobs["jamak"] += [_served("trainer"), _served("watcher")]
         _check(start_prometheus(folder, jobs, every="1s"))
 
 
