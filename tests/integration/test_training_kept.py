@@ -13,7 +13,7 @@ from producer.jobs.training import Training
 from producer.verbs.training import train
 from shared.bucket.training import TrainingRecords
 from shared.bucket.training_files import TrainingFiles
-from shared.errors import LeaseLost
+from shared.errors import KillsWorkers, LeaseLost
 from shared.prices import Price
 from shared.training import TrainOutcome, TrainProgress
 from shared.training_report import TrainReport
@@ -63,6 +63,7 @@ def test_a_failed_job_keeps_its_log_its_report_its_plot_and_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", SECRET)
+    monkeypatch.setenv("MY_PRIVATE_KEY", "-----BEGIN-----\nhidden in lines\n")
     _instead_of_torch(FAILS, tmp_path, monkeypatch)
     job = job_for(place)
     training.submit(job)
@@ -173,6 +174,73 @@ def test_the_next_try_goes_on_with_the_log_and_the_steps_of_the_one_before(
     assert report.ended == f"ended: cancelled: training job {job.id} was cancelled\n" + (
         "Nothing to do: send it again if it is still wanted."
     )
+
+
+def test_the_last_try_of_a_job_is_told_as_such(
+    place: World,
+    training: Training,
+    files: TrainingFiles,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its process is killed for lack of memory, as often as a job is tried."""
+    monkeypatch.setattr("workers.tasks.MAX_ATTEMPTS", 1)
+    _instead_of_torch(
+        FAILS.replace("raise", "os.kill(os.getpid(), 9); raise"), tmp_path, monkeypatch
+    )
+    monkeypatch.setenv("MY_TOKEN", f"{SECRET}\nits second line")
+    job = job_for(place)
+    training.submit(job)
+    trainer.run()
+    report = files.report(job.id)
+    assert report is not None
+    assert str(report.ended).startswith("ended: out_of_resources: the training of job")
+    assert (report.data is not None, len(report.steps), len(report.held_out)) == (True, 3, 1)
+    log = files.log(job.id)
+    assert "ended: out_of_resources" in log
+    for hidden in (SECRET, "its second line"):
+        assert hidden not in log + str(report.ended)
+
+
+def test_a_job_that_is_refused_before_it_is_begun_keeps_its_reason_and_what_was_there(
+    place: World,
+    training: Training,
+    files: TrainingFiles,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tries before told of their data and steps; this one is none any more."""
+    monkeypatch.setattr("workers.jobs.training_kept.drawn", lambda report, scratch: b"")
+
+    def refuse(history: Any) -> None:
+        raise KillsWorkers("3 workers died with it")
+
+    monkeypatch.setattr("workers.tasks._refuse_dangerous", refuse)
+    job = job_for(place)
+    training.submit(job)
+    earlier = TrainReport(
+        job=job,
+        worker="dead",
+        attempt=1,
+        written_at=datetime.now(UTC),
+        data={"train_rows": 7},
+        held_out=[{"id": "eval", "reference": "고양이", "before": "강아지"}],
+        steps=[{"step": 1, "loss": 9.0}],
+    )
+    files.put(job.id, "report.json", earlier.model_dump_json().encode())
+    files.put(job.id, "log.txt", b"2026-11-30 00:00:00  try 1, worker dead\n")
+    trainer.run()
+    lines = [line[21:] for line in files.log(job.id).splitlines()]
+    assert lines[:2] == ["try 1, worker dead", "ended: kills_workers: 3 workers died with it"]
+    report = files.report(job.id)
+    assert report is not None
+    assert (report.data, report.held_out, report.steps) == (
+        earlier.data,
+        earlier.held_out,
+        earlier.steps,
+    )
+    assert str(report.ended).startswith("ended: kills_workers")
 
 
 def test_who_lost_the_job_writes_nothing_more_of_it(

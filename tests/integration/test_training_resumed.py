@@ -10,6 +10,7 @@ from shared.broker.leased_queues import History
 from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.keys import training_folder
 from shared.bucket.training import TrainingRecords
+from shared.bucket.training_files import TrainingFiles
 from shared.errors import Cancelled
 from shared.training_runs import Before, TrainState
 from tests.trainer import Trainer, held, instead_of_torch, job_for, running
@@ -79,6 +80,44 @@ def test_a_worker_that_ends_hands_its_training_on_with_what_it_has_learned(
     assert records.outcome(job.id) is not None
     folder = f"{training_folder(place.prefix)}{job.id}/checkpoints/"
     assert list(place.store.list(place.output, folder)) == []
+
+
+def test_who_goes_on_from_a_checkpoint_finds_the_steps_before_it_in_the_report(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the report was written a moment before."""
+    files = TrainingFiles(place.store, place.output, place.prefix)
+    monkeypatch.setattr("workers.jobs.training_kept.drawn", lambda report, scratch: b"")
+    monkeypatch.setenv("WRITTEN", str(tmp_path / "written"))
+    then = """
+while not os.path.exists(os.environ["WRITTEN"]):
+    time.sleep(0.02)
+step = 4
+print('{"stage": "train", "step": 4, "steps": 9, "loss": 0.25}', flush=True)
+keep()
+time.sleep(600)
+"""
+    job = job_for(place)
+    training.submit(job)
+    says = LEARNS.format(state=STATE.model_dump_json(), then=then)
+    with running(trainer, records, job, tmp_path, monkeypatch, says) as thread:
+        try:
+            wait_until(lambda: files.report(job.id) is not None, 60, "the first report")
+            (tmp_path / "written").touch()
+
+            def known() -> bool:
+                report = files.report(job.id)
+                return report is not None and [one.step for one in report.steps][-1:] == [4]
+
+            wait_until(known, 5, "the step before the checkpoint")
+        finally:
+            training.cancel(job.id)
+            thread.join(60)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ class TrainWork:
         self._registry = Registry(store, settings.output_bucket, settings.output_prefix)
         self._records = TrainingRecords(store, settings.output_bucket, settings.output_prefix)
         self._files = TrainingFiles(store, settings.output_bucket, settings.output_prefix)
+        self._kept: Kept | None = None
+        """Of the last try."""
 
     def run(self, job: TrainJob, lease: Lease) -> None:
         """Train, publish, and write the outcome. What can be tried again is raised.
@@ -66,6 +68,12 @@ class TrainWork:
             return
         self._records.begin(job.id, lease.check)
         seen = self._records.started(job.id, self._registry.pointers)
+        kept = self._kept = Kept(job, self._files, lease, self._scratch)
+
+        def on_kept() -> None:
+            lease.advance()
+            kept.report_soon()
+
         checkpoints = Checkpoints(
             self._store,
             self._settings.output_bucket,
@@ -73,7 +81,7 @@ class TrainWork:
             job.id,
             lease.delivery.lease.rpartition(".")[0],
             lease.check,
-            lease.advance,
+            on_kept,
         )
 
         def ours() -> None:
@@ -83,7 +91,6 @@ class TrainWork:
         def check() -> None:
             self._records.about_to_publish(job.id, ours)
 
-        kept = Kept(job, self._files, lease, self._scratch)
         with (
             kept.of_this_try(),
             watched(job, self._records, checkpoints, lease, kept, self._price) as watch,
@@ -126,6 +133,10 @@ class TrainWork:
         """False: it has no other effect than this. Raises LeaseLost: nothing was written."""
         # Whatever else went wrong with a job that is not wanted any more.
         cancelled = isinstance(error, Cancelled) or self._cancelled(job)
+        kept = self._kept
+        if kept is None or not kept.tells(lease):
+            kept = Kept(job, self._files, lease, self._scratch)
+        kept.job_ended(error)
         self._write(
             job,
             lease,

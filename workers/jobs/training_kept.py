@@ -51,7 +51,10 @@ class Kept:
         self._told: dict[str, Any] = {}
         self._workdir: Path | None = None
         self._ended: str | None = None
-        self._changed = True
+        self._earlier: TrainReport | None = None
+        """Of the try before: what this one does not get to stays."""
+        self._ended_with: Exception | None = None
+        self._changed, self._due = True, False
         self._log_at = self._report_at = float("-inf")
 
     @contextmanager
@@ -64,8 +67,26 @@ class Kept:
             raise
         except Exception as error:
             self._end(_told(error))
+            if not isinstance(error, Retry):
+                self._ended_with = error
             raise
         self._end("trained and published")
+
+    def tells(self, lease: Lease) -> bool:
+        """Whether it is of this very try."""
+        return self._lease is lease
+
+    def job_ended(self, error: JamakError) -> None:
+        """Its last try did not know that no other follows, or it was not begun at all."""
+        if self._ended_with is error:
+            return
+        if self._ended is None:
+            try:
+                self._read_earlier()
+            except JamakError as unread:
+                log.warning("not all is kept of this training", message=str(unread))
+                return
+        self._end(_last(error))
 
     @contextmanager
     def reading(self, workdir: Path) -> Iterator[None]:
@@ -105,22 +126,28 @@ class Kept:
         if self._changed and now - self._log_at >= LOG_S:
             self._log_at, self._changed = now, False
             self._put("log.txt", str(self._log).encode())
-        if now - self._report_at >= REPORT_S:
-            self._report_at = now
+        if self._due or now - self._report_at >= REPORT_S:
+            self._report_at, self._due = now, False
             self._read()
             self._put("report.json", self._report().model_dump_json().encode())
 
+    def report_soon(self) -> None:
+        """A checkpoint is kept: whoever goes on from it has the steps before it."""
+        self._due = True
+
     def _go_on(self) -> None:
         """Where an earlier try ended."""
-        self._log = BoundedLog(self._files.log(self._job.id))
-        try:
-            earlier = self._files.report(self._job.id)
-        except UNREADABLE as error:
-            log.warning("its report begins anew", job=self._job.id, message=str(error))
-            earlier = None
-        if earlier is not None:
-            self._steps = Steps(earlier.steps, earlier.every)
+        self._read_earlier()
         self._say(f"try {self._lease.delivery.history.attempt}, worker {self._worker}")
+
+    def _read_earlier(self) -> None:
+        try:
+            self._log = BoundedLog(self._files.log(self._job.id))
+            self._earlier = self._files.report(self._job.id)
+        except UNREADABLE as error:
+            log.warning("not all of it goes on", job=self._job.id, message=str(error))
+        if self._earlier is not None:
+            self._steps = Steps(self._earlier.steps, self._earlier.every)
 
     def _end(self, how: str) -> None:
         try:
@@ -156,9 +183,15 @@ class Kept:
             self._told["result"] = json.loads(result.read_text(encoding="utf-8"))
 
     def _report(self) -> TrainReport:
+        earlier = self._earlier
         data, result = self._told.get("data"), self._told.get("result", {})
         before, after = self._told.get("before", ()), self._told.get("after", ())
-        held_out = [HeldOut.model_validate(row) for row in data["held_out"]] if data else []
+        if data:
+            held_out = [HeldOut.model_validate(row) for row in data["held_out"]]
+            summary: DataSummary | None = DataSummary.model_validate(data["summary"])
+        else:
+            held_out = list(earlier.held_out) if earlier else []
+            summary = earlier.data if earlier else None
         with self._lock:
             steps, every = self._steps.kept(), self._steps.every
         return TrainReport(
@@ -167,11 +200,16 @@ class Kept:
             attempt=self._lease.delivery.history.attempt,
             written_at=datetime.now(UTC),
             ended=self._ended,
-            data=DataSummary.model_validate(data["summary"]) if data else None,
+            data=summary,
             every=every,
             steps=steps,
             held_out=tuple(
-                row.model_copy(update={"before": _at(before, n), "after": _at(after, n)})
+                row.model_copy(
+                    update={
+                        "before": _at(before, n) or row.before,
+                        "after": _at(after, n) or row.after,
+                    }
+                )
                 for n, row in enumerate(held_out)
             ),
             metrics=result.get("metrics", {}),
@@ -204,8 +242,12 @@ def _told(error: Exception) -> str:
     if isinstance(error, Retry):
         return f"this try ended, and another one follows: {error.reason}: {error}"
     if isinstance(error, JamakError):
-        return f"ended: {error.reason}: {error}\n{error.cure}"
+        return _last(error)
     return f"this try ended, and another one may follow: {type(error).__name__}: {error}"
+
+
+def _last(error: JamakError) -> str:
+    return f"ended: {error.reason}: {error}\n{error.cure}"
 
 
 def _step(event: dict[str, Any]) -> TrainStep:

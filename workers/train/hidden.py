@@ -25,9 +25,11 @@ class Hidden:
         if home.name:  # not the root: every path begins with it
             self._words[str(home)] = "~"
         secrets = {
-            value
+            part
             for name, value in os.environ.items()
-            if SECRET.search(name) and len(value) >= SHORTEST
+            if SECRET.search(name)
+            for part in value.splitlines()  # a key may have several, and comes one by one
+            if len(part) >= SHORTEST
         }
         # The longest first: one may begin with another.
         self._secrets = sorted(secrets, key=len, reverse=True)
