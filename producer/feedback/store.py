@@ -2,7 +2,7 @@
 
     <output>feedback/<sha256 of the object>.json
 
-Whoever may write there may bring some: a review page, an annotation tool, `jamak feedback`. What is
+Whoever may write there may bring some: a review page, an annotation tool, a script. What is
 not what its name says, or cannot be read, is told and passed over. Knows nothing of what it means.
 """
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.bucket.trials import TrialPages
 from shared.cards import CLASSES, CardChoice
-from shared.errors import EmptyCaption
+from shared.errors import BadAdapter, EmptyCaption, StoreUnavailable
 from shared.messages import AdapterUsed, CaptionJob, ModelIdentity
 from shared.trials import Observation, arm_of
 from tests.adapters import publish
@@ -37,7 +37,7 @@ class Two(Silent):
     """The base model, and beside it a canary."""
 
     mute = False
-    broken = False
+    fails: Exception | None = None
 
     def caption(self, *args: Any) -> Answer:
         canary = args[4]
@@ -47,8 +47,8 @@ class Two(Silent):
         return Answer("" if self.mute else "파란 사각형이 멈춰 있습니다.", True, 2, 3, 9, by)
 
     def check_adapter(self, version: str, directory: Path) -> Any:
-        if self.broken:
-            raise EOFError("half a file")
+        if self.fails is not None:
+            raise self.fails
         return super().check_adapter(version, directory)
 
 
@@ -155,16 +155,30 @@ def test_a_canary_that_does_not_fit_stops_nobody(
     world: World, decoders: DecoderPool, tmp_path: Path
 ) -> None:
     place = Place(world, tmp_path, decoders, "4")
-    place.captioner.broken = True
+    assert refused(place, BadAdapter("half a file")) == {"worker": "bad_adapter: half a file"}
+
+
+def test_what_is_wrong_with_a_worker_does_not_end_a_trial(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    """Who is refused by one is rolled back for all."""
+    place = Place(world, tmp_path, decoders, "6")
+    assert refused(place, StoreUnavailable("S3 is away")) == {}
+    assert refused(place, RuntimeError("no memory on the device")) == {}
+
+
+def refused(place: Place, error: Exception) -> dict[str, str]:
+    """Worker -> why, once its captioner failed so with the canary."""
+    place.captioner.fails = error
     assert place.follower.look()
     job = place.jobs()["canary"]
-    assert place.work.run(job, taken(world, job)) == "ok"
-    caption = world.caption(job)
+    place.work.run(job, taken(place.world, job))
+    caption = place.world.caption(job)
     assert (caption.adapter, caption.trial) == (None, None)
     place.trials.write()
     news = place.pages.read_new(place.pointer.generation, {})
     assert news.observations == ()
-    assert "half a file" in "".join(news.refused.values())
+    return news.refused
 
 
 def test_after_the_end_of_a_trial_what_is_in_use_captions_all(

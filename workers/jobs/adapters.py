@@ -164,34 +164,17 @@ class AdapterFollower:
         canary, trials = pointer.canary, self._trials
         assert canary is not None
         assert trials is not None
+        if self._uses != pointer.version:
+            self._untried = None
+            log.warning("no canary beside an adapter that was refused", version=canary.version)
+            return
         try:
-            if self._uses != pointer.version:
-                raise BadAdapter(f"the adapter in use, {pointer.version}, was refused here")
             if canary.version in self._refused:
                 raise BadAdapter(f"adapter {canary.version} was refused before")
             used = AdapterUsed(version=canary.version, generation=pointer.generation)
             self._captioner.try_adapter(used, self._fetched(canary.version))
         except Exception as error:
-            passes = isinstance(error, MAY_PASS) and not isinstance(error, NewerObject)
-            known = error if isinstance(error, JamakError) else BadAdapter(repr(error))
-            trials.refuse(pointer.generation, f"{known.reason}: {known}")
-            if passes:
-                if str(known) != self._said:
-                    log.warning("canary not tried yet", message=str(known), cure=known.cure)
-                self._said = str(known)
-                return
-            self._untried = None
-            if self._uses == pointer.version:
-                self._refused.add(canary.version)
-            telemetry.ADAPTERS_REFUSED.inc()
-            log.error(
-                "canary refused",
-                version=canary.version,
-                message=str(known),
-                cure=known.cure,
-                exc_info=known is not error,
-                **known.evidence,
-            )
+            self._not_tried(pointer.generation, canary.version, error)
             return
         self._untried, self._said = None, ""
         self._in_memory.add(canary.version)
@@ -204,6 +187,30 @@ class AdapterFollower:
             share=canary.share,
             paired=canary.paired,
         )
+
+    def _not_tried(self, generation: int, version: str, error: Exception) -> None:
+        """Only what is wrong with its files speaks against a canary, for it ends the whole trial.
+        What is wrong with this worker keeps this one out of the trial."""
+        if isinstance(error, MAY_PASS) and not isinstance(error, NewerObject):
+            if str(error) != self._said:
+                log.warning("canary not tried yet", message=str(error), cure=error.cure)
+            self._said = str(error)
+            return
+        self._untried = None
+        if isinstance(error, BadAdapter):
+            self._refused.add(version)
+            telemetry.ADAPTERS_REFUSED.inc()
+            assert self._trials is not None
+            self._trials.refuse(generation, f"{error.reason}: {error}")
+            log.error(
+                "canary refused",
+                version=version,
+                message=str(error),
+                cure=error.cure,
+                **error.evidence,
+            )
+        else:
+            log.error("canary not tried here", version=version, exc_info=error)
 
     def _fetched(self, version: str) -> Adapter:
         """Read and found to fit."""
