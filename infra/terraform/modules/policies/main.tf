@@ -25,14 +25,14 @@ locals {
   # What trains decides what all captions say from then on: adapters are the trainer's to write, and
   # operators may only choose between them. Nobody but captioners writes a record.
   writes = {
-    listener  = []
-    feeder    = ["backlogs/*/cursor.json", "probes/*"]
+    listener = []
+    feeder   = ["backlogs/*/cursor.json", "probes/*"]
     captioner = [
       "records/*", "failures/*", "parts/*", "captions/*", "adapters/*/trials/*/*-*.json", "costs/*",
       "probes/*",
     ]
     trainer = ["adapters/*", "training/*", "costs/*", "probes/*"]
-    scaler    = []
+    scaler  = []
     operator = [
       "captions/*", "adapters/*/active.json", "adapters/*/judged.json", "adapters/*/judged.md",
       "adapters/*/judged.html", "adapters/policy.yaml",
