@@ -16,7 +16,7 @@ from torch.nn import functional
 from infra.demo.architecture import ATTENTION, frame_features, pooled
 from infra.demo.captions import any_caption
 from infra.demo.dataset import Dataset, Film, normalised
-from infra.demo.optimise import Report, optimise
+from infra.demo.optimise import Report, optimise, reduced_precision
 from infra.demo.scenes import KINDS, Kind, Scene, held_out, reverse
 from workers.model.layout import VisualLayout
 from workers.model.prompt import BASE_PROMPT, DETAILED_PROMPT, completion_ids, prompt_ids
@@ -128,7 +128,7 @@ def answer_loss(model: Any, layout: VisualLayout, rows: Sequence[Row]) -> torch.
         mask[i, :end] = 1
         labels[i, len(prompt) : end] = torch.tensor(answer)
     seen = torch.cat([row[0].flatten(0, 1) for row in rows]).float()
-    with torch.autocast("cpu", torch.bfloat16):
+    with reduced_precision():
         projected = model.model.multi_modal_projector(seen)
         embedded = model.get_input_embeddings()(ids)
         here = (ids == layout.video_token_id)[..., None].expand_as(embedded)
@@ -145,7 +145,7 @@ def examples_of(model: Any, dataset: Dataset, report: Report) -> list[Example]:
     """Each film, and played backwards another one unless that scene is held out."""
     total = sum(film.frames for film in dataset.films)
     parts: dict[int, list[torch.Tensor]] = {2: [], 3: []}
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), reduced_precision():
         for first in range(0, total, FEATURES_BATCH):
             rows = slice(first, min(first + FEATURES_BATCH, total))
             pixels = torch.from_numpy(normalised(dataset.pixels[rows]))

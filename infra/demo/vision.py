@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from infra.demo.architecture import ATTENTION, IMAGE_SIZE, PATCH_SIZE, WIDTH, frame_features, pooled
 from infra.demo.dataset import ABSENT, UNNAMED, Dataset, normalised
-from infra.demo.optimise import Report, optimise
+from infra.demo.optimise import Report, optimise, reduced_precision
 from infra.demo.scenes import BACKGROUNDS, COLOURS, SHAPES
 
 STEPS, BATCH, RATE = 5500, 96, 2e-3
@@ -48,7 +48,7 @@ def train_vision(model: Any, dataset: Dataset, seed: int, report: Report) -> Non
     def loss_of_batch() -> torch.Tensor:
         rows = np.sort(rng.integers(len(dataset.pixels), size=BATCH))
         pixels = torch.from_numpy(normalised(dataset.pixels[rows]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with reduced_precision():
             features = frame_features(model, pixels).float()
         return vision_loss(heads, features, dataset.labels[rows])
 
