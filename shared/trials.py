@@ -47,7 +47,10 @@ class TrialPage(Message):
     """From 0: a page that is full is left as it is, and another one begun."""
     written_at: datetime
     refused: str = ""
-    """Why this worker has no canary to try; its captions are no part of the trial then."""
+    """Why this worker has no canary to try, which is the canary's fault: it ends the trial."""
+    apart: str = ""
+    """Why it tries none though nothing is known to be wrong with the canary: other workers may do.
+    With either, its captions are no part of the trial."""
     observations: Annotated[tuple[Observation, ...], Field(max_length=MOST_ON_A_PAGE)] = ()
     """In the order in which they were made."""
     jamak: str

@@ -162,7 +162,7 @@ class CaptionRuntime(bootsteps.StartStopStep):
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         base = loaded.identity.weights_sha256
         pages = TrialPages(store, settings.output_bucket, settings.output_prefix, base)
-        trials = Trials(pages, life.leases.queues.worker)
+        trials = Trials(pages, life.leases.queues.worker, pairs=settings.features_mib > 0)
         life.at_end = trials.close
         trials.start()
         self.follower = AdapterFollower(

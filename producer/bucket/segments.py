@@ -8,8 +8,8 @@ from shared.settings import Settings
 
 
 def segments_done(store: ObjectStore, settings: Settings, video: Video) -> tuple[int, int] | None:
-    """So many of so many; of several recipes, by the one that was last worked at. None: it is not
-    captioned in segments, or not yet."""
+    """So many of so many; of several recipes, or of both sides of a trial, by the one that was last
+    worked at. None: it is not captioned in segments, or not yet."""
     bucket, prefix = settings.output_of(video.bucket, video.key)
     recipes = recipes_folder(prefix, "parts", video.bucket)
     begun = []
@@ -18,7 +18,10 @@ def segments_done(store: ObjectStore, settings: Settings, video: Video) -> tuple
         parts = {part.key: part.last_modified for part in store.list(bucket, folder)}
         cuts = f"{folder}cuts.json"
         if cuts in parts:
-            begun.append((max(parts.values()), cuts, len(parts) - 1))
+            last = max(parts, key=lambda key: parts[key])
+            side = last.rpartition("/")[0]
+            done = sum(key.rpartition("/")[0] == side for key in parts.keys() - {cuts})
+            begun.append((parts[last], cuts, done))
     if not begun:
         return None
     _, cuts, done = max(begun)

@@ -36,7 +36,7 @@ def adapters_canary(
         manifest.base.weights_sha256,
         manifest.version,
         part,
-        paired=settings.features_mib > 0 and not single,
+        paired=not single,
         by="operator",
     )
     if as_json:

@@ -64,7 +64,7 @@ def asked_key(prefix: str, job: CaptionJob) -> str:
 
 
 def part_key(prefix: str, job: CaptionJob, name: str) -> str:
-    """`name` is `cuts`, or the number of a segment."""
+    """`name` is `cuts`, or the number of a segment; by a canary `canary-<trial>/<number>`."""
     folder, video, ending = _record_parts(prefix, "parts", job)
     return _bounded(folder, video, f"/{name}{ending}")
 

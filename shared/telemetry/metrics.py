@@ -435,6 +435,13 @@ CANARY_INFO = _gauge(
     "version",
     of=CAPTIONER,
 )
+CANARY_APART = _gauge(
+    "jamak_canary_apart",
+    "1, while a canary is on trial that this worker does not try, by why: what is in use captions "
+    "everything here.",
+    "reason",
+    of=CAPTIONER,
+)
 TRIAL_CAPTIONS = _counter(
     "jamak_trial_captions_total",
     "Captions of a trial by its two sides, `canary` and `incumbent`, and by whether anything "

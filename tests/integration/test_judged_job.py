@@ -36,7 +36,6 @@ def test_what_passes_goes_on_trial_and_what_does_not_keeps_its_report_and_the_re
         model_path=DEMO_MODEL,
         scratch_dir=tmp_path,
         output=f"s3://{world.output}/{folder}",
-        features_mib=64,
     )
     registry, reports = (kind(store, world.output, folder) for kind in (Registry, Reports))
     # nine of twelve are held out, and two of what it learns are what it is not to forget

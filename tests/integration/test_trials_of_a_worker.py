@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from producer.bucket.segments import segments_done
+from shared import telemetry
+from shared.bucket.stored import read
 from shared.bucket.trials import TrialPages
 from shared.cards import CLASSES, CardChoice
-from shared.errors import BadAdapter, EmptyCaption, StoreUnavailable
-from shared.messages import AdapterUsed, CaptionJob, ModelIdentity
-from shared.trials import Observation, arm_of
+from shared.errors import BadAdapter, EmptyCaption, OutOfResources, StoreUnavailable
+from shared.messages import AdapterUsed, CaptionJob, ModelIdentity, Sampling
+from shared.trials import Observation, TrialPage, arm_of
 from tests.adapters import publish
 from tests.videos import write_clip
 from tests.work import Silent, never, taken
@@ -37,6 +40,8 @@ class Two(Silent):
     """The base model, and beside it a canary."""
 
     mute = False
+    said = 0
+    """Captions by the canary, of those that count."""
     fails: Exception | None = None
 
     def caption(self, *args: Any) -> Answer:
@@ -56,16 +61,23 @@ class Place:
     """A worker of a base model of its own, whose canary has half of the jobs."""
 
     def __init__(
-        self, world: World, folder: Path, decoders: DecoderPool, name: str, paired: bool = False
+        self,
+        world: World,
+        folder: Path,
+        decoders: DecoderPool,
+        name: str,
+        paired: bool = False,
+        pairs: bool = True,
+        captioner: "Two | None" = None,
     ) -> None:
         self.world, self.base = world, (name * 64)[:64]
         self.model = ModelIdentity(id="tests/tiny", revision="1", weights_sha256=self.base)
         (folder / "adapter_model.safetensors").write_bytes(name.encode())
         (folder / "adapter_config.json").write_bytes(b"{}")
         self.version = publish(world.registry, folder, self.model).version
-        self.captioner = Two()
+        self.captioner = captioner or Two()
         self.pages = TrialPages(world.store, world.output, world.prefix, self.base)
-        self.trials = Trials(self.pages, "worker")
+        self.trials = Trials(self.pages, "worker", pairs)
         self.follower = AdapterFollower(
             world.registry, self.captioner, self.base, 60, None, trials=self.trials
         )
@@ -85,13 +97,14 @@ class Place:
         )
         self.clip, self.name = write_clip(folder / "a.mp4", 12), name
 
-    def jobs(self) -> dict[str, CaptionJob]:
+    def jobs(self, **recipe: object) -> dict[str, CaptionJob]:
         """One whose turn is the canary's, and one of the incumbent's."""
         found: dict[str, CaptionJob] = {}
         canary, number = self.pointer.canary, 0
         assert canary is not None
         while len(found) < 2:
-            job = self.world.job(self.world.upload(self.clip, f"{self.name}-{number}.mp4"))
+            video = self.world.upload(self.clip, f"{self.name}-{number}.mp4")
+            job = self.world.job(video, **recipe)
             found.setdefault(arm_of(job.id, self.pointer.generation, canary), job)
             number += 1
         return found
@@ -99,6 +112,12 @@ class Place:
     def seen(self) -> list[Observation]:
         self.trials.write()
         return list(self.pages.read_new(self.pointer.generation, {}).observations)
+
+    def apart(self) -> str:
+        """As the worker's page says."""
+        self.trials.write()
+        key = f"{self.pages.folder(self.pointer.generation)}worker-0.json"
+        return read(self.world.store, TrialPage, self.world.output, key).apart
 
 
 def test_each_job_is_captioned_by_whose_turn_it_is_and_seen_once(
@@ -136,6 +155,20 @@ def test_in_pairs_one_caption_is_published_and_both_are_seen(
     assert pair is not None
 
 
+def test_nothing_is_captioned_twice_where_nothing_is_kept_of_frames(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    """Whatever the pointer says: it would be twice the work."""
+    place = Place(world, tmp_path, decoders, "7", paired=True, pairs=False)
+    place.follower.look()
+    for job in place.jobs().values():
+        assert place.work.run(job, taken(world, job)) == "ok"
+    assert sorted((one.arm, one.pair) for one in place.seen()) == [
+        ("canary", None),
+        ("incumbent", None),
+    ]
+
+
 def test_what_a_canary_owes_the_incumbent_makes_good(
     world: World, decoders: DecoderPool, tmp_path: Path
 ) -> None:
@@ -161,10 +194,34 @@ def test_a_canary_that_does_not_fit_stops_nobody(
 def test_what_is_wrong_with_a_worker_does_not_end_a_trial(
     world: World, decoders: DecoderPool, tmp_path: Path
 ) -> None:
-    """Who is refused by one is rolled back for all."""
+    """Who is refused by one is rolled back for all. But people see why it stays apart."""
     place = Place(world, tmp_path, decoders, "6")
-    assert refused(place, StoreUnavailable("S3 is away")) == {}
-    assert refused(place, RuntimeError("no memory on the device")) == {}
+    for error, why in (
+        (StoreUnavailable("S3 is away"), "store_unavailable: S3 is away"),
+        (OutOfResources("no room beside it"), "out_of_resources: no room beside it"),
+    ):
+        assert refused(place, error) == {}
+        assert place.apart() == why
+        assert reasons() == {error.reason}
+    place.captioner.fails = None
+    place.follower.look()  # it passed
+    assert place.apart() == ""
+    assert reasons() == set()
+    world.registry.end_canary(place.base, by="operator")
+    place.pointer = world.registry.begin_canary(
+        place.base, place.version, 0.5, paired=False, by="operator"
+    )
+    assert refused(place, RuntimeError("a fault of ours")) == {}
+    assert place.apart() == "internal_error: RuntimeError('a fault of ours')"
+    world.registry.end_canary(place.base, by="operator")
+    place.follower.look()
+    assert reasons() == set()
+
+
+def reasons() -> set[str]:
+    """Why there is no canary here, as the metric says."""
+    (family,) = telemetry.CANARY_APART.collect()
+    return {one.labels["reason"] for one in family.samples}
 
 
 def refused(place: Place, error: Exception) -> dict[str, str]:
@@ -191,4 +248,100 @@ def test_after_the_end_of_a_trial_what_is_in_use_captions_all(
     job = place.jobs()["canary"]
     assert place.work.run(job, taken(world, job)) == "ok"
     assert (world.caption(job).adapter, world.caption(job).trial) == (None, None)
+    assert place.seen() == []
+
+
+# --- a long video --------------------------------------------------------------------------------
+
+SEGMENTS = Sampling(segments="3")
+
+
+class Wordy(Two):
+    """Its canary says two segments, and not a third."""
+
+    def __init__(self, third: Exception | str) -> None:
+        super().__init__()
+        self.third = third
+
+    def caption(self, *args: Any) -> Answer:
+        if args[4] is not None:
+            self.said += 1
+            if self.said == 3:
+                if isinstance(self.third, BaseException):
+                    raise self.third
+                self.mute = not self.third
+        return super().caption(*args)
+
+    def answer(self, *args: Any, **options: Any) -> Answer:
+        return self.caption(None, *args)
+
+
+def test_what_a_canary_cannot_say_to_its_end_is_said_by_the_incumbent_from_the_beginning(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    """All parts of a record are by one adapter."""
+    place = Place(world, tmp_path, decoders, "8", captioner=Wordy(""))
+    place.follower.look()
+    job = place.jobs(sampling=SEGMENTS)["canary"]
+    assert place.work.run(job, taken(world, job)) == "ok"
+    caption = world.caption(job)
+    assert [one.adapter for one in caption.segments] == [None] * 3
+    assert caption.trial is not None
+    assert (caption.trial.arm, caption.trial.instead) == ("incumbent", EmptyCaption.reason)
+    assert [(one.arm, one.bad) for one in place.seen()] == [("canary", ("empty",))]
+
+
+def test_a_canary_says_a_long_video_from_where_a_worker_was_killed(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    place = Place(world, tmp_path, decoders, "9", captioner=Wordy(KeyboardInterrupt()))
+    place.follower.look()
+    job = place.jobs(sampling=SEGMENTS)["canary"]
+    lease = taken(world, job)
+    with pytest.raises(KeyboardInterrupt):
+        place.work.run(job, lease)
+    assert segments_done(world.store, world.settings, job.video) == (2, 3)
+    assert place.work.run(job, lease) == "ok"
+    caption = world.caption(job)
+    assert {one.adapter.version if one.adapter else None for one in caption.segments} == {
+        place.version
+    }
+    assert place.captioner.said == 5  # the one that was killed, the third again, and the whole
+    assert [(one.arm, one.bad) for one in place.seen()] == [("canary", ())]
+
+
+def test_nobody_goes_on_from_what_a_canary_said_whose_trial_is_over(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    place = Place(world, tmp_path, decoders, "a", captioner=Wordy(KeyboardInterrupt()))
+    place.follower.look()
+    job = place.jobs(sampling=SEGMENTS)["canary"]
+    lease = taken(world, job)
+    with pytest.raises(KeyboardInterrupt):
+        place.work.run(job, lease)
+    world.registry.end_canary(place.base, by="watch", why="it was worse")
+    place.follower.look()
+    assert place.work.run(job, lease) == "ok"
+    caption = world.caption(job)
+    assert [one.adapter for one in caption.segments] == [None] * 3
+    assert caption.trial is None
+    assert place.seen() == []
+
+
+def test_a_long_video_begins_anew_if_its_trial_ends_meanwhile(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    class Left(Wordy):
+        """The engine asks for what is in use, once there is no canary."""
+
+        def caption(self, *args: Any) -> Answer:
+            is_over = args[4] is not None and self.said == 1
+            return super().caption(*args[:4], None) if is_over else super().caption(*args)
+
+    place = Place(world, tmp_path, decoders, "b", captioner=Left(""))
+    place.follower.look()
+    job = place.jobs(sampling=SEGMENTS)["canary"]
+    assert place.work.run(job, taken(world, job)) == "ok"
+    caption = world.caption(job)
+    assert [one.adapter for one in caption.segments] == [None] * 3
     assert place.seen() == []

@@ -155,6 +155,49 @@ def test_a_new_adapter_waits_until_rows_of_an_older_one_have_ended(
         Engine(loaded, replace(SIZE, adapters=1))
 
 
+def test_a_canary_beside_the_one_in_use_answers_those_who_ask_for_it(
+    make: Make, loaded: LoadedModel, adapters: list[Known]
+) -> None:
+    """By its trial; another trial's ask in vain. It waits for a place that rows still use, and
+    captions go on meanwhile."""
+    engine = make(replace(SIZE, rows=4))
+    engine._ends = frozenset()
+    older, incumbent, canary = adapters
+    request = film(loaded, 3, 2, logprobs=True)
+    may_end, runs = threading.Event(), threading.Event()
+
+    def tick(on: bool) -> None:
+        if on:
+            runs.set()
+        if may_end.is_set():
+            raise KeyError("enough")
+
+    engine.use(older.used, older.adapter)
+    holding = engine.submit(film(loaded, 1, 1, samplings=(Sampling(200),), tick=tick))
+    assert runs.wait(WAIT_S)
+    engine.use(incumbent.used, incumbent.adapter)
+    comes = threading.Thread(target=engine.stand_by, args=(canary.used, canary.adapter))
+    comes.start()
+    theirs = replace(request, canary=canary.used.generation)
+    early = asked(engine, theirs)[0]
+    assert early.adapter == incumbent.used
+    may_end.set()
+    comes.join(WAIT_S)
+    with pytest.raises(KeyError):
+        holding.result(WAIT_S)
+    later = replace(request, canary=canary.used.generation + 1)
+    both = asked(engine, request, theirs, later)
+    assert [one.adapter for one in both] == [incumbent.used, canary.used, incumbent.used]
+    alone = make()
+    alone._ends = frozenset()
+    for one, said in zip((incumbent, canary, incumbent), both, strict=True):
+        alone.use(one.used, one.adapter)
+        assert asked(alone, request) == [said]
+    engine.use(canary.used, None)  # promoted, it is there
+    assert asked(engine, request)[0].adapter == canary.used
+    engine.audit()
+
+
 def test_the_audit_finds_a_user_that_is_left_behind(make: Make, loaded: LoadedModel) -> None:
     engine = make()
     engine._adapters.hold(0)

@@ -102,6 +102,32 @@ def test_what_was_learned_holds_for_the_same_card_model_and_adapter(
     assert make(limits=Limits(file, "l4")).size.rows == 4
 
 
+def test_what_is_learned_beside_a_canary_holds_for_both_together(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adapters: list[Adapter]
+) -> None:
+    """Neither has less room alone, nor the canary once it is promoted."""
+    file = tmp_path / "limits.json"
+    incumbent, canary = (AdapterUsed(version=name, generation=1) for name in "ac")
+
+    def started() -> Engine:
+        engine = make(limits=Limits(file, "t4"))
+        engine.use(incumbent, adapters[0])
+        return engine
+
+    engine = started()
+    engine.stand_by(canary, adapters[2])
+    one_step_lacks_memory(engine, monkeypatch)
+    said(engine, *(text(seed) for seed in range(4)))
+    assert engine.size.rows == 2
+    again = started()
+    assert again.size.rows == 4
+    again.stand_by(canary, adapters[2])
+    assert again.size.rows == 2
+    promoted = make(limits=Limits(file, "t4"))
+    promoted.use(canary, adapters[2])
+    assert promoted.size.rows == 4
+
+
 @pytest.fixture(scope="module")
 def adapters(
     checkpoint: Path, loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory

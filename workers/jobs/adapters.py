@@ -20,6 +20,7 @@ from shared.errors import (
     ConfigError,
     DamagedObject,
     Forbidden,
+    InternalError,
     JamakError,
     Missing,
     NewerObject,
@@ -65,7 +66,6 @@ class AdapterFollower:
         self._in_memory: set[str | None] = set()
         """For sure: what is in use, and the canary."""
         self._uses: str | None = None
-        self._said = ""
         self._refused: set[str | None] = set()
         """Versions that do not fit, as long as this process lives."""
         self._stopping = threading.Event()
@@ -156,6 +156,7 @@ class AdapterFollower:
     def _end_trial(self) -> None:
         self._untried = None
         telemetry.CANARY_INFO.clear()
+        telemetry.CANARY_APART.clear()
         if self._trials is not None:
             self._trials.end()
 
@@ -166,7 +167,8 @@ class AdapterFollower:
         assert trials is not None
         if self._uses != pointer.version:
             self._untried = None
-            log.warning("no canary beside an adapter that was refused", version=canary.version)
+            refused = BadAdapter(f"adapter {pointer.version}, which is in use, was refused here")
+            self._stay_apart(pointer.generation, refused)
             return
         try:
             if canary.version in self._refused:
@@ -176,9 +178,10 @@ class AdapterFollower:
         except Exception as error:
             self._not_tried(pointer.generation, canary.version, error)
             return
-        self._untried, self._said = None, ""
+        self._untried = None
         self._in_memory.add(canary.version)
         trials.begin(Trial(pointer.generation, canary, pointer.version))
+        telemetry.CANARY_APART.clear()
         telemetry.CANARY_INFO.labels(canary.version).set(1)
         log.info(
             "canary on trial",
@@ -192,14 +195,13 @@ class AdapterFollower:
         """Only what is wrong with its files speaks against a canary, for it ends the whole trial.
         What is wrong with this worker keeps this one out of the trial."""
         if isinstance(error, MAY_PASS) and not isinstance(error, NewerObject):
-            if str(error) != self._said:
-                log.warning("canary not tried yet", message=str(error), cure=error.cure)
-            self._said = str(error)
+            self._stay_apart(generation, error)
             return
         self._untried = None
         if isinstance(error, BadAdapter):
             self._refused.add(version)
             telemetry.ADAPTERS_REFUSED.inc()
+            telemetry.CANARY_APART.labels(error.reason).set(1)
             assert self._trials is not None
             self._trials.refuse(generation, f"{error.reason}: {error}")
             log.error(
@@ -210,7 +212,22 @@ class AdapterFollower:
                 **error.evidence,
             )
         else:
-            log.error("canary not tried here", version=version, exc_info=error)
+            self._stay_apart(generation, error)
+
+    def _stay_apart(self, generation: int, error: Exception) -> None:
+        """What is in use captions everything here; the trial's page and a metric say why."""
+        known = error if isinstance(error, JamakError) else InternalError(repr(error))
+        why = f"{known.reason}: {known}"
+        telemetry.CANARY_APART.clear()
+        telemetry.CANARY_APART.labels(known.reason).set(1)
+        assert self._trials is not None
+        if self._trials.stay_apart(generation, why):
+            log.warning(
+                "canary not tried here",
+                message=str(known),
+                cure=known.cure,
+                exc_info=known is not error and error,
+            )
 
     def _fetched(self, version: str) -> Adapter:
         """Read and found to fit."""

@@ -51,7 +51,7 @@ class Comparison:
         by = [told.adapter, *(one.adapter for one in told.segments if one.text)]
         sides = {draw.trial.arm_by(adapter) for adapter in by}
         arm = draw.trial.arm_by(told.adapter)
-        if arm is None or None in sides or (sides != {draw.arm} and not instead):
+        if arm is None or sides != {"incumbent" if instead else draw.arm}:
             return None
         self._told, self._instead, self._again = told, instead, describer.describe_again
         return TrialUsed(generation=draw.trial.generation, arm=arm, instead=instead)

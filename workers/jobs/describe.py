@@ -40,6 +40,11 @@ T = TypeVar("T")
 
 log = telemetry.get_logger("jamak.caption")
 
+
+class CanaryLeft(Exception):
+    """Its trial ended while a video was captioned: what is left would be said by another one."""
+
+
 COSTLY = 3
 """Segments of one video that may end only when their decoder is stopped; then all of it does."""
 Window = tuple[float, float]
@@ -109,6 +114,8 @@ class Describer:
         if self._canary is not None:
             try:
                 return say(self._canary)
+            except CanaryLeft:
+                log.info("the trial is over; the video begins anew", trial=self._canary)
             except (EmptyCaption, NotFinite) as error:
                 self.instead = error.reason
                 log.warning("in place of the canary", message=str(error), trial=self._canary)
@@ -150,7 +157,8 @@ class Describer:
         before_each: Callable[[int, int], None],
         before_write: Callable[[int], None],
     ) -> Described:
-        """Segment by segment, and then as a whole.
+        """Segment by segment, and then as a whole; all of it by one of both: what a canary cannot
+        say to the end, what is in use says from the beginning.
 
         Args:
             before_each: called with its number (from 0) and how many there are, before a segment is
@@ -162,17 +170,22 @@ class Describer:
             TooSlow, TooLarge, DecoderDied: several of them were.
         """
         cuts = parts.cuts(lambda: self._cut(film))
-        segments = []
-        for number, window_s in enumerate(cuts.segments_s):
 
-            def make(number: int = number, window_s: Window = window_s) -> Segment:
-                before_each(number, len(cuts.segments_s))
-                made = self._segment(film, window_s)
-                before_write(len(cuts.segments_s))
-                return made
+        def say(canary: int | None) -> Described:
+            self._costly = 0
+            segments = []
+            for number, window_s in enumerate(cuts.segments_s):
 
-            segments.append(parts.segment(number, make))
-        return self._joined(tuple(segments), cuts)
+                def make(number: int = number, window_s: Window = window_s) -> Segment:
+                    before_each(number, len(cuts.segments_s))
+                    made = self._segment(film, window_s, canary)
+                    before_write(len(cuts.segments_s))
+                    return made
+
+                segments.append(parts.segment(number, make, canary))
+            return self._joined(tuple(segments), cuts, canary)
+
+        return self._said(say)
 
     def _cut(self, film: Film) -> Cuts:
         duration_s, changes, reason = film.changes()
@@ -180,13 +193,16 @@ class Describer:
         windows = part(duration_s, wanted, changes)
         return Cuts(segments_s=tuple(windows), reason=reason)
 
-    def _segment(self, film: Film, window_s: Window) -> Segment:
+    def _segment(self, film: Film, window_s: Window, canary: int | None) -> Segment:
         """One that cannot be described does not keep the others from it."""
         wanted = self._wanted(window_s)
         film.prepare(*wanted)  # what is wrong with all of it is no matter of this segment
         try:
-            told = self.describe(film.look(*wanted))
+            told = self._describe(film.look(*wanted), canary)
+            self._check_side(told.adapter, canary)
         except (NotAVideo, EmptyCaption) as error:
+            if canary is not None and isinstance(error, EmptyCaption):
+                raise
             told = self._nothing(error)
         except (TooSlow, TooLarge, DecoderDied) as error:
             self._progress.tick("check")  # raises when it is the job that is out of time
@@ -204,13 +220,17 @@ class Describer:
             adapter=told.adapter,
         )
 
+    def _check_side(self, said_by: AdapterUsed | None, canary: int | None) -> None:
+        if canary is not None and (said_by is None or said_by.generation != canary):
+            raise CanaryLeft
+
     def _nothing(self, error: JamakError) -> Described:
         flag: Flag = "empty" if isinstance(error, EmptyCaption) else "damaged"
         frames = FramesUsed(requested=self.frames, decoded=0, timestamps_s=(), damage=str(error))
         tokens = TokensUsed(visual=0, prompt=0, generated=0)
         return Described("partial", (flag,), "", 0.0, frames, tokens, None)
 
-    def _joined(self, segments: tuple[Segment, ...], cuts: Cuts) -> Described:
+    def _joined(self, segments: tuple[Segment, ...], cuts: Cuts, canary: int | None) -> Described:
         texts = [one.text for one in segments if one.text]
         if not texts:
             if all("damaged" in one.flags for one in segments):
@@ -219,7 +239,7 @@ class Describer:
                     f"{segments[0].frames.damage}"
                 )
             raise EmptyCaption("not one of its segments has a caption", segments=len(segments))
-        text, of_summary = self._summary(texts) if len(texts) > 1 else (texts[0], ())
+        text, of_summary = self._summary(texts, canary) if len(texts) > 1 else (texts[0], ())
         of_segments = (flag for one in segments for flag in one.flags)
         flags = tuple(dict.fromkeys([*of_segments, *of_summary]))
         total = TokensUsed(
@@ -254,17 +274,14 @@ class Describer:
             status, flags, text, duration_s, frames, total, adapter, segments, cuts.reason
         )
 
-    def _summary(self, texts: list[str]) -> tuple[str, tuple[Flag, ...]]:
+    def _summary(self, texts: list[str], canary: int | None) -> tuple[str, tuple[Flag, ...]]:
         """The text, and why to doubt it: it is believed no sooner than that of a segment."""
         decoding, answers = self._recipe.decoding, list[Answer]()
         longest = self._captioner.longest(decoding)
 
         def ask(prompt: str) -> str:
-            answers.append(
-                self._said(
-                    lambda canary: self._captioner.answer(prompt, decoding, self._progress, canary)
-                )
-            )
+            answers.append(self._captioner.answer(prompt, decoding, self._progress, canary))
+            self._check_side(answers[-1].adapter, canary)
             return answers[-1].text
 
         def fits(prompt: str) -> bool:

@@ -1,7 +1,8 @@
 """What is done of a long video: its parting, and the segments that have their captions.
 
 They lie in the bucket, so that whoever takes the job next goes on where the last one ended. Each is
-written once; who comes second takes what is there. One that cannot be read is made anew.
+written once; who comes second takes what is there. One that cannot be read is made anew. What a
+canary said lies apart: nobody goes on from it but the same trial's canary.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,15 @@ class Parts:
     def cuts(self, make: Callable[[], Cuts]) -> Cuts:
         return self._once(Cuts, "cuts", make)
 
-    def segment(self, number: int, make: Callable[[], Segment]) -> Segment:
+    def segment(
+        self, number: int, make: Callable[[], Segment], canary: int | None = None
+    ) -> Segment:
         """Args:
         make: only called if it is not there yet.
+        canary: the trial of the one that is to say it; None = what is in use does.
         """
-        return self._once(Segment, f"{number:04d}", make)
+        side = "" if canary is None else f"canary-{canary}/"
+        return self._once(Segment, f"{side}{number:04d}", make)
 
     def _once(self, kind: type[M], name: str, make: Callable[[], M]) -> M:
         key = part_key(self._prefix, self._job, name)

@@ -58,6 +58,7 @@ class Draw:
 class _Page:
     number: int = 0
     refused: str = ""
+    apart: str = ""
     observations: list[Observation] = field(default_factory=list)
     is_new: bool = True
     """Not written since it grew."""
@@ -69,10 +70,14 @@ class Trials:
     Args:
         pages: of the base model's trials.
         worker: a name that no other process has or had.
+        pairs: what is made of frames is kept here, so to caption a video twice is cheap.
     """
 
-    def __init__(self, pages: TrialPages, worker: str, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, pages: TrialPages, worker: str, pairs: bool = True, every_s: float = EVERY_S
+    ) -> None:
         self._store, self._worker, self._every_s = pages, worker, every_s
+        self._pairs = pairs
         self._trial: Trial | None = None
         self._pages: dict[int, list[_Page]] = {}
         """By trial, the last one of each still growing."""
@@ -99,7 +104,7 @@ class Trials:
         with self._lock:
             self._trial = trial
             if trial.generation in self._pages:
-                self._told(trial.generation, "")
+                self._told(trial.generation)
 
     def end(self) -> None:
         """From the next job on what is in use captions everything."""
@@ -107,26 +112,34 @@ class Trials:
             self._trial = None
 
     def refuse(self, generation: int, why: str) -> None:
-        """This worker has no canary to try, so its captions are no part of the trial."""
+        """The canary's files do not fit, here or anywhere."""
         with self._lock:
             self._trial = None
-            self._told(generation, why)
+            self._told(generation, refused=why)
 
-    def _told(self, generation: int, why: str) -> None:
+    def stay_apart(self, generation: int, why: str) -> bool:
+        """This worker cannot try the canary, now or for as long as it lives. Whether that is
+        news."""
+        with self._lock:
+            self._trial = None
+            return self._told(generation, apart=why)
+
+    def _told(self, generation: int, refused: str = "", apart: str = "") -> bool:
         page = self._last(generation)
-        page.is_new |= page.refused != why
-        page.refused = why
+        is_news = (page.refused, page.apart) != (refused, apart)
+        page.refused, page.apart, page.is_new = refused, apart, page.is_new or is_news
+        return is_news
 
     def draw(self, job: CaptionJob) -> Draw | None:
         """None: it is in no trial, as one of several for a training set never is."""
         trial = self._trial
         if trial is None or job.recipe.decoding.draw is not None:
             return None
-        at_once = job.recipe.sampling.segments is None
+        twice = self._pairs and job.recipe.sampling.segments is None
         return Draw(
             trial,
             arm_of(job.id, trial.generation, trial.canary),
-            at_once and is_paired(job.id, trial.generation, trial.canary),
+            twice and is_paired(job.id, trial.generation, trial.canary),
         )
 
     def see(self, generation: int, observations: Sequence[Observation]) -> None:
@@ -134,7 +147,7 @@ class Trials:
         with self._lock:
             page = self._last(generation)
             if len(page.observations) + len(observations) > MOST_ON_A_PAGE:
-                page = _Page(page.number + 1, page.refused)
+                page = _Page(page.number + 1, page.refused, page.apart)
                 self._pages[generation].append(page)
             page.observations += observations
             page.is_new = True
@@ -184,6 +197,7 @@ class Trials:
             number=page.number,
             written_at=datetime.now(UTC),
             refused=page.refused,
+            apart=page.apart,
             observations=tuple(page.observations),
             jamak=__version__,
         )

@@ -132,8 +132,7 @@ def run_train_job(
         if verdict is not None:
             judging.keep(verdict, manifest)
     check()
-    paired = settings.features_mib > 0
-    why_not_activated = _activate_if_better(job, manifest, registry, seen, verdict, paired=paired)
+    why_not_activated = _activate_if_better(job, manifest, registry, seen, verdict)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
@@ -275,8 +274,6 @@ def _activate_if_better(
     registry: Registry,
     seen: Mapping[str, Pointer],
     verdict: Verdict | None = None,
-    *,
-    paired: bool = False,
 ) -> str | None:
     """Why it was not activated; None = it is in use.
 
@@ -308,7 +305,7 @@ def _activate_if_better(
                 return None
             why = "the policy lets it pass"
             moved = registry.begin_canary(
-                base, manifest.version, share, paired=paired, by="gate", why=why, over=now
+                base, manifest.version, share, paired=True, by="gate", why=why, over=now
             )
         except Conflict:
             continue  # something else was put to use meanwhile: was it compared with that?

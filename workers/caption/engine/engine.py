@@ -215,8 +215,7 @@ class Engine:
         """For good: what was too much once would be so again. What an adapter takes is not given
         back, either, so this holds for those that come after it."""
         self._fit(size)
-        last = self._canary or self._current  # to come, so it is what was too much
-        self._limits.learn(last.version if last else None, size)
+        self._limits.learn(self._in_memory(), size)
         telemetry.ENGINE_SHRUNK.inc()
         log.warning(
             "less at once: memory ran out",
@@ -297,8 +296,14 @@ class Engine:
         if not self._has(used, ready):
             return False
         self._canary = used
-        self._fit(self.size.within(self._limits.find(used.version)))
+        for adapters in (used.version, self._in_memory()):
+            self._fit(self.size.within(self._limits.find(adapters)))
         return True
+
+    def _in_memory(self) -> str | None:
+        """What room there is depends on it: the one in use, and beside it a canary."""
+        beside = [one.version for one in (self._current, self._canary) if one is not None]
+        return "+".join(beside) or None
 
     def _has(self, used: AdapterUsed, ready: Ready | None) -> bool:
         """It is in a slot, by now; the one in use stays in its own."""

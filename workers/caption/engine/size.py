@@ -77,7 +77,7 @@ class Limits:
         self._learned: dict[str, dict[str, Any]] = {}
 
     def find(self, adapter: str | None) -> Learned:
-        """With this adapter; None: with the base model."""
+        """With this adapter, or a canary beside another one; None: with the base model."""
         found = self._read().get(self._name(adapter), {})
         return tuple((what, found[what]) for what in WHAT if what in found)
 
