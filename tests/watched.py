@@ -9,11 +9,14 @@ from pathlib import Path
 
 from infra.local.ports import LOOPBACK, free_port
 from infra.local.prometheus import Prometheus, start_prometheus
+from producer.canary.lease import Lease
+from producer.canary.watcher import Watcher
 from producer.jobs.fleet import fleet_reading
 from producer.scaling.answers import Answers
 from producer.scaling.serve import readings_of
 from producer.uploads.lag import events_reading
 from producer.uploads.sqs import sqs_client
+from producer.verbs.adapters_watch import trials_reading
 from producer.verbs.scale import looking
 from shared.broker.apps import leased_queues
 from shared.telemetry.health import LoopHealth
@@ -34,7 +37,7 @@ def check_prometheus(world: World, captioner: int, folder: Path) -> None:
     need("prometheus")
     with _listener() as listener:
         jobs = {"jamak": [captioner, _feeder(world), _scaler(world), listener]}
-        jobs["jamak"] += [_served("trainer"), _served("watcher")]
+        jobs["jamak"] += [_served("trainer"), _watcher(world)]
         _check(start_prometheus(folder, jobs, every="1s"))
 
 
@@ -79,6 +82,13 @@ def _scaler(world: World) -> int:
     answers = Answers(looking(world.settings), settle_s=0.0)
     answers.refresh()
     return _served("scaler", *readings_of(answers))
+
+
+def _watcher(world: World) -> int:
+    """A watcher's metrics, of trials that there are not."""
+    lease = Lease(world.store, world.output, world.prefix, "watched")
+    watcher = Watcher(world.store, world.settings, lease, lambda pause_s: True)
+    return _served("watcher", trials_reading(watcher))
 
 
 @contextmanager

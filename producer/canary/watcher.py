@@ -53,7 +53,8 @@ class Watcher:
         self._votes = Votes(store, settings)
         self.health = LoopHealth()
         self.trials: tuple[Trial, ...] = ()
-        """Those under way, as they were at the last look; none while somebody else watches."""
+        """Those under way, as they were at the last look; none while somebody else watches, or
+        nobody can."""
 
     def run(self) -> None:
         stop, ails = False, telemetry.Repeated(log, "watches again", quiet_s=0.0)
@@ -63,6 +64,7 @@ class Watcher:
                 self.health.worked()
                 ails.worked()
             except JamakError as error:
+                self.trials = ()
                 self.health.failed(str(error))
                 ails.failed("cannot watch", about=error.reason, message=str(error), cure=error.cure)
             stop = self._wait(LOOK_S)

@@ -49,8 +49,7 @@ def _watch(settings: Settings, store: ObjectStore) -> None:
         return GRACE_S  # a lease that is not given back is followed all the same
 
     interrupted = end_on_signal(stop)
-    reading = Reading("trials", lambda: _families(watcher), fresh_s=0.0)
-    registry = registry_of("watcher", reading)
+    registry = registry_of("watcher", trials_reading(watcher))
     serve(watcher.health, registry, settings.metrics_host, settings.metrics_port)
     watch_over(watcher.health.live)
     with naming("JAMAK_OUTPUT"):
@@ -62,10 +61,16 @@ def _watch(settings: Settings, store: ObjectStore) -> None:
         raise KeyboardInterrupt
 
 
+def trials_reading(watcher: Watcher) -> Reading:
+    """Of those that it watches."""
+    return Reading("trials", lambda: _families(watcher), fresh_s=0.0)
+
+
 def _families(watcher: Watcher) -> Iterable[Metric]:
     captions, age = metrics.TRIAL_WEIGHED.family(), metrics.TRIAL_AGE.family()
     for one in watcher.trials:
-        age.add_metric([one.base], time.time() - one.state.since.timestamp())
+        seconds = time.time() - one.state.since.timestamp()
+        age.add_metric([one.base, one.state.version], seconds)
         for arm in ARMS:
             side = one.state.side(arm)
             captions.add_metric([one.base, arm, "bad"], side.bad)

@@ -255,7 +255,11 @@ TRIAL_WEIGHED = _read(
     of=WATCHER,
 )
 TRIAL_AGE = _read(
-    "jamak_trial_age_seconds", "How long a trial has been under way.", "base", of=WATCHER
+    "jamak_trial_age_seconds",
+    "How long a trial has been under way, of those that are watched.",
+    "base",
+    "version",
+    of=WATCHER,
 )
 TRIALS = _counter(
     "jamak_trials_total",
