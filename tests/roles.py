@@ -19,6 +19,7 @@ from producer.backlog.manifest import Backlog, backlog_names
 from producer.bucket.captions import NoCaption
 from producer.bucket.unused_adapters import Unused, delete
 from producer.canary.lease import Lease
+from producer.canary.watcher import Watcher
 from producer.feedback.store import FeedbackStore
 from producer.jobs.asked import AskedJobs
 from producer.scaling.outside import Uploads
@@ -112,7 +113,7 @@ class Story:
         self._staffed, self._acting, self._names = staffed, staffed.acting, staffed.names
         self._decoders, self._folder, self._monkeypatch = decoders, folder, monkeypatch
         self._output = Output(OUTPUT, staffed.world.prefix)
-        self._version = ""
+        self._version, self._older, self._trial = "", "", 0
 
     def operator_uploads(self) -> None:
         films = [write_clip(self._folder / f"{name}.mp4", 12) for name in ("a", "b", "c", "long")]
@@ -193,6 +194,7 @@ class Story:
                 (adapter / "adapter_model.safetensors").write_bytes(b"weights %d" % number)
                 (adapter / "adapter_config.json").write_bytes(b"{}")
                 records.about_to_publish(job.id, lambda: None)
+                self._older = self._version
                 self._version = publish(world.registry, adapter, BASE).version
                 world.registry.activate(BASE.weights_sha256, self._version)
             ended = TrainOutcome(job_id=job.id, status="published", seconds=1, created_at=now)
@@ -212,7 +214,9 @@ class Story:
             reports.write(BASE.weights_sha256, self._version, files)
             world.store.put(OUTPUT, f"{world.prefix}adapters/{POLICY}", b"")
             assert reports.policy() is not None
-            self._operator_hears_and_watches(world)
+            trial = json.loads(inside(world, adapters, "canary", self._older, "--json").stdout)
+            self._trial = trial["generation"]
+            self._operator_hears(world)
             data = f"s3://{DATA}/set/manifest.jsonl"
             job = json.loads(inside(world, train, "sft", "--data", data, "--json").stdout)
             inside(world, train, "list")
@@ -232,8 +236,8 @@ class Story:
             )
             assert delete(world.store, world.settings, unused)
 
-    def _operator_hears_and_watches(self, world: World) -> None:
-        """As a review page, `jamak retrain` and `jamak adapters watch` do."""
+    def _operator_hears(self, world: World) -> None:
+        """As a review page and `jamak retrain` do."""
         about = Judged(
             record=f"s3://{OUTPUT}/{world.prefix}records/x.json",
             recipe_id=world.recipe.id,
@@ -247,14 +251,19 @@ class Story:
         rules = f"{retraining_folder(world.prefix)}rules.yaml"
         world.store.put(OUTPUT, rules, b"rules: []")
         assert world.store.get(OUTPUT, rules) == b"rules: []"
-        assert Lease(world.store, OUTPUT, world.prefix, "w").hold()
-        state = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256).state_key(1)
-        world.store.put(OUTPUT, state, b"{}")
+
+    def watcher_watches(self) -> None:
+        with self._acting("watcher") as world:
+            world.store.prove(self._output, proofs.conditions)
+            lease = Lease(world.store, OUTPUT, world.prefix, "w")
+            Watcher(world.store, world.settings, lease, lambda pause_s: True).run()
+            last = world.registry.pointer(BASE.weights_sha256).history[-1]
+            assert (last.how, last.by) == ("canary ended", "watch")
 
     def _sees_a_trial(self, world: World) -> None:
         pages = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256)
         trials = Trials(pages, "a-worker")
-        trials.refuse(1, "it does not fit")
+        trials.refuse(self._trial, "it does not fit")
         trials.write()
 
     def captioner_captions(self) -> None:

@@ -19,11 +19,11 @@ locals {
     for who, user in module.acl.users : who => "${local.scheme}://${user.name}@${local.endpoint}${local.database}"
   }
   redis_users_of_pods = distinct([
-    for role in keys(module.policies.service_accounts) : module.policies.redis_users[role]
+    for role, user in module.policies.redis_users : user if contains(keys(module.policies.service_accounts), role)
   ])
-  env = { for role, user in module.policies.redis_users : role => merge(
+  env = { for role in keys(module.policies.policies) : role => merge(
     local.shared,
-    var.broker == "none" ? {} : { JAMAK_REDIS_URL = local.redis_urls[user] },
+    { for who, user in module.policies.redis_users : "JAMAK_REDIS_URL" => local.redis_urls[user] if who == role && var.broker != "none" },
   ) }
 }
 
@@ -48,7 +48,7 @@ output "env" {
 }
 
 output "redis_users" {
-  description = "Role => the last part of the name of its user in infra/redis/users.acl."
+  description = "Role => the last part of the name of its user in infra/redis/users.acl, for those who have one."
   value       = module.policies.redis_users
 }
 

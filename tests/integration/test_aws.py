@@ -38,7 +38,7 @@ from tests.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.model, pytest.mark.soak]
 
 VIDEOS, OUTPUT, DATA, EXPORTS = "jamak-films", "jamak-captions", "jamak-sets", "jamak-exports"
-PROCESSES = ("listener", "feeder", "scaler", "captioner", "trainer")
+PROCESSES = ("listener", "feeder", "scaler", "captioner", "trainer", "watcher")
 
 VARIABLES = {
     "videos_bucket": VIDEOS,
@@ -138,7 +138,7 @@ def test_a_video_gets_its_caption_and_everybody_does_only_his_part(
         role: World(
             VIDEOS,
             OUTPUT,
-            redis_with_users.format(users[role]),
+            redis_with_users.format(users.get(role, "nobody")),
             {**account.roles[role], **made["env"][role]},
             "jamak",
         )

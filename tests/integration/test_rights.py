@@ -95,6 +95,7 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
     story.trainer_trains()
     story.operator_chooses()
     story.captioner_captions()
+    story.watcher_watches()
     story.operator_begins_a_backlog()
     story.scaler_counts()
     story.feeder_feeds()

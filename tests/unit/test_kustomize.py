@@ -19,9 +19,8 @@ USERS = ("producer", "worker", "trainer", "autoscaler")
 
 def test_the_pods_read_what_terraform_made(tmp_path: Path) -> None:
     urls = {user: f"rediss://jamak-{user}@master.example.com:6379/0" for user in USERS}
-    arns = {
-        account: f"arn:aws:iam::1:role/jamak-{account}" for account in ("listener", "captioner")
-    }
+    some = ("listener", "captioner", "watcher")
+    arns = {account: f"arn:aws:iam::1:role/jamak-{account}" for account in some}
     given = {
         "namespace": "jamak",
         "settings": SETTINGS,

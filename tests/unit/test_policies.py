@@ -68,7 +68,7 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
                     found.setdefault(place.removesuffix("/*"), set()).add(role)
         return found
 
-    everybody_who_writes = {"captioner", "feeder", "operator", "trainer"}
+    everybody_who_writes = {"captioner", "feeder", "operator", "trainer", "watcher"}
     writers = who("s3:PutObject")
     assert writers == {
         "records": {"captioner"},
@@ -77,13 +77,13 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "parts": {"captioner"},
         "captions": {"captioner", "operator"},
         "adapters": {"trainer"},
-        "adapters/*/active.json": {"operator"},
+        "adapters/*/active.json": {"operator", "watcher"},
         "adapters/*/judged.json": {"operator"},
         "adapters/*/judged.md": {"operator"},
         "adapters/*/judged.html": {"operator"},
         "adapters/policy.yaml": {"operator"},
-        "adapters/*/trials/*/state.json": {"operator"},
-        "adapters/watcher.json": {"operator"},
+        "adapters/*/trials/*/state.json": {"watcher"},
+        "adapters/watcher.json": {"watcher"},
         "training": {"trainer", "operator"},
         "asked": {"operator"},
         "backlogs": {"operator"},
@@ -151,3 +151,4 @@ def test_users_of_redis_are_those_of_the_acl_file(rendered: dict[str, Any]) -> N
     found = {who: user["access_string"] for who, user in rendered["users"].items()}
     assert found == expected
     assert set(rendered["redis_users"].values()) == set(expected)
+    assert set(ROLES) - set(rendered["redis_users"]) == {"watcher"}

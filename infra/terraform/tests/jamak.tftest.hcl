@@ -247,12 +247,16 @@ run "karpenter_is_told" {
 
 run "all_of_it" {
   assert {
-    condition     = toset(keys(output.roles)) == toset(["captioner", "feeder", "listener", "scaler", "trainer"])
+    condition     = toset(keys(output.roles)) == toset(["captioner", "feeder", "listener", "scaler", "trainer", "watcher"])
     error_message = "A role for each process; nobody named operators."
   }
   assert {
     condition     = strcontains(output.policies.captioner, "arn:aws:elasticache:ap-northeast-2:123456789012:user:films-worker")
     error_message = "A captioner connects to Redis as the worker's user."
+  }
+  assert {
+    condition     = !strcontains(output.policies.watcher, "elasticache") && !contains(keys(output.env.watcher), "JAMAK_REDIS_URL")
+    error_message = "A watcher needs no Redis."
   }
   assert {
     condition = output.env.listener == {
@@ -298,7 +302,7 @@ run "a_bucket_of_yours_with_irsa_and_memorydb" {
     error_message = "MemoryDB speaks as a cluster."
   }
   assert {
-    condition     = length(yamldecode(output.kustomization).patches) == 5
+    condition     = length(yamldecode(output.kustomization).patches) == 6
     error_message = "With IRSA each service account names its role."
   }
 }

@@ -16,6 +16,10 @@ locals {
     captioner = ["records/*", "failures/*", "parts/*", "captions/*", "adapters/*", "probes/*"]
     trainer   = ["adapters/*", "training/*", "probes/*"]
     scaler    = ["backlogs/*"]
+    watcher = [
+      "adapters/*/active.json", "adapters/*/trials/*", "adapters/watcher.json", "feedback/*",
+      "records/*", "probes/*",
+    ]
     operator = [
       "records/*", "failures/*", "parts/*", "asked/*", "captions/*",
       "adapters/*", "training/*", "backlogs/*", "costs/*", "feedback/*", "retraining/*", "probes/*",
@@ -23,7 +27,8 @@ locals {
   }
 
   # What trains decides what all captions say from then on: adapters are the trainer's to write, and
-  # operators may only choose between them. Nobody but captioners writes a record.
+  # operators may only choose between them, as the watcher of trials does. What speaks for one or
+  # against it nobody writes but captioners. Nobody but they writes a record.
   writes = {
     listener = []
     feeder   = ["backlogs/*/cursor.json", "probes/*"]
@@ -33,11 +38,13 @@ locals {
     ]
     trainer = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler  = []
+    watcher = [
+      "adapters/*/active.json", "adapters/*/trials/*/state.json", "adapters/watcher.json", "probes/*",
+    ]
     operator = [
       "captions/*", "adapters/*/active.json", "adapters/*/judged.json", "adapters/*/judged.md",
-      "adapters/*/judged.html", "adapters/policy.yaml",
-      "adapters/*/trials/*/state.json", "adapters/watcher.json",
-      "asked/*", "training/*", "backlogs/*", "feedback/*", "retraining/*", "probes/*",
+      "adapters/*/judged.html", "adapters/policy.yaml", "asked/*", "training/*", "backlogs/*",
+      "feedback/*", "retraining/*", "probes/*",
     ]
   }
 
@@ -47,12 +54,13 @@ locals {
     captioner = []
     trainer   = ["training/*/checkpoints/*"]
     scaler    = []
+    watcher   = []
     operator  = ["failures/*", "asked/*", "adapters/*", "training/*/checkpoints/*", "backlogs/*"]
   }
 
   roles = keys(local.reads)
 
-  # As infra/redis/users.acl has them.
+  # As infra/redis/users.acl has them. Who is not here needs none.
   redis_users = {
     listener  = "producer"
     feeder    = "producer"
@@ -77,6 +85,7 @@ locals {
     captioner = [local.videos]
     trainer   = concat([local.videos], local.training_data)
     scaler    = []
+    watcher   = []
     # Who exports goes on where an export stopped.
     operator = concat([local.videos], local.training_data, local.more_reads, local.more_writes)
   }
@@ -87,6 +96,7 @@ locals {
     captioner = []
     trainer   = []
     scaler    = []
+    watcher   = []
     operator  = concat([local.videos], local.more_writes)
   }
 
@@ -182,7 +192,7 @@ locals {
       {
         Sid    = "ConnectToRedis"
         Action = var.broker == null ? [] : [local.connect[var.broker.kind].action]
-        Resource = var.broker == null ? [] : [
+        Resource = var.broker == null || !contains(keys(local.redis_users), role) ? [] : [
           "${local.caches}${local.connect[var.broker.kind].cache}${var.broker.name}",
           "${local.caches}${local.connect[var.broker.kind].user}${var.broker.users[local.redis_users[role]]}",
         ]

@@ -25,6 +25,6 @@ output "service_accounts" {
 }
 
 output "redis_users" {
-  description = "Role => the last part of the name of its Redis user."
+  description = "Role => the last part of the name of its Redis user. Who is not in it has none."
   value       = local.redis_users
 }
