@@ -1,32 +1,25 @@
 """Trials of canaries that end by themselves, whoever watches and wherever he is killed."""
 
-import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from producer.canary.lease import BEAT_S, DEAD_S, Lease
-from producer.canary.state import TrialState
-from producer.canary.watcher import Watcher
 from producer.feedback.store import FeedbackStore
-from shared.bucket.registry import Registry, base_name
+from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectStore
-from shared.bucket.stored import read
 from shared.bucket.trials import TrialPages
+from shared.errors import StoreUnavailable
 from shared.feedback import Thumb, about
 from shared.messages import Arm, TrialUsed
-from shared.training import Pointer
-from shared.trials import Observation, TrialPage
 from tests.records import caption
-from tests.trials import fresh, pairs
+from tests.trial_place import BASE, BEGUN, CANARY, EXPECTED, PORTIONS, Place, Unchecked, how
+from tests.trials import pairs
 from tests.world import World
 
 pytestmark = pytest.mark.integration
-
-BASE, CANARY = "a" * 64, "c" * 12
 
 
 class Killed(BaseException):
@@ -55,60 +48,9 @@ class Mortal(ObjectStore):
         return self._ask(super().put, *args, **options)
 
 
-class Place:
-    """A base with a canary on trial, and workers that tell of their captions."""
-
-    def __init__(self, world: World) -> None:
-        self.world = replace(world, redis_prefix=f"{world.redis_prefix}-{uuid.uuid4().hex[:6]}")
-        self.registry = Unchecked(world.store, self.world.output, self.world.prefix)
-        self.pages = TrialPages(world.store, self.world.output, self.world.prefix, BASE)
-
-    def begin(self) -> Pointer:
-        return self.registry.begin_canary(BASE, CANARY, 0.1, paired=True, by="operator")
-
-    def tell(self, worker: str, *seen: Observation, refused: str = "") -> None:
-        page = TrialPage(
-            generation=self.pointer.generation,
-            worker=worker,
-            number=0,
-            written_at=datetime.now(UTC),
-            observations=seen,
-            refused=refused,
-            jamak="",
-        )
-        self.pages.write(page)
-
-    @property
-    def pointer(self) -> Pointer:
-        return self.registry.pointer(BASE)
-
-    def watcher(self, name: str = "w", store: ObjectStore | None = None, **how: Any) -> Watcher:
-        store = store or self.world.store
-        lease = Lease(store, self.world.output, self.world.prefix, name, **how)
-        return Watcher(store, self.world.settings, lease, lambda pause_s: True)
-
-    def state(self, generation: int) -> TrialState:
-        key = self.pages.state_key(generation)
-        return read(self.world.store, TrialState, self.world.output, key)
-
-
-class Unchecked(Registry):
-    """Versions need no files here: nobody loads them."""
-
-    def manifest(self, base_sha256: str, version: str) -> Any:
-        return None
-
-
 @pytest.fixture
 def place(world: World) -> Place:
     return Place(world)
-
-
-def how(pointer: Pointer) -> list[tuple[str, str | None]]:
-    return [(stop.how, stop.by) for stop in pointer.history]
-
-
-BEGUN = ("canary begun", "operator")
 
 
 def test_a_worse_canary_is_rolled_back_and_the_history_says_why(place: Place) -> None:
@@ -163,9 +105,8 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
         place.begin()
         store, killed = Mortal(), 0
         store.left, store.answered = requests, answered
-        for portion in (15, 85):
-            place.tell("a", *pairs(portion, canary_bad=2))
-            place.tell("b", *pairs(portion // 2, canary_bad=1, start=portion * 1000))
+        for portion in PORTIONS:
+            place.tell_portion(portion)
             try:
                 place.watcher("first", store).look()
             except Killed:
@@ -179,16 +120,6 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
         if not killed:
             break
     assert requests > (3 if answered else 8)
-
-
-def _expected() -> TrialState:
-    weighing = fresh()
-    weighing.see([*pairs(15, canary_bad=2), *pairs(7, canary_bad=1, start=15_000)])
-    weighing.see([*pairs(70, canary_bad=2, start=15), *pairs(35, canary_bad=1, start=85_007)])
-    return weighing.state()
-
-
-EXPECTED = _expected()
 
 
 def test_two_who_look_at_once_count_once(place: Place, world: World) -> None:
@@ -219,6 +150,23 @@ def test_a_newer_state_or_a_damaged_one_keeps_no_other_trial(place: Place) -> No
     assert place.pointer.canary is None
     assert other.pointer("b" * 64).canary is not None
     assert [one.base for one in watcher.trials] == [base_name(BASE)]
+
+
+def test_who_cannot_look_tells_of_no_trial(place: Place) -> None:
+    """So that an alert tells of a canary that nobody watches."""
+    place.begin()
+    place.tell("a", *pairs(10))
+    watcher = place.watcher()
+    watcher.look()
+    assert [one.state.version for one in watcher.trials] == [CANARY]
+
+    class Away(ObjectStore):
+        def get_with_etag(self, *args: Any, **options: Any) -> Any:
+            raise StoreUnavailable("a test")
+
+    watcher._lease = Lease(Away(), place.world.output, place.world.prefix, "w")
+    watcher.run()
+    assert watcher.trials == ()
 
 
 def test_a_trial_that_was_ended_by_hand_is_left_alone(place: Place) -> None:
