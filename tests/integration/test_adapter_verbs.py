@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from producer.bucket.unused_adapters import delete, unused_adapters
 from producer.verbs.adapters import adapters
 from shared.bucket.training import TrainingRecords
-from shared.errors import JamakError, Reject
+from shared.errors import JamakError, Reject, UsageError
 from shared.messages import ModelIdentity
 from shared.training import TrainOutcome
 from tests.adapters import publish
@@ -114,6 +114,30 @@ def test_what_people_see_has_scores_data_and_history(
     assert "in use until" in said
     assert "not put to use: 7 videos are held out" in said
     assert "what was in use, of m (bbbbbbbbbbbb)" in said
+
+
+def test_a_canary_is_begun_shown_ended_and_promoted(
+    world: World, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    incumbent, other, version = versions
+    told(world, "activate", incumbent)
+    begun = told(world, "canary", version[:6], "20%")
+    assert begun["version"] == incumbent
+    canary = begun["canary"]
+    assert (canary["version"], canary["share"], canary["paired"]) == (version, 0.2, True)
+    shown = jamak(world, "adapters", "list").stdout
+    assert "← on trial since" in shown
+    assert "with 20 %" in shown
+    with pytest.raises(Reject, match=f"not {other} but {version} is on trial"):
+        told(world, "promote", other)
+    ended = told(world, "rollback")
+    assert (ended["version"], ended.get("canary")) == (incumbent, None)
+    assert "on trial" not in jamak(world, "adapters", "list").stdout
+    assert not told(world, "canary", version, "--single")["canary"]["paired"]
+    assert told(world, "promote", version)["version"] == version
+    with pytest.raises(UsageError, match="'60%' is no share"):
+        told(world, "canary", other, "60%")
 
 
 def test_a_version_that_is_not_there_is_named(world: World, versions: list[str]) -> None:
