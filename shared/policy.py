@@ -113,7 +113,8 @@ def objections(policy: Policy, judged: Judged) -> list[str]:
     if held_out.videos < policy.videos:
         found.append(f"{held_out.videos} videos were held out; the policy wants {policy.videos}")
     found += _target(policy, held_out)
-    found += _fallen(held_out, policy.margins)
+    others = {name: margin for name, margin in policy.margins.items() if name != policy.target}
+    found += _fallen(held_out, {**others, policy.target: None})
     if policy.forgetting is not None:
         known = judged.of(FORGETTING)
         if known is None:
@@ -142,7 +143,13 @@ def _target(policy: Policy, judged: JudgedSet) -> list[str]:
     sure = sorted(improved(figure, one) for one in figure.spread)[100 - policy.confidence]
     if sure > policy.rise:
         return []
-    told = _shown(figure, improved(figure, figure.difference))
+    by = improved(figure, figure.difference)
+    if by < 0:
+        return [
+            f"{policy.target} got worse by {_shown(figure, -by)}; it has to get better by more "
+            f"than {_shown(figure, policy.rise)}"
+        ]
+    told = _shown(figure, by)
     return [
         f"{policy.target} got better by {told}, and with {policy.confidence} % confidence by "
         f"{_shown(figure, sure)}; it has to be more than {_shown(figure, policy.rise)}"

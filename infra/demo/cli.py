@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from infra.demo.budgets import Budgeted, show_budgets
+from infra.demo.guards import Guarded, guard
 from infra.demo.lesson import demo_takes
 from infra.demo.screening import Screening, Told
 from infra.demo.steps import DemoFailed, Steps
-from infra.demo.tables import budgets_table, captions_table, lesson_table
+from infra.demo.tables import budgets_table, captions_table, guarded_table, lesson_table
 from infra.demo.teaching import Lesson, right_share, teach
 from infra.local.signals import stop_in_order
 from infra.local.stack import LocalStack
@@ -72,17 +74,20 @@ def demo(
         if failed:
             raise DemoFailed(
                 f"captioning: {failed} films got no caption",
-                told=as_result(told, [], None, time.monotonic() - started),
+                told=as_result(told, [], None, None, time.monotonic() - started),
             )
         budgets: list[Budgeted] = []
         if card:
             budgets = show_budgets(steps, stack, screening, card.value)
             console.print(budgets_table(budgets))
-        lesson = None
+        lesson = guarded = None
         if not no_train:
             registry = Registry(store, settings.output_bucket, settings.output_prefix)
             lesson = teach(steps, stack, screening, registry)
             console.print(lesson_table(lesson))
+            films = [*told, *lesson.rolled_back]
+            guarded = guard(steps, screening, registry, lesson, films, stack.directory / "bad")
+            console.print(guarded_table(guarded))
         if keep:
             env = stack.directory / "env.sh"
             path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
@@ -94,7 +99,7 @@ def demo(
             with steps.step("stopping everything"):
                 running.close()
         if as_json:
-            print_json(as_result(told, budgets, lesson, time.monotonic() - started))
+            print_json(as_result(told, budgets, lesson, guarded, time.monotonic() - started))
         if keep:
             stack.wait()
 
@@ -110,7 +115,11 @@ def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int)
 
 
 def as_result(
-    told: list[Told], budgets: list[Budgeted], lesson: Lesson | None, seconds: float
+    told: list[Told],
+    budgets: list[Budgeted],
+    lesson: Lesson | None,
+    guarded: Guarded | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """What `--json` says; shares from 0 to 1."""
     training = lesson and {
@@ -149,4 +158,5 @@ def as_result(
             for one in budgets
         ],
         "training": training,
+        "guarded": guarded and asdict(guarded),
     }

@@ -148,8 +148,12 @@ class Screening:
         *arguments: str,
         while_it_runs: Callable[[], None] = lambda: None,
         within_s: float = COMMAND_S,
+        refused: int = 0,
     ) -> dict[str, Any]:
         """Run a `jamak` command as a user would; its JSON.
+
+        Args:
+            refused: an exit status that is an answer, too.
 
         Raises:
             DemoFailed: with what it said.
@@ -177,7 +181,7 @@ class Screening:
                 process.kill()
                 raise
             said, complaint = process.communicate()
-        if process.returncode:
+        if process.returncode not in (0, refused):
             raise DemoFailed(f"`jamak {' '.join(arguments)}`: {complaint.strip()}")
         return dict(json.loads(said.splitlines()[-1]))
 

@@ -4,6 +4,7 @@ from rich.markup import escape
 from rich.table import Column
 
 from infra.demo.budgets import Budgeted
+from infra.demo.guards import Guarded
 from infra.demo.screening import Told
 from infra.demo.teaching import Lesson, right_share
 from shared.console import Grid
@@ -67,6 +68,19 @@ def lesson_table(lesson: Lesson) -> Grid:
     for before, after, rolled_back in rows:
         said = [f"{MARK[one.right]} {escape(one.caption)}" for one in (before, after, rolled_back)]
         table.add_row(before.key, *said)
+    return table
+
+
+def guarded_table(guarded: Guarded) -> Grid:
+    table = Grid(
+        "adapter", "what became of it", _text("why"), show_lines=True, title="two bad adapters"
+    )
+    first, *others = guarded.reasons
+    more = f"; and {len(others)} reasons more" if others else ""
+    table.add_row(guarded.refused, "refused by the gate", escape(first + more))
+    ended = f"rolled back by the canary after {guarded.seconds:.0f} s"
+    seen = f"{guarded.published} of {guarded.captions} captions were by it"
+    table.add_row(guarded.rolled_back, ended, f"{escape(guarded.verdict)}; {seen}")
     return table
 
 

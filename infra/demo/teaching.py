@@ -30,6 +30,8 @@ class Lesson:
     after: list[Told]
     rolled_back: list[Told]
     outcome: TrainOutcome
+    data: str
+    """The manifest that it was taught with."""
     picked_up_s: float
     """From the move of the pointer to the worker's word that it uses the adapter."""
 
@@ -71,7 +73,7 @@ def teach(steps: Steps, stack: LocalStack, screening: Screening, registry: Regis
         rolled_back = _again(screening, shown, 2, step.advance)
         if _said(rolled_back) != _said(before) or any(one.adapter for one in rolled_back):
             raise DemoFailed(f"the old captions are not back: {_said(rolled_back)}")
-    return Lesson(before, after, rolled_back, outcome, round(picked_up_s, 1))
+    return Lesson(before, after, rolled_back, outcome, data, round(picked_up_s, 1))
 
 
 def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) -> TrainOutcome:

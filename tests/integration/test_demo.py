@@ -57,6 +57,10 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     # Workers look every few seconds: ten times what a quiet machine takes, as everywhere.
     assert 0 <= training["picked_up_s"] < 50
     assert "the way back" in done.stderr
+    guarded = said["guarded"]
+    assert guarded["reasons"][0].startswith("chrf got worse by")
+    assert "captions are bad, and 0 of" in guarded["verdict"]
+    assert 0 < guarded["published"] < guarded["captions"]
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -68,6 +68,13 @@ def test_what_is_clearly_better_passes_and_what_is_as_before_does_not() -> None:
     )
 
 
+def test_what_got_worse_is_said_once() -> None:
+    reasons = asked("margins: {chrf: 0.1}", report(said(2), said(1)))
+    [reason] = [one for one in reasons if one.startswith("chrf")]
+    assert reason.startswith("chrf got worse by 2")
+    assert reason.endswith("; it has to get better by more than 0")
+
+
 def test_better_is_what_lies_outside_of_chance() -> None:
     mixed = [*said(0)[:6], *said(1)[6:]]
     lucky = report(mixed, [*said(1)[:6], *said(0)[6:9], *said(1)[9:]])

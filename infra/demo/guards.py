@@ -1,0 +1,134 @@
+"""What stands between a bad adapter and the captions: the gate, and the canary.
+
+one that tells fluently what is not there -> `jamak eval --keep` -> `jamak adapters gate`: nothing
+one that babbles, put on trial all the same -> captions -> the watcher rolls it back
+
+Both are the lesson's adapter with noise on its numbers.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from infra.demo.screening import PATIENCE_S, Screening, Shown, Told
+from infra.demo.steps import DemoFailed, Steps
+from infra.demo.teaching import Lesson
+from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
+from shared.training import AdapterManifest, Pointer
+
+POLICY = "target: chrf\nrise: 0.5\n"
+WEIGHTS = "adapter_model.safetensors"
+SEED = 1
+WRONG, BABBLING = 2.0, 8.0
+"""How much noise is added to the numbers, beside their own spread: with some the captions are
+fluent, and of other films; with more they are no sentences."""
+SHARE = "50%"
+FIRST, ROUNDS = 3, 6
+"""Generations of captions: those before are the lesson's. At the last there must be a verdict."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    refused: str
+    """The version that the gate refused,"""
+    reasons: list[str]
+    """and why."""
+    rolled_back: str
+    """The version that the canary ended."""
+    verdict: str
+    """Why, in figures."""
+    published: int
+    """Captions by it that people came to see,"""
+    captions: int
+    """of so many."""
+    seconds: float
+    """It was on trial."""
+
+
+def guard(
+    steps: Steps,
+    screening: Screening,
+    registry: Registry,
+    lesson: Lesson,
+    films: Sequence[Told],
+    folder: Path,
+) -> Guarded:
+    """Two bad adapters, and what becomes of them.
+
+    Args:
+        lesson: has a good version, of which the bad ones are made; it is not in use any more.
+        films: captioned already; and again, while the second one is on trial.
+        folder: made here.
+
+    Raises:
+        DemoFailed: one of them was let through.
+    """
+    folder.mkdir()
+    good, data = lesson.outcome.version, lesson.data
+    with steps.step("a bad adapter at the gate: jamak eval, jamak adapters gate"):
+        refused = spoilt(registry, good, folder / "refused", WRONG)
+        policy = folder / "policy.yaml"
+        policy.write_text(POLICY, encoding="utf-8")
+        screening.jamak("eval", "--adapter", refused, "--data", data, "--keep")
+        said = screening.jamak("adapters", "gate", refused, "--policy", str(policy), refused=1)
+        if said["would"] != "nothing":
+            raise DemoFailed(f"the gate lets {refused} through: {said}")
+    with steps.step("another on trial: jamak adapters canary, until it is rolled back") as step:
+        bad = spoilt(registry, good, folder / "tried", BABBLING)
+        began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
+        base = registry.find(bad).base.weights_sha256
+        shown = [Shown(one.key, one.reference, began.updated_at) for one in films]
+        by_it = captions = 0
+        for generation in range(FIRST, FIRST + ROUNDS):
+            asked = screening.ask_again(shown, "", generation=generation)
+            told = screening.captions(asked, step.advance, generation=generation)
+            by_it += sum(one.adapter == bad for one in told)
+            captions += len(told)
+            if registry.pointer(base).canary is None:
+                break
+        pointer = _ended(registry, base)
+        stop = pointer.history[-1]
+        if (stop.how, stop.canary, stop.by) != ("canary ended", bad, "watch"):
+            raise DemoFailed(f"{bad} was not rolled back: {stop}")
+    return Guarded(
+        refused=refused,
+        reasons=said["reasons"],
+        rolled_back=bad,
+        verdict=stop.why,
+        published=by_it,
+        captions=captions,
+        seconds=round((stop.at - began.updated_at).total_seconds(), 1),
+    )
+
+
+def spoilt(registry: Registry, version: str, folder: Path, noise: float) -> str:
+    """Publish what a version is with noise on its numbers; the new version."""
+    good = registry.find(version)
+    registry.download(good.base.weights_sha256, version, folder)
+    torch.manual_seed(SEED)
+    tensors = {
+        name: tensor + noise * tensor.std() * torch.randn_like(tensor)
+        for name, tensor in load_file(folder / WEIGHTS).items()
+    }
+    save_file(tensors, folder / WEIGHTS)
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER_FILES
+    }
+    manifest = AdapterManifest.model_validate(
+        good.model_dump() | {"files": files, "version": version_of(files, good.base.weights_sha256)}
+    )
+    registry.publish(manifest, folder)
+    return manifest.version
+
+
+def _ended(registry: Registry, base: str) -> Pointer:
+    """The watcher looks every few seconds."""
+    until = time.monotonic() + PATIENCE_S
+    while (pointer := registry.pointer(base)).canary and time.monotonic() < until:
+        time.sleep(0.2)
+    return pointer
