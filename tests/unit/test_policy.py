@@ -71,7 +71,7 @@ def test_what_is_clearly_better_passes_and_what_is_as_before_does_not() -> None:
 def test_what_got_worse_is_said_once() -> None:
     reasons = asked("margins: {chrf: 0.1}", report(said(2), said(1)))
     [reason] = [one for one in reasons if one.startswith("chrf")]
-    assert reason.startswith("chrf got worse by 2")
+    assert reason.startswith("chrf got worse by 17;")
     assert reason.endswith("; it has to get better by more than 0")
 
 
@@ -119,7 +119,7 @@ def test_the_forgetting_set_holds() -> None:
     policy = "forgetting: {data: s3://b/known.jsonl, margins: {chrf: 0.5}}"
     assert asked(policy, better) == ["what it could do before was not judged"]
     reasons = asked(policy, better, forgotten)
-    assert reasons[0].startswith("forgetting: chrf got worse by 2")
+    assert reasons[0].startswith("forgetting: chrf got worse by 17;")
     held = report(said(0), said(0), "forgetting")
     assert asked(policy, better, held) == []
 
