@@ -21,7 +21,8 @@ LABELLING = {"Grid", "add_row", "Option", "Argument", "Typer"}
 """Calls of which that is shown which is written there as it is: headings, helps of options."""
 TABLES = {
     *("_CLOSED", "_CODES", "_CURES", "_FOR_NOW", "_MEMORY", "_PASSWORD", "_REFUSALS"),
-    *("EXAMPLE", "FORMS", "MEANINGS", "SUMMARIES", "TWICE", "_WANTED", "_OTHERS", "_TEXTS"),
+    *("EXAMPLE", "FORMS", "LACKING", "MEANINGS", "SUMMARIES", "TWICE"),
+    *("_WANTED", "_OTHERS", "_TEXTS"),
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
@@ -272,8 +273,8 @@ VERB_MODULES = {path for path in sources() if path.startswith(("producer/verbs/"
 VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py"}
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
-    *("import_set", "pairs", "reconcile", "show", "show_cards", "split", "stats", "status"),
-    *("upload", "validate"),
+    *("import_set", "pairs", "recaption", "reconcile", "show", "show_cards", "split", "stats"),
+    *("status", "upload", "validate"),
 }
 """Functions that are verbs by an entry point."""
 

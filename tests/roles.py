@@ -33,6 +33,7 @@ from producer.verbs.captions import show, upload
 from producer.verbs.checks import events_queue
 from producer.verbs.costs import costs
 from producer.verbs.failures import failures
+from producer.verbs.recaption import recaption
 from producer.verbs.training import train
 from shared.bucket import proofs
 from shared.bucket.checkpoints import Checkpoints, clear
@@ -362,8 +363,11 @@ class Story:
                 update={"events_queue_url": self._names.events_url}
             )
             assert "dead" in events_queue(settings)
+            again = inside(world, recaption, "--where", "status=ok", "--yes", "--json")
+            (made,) = json.loads(again.stdout)["backlogs"]
             inside(world, backlog, "status", "films")
-            inside(world, backlog, "delete", "films", "--force", "--yes")
+            for name in ("films", made["name"]):
+                inside(world, backlog, "delete", name, "--force", "--yes")
 
     def scaler_counts(self) -> None:
         with self._acting("scaler") as world:

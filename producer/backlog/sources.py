@@ -1,4 +1,5 @@
-"""Where the videos of a backlog come from: a prefix, an S3 Inventory, or a list of keys.
+"""Where the videos of a backlog come from: a prefix, an S3 Inventory, a list of keys, or what
+their captions are.
 
 Each source yields entries in an order that it keeps, with a position after which a scan can go on.
 """
@@ -12,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from producer.backlog.captioned import BEGINNING, Captioned, Kind
 from producer.backlog.inventory import inventory_rows
 from producer.uploads.events import is_video_key
 from shared.bucket.keys import is_output, parse_uri
@@ -39,11 +41,14 @@ class Source(Protocol):
 
 
 def open_source(text: str, store: ObjectStore, settings: Settings) -> Source:
-    """`s3://bucket/prefix`, `s3://…/manifest.json` of an S3 Inventory, a file of keys, or `-`.
+    """`s3://bucket/prefix`, `s3://…/manifest.json` of an S3 Inventory, a file of keys, or `-`; and
+    what `Kind` writes.
 
     Raises:
         ConfigError: it is none of these.
     """
+    if text.startswith(BEGINNING):
+        return Views(Kind.of(text), store, settings)
     if text.startswith("s3://"):
         bucket, key = parse_uri(text, "SOURCE")
         if key.endswith("/manifest.json"):
@@ -126,6 +131,21 @@ class KeyList:
                         f"line {number} of {self._path}: {error}", cure=error.cure
                     ) from error
                 yield number, bucket, key, None, None, unwanted(self._settings, bucket, key)
+
+
+class Views:
+    """Videos whose caption is of a kind. The position is that of a view."""
+
+    def __init__(self, kind: Kind, store: ObjectStore, settings: Settings) -> None:
+        self._captioned = Captioned(kind, store, settings)
+
+    def entries(self, after: str = "") -> Iterator[Entry]:
+        for one in self._captioned.seen(after):
+            if one.unread:
+                yield Entry(one.position, None, one.unread.reason)
+            elif one.caption:
+                video = None if one.lacks else one.caption.video
+                yield Entry(one.position, video, one.lacks)
 
 
 Row = tuple[int, str, str, str | None, int | None, str]

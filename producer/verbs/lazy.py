@@ -41,6 +41,7 @@ SUMMARIES = {
     "poison": "Messages that were set aside, and why.",
     "qa": "Answer the questions of video QA sets, and count the right answers: a row for each "
     "model.",
+    "recaption": "Make captions of a kind again, with today's model and adapter.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
     "scale": "How many workers are wanted, and why.",
     "show": "The caption of a video, how it was made and where it lies.",

@@ -36,6 +36,7 @@ from tests.captioner import Captioner
 from tests.container_edits import pasp, with_box
 from tests.telemetry import check_log, check_scrape
 from tests.traces import ids, parent_of, tracing_here
+from tests.verbs import jamak
 from tests.videos import cut, write_clip, write_sound
 from tests.waiting import wait_until
 from tests.watched import check_prometheus
@@ -335,8 +336,11 @@ def test_adapters_are_picked_up_and_rolled_back_without_a_restart(
     manifest = publish(world.registry, folder, base.model)
     world.registry.activate(base.model.weights_sha256, manifest.version)
     wait_until(lambda: captioner.adapter() == manifest.version, 10, "the adapter")
-    (job,) = send(world, video, generation=1)
-    adapted = world.caption(job)
+    world.view(video, ".json")
+    recaption = "recaption", video.uri, "--where", "adapter!=active", "--yes", "--json"
+    (backlog,) = json.loads(jamak(world, *recaption).stdout)["backlogs"]
+    jamak(world, "reconcile", backlog["name"])
+    adapted = world.caption(world.job(video, generation=1))
     assert adapted.adapter is not None
     assert adapted.adapter.version == manifest.version
     assert adapted.text != base.text

@@ -90,6 +90,7 @@ SAID = {
     "backlog status": ("backlog status b-{n}", "{source}"),
     "backlog pause": ("backlog pause b-{n}", "b-{n} is paused"),
     "backlog resume": ("backlog resume b-{n}", "b-{n} is running"),
+    "recaption": ("recaption {source} --where adapter=none", "to do: 1"),
     "reconcile": ("reconcile {source} --dry-run", "missing"),
     "get": (RAW, "의 자막"),
     "backlog cancel": ("backlog cancel b-{n}", "b-{n} is cancelled"),

@@ -304,6 +304,12 @@ ROWS: dict[str, list[Row]] = {
         ("--suite tgif-qa=/no/such", {}, 2, "/no/such"),
         ("--suite msvd-qa=.", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "recaption": [
+        ("", {}, 2, "Missing option '--where'"),
+        ("--where adaptor!=active", {}, 2, "captions have no field 'adaptor'"),
+        ("s3:///a --where status=ok", {}, 2, "'s3:///a' is not an S3 address"),
+        ("--where status=ok", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "reconcile": [
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
         ("b", NONSENSE, 78, "JAMAK_OUTPUT"),
