@@ -44,7 +44,7 @@ ANSWERING = {
     *("note_left_out", "note_most", "note_on_reference", "note_same", "note_unknown"),
     *("note_unfit", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
-    *("on_trial", "why_not_against", "_said", "_untold"),
+    *("on_trial", "why_not_against", "said_of", "_untold"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"
@@ -274,7 +274,7 @@ VERB_MODULES |= {"workers/backbone/verbs.py", "workers/cli.py", "workers/plan.py
 VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("import_set", "pairs", "recaption", "reconcile", "show", "show_cards", "split", "stats"),
-    *("status", "upload", "validate"),
+    *("status", "upload", "validate", "adapters_diff", "adapters_show", "adapters_verify"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -209,6 +209,8 @@ class Story:
             inside(world, adapters, "rollback")
             inside(world, adapters, "activate", self._version)
             inside(world, adapters, "list")
+            inside(world, adapters, "show", self._version)
+            assert inside(world, adapters, "verify").exit_code == 0
             # As `jamak eval --keep` and `jamak adapters gate` do.
             reports = Reports(world.store, OUTPUT, world.prefix)
             files = {f"judged.{kind}": b"{}" for kind in ("json", "md", "html")}

@@ -11,9 +11,18 @@ from rich.markup import escape
 from producer.bucket.unused_adapters import Unused, delete, unused_adapters
 from producer.verbs import completion
 from producer.verbs.adapters_canary import adapters_canary, adapters_promote
+from producer.verbs.adapters_diff import adapters_diff
 from producer.verbs.adapters_gate import adapters_gate
+from producer.verbs.adapters_show import adapters_show
+from producer.verbs.adapters_told import (
+    registry_of,
+    scores_of,
+    show_history,
+    training_of,
+    use_of,
+)
+from producer.verbs.adapters_verify import adapters_verify
 from producer.verbs.console import AsJson, Grid, out, print_json, size, warn_of
-from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
@@ -33,19 +42,16 @@ adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use
 adapters.command("gate")(adapters_gate)
 adapters.command("canary")(adapters_canary)
 adapters.command("promote")(adapters_promote)
-
-
-def _registry(settings: Settings) -> Registry:
-    return Registry(
-        ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
-    )
+adapters.command("show")(adapters_show)
+adapters.command("diff")(adapters_diff)
+adapters.command("verify")(adapters_verify)
 
 
 @adapters.command("list")
 def adapters_list(as_json: AsJson = False) -> None:
     """All versions with their scores, which is in use, and which were."""
     settings = load_settings()
-    registry = _registry(settings)
+    registry = registry_of(settings)
     unread: list[JamakError] = []
     found = sorted(registry.manifests(unread.append), key=lambda item: item.created_at)
     bases = {item.base.weights_sha256: item.base.id for item in found}
@@ -75,12 +81,12 @@ def adapters_list(as_json: AsJson = False) -> None:
     for item in found:
         pointer = pointers.get(item.base.weights_sha256)
         made = f"{item.created_at:%Y-%m-%d %H:%M}"
-        use = _use(item.version, pointer, reasons.get(item.version)) if pointer else "?"
-        trained = _training(item)
+        use = use_of(item.version, pointer, reasons.get(item.version)) if pointer else "?"
+        trained = training_of(item)
         row = (
             item.version,
             escape(spoken(use)),
-            _scores(item.metrics),
+            scores_of(item.metrics),
             trained,
             escape(item.data),
             made,
@@ -88,7 +94,7 @@ def adapters_list(as_json: AsJson = False) -> None:
         table.add_row(*row, item.base.weights_sha256)
     out.print(table)
     for base, pointer in pointers.items():
-        _show_history(f"{bases[base]} ({base[:12]})", pointer)
+        show_history(f"{bases[base]} ({base[:12]})", pointer)
     for one in unread:
         warn_of(str(one), one.cure)
 
@@ -96,7 +102,7 @@ def adapters_list(as_json: AsJson = False) -> None:
 @adapters.command("activate")
 def adapters_activate(version: Version, as_json: AsJson = False) -> None:
     """Use this version from the workers' next captions on."""
-    registry = _registry(load_settings())
+    registry = registry_of(load_settings())
     manifest = registry.find(version)
     _show_pointer(registry.activate(manifest.base.weights_sha256, manifest.version), as_json)
 
@@ -113,7 +119,7 @@ def adapters_rollback(
     as_json: AsJson = False,
 ) -> None:
     """One step back to what was in use before; in the end that is the base model."""
-    registry = _registry(load_settings())
+    registry = registry_of(load_settings())
     bases = [name for name in registry.bases() if name.startswith(base or "")]
     if len(bases) != 1:
         raise UsageError(

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from producer.verbs import completion
+from producer.verbs.adapters_told import registry_of
 from producer.verbs.console import AsJson, out, print_json
-from shared.bucket.registry import Registry
-from shared.bucket.storage import ObjectStore
 from shared.errors import Reject, UsageError
 from shared.language import spoken
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
 
 _PERCENT = re.compile(r"(\d{1,2}(?:\.\d{1,3})?)%")
 MOST_PERCENT = 50
@@ -30,7 +29,7 @@ def adapters_canary(
     """Try a version on live captions; `jamak adapters watch` decides what becomes of it."""
     part = _share_of(share)
     settings = load_settings()
-    registry = _registry(settings)
+    registry = registry_of(settings)
     manifest = registry.find(version)
     pointer = registry.begin_canary(
         manifest.base.weights_sha256,
@@ -55,7 +54,7 @@ def adapters_promote(
     as_json: AsJson = False,
 ) -> None:
     """Use what is on trial for all captions, without waiting for a verdict."""
-    registry = _registry(load_settings())
+    registry = registry_of(load_settings())
     manifest = registry.find(version)
     base = manifest.base.weights_sha256
     now = registry.pointer(base)
@@ -82,9 +81,3 @@ def _share_of(text: str) -> float:
             cure=f"Write a percentage above 0 % and up to {MOST_PERCENT} %, such as 10%.",
         )
     return float(found[1]) / 100
-
-
-def _registry(settings: Settings) -> Registry:
-    return Registry(
-        ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
-    )

@@ -1,7 +1,7 @@
 """`jamak adapters gate`: what a policy says of a version, without doing it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -12,9 +12,11 @@ from shared.bucket.registry import Registry
 from shared.bucket.reports import Reports
 from shared.bucket.storage import ObjectStore
 from shared.errors import ConfigError, Missing
+from shared.judged import Judged
 from shared.language import spoken
 from shared.policy import Policy, objections, read_policy, why_not_against
 from shared.settings import load_settings
+from shared.training import Pointer
 
 
 def adapters_gate(
@@ -48,14 +50,7 @@ def adapters_gate(
             cure=f"`jamak eval --adapter {manifest.version} --data DATA --keep` judges it.",
         )
     pointer = registry.pointer(base)
-    reasons = objections(policy, judged)
-    if other := why_not_against(judged, pointer.version):
-        reasons.append(other)
-    if manifest.version == pointer.version:
-        reasons.append("it is in use already")
-    elif pointer.canary is not None:
-        reasons.append(f"adapter {pointer.canary.version} is on trial")
-    would = "nothing" if reasons else "canary" if policy.canary else "activate"
+    would, reasons = decided(policy, judged, manifest.version, pointer)
     if as_json:
         print_json(
             {
@@ -69,14 +64,28 @@ def adapters_gate(
             }
         )
     else:
-        out.print(spoken(_said(would, policy, manifest.version)), highlight=False)
+        out.print(spoken(said_of(would, policy, manifest.version)), highlight=False)
         for reason in reasons:
             out.print(f"  {escape(spoken(reason))}", highlight=False)
     if reasons:
         raise typer.Exit(1)
 
 
-def _said(would: str, policy: Policy, version: str) -> str:
+def decided(
+    policy: Policy, judged: Judged, version: str, pointer: Pointer
+) -> tuple[Literal["nothing", "canary", "activate"], list[str]]:
+    """What would be done with a version that was judged so, and why nothing."""
+    reasons = objections(policy, judged)
+    if other := why_not_against(judged, pointer.version):
+        reasons.append(other)
+    if version == pointer.version:
+        reasons.append("it is in use already")
+    elif pointer.canary is not None:
+        reasons.append(f"adapter {pointer.canary.version} is on trial")
+    return "nothing" if reasons else "canary" if policy.canary else "activate", reasons
+
+
+def said_of(would: str, policy: Policy, version: str) -> str:
     if would == "canary":
         share = f"{100 * (policy.canary or 0):g}"
         return f"adapter {version} passes: it would go on trial with {share} % of the captions"

@@ -100,6 +100,13 @@ class Registry:
         if not VERSION.fullmatch(version):
             raise BadAdapter(f"{version!r} cannot be the name of an adapter's version")
         manifest = self.manifest(base_sha256, version)
+        self.check(manifest, base_sha256, version)
+        for name in manifest.files:
+            self.fetch(manifest, name, directory, on_chunk)
+        return manifest
+
+    def check(self, manifest: AdapterManifest, base_sha256: str, version: str) -> None:
+        """Raises BadAdapter: this is not the manifest of such a version of this base."""
         if set(manifest.files) != ADAPTER_FILES:
             raise BadAdapter(f"adapter {version} lists other files than {sorted(ADAPTER_FILES)}")
         if manifest.base.weights_sha256 != base_sha256:
@@ -108,19 +115,33 @@ class Registry:
                 base=manifest.base.weights_sha256,
                 wanted=base_sha256,
             )
-        if version_of(manifest.files, base_sha256) != version:
+        if manifest.version != version or version_of(manifest.files, base_sha256) != version:
             raise BadAdapter(f"the manifest of {version} describes other content")
+
+    def fetch(
+        self,
+        manifest: AdapterManifest,
+        name: str,
+        directory: Path,
+        on_chunk: Callable[[], None] = lambda: None,
+    ) -> Path:
+        """One file of a version into a directory, verified.
+
+        Raises:
+            Missing: it is not there.
+            BadAdapter: it is not what the manifest says.
+        """
+        version, base_sha256 = manifest.version, manifest.base.weights_sha256
         directory.mkdir(parents=True, exist_ok=True)
-        for name, expected in manifest.files.items():
-            key, path = self._folder(base_sha256, version) + name, directory / name
-            try:
-                self._store.download(self._bucket, key, path, MOST_BYTES[name], on_chunk)
-            except TooLarge as error:
-                raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            _compare(version, name, found, expected)
-        return manifest
+        key, path = self._folder(base_sha256, version) + name, directory / name
+        try:
+            self._store.download(self._bucket, key, path, MOST_BYTES[name], on_chunk)
+        except TooLarge as error:
+            raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        _compare(version, name, found, manifest.files[name])
+        return path
 
     def manifest(self, base_sha256: str, version: str) -> AdapterManifest:
         return self._read_manifest(self._folder(base_sha256, version) + "manifest.json")
