@@ -61,6 +61,11 @@ def check_job(job: TrainJob) -> None:
             "the loss 'kto' compares the rows of a batch, and a batch has 1",
             cure="Set the batch size to 2 or more, or choose the loss apo_zero_unpaired.",
         )
+    if job.stage == "align" and job.quantized:
+        raise BadData(
+            "the stage 'align' is not trained on 4-bit weights",
+            cure="Leave --quantized out, and train the stages after it so.",
+        )
     _check_replay(job)
 
 

@@ -32,8 +32,9 @@ class TrainJob(Message):
     """Of rows that name none."""
     start_from: str | None = None
     """Adapter version to go on from; None = a fresh one on the base model."""
-    quantized: bool = False
-    """QLoRA: the language model in 4-bit NF4 while training."""
+    quantized: bool | None = None
+    """QLoRA: the language model in 4-bit NF4 while training. None, since version 2: as the trainer
+    decides (workers/train/quantizing.py); what is recorded with an adapter says how it was."""
     frames: Annotated[Count, Field(ge=1)] = 4
     steps: Annotated[Count, Field(ge=1)] = 100
     batch_size: Annotated[Count, Field(ge=1)] = 8

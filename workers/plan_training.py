@@ -13,6 +13,7 @@ from workers.caption.machines import Machine, gib, machine_of
 from workers.model.geometry import Geometry
 from workers.train.fitting import check, options, usable
 from workers.train.memory import Need, Run, needed
+from workers.train.quantizing import usual_weights
 
 PROMPT_TOKENS = 64
 
@@ -33,7 +34,7 @@ def run_of(stage: Stage, answer_tokens: int) -> Run:
     told = STAGES[stage]
     return Run(
         stage=stage,
-        quantized=False,
+        quantized=usual_weights(stage, on_gpu=True).quantized,
         frames=told.frames,
         prompt_tokens=PROMPT_TOKENS,
         answer_tokens=answer_tokens,

@@ -72,7 +72,13 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         learning_rate: Annotated[float, typer.Option(min=0.0)] = usual.learning_rate,
         rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = usual.rank,
         frames: Annotated[int, typer.Option(min=1, help="Of each video.")] = usual.frames,
-        quantized: Annotated[bool, typer.Option(help="QLoRA: language model in 4-bit.")] = False,
+        quantized: Annotated[
+            bool | None,
+            typer.Option(
+                help="QLoRA: language model in 4-bit. Without either: on a GPU, but for align.",
+                show_default=False,
+            ),
+        ] = None,
         gradient_checkpointing: Annotated[
             bool | None,
             typer.Option(

@@ -96,7 +96,9 @@ def run(name: str) -> Run:
 
 
 def _trained(job: TrainJob) -> Run:
-    loaded = load_model(DEMO_MODEL, model_id="jamak/tiny", revision="r1", quantized=job.quantized)
+    loaded = load_model(
+        DEMO_MODEL, model_id="jamak/tiny", revision="r1", quantized=bool(job.quantized)
+    )
     lines = map(json.dumps, ROWS[job.stage](FILMS))
     rows = read_rows("\n".join(lines), job.stage, BASE_PROMPT)
     set_seed(job.seed)

@@ -179,8 +179,33 @@ def test_a_training_that_cannot_fit_its_card_fetches_no_video(
     monkeypatch.setattr(bucket.store, "download", None)
     large = settings.model_copy(update={"model_path": tmp_path, "device": "auto"})
     with pytest.raises(DoesNotFit, match="can be used here") as caught:
-        _run(make_job(batch_size=8), large, bucket)
+        _run(make_job(batch_size=8, quantized=False), large, bucket)
     assert "--quantized" in caught.value.cure
+
+
+@pytest.mark.parametrize(("gpu", "quantized"), [(Gpu("NVIDIA L4", 22.2, 8.9), True), (None, False)])
+def test_an_adapter_says_whether_it_was_trained_on_4_bit_weights(
+    settings: Settings,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: Gpu | None,
+    quantized: bool,
+) -> None:
+    """What the subprocess was told is what is recorded, though the job left it open."""
+    jobs: list[TrainJob] = []
+
+    def apart(job: TrainJob, *args: Any) -> dict[str, Any]:
+        jobs.append(job)
+        return trained(job, *args, "content")
+
+    monkeypatch.setattr("workers.train.job.train_apart", apart)
+    monkeypatch.setattr("workers.train.fitting.detect_gpu", lambda: gpu)
+    monkeypatch.setattr("workers.train.quantizing.has_bitsandbytes", lambda: True)
+    job = make_job()
+    assert job.quantized is None
+    manifest, _ = _run(job, settings.model_copy(update={"device": "auto"}), bucket)
+    assert jobs == [manifest.train_job]
+    assert manifest.train_job.quantized is quantized
 
 
 def test_a_manifest_in_parquet_is_trained_on_as_one_in_lines(

@@ -65,7 +65,7 @@ def _run_rows(
     job: TrainJob, rows: list[Row], clips: dict[str, torch.Tensor], folder: Path
 ) -> tuple[list[float], dict[str, torch.Tensor], set[str]]:
     torch.manual_seed(job.seed)
-    loaded = _load(quantized=job.quantized)
+    loaded = _load(quantized=bool(job.quantized))
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     saving = Saving(Path(mkdtemp(dir=folder)), "", Ending())

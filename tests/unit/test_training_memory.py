@@ -173,7 +173,10 @@ def test_plan_shows_what_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> No
         )
         assert all(one["would_fit"] for one in told["classes"] if not one["fits"])
     done = jamak_here(monkeypatch, "plan", "--model", "vicuna-7b", "--train", "dpo")
-    assert "t4: class a100" in done.out
+    assert "t4: --batch-size 4 --accumulate 2" in done.out
+    done = jamak_here(monkeypatch, "plan", "--model", "vicuna-7b", "--train", "align")
+    assert "t4: class a100" in done.out  # and not in 4 bits
+    assert "--quantized" not in done.out
     wrong = jamak_here(monkeypatch, "plan", "--train", "rlhf")
     assert wrong.code == 2
     assert "'rlhf' is no stage of training" in wrong.err

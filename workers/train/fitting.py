@@ -58,6 +58,11 @@ def trainer(settings: Settings) -> Machine:
     return Machine(memory, "bfloat16" if newer else "float16", quantized=False)
 
 
+def on_gpu(machine: Machine) -> bool:
+    """Also where its driver does not say how much memory it has."""
+    return machine.host is None
+
+
 def usable(machine: Machine) -> int | None:
     """Bytes for a training; None: nobody knows."""
     if machine.memory is not None:
@@ -122,7 +127,7 @@ def _changes(run: Run) -> Iterator[tuple[str, Run, str]]:
     if not run.checkpointing:
         changed = replace(run, checkpointing=True)
         yield CHECKPOINTING, changed, "layers are computed twice: about a third slower"
-    if not run.quantized:
+    if not run.quantized and run.stage != "align":
         changed = replace(run, quantized=True)
         yield QUANTIZED, changed, "weights in 4 bits: the adapter is trained on rounded ones"
     for frames in range(run.frames - 1, 0, -1):
@@ -132,9 +137,10 @@ def _changes(run: Run) -> Iterator[tuple[str, Run, str]]:
 def _together(run: Run) -> Iterator[tuple[str, Run, str]]:
     """More and more of them."""
     how, whole = "", run
+    quantized = run.quantized or run.stage != "align"
     for option, changed in (
         (CHECKPOINTING, replace(run, checkpointing=True)),
-        (QUANTIZED, replace(run, checkpointing=True, quantized=True)),
+        (QUANTIZED, replace(run, checkpointing=True, quantized=quantized)),
     ):
         if changed != whole:
             whole, how = changed, f"{how} {option}"

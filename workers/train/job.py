@@ -31,13 +31,14 @@ from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
 from workers.train.data import first_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content, check_sides
-from workers.train.fitting import check_fits
+from workers.train.fitting import check_fits, on_gpu, trainer
 from workers.train.gate import on_trial, why_moved, why_not, why_not_comparable
 from workers.train.judged_job import Judging, Verdict
 from workers.train.keeping import Keeping
 from workers.train.lineage import learned_before
 from workers.train.manifest import MOST_BYTES, written
 from workers.train.own_process import Event, judge_apart, train_apart
+from workers.train.quantizing import decided
 from workers.train.replay import fetch_replay
 
 log = get_logger("jamak.train")
@@ -90,6 +91,10 @@ def run_train_job(
     """
     _check_model(job, settings)
     check_job(job)
+    job, weights = decided(job, on_gpu=on_gpu(trainer(settings)))
+    bits = "in 4 bits" if weights.quantized else "not in 4 bits"
+    log.info(f"language model {bits}", job=job.id, reason=weights.why)
+    on_line(f"language model {bits}: {weights.why}")
     with (
         tempfile.TemporaryDirectory(prefix="jamak-train-", dir=settings.scratch_dir) as scratch,
         reading(workdir := Path(scratch)),
@@ -107,7 +112,7 @@ def run_train_job(
         parent = _fetch_parent(job, registry, workdir, progress)
         sets, unknown = learned_before(job, parent, registry)
         earlier = fetch_replay(job, sets, rows, store, workdir, progress, most)
-        told = (note_on_reference(job), unknown, *earlier.notes)
+        told = (note_on_reference(job), weights.note, unknown, *earlier.notes)
         notes = tuple(note for note in told if note)
         progress.tick("resume")
         data = _digest_of_rows(workdir)

@@ -47,7 +47,7 @@ class Run:
         checkpointing = job.gradient_checkpointing
         return cls(
             stage=job.stage,
-            quantized=job.quantized,
+            quantized=bool(job.quantized),
             frames=job.frames,
             prompt_tokens=prompt_tokens,
             answer_tokens=answer_tokens,

@@ -221,7 +221,7 @@ def load_base(job: TrainJob, local: Path) -> LoadedModel:
         revision=job.revision,
         device=device,
         dtype=dtype,
-        quantized=job.quantized,
+        quantized=bool(job.quantized),
     )
 
 
