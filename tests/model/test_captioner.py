@@ -104,6 +104,20 @@ def test_four_bit_touches_the_language_model_alone(checkpoint: Path) -> None:
     assert ask(EngineCaptioner(quantized, CLASSES["t4"]))
 
 
+def test_skip_names_that_are_not_whole_are_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trap: bitsandbytes takes short names without a word, and puts the vision tower and the
+    projector into 4 bits as well. Captions only get worse, and a training dies where it makes the
+    projector trainable."""
+    short = ["vision_tower", "multi_modal_projector", "lm_head"]
+    monkeypatch.setattr("workers.model.loading.NOT_QUANTIZED", short)
+    touched = r"touched \d+ linears of the language model and [1-9]\d* elsewhere"
+    with pytest.raises(ConfigError, match=touched) as caught:
+        load(checkpoint, quantized=True)
+    assert "constraints.txt" in caught.value.cure
+
+
 def test_it_says_that_it_moves_at_every_step(captioner: EngineCaptioner) -> None:
     progress = Progress()
     answer = captioner.caption(frames(0), BASE_PROMPT, SHORT, progress)
