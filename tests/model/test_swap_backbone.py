@@ -23,14 +23,17 @@ from shared.errors import ConfigError, JamakError, UsageError
 from tests.clips import Shown
 from tests.tokenizers import DEMO, character_tokenizer
 from workers.backbone.swap import swap_backbone
+from workers.backbone.tensors import Stored
 from workers.model.loading import load_model
 from workers.model.prompt import BASE_PROMPT, completion_ids, prompt_ids
 from workers.model.selfcheck import check_model
+from workers.model.weights import INDEX
 from workers.train.collate import Encoder, SftCollator
 
 pytestmark = pytest.mark.model
 
 WEIGHTS = "model.safetensors"
+SHARDS = tuple(f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
 STEPS = 25
 SIZES: dict[str, Any] = {
     "hidden_size": 128,
@@ -203,6 +206,46 @@ def test_shards_hold_the_same_and_none_is_too_large(
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     check_model(load_model(told.directory, model_id="tests/sharded"))
+
+
+def sharded(folder: Path, into: Path) -> Path:
+    """The same checkpoint in two files, each with every second tensor, and their index."""
+    shutil.copytree(folder, into)
+    (into / WEIGHTS).unlink()
+    found = load_file(folder / WEIGHTS)
+    where = {name: SHARDS[number % 2] for number, name in enumerate(sorted(found))}
+    for shard in SHARDS:
+        part = {name: found[name] for name, file in where.items() if file == shard}
+        save_file(part, into / shard, metadata={"format": "pt"})
+    (into / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    return into
+
+
+def test_what_is_sharded_makes_the_same_checkpoint_with_one_shard_open_at_a_time(
+    checkpoint: Path, words: Path, swapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, language = sharded(checkpoint, tmp_path / "base"), sharded(words, tmp_path / "words")
+    rows, seen = Stored.rows, []
+
+    def watched(self: Stored, first: int, end: int) -> Iterator[bytes]:
+        for piece in rows(self, first, end):
+            links = (Path(one) for one in Path("/proc/self/fd").iterdir())
+            opened = [one.resolve() for one in links if one.is_symlink()]
+            seen.append([one for one in opened if one.parent in (base, language)])
+            yield piece
+
+    monkeypatch.setattr(Stored, "rows", watched)
+    made = swap_backbone(base, language, tmp_path / "new").directory
+    assert {len(opened) for opened in seen} == {1}
+    shards = {shard for folder in (base, language) for shard in folder.glob("*.safetensors")}
+    assert {shard for opened in seen for shard in opened} == shards
+    assert len(shards) == 4
+    told, whole = contents(made), contents(swapped)
+    assert told.keys() == whole.keys()
+    assert all(torch.equal(told[name], whole[name]) for name in whole)
+    (language / SHARDS[1]).unlink()
+    (tmp_path / "again").mkdir()
+    refused(base, language, tmp_path / "again" / "new", f"lacks {SHARDS[1]}, which {INDEX} names")
 
 
 def language_model_of(demo: Path, folder: Path) -> Path:
@@ -409,7 +452,7 @@ def peak() -> Iterator[Callable[[], int]]:
 def test_memory_does_not_grow_with_the_model(
     checkpoint: Path, tmp_path: Path, peak: Callable[[], int]
 ) -> None:
-    """A language model of 200 MB, in matrices of 67 MB, which are a hole in its file."""
+    """A language model of 200 MB in two files, in matrices of 67 MB, which are holes in them."""
     known = len(character_tokenizer(media=[]))
     wide = {"hidden_size": 1024, "intermediate_size": 32768, "tie_word_embeddings": True}
     words = make_language_model(tmp_path / "words", known, num_hidden_layers=0, **wide)
@@ -422,18 +465,22 @@ def test_memory_does_not_grow_with_the_model(
 
 
 def sparse(folder: Path) -> None:
-    """Give the weights file all tensors that its config asks for, of zeros that take no room."""
+    """Give two weight files all tensors that its config asks for, of zeros that take no room."""
     settings = Qwen3Config.from_pretrained(folder)
     with torch.device("meta"):
         model = Qwen3ForCausalLM(settings)
-    header: dict[str, Any] = {}
-    at = 0
-    for name, tensor in model.state_dict().items():
-        if name != "lm_head.weight":
-            offsets = [at, at := at + 2 * tensor.numel()]
-            shape = list(tensor.shape)
+    held = {name: one for name, one in model.state_dict().items() if name != "lm_head.weight"}
+    where = {name: SHARDS[number % 2] for number, name in enumerate(held)}
+    for shard in SHARDS:
+        header: dict[str, Any] = {}
+        at = 0
+        for name in (name for name, file in where.items() if file == shard):
+            offsets = [at, at := at + 2 * held[name].numel()]
+            shape = list(held[name].shape)
             header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": offsets}
-    text = json.dumps(header).encode()
-    with (folder / WEIGHTS).open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(file.tell() + at)
+        text = json.dumps(header).encode()
+        with (folder / shard).open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.truncate(file.tell() + at)
+    (folder / WEIGHTS).unlink()
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
