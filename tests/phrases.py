@@ -49,7 +49,7 @@ ANSWERING = {
         "note_same",
         "note_unknown",
     ),
-    *("note_unfit", "note_unread"),
+    *("note_unfit", "note_unplanned", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
     *("on_trial", "why_not_against", "said_of", "_untold"),
 }

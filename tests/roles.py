@@ -60,7 +60,7 @@ from tests.backlogs import failure_of
 from tests.iam import Account, acting_as
 from tests.rendered import DATA, EXPORTS, OUTPUT, VIDEOS
 from tests.rights import Names
-from tests.training import make_job, make_videos, sft_rows
+from tests.training import fetch_data, make_job, make_videos, sft_rows
 from tests.verbs import inside
 from tests.videos import write_clip
 from tests.work import Silent, taken, work_with
@@ -73,7 +73,6 @@ from workers.jobs.fetch import Places, read_video
 from workers.jobs.parts import Parts
 from workers.jobs.trials import Trials
 from workers.progress import Progress
-from workers.train.job import _fetch_data
 from workers.video.pool import DecoderPool
 
 
@@ -175,7 +174,7 @@ class Story:
             progress = Progress()
             folder = self._folder / "train"
             folder.mkdir()
-            _fetch_data(job, world.store, folder, progress, 1 << 20)
+            fetch_data(job, world.store, folder, progress, 1 << 20)
             run = Checkpoints(world.store, OUTPUT, world.prefix, job.id, "w", lambda: None)
             for step in range(3):  # the first is then one too many
                 for name in (STATE_FILE, TENSORS_FILE):

@@ -11,10 +11,14 @@ import numpy as np
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.registry import ADAPTER_FILES
+from shared.bucket.storage import ObjectStore
 from shared.messages import Decoding, ModelIdentity
 from shared.prompts import BASE_PROMPT
+from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
+from workers.progress import Progress
+from workers.train.job import _fetch_videos, _read_data
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
 
@@ -112,6 +116,15 @@ def fill(
             created_at=datetime.now(UTC),
         )
         (folder / "parent" / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def fetch_data(
+    job: TrainJob, store: ObjectStore, folder: Path, progress: Progress, most: int
+) -> tuple[str, list[Row]]:
+    """As a job does it, without asking whether it fits its card."""
+    digest, rows = _read_data(job, store, progress)
+    _fetch_videos(job, rows, store, folder, progress, most)
+    return digest, rows
 
 
 def trained(

@@ -14,12 +14,11 @@ from shared.errors import BadData, Missing
 from shared.messages import ModelIdentity, decode
 from shared.rows import Row
 from shared.training import AdapterManifest, TrainJob
-from tests.training import make_job
+from tests.training import fetch_data, make_job
 from tests.world import World
 from workers.progress import Progress
-from workers.train.job import _fetch_data
 from workers.train.lineage import MOST_SETS, learned_before
-from workers.train.replay import Replay, fetch_replay
+from workers.train.replay import Replay, choose_replay, fetch_replay
 
 pytestmark = pytest.mark.integration
 
@@ -91,10 +90,11 @@ def _fetch(
     sets: Sets, job: TrainJob, parent: AdapterManifest | None, folder: Path
 ) -> tuple[Replay, list[Row]]:
     folder.mkdir(exist_ok=True)
-    _, rows = _fetch_data(job, sets.store, folder, Progress(), 1 << 20)
+    _, rows = fetch_data(job, sets.store, folder, Progress(), 1 << 20)
     earlier, unknown = learned_before(job, parent, sets.registry)
     assert unknown is None
-    found = fetch_replay(job, earlier, rows, sets.store, folder, Progress(), 1 << 20)
+    chosen = choose_replay(job, earlier, rows, sets.store, Progress())
+    found = fetch_replay(chosen, sets.store, folder, Progress(), 1 << 20)
     there = folder / "replay.jsonl"
     lines = there.read_text().split("\n") if there.exists() else []
     return found, [Row.model_validate_json(line) for line in lines]

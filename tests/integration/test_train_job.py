@@ -24,16 +24,19 @@ from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.registry import ADAPTER_FILES, Registry
 from shared.cards import Gpu
 from shared.errors import BadData, DoesNotFit, LeaseLost, OutOfResources, Reject, Retry
+from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.settings import Settings
 from shared.training import AdapterManifest, Pointer, TrainJob
+from tests.adapters import publish
 from tests.sick import full_disk
-from tests.training import fill, make_job, make_videos, sft_rows, trained
+from tests.training import fetch_data, fill, make_job, make_videos, sft_rows, trained
 from tests.waiting import SLOWEST
 from tests.world import World
+from workers.model.adapter_files import WEIGHTS_FILE
 from workers.progress import Progress
 from workers.train.data import read_rows
-from workers.train.job import _fetch_data, run_train_job
+from workers.train.job import run_train_job
 from workers.train.manifest import written
 from workers.train.own_process import Event
 from workers.train.run import lacks_something, main
@@ -160,11 +163,10 @@ def test_a_video_that_is_not_there_is_named(settings: Settings, bucket: Bucket) 
         _run(make_job(), settings, bucket)
 
 
-def test_a_training_that_cannot_fit_its_card_fetches_no_video(
-    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def large(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The 7B model on a T4, known by its config.json alone."""
-    text = {"model_type": "llama", "vocab_size": 32064}
+    text = {"model_type": "llama", "vocab_size": 32064, "max_position_embeddings": 4096}
     vision = {
         "hidden_size": 1024,
         "num_hidden_layers": 24,
@@ -176,11 +178,57 @@ def test_a_training_that_cannot_fit_its_card_fetches_no_video(
     (tmp_path / "config.json").write_text(json.dumps(config))
     t4 = Gpu("Tesla T4", 15.0, 7.5)
     monkeypatch.setattr("workers.train.fitting.detect_gpu", lambda: t4)
+    return settings.model_copy(update={"model_path": tmp_path, "device": "auto"})
+
+
+def test_a_training_that_cannot_fit_its_card_fetches_no_video(
+    large: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bucket.store, "download", None)
-    large = settings.model_copy(update={"model_path": tmp_path, "device": "auto"})
     with pytest.raises(DoesNotFit, match="can be used here") as caught:
         _run(make_job(batch_size=8, quantized=False), large, bucket)
     assert "--quantized" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("rank", "syllables", "fits"), [(8, 5, True), (256, 5, False), (8, 900, False)]
+)
+def test_a_job_is_planned_with_the_rank_of_its_adapter_and_with_what_it_replays(
+    large: Settings,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rank: int,
+    syllables: int,
+    fits: bool,
+) -> None:
+    for name, body in (("adapter_config.json", json.dumps({"r": rank})), (WEIGHTS_FILE, "")):
+        (tmp_path / name).write_text(body)
+    rows = [
+        {"id": n, "videos": [{"uri": f"clips/{n}.mp4"}], "completion": "가" * syllables, "split": s}
+        for n, s in (("빨간0", "train"), ("파란3", "eval"))
+    ]
+    earlier = f"{bucket.folder}set/earlier.jsonl"
+    bucket.store.put(bucket.name, earlier, "\n".join(map(json.dumps, rows)).encode())
+    base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
+    parent = publish(bucket.registry, tmp_path, base, data=f"s3://{bucket.name}/{earlier}")
+    monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
+    progress = Progress()
+    job = make_job(start_from=parent.version, replay_share=0.25, quantized=True, rank=4)
+    patient = large.model_copy(update={"max_syllables": 1000})
+    if fits:
+        manifest, _ = _run(job, patient, bucket, progress)
+        assert manifest.train_job.rank == rank
+        assert list(progress.timings_s())[:3] == ["download", "parent", "replay"]
+        return
+    fetched: list[str] = []
+    download = bucket.store.download
+    monkeypatch.setattr(
+        bucket.store, "download", lambda *args: (fetched.append(args[1]), download(*args))
+    )
+    with pytest.raises(DoesNotFit):
+        _run(job, patient, bucket, progress)
+    assert [Path(key).name for key in sorted(fetched)] == sorted(ADAPTER_FILES)
 
 
 @pytest.mark.parametrize(("gpu", "quantized"), [(Gpu("NVIDIA L4", 22.2, 8.9), True), (None, False)])
@@ -218,7 +266,7 @@ def test_a_manifest_in_parquet_is_trained_on_as_one_in_lines(
         bucket.store.put(bucket.name, key, written(rows, name))
         workdir.mkdir()
         job = make_job(data=f"s3://{bucket.name}/{key}")
-        _fetch_data(job, bucket.store, workdir, Progress(), 1 << 20)
+        fetch_data(job, bucket.store, workdir, Progress(), 1 << 20)
         manifests.append((workdir / "manifest.jsonl").read_text())
     assert manifests[0] == manifests[1]
     assert len(read_rows(manifests[0], "sft", BASE_PROMPT)) == len(rows)
@@ -231,7 +279,7 @@ def test_whoever_waits_for_a_large_video_is_alive(
     monkeypatch.setattr("shared.bucket.storage._CHUNK_BYTES", 100)
     progress = Progress()
     job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
-    _fetch_data(job, bucket.store, tmp_path, progress, 1 << 20)
+    fetch_data(job, bucket.store, tmp_path, progress, 1 << 20)
     (count, *_) = progress.pulse
     pieces = sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) // 100
     assert count > pieces / 2  # they tick at once, and may count as one
@@ -242,11 +290,11 @@ def test_what_is_too_large_is_not_fetched(
 ) -> None:
     job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
     with pytest.raises(BadData, match=r"row '\w+': s3://\S+mp4 has \d+ bytes; it may have 10"):
-        _fetch_data(job, bucket.store, tmp_path, Progress(), 10)
+        fetch_data(job, bucket.store, tmp_path, Progress(), 10)
     assert sum(one.stat().st_size for one in (tmp_path / "videos").iterdir()) == 0
     monkeypatch.setattr("workers.train.job.MOST_BYTES", 10)
     with pytest.raises(BadData, match="it may have 10, as a training manifest"):
-        _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
+        fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
 
 
 def test_a_copy_under_another_name_is_not_trained_on_and_held_out(
@@ -257,7 +305,7 @@ def test_a_copy_under_another_name_is_not_trained_on_and_held_out(
     with pytest.raises(
         BadData, match="row '빨간0' trains on what row '파란3' evaluates on"
     ) as caught:
-        _fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
+        fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
     assert "sha256" in caught.value.cure
 
 

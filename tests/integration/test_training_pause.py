@@ -16,7 +16,6 @@ from shared.broker.apps import TRAIN_QUEUE
 from shared.broker.transport import checked
 from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerUnavailable, Paused, Reject, UsageError
-from shared.training import TrainJob
 from tests.trainer import Trainer, held, job_for, running, said
 from tests.world import World
 from workers.progress import Progress
@@ -66,14 +65,14 @@ def test_a_job_is_paused_while_its_videos_are_fetched(
     """That may take hours, and nothing is lost by it."""
     fetches = threading.Event()
 
-    def fetch(job: TrainJob, store: Any, workdir: Path, progress: Progress, *_: Any) -> Any:
+    def fetch(job: Any, rows: Any, store: Any, workdir: Any, progress: Progress, *_: Any) -> None:
         for _ in range(3_000):
             progress.tick("download")
             fetches.set()
             time.sleep(0.01)
 
     monkeypatch.setattr("workers.jobs.training_watch.LOOK_S", 0.05)
-    monkeypatch.setattr("workers.train.job._fetch_data", fetch)
+    monkeypatch.setattr("workers.train.job._fetch_videos", fetch)
     job = job_for(place)
     training.submit(job)
     delivery = trainer.take()

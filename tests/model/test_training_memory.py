@@ -1,11 +1,14 @@
 """The arithmetic of workers/train/memory.py beside what torch really keeps and allocates."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 from trl.trainer.utils import add_fused_lm_head
 
@@ -89,18 +92,20 @@ class Step:
         return sum(one.untyped_storage().nbytes() for one in kept.values())
 
     def peak(self) -> int:
-        """Bytes that torch has allocated at once."""
-        with profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        ) as seen:
-            self.loss().backward()
-        results: Any = seen.profiler
-        events = [one for one in results.kineto_results.events() if one.name() == "[memory]"]
-        now = most = 0
-        for one in sorted(events, key=lambda one: one.start_ns()):
-            now += one.nbytes()
-            most = max(most, now)
-        return most
+        return peak(lambda: self.loss().backward())
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that torch has allocated at once."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        work()
+    results: Any = seen.profiler
+    events = [one for one in results.kineto_results.events() if one.name() == "[memory]"]
+    now = most = 0
+    for one in sorted(events, key=lambda one: one.start_ns()):
+        now += one.nbytes()
+        most = max(most, now)
+    return most
 
 
 @pytest.mark.parametrize(("name", "number_bytes"), CASES)
@@ -125,3 +130,24 @@ def test_the_peak_of_a_step_is_the_planned_one(
     run = Run("sft", False, FRAMES, PROMPT, ANSWER, ROWS, 1, RANK, checkpointing)
     planned = needed(run, step.geometry, number_bytes, on_card=False).step
     assert planned == pytest.approx(step.peak(), rel=ERROR)
+
+
+def test_one_of_several_processes_holds_its_gradients_once_more(tmp_path: Path) -> None:
+    """As accelerate wraps a model, with what is trained alone counting."""
+    model = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.Linear(1024, 512))
+    model[1].requires_grad_(False)
+    trained = sum(one.nbytes for one in model.parameters() if one.requires_grad)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1
+    )
+
+    def step(module: Callable[[], torch.nn.Module]) -> int:
+        model.zero_grad(set_to_none=True)
+        return peak(lambda: module()(torch.ones(1, 512)).sum().backward())
+
+    try:
+        alone = step(lambda: model)
+        among = step(lambda: DistributedDataParallel(model))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert among - alone == pytest.approx(trained, rel=0.02)

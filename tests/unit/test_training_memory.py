@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,14 +12,27 @@ from hypothesis import strategies as st
 
 from shared.cards import CLASSES, GPU_CLASSES, Gpu
 from shared.errors import DoesNotFit
+from shared.messages import Decoding
+from shared.rows import Row
 from shared.settings import CardName, Settings
 from shared.training_defaults import STAGES
 from tests.terminal import jamak_here
+from tests.training import make_job
 from workers.caption.machines import GIB, Machine, machine_of
 from workers.model.geometry import KNOWN, Geometry
-from workers.train.fitting import check, longest_texts, options, trainer, usable
+from workers.model.syllables import longest
+from workers.train.fitting import (
+    LIBRARIES,
+    check,
+    check_fits,
+    longest_texts,
+    options,
+    trainer,
+    usable,
+)
 from workers.train.memory import Need, Run, needed
 
+SHORT = Decoding(max_syllables=100)
 VICUNA, QWEN, YI = (KNOWN[name] for name in ("vicuna-7b", "qwen3-8b", "yi-34b"))
 SFT = Run(
     stage="sft",
@@ -122,6 +137,7 @@ def test_what_no_card_holds_says_so() -> None:
         accumulate=st.integers(1, 8),
         rank=st.sampled_from([4, 16, 64]),
         checkpointing=st.booleans(),
+        processes=st.integers(1, 4),
     ),
     st.sampled_from([VICUNA, QWEN, YI]),
 )
@@ -132,6 +148,7 @@ def test_more_never_takes_less_and_what_is_offered_fits(run: Run, geometry: Geom
         replace(run, frames=max(1, run.frames - 1)),
         replace(run, checkpointing=True),
         replace(run, quantized=True),
+        replace(run, processes=1),
     ):
         assert needed(fewer, geometry, 2, on_card=True).total <= whole + GIB // 8
     for name in GPU_CLASSES:
@@ -183,8 +200,6 @@ def test_plan_shows_what_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_texts_are_rather_counted_too_long() -> None:
-    from shared.rows import Row
-
     row = Row(
         id="a",
         videos=({"uri": "a.mp4"},),  # type: ignore[arg-type]
@@ -192,6 +207,90 @@ def test_texts_are_rather_counted_too_long() -> None:
         chosen="고양이",
         rejected="고양이와 개 2마리",
     )
-    prompt, answer = longest_texts([row], "vicuna-7b")
+    prompt, answer = longest_texts([row], [], "vicuna-7b", SHORT)
     assert prompt > len("USER: 무엇? ASSISTANT:")
     assert answer >= 3.15 * 7
+
+
+def row_of(text: str, **columns: Any) -> Row:
+    told = {"id": text[:9], "videos": [{"uri": "a.mp4"}], "prompt": "USER: <video> ASSISTANT:"}
+    return Row.model_validate({**told, "completion": text, **columns})
+
+
+def test_replayed_rows_count_as_far_as_they_can_be_trained_on() -> None:
+    """Those whose texts no caption could hold any more are left out later."""
+    mine, longer, too_long = (row_of("가" * n) for n in (10, 50, 1000))
+    own, _, _ = lengths = [
+        longest_texts([mine], earlier, "vicuna-7b", SHORT)[1]
+        for earlier in ([], [longer], [too_long])
+    ]
+    assert lengths == sorted(set(lengths))
+    assert own < lengths[1] < lengths[2] == longest(SHORT, 3.15)
+    disliked = row_of("가" * 1000, label=False)  # it may be anything
+    assert longest_texts([mine], [disliked], "vicuna-7b", SHORT)[1] > 3000
+    asks = row_of("가", prompt=f"USER: <video> {'가' * 500} ASSISTANT:")
+    assert longest_texts([mine], [asks], "vicuna-7b", SHORT)[0] > 1500
+
+
+T4 = Machine(int(15.0 * GIB), "float16", quantized=False)
+PUBLISHED = "llava-hf/LLaVA-NeXT-Video-7B-hf"
+
+
+def test_a_job_is_planned_with_what_it_replays_and_goes_on_from() -> None:
+    settings = Settings(output="s3://out/", model=PUBLISHED)
+    job = make_job(quantized=True, frames=4, batch_size=8, rank=16)
+    rows, earlier = [row_of("고양이가 잡니다.")], [row_of("가" * 100)]
+    assert check_fits(job, settings, T4, rows) is None
+    with pytest.raises(DoesNotFit):
+        check_fits(job.model_copy(update={"rank": 256}), settings, T4, rows)
+    long = settings.model_copy(update={"max_syllables": 600})
+    assert check_fits(job, long, T4, rows, earlier) is None
+    with pytest.raises(DoesNotFit):
+        check_fits(job, long, T4, rows, [row_of("가" * 600)])
+
+
+def test_each_process_has_a_card_or_a_share_of_the_memory() -> None:
+    card, cpu = machine_of(CLASSES["l4"]), Machine(None, "float32", False, host=64 * GIB)
+    assert usable(card, 4) == usable(card)
+    assert usable(cpu, 4) == 16 * GIB - LIBRARIES
+    alone, four = SFT, replace(SFT, processes=4)
+    # Gradients are sent from a copy of them: 61.0 million, in 32 bits.
+    assert need(four).trained - need(alone).trained == pytest.approx(4 * 61.0e6, rel=0.01)
+    assert replace(need(four), trained=0) == replace(need(alone), trained=0)
+    takes = needed(alone, VICUNA, 4, on_card=False).total
+    narrow = Machine(None, "float32", False, host=takes + LIBRARIES + GIB)
+    assert check(alone, VICUNA, narrow).total == takes
+    with pytest.raises(DoesNotFit, match="each of the 4 processes of the training takes") as caught:
+        check(four, VICUNA, narrow)
+    assert "--processes 1 --accumulate 4" in caught.value.cure
+
+
+def test_of_a_model_on_the_hub_its_config_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that nobody knows here, and of which nothing else is fetched."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    settings = Settings(output="s3://out/", model="acme/video", model_revision="main")
+    job, rows = make_job(quantized=False), [row_of("고양이가 잡니다.")]
+    note = check_fits(job, settings, T4, rows)
+    assert "nobody planned whether the training fits" in str(note)
+    assert "acme/video" in str(note)
+    snapshot = tmp_path / "models--acme--video" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--acme--video" / "refs").mkdir()
+    (tmp_path / "models--acme--video" / "refs" / "main").write_text("0123abcd")
+    text = {"model_type": "llama", "vocab_size": 32064}
+    vision = {"hidden_size": 1024, "num_hidden_layers": 24, "intermediate_size": 4096}
+    config = {"model_type": "llava_next_video", "text_config": text}
+    config["vision_config"] = {**vision, "image_size": 336, "patch_size": 14}
+    (snapshot / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DoesNotFit, match=r"13\.16 for weights"):
+        check_fits(job, settings, T4, rows)
+
+
+def test_a_card_of_unknown_memory_is_told() -> None:
+    settings = Settings(output="s3://out/", model=PUBLISHED)
+    unknown = Machine(None, "bfloat16", quantized=False)
+    note = check_fits(make_job(), settings, unknown, [row_of("고양이")])
+    assert "the driver does not say" in str(note)

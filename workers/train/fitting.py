@@ -6,9 +6,11 @@ Knows no torch: sizes are those of config.json, and the card's memory is what it
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from shared.cards import CLASSES, GPU_CLASSES, detect_gpu
-from shared.errors import DoesNotFit
+from shared.errors import ConfigError, DoesNotFit
+from shared.messages import Decoding
 from shared.rows import Row
 from shared.settings import Settings
 from shared.training import TrainJob
@@ -16,8 +18,9 @@ from workers.caption.hosts import FREE, detect_host
 from workers.caption.machines import GIB, Machine, gib, machine_of
 from workers.model.checkpoint import find_geometry
 from workers.model.geometry import HUB, IN_BYTES, SYLLABLES, Geometry
-from workers.model.syllables import syllables_in
+from workers.model.syllables import longest, syllables_in
 from workers.train.memory import Need, Run, needed
+from workers.train.mix import taught
 
 LIBRARIES = int(0.9 * GIB)
 """Of a process on a CPU, with nothing in it yet."""
@@ -33,17 +36,41 @@ class Option:
     why: str
 
 
-def check_fits(job: TrainJob, settings: Settings, rows: Sequence[Row]) -> None:
-    """Raises DoesNotFit: this machine's card or memory is too small; the cure is what would fit."""
-    machine = trainer(settings)
-    if usable(machine) is None:
-        return  # its driver does not say how much it has
-    if settings.model_path is None and settings.model not in HUB:
-        return  # its sizes are known when it has been fetched
-    geometry = find_geometry(settings.model, settings.model_revision, settings.model_path)
-    prompt, answer = longest_texts(rows, settings.model)
-    run = Run.of(job, prompt, answer, on_card=machine.memory is not None)
-    check(run, geometry, machine)
+def check_fits(
+    job: TrainJob,
+    settings: Settings,
+    machine: Machine,
+    rows: Sequence[Row],
+    earlier: Sequence[Row] = (),
+) -> str | None:
+    """Args:
+    job: as it is trained: its rank is that of the adapter that it goes on from.
+    earlier: rows that are to be replayed, as their own stages have them.
+
+    Returns:
+        What whoever asked for the job should know, if nobody can tell whether it fits.
+
+    Raises:
+        DoesNotFit: this machine's card or memory is too small; the cure is what would fit.
+        ConfigError: the config.json in JAMAK_MODEL_PATH says nothing about sizes.
+    """
+    if usable(machine, job.processes) is None:
+        return note_unplanned("the driver does not say how much memory the card has")
+    try:
+        geometry = find_geometry(settings.model, settings.model_revision, settings.model_path)
+    except ConfigError as error:
+        if settings.model_path is not None:
+            raise
+        return note_unplanned(str(error))  # whoever loads the model fails, or knows more
+    again = [row for one in earlier if (row := taught(one, job)) is not None]
+    texts = longest_texts(rows, again, settings.model, Decoding.asked(settings))
+    prompt, answer = (min(tokens, geometry.context) for tokens in texts)
+    check(Run.of(job, prompt, answer, on_card=machine.memory is not None), geometry, machine)
+    return None
+
+
+def note_unplanned(why: str) -> str:
+    return f"nobody planned whether the training fits: {why}"
 
 
 def trainer(settings: Settings) -> Machine:
@@ -63,36 +90,53 @@ def on_gpu(machine: Machine) -> bool:
     return machine.host is None
 
 
-def usable(machine: Machine) -> int | None:
-    """Bytes for a training; None: nobody knows."""
+def usable(machine: Machine, processes: int = 1) -> int | None:
+    """Bytes for each process of a training; None: nobody knows.
+
+    Each has a card of its own (run.py refuses more than there are); on a CPU they share its memory.
+    """
     if machine.memory is not None:
         return machine.usable
-    return None if machine.host is None else machine.host - LIBRARIES
+    return None if machine.host is None else machine.host // processes - LIBRARIES
 
 
-def longest_texts(rows: Sequence[Row], model: str) -> tuple[int, int]:
+def longest_texts(
+    rows: Sequence[Row], earlier: Sequence[Row], model: str, decoding: Decoding
+) -> tuple[int, int]:
     """Tokens of the longest prompt and of the longest answer; rather too many than too few, for
-    the tokenizer is not here yet."""
+    the tokenizer is not here yet.
+
+    Args:
+        earlier: rows that are replayed, but those that are longer than captions are now.
+    """
     each = SYLLABLES.get(HUB.get(model, model), IN_BYTES)
+    most = longest(decoding, each)
 
     def tokens(text: str) -> int:
         syllables = syllables_in(text)
         return math.ceil(each * syllables) + len(text) - syllables + 1
 
-    return (
-        max(tokens(str(row.prompt).replace("<video>", "")) for row in rows),
-        max(tokens(text) for row in rows for text in row.texts),
-    )
+    answers = [tokens(text) for row in rows for text in row.texts]
+    for row in earlier:
+        said = row.label is not False
+        answers += [
+            min(tokens(text), most) if said and text == row.reference else tokens(text)
+            for text in row.texts
+        ]
+    prompts = (tokens(str(row.prompt).replace("<video>", "")) for row in chain(rows, earlier))
+    return max(prompts), max(answers)
 
 
 def check(run: Run, geometry: Geometry, machine: Machine) -> Need:
     """Raises DoesNotFit."""
-    need, most = _needed(run, geometry, machine), usable(machine)
+    need, most = _needed(run, geometry, machine), usable(machine, run.processes)
     if most is None or need.total <= most:
         return need
     found = [f"{one.how} ({gib(one.need.total)} GiB)" for one in options(run, geometry, machine)]
+    several = f"each of the {run.processes} processes of the training"
     raise DoesNotFit(
-        f"the training takes {gib(need.total)} GiB: {gib(need.weights)} for weights, "
+        f"{several if run.processes > 1 else 'the training'} takes {gib(need.total)} GiB: "
+        f"{gib(need.weights)} for weights, "
         f"{gib(need.trained)} for what is trained, {gib(need.step)} for a step or "
         f"{gib(need.evaluation)} for captions; {gib(most)} GiB can be used here",
         cure=f"This fits: {'; '.join(found)}."
@@ -115,7 +159,8 @@ def options(run: Run, geometry: Geometry, machine: Machine) -> Iterator[Option]:
         other = machine_of(CLASSES[name])
         most = usable(other)
         need = _needed(run, geometry, other)
-        if most is not None and need.total <= most and most > (usable(machine) or 0):
+        here = usable(machine, run.processes) or 0
+        if most is not None and need.total <= most and most > here:
             yield Option(f"class {name}", need, "a card with more memory")
             return
 
@@ -124,6 +169,8 @@ def _changes(run: Run) -> Iterator[tuple[str, Run, str]]:
     """Each alone; of batches and frames the largest number that fits is taken first."""
     for changed in _smaller_batches(run):
         yield _batch(changed), changed, "as many rows a step, in more passes: about as fast"
+    for fewer in _fewer_processes(run):
+        yield _processes(fewer), fewer, "as many rows a step, in fewer processes: slower"
     if not run.checkpointing:
         changed = replace(run, checkpointing=True)
         yield CHECKPOINTING, changed, "layers are computed twice: about a third slower"
@@ -163,6 +210,17 @@ def _smaller_batches(run: Run) -> Iterator[Run]:
             yield replace(run, batch_size=batch_size, accumulate=rows // batch_size)
 
 
+def _fewer_processes(run: Run) -> Iterator[Run]:
+    for processes in range(run.processes - 1, 0, -1):
+        if run.accumulate * run.processes % processes == 0:
+            accumulate = run.accumulate * run.processes // processes
+            yield replace(run, processes=processes, accumulate=accumulate)
+
+
+def _processes(run: Run) -> str:
+    return f"--processes {run.processes} --accumulate {run.accumulate}"
+
+
 def _batch(run: Run) -> str:
     return f"--batch-size {run.batch_size} --accumulate {run.accumulate}"
 
@@ -171,9 +229,9 @@ def _fitting(
     changes: Iterator[tuple[str, Run, str]], geometry: Geometry, machine: Machine
 ) -> Iterator[Option]:
     """The first that fits of each kind."""
-    most, seen = usable(machine) or 0, set()
+    seen = set()
     for how, run, why in changes:
-        need = _needed(run, geometry, machine)
+        need, most = _needed(run, geometry, machine), usable(machine, run.processes) or 0
         if why not in seen and need.total <= most:
             seen.add(why)
             yield Option(how, need, why)

@@ -39,7 +39,7 @@ from workers.train.lineage import learned_before
 from workers.train.manifest import MOST_BYTES, written
 from workers.train.own_process import Event, judge_apart, train_apart
 from workers.train.quantizing import decided
-from workers.train.replay import fetch_replay
+from workers.train.replay import choose_replay, fetch_replay
 
 log = get_logger("jamak.train")
 
@@ -82,7 +82,7 @@ def run_train_job(
         BadData: the job names another model than this worker's, asks for what does not go together,
             or its data cannot be used.
         ConfigError: the base model or the adapter to start from is not to be found.
-        DoesNotFit: the training takes more memory than this machine has; nothing was fetched.
+        DoesNotFit: the training takes more memory than this machine has; no video was fetched.
         Missing, Forbidden: the manifest or a video in S3.
         Reject: the training failed; its last log lines are in the evidence.
         OutOfResources: the subprocess was killed, or had no disk, memory or GPU, it seems.
@@ -91,7 +91,8 @@ def run_train_job(
     """
     _check_model(job, settings)
     check_job(job)
-    job, weights = decided(job, on_gpu=on_gpu(trainer(settings)))
+    machine = trainer(settings)
+    job, weights = decided(job, on_gpu=on_gpu(machine))
     bits = "in 4 bits" if weights.quantized else "not in 4 bits"
     log.info(f"language model {bits}", job=job.id, reason=weights.why)
     on_line(f"language model {bits}: {weights.why}")
@@ -107,12 +108,19 @@ def run_train_job(
         }
         (workdir / "features.json").write_text(json.dumps(kept), encoding="utf-8")
         judging = Judging(job, settings, store, registry, workdir, progress)
-        most, fits = settings.max_video_bytes, partial(check_fits, job, settings)
-        data_sha256, rows = _fetch_data(job, store, workdir, progress, most, fits)
+        data_sha256, rows = _read_data(job, store, progress)
         parent = _fetch_parent(job, registry, workdir, progress)
+        if parent is not None:
+            job = job.model_copy(update={"rank": rank_of(workdir / "parent") or job.rank})
         sets, unknown = learned_before(job, parent, registry)
-        earlier = fetch_replay(job, sets, rows, store, workdir, progress, most)
-        told = (note_on_reference(job), weights.note, unknown, *earlier.notes)
+        chosen = choose_replay(job, sets, rows, store, progress)
+        unplanned = check_fits(job, settings, machine, rows, chosen.rows)
+        if unplanned is not None:
+            log.warning(unplanned, job=job.id)
+            on_line(unplanned)
+        _fetch_videos(job, rows, store, workdir, progress, settings.max_video_bytes)
+        earlier = fetch_replay(chosen, store, workdir, progress, settings.max_video_bytes)
+        told = (note_on_reference(job), weights.note, unplanned, unknown, *earlier.notes)
         notes = tuple(note for note in told if note)
         progress.tick("resume")
         data = _digest_of_rows(workdir)
@@ -161,23 +169,8 @@ def _check_model(job: TrainJob, settings: Settings) -> None:
         )
 
 
-def _fetch_data(
-    job: TrainJob,
-    store: ObjectStore,
-    workdir: Path,
-    progress: Progress,
-    most: int,
-    check: Callable[[Sequence[Row]], None] = lambda rows: None,
-) -> tuple[str, list[Row]]:
-    """Videos into WORKDIR/videos, and a manifest that names them there.
-
-    Args:
-        most: bytes that a video may have.
-        check: of the rows, before any video is fetched.
-
-    Returns:
-        The SHA-256 of the original, and its rows, with their splits.
-    """
+def _read_data(job: TrainJob, store: ObjectStore, progress: Progress) -> tuple[str, list[Row]]:
+    """The SHA-256 of the manifest, and its rows, with their splits. Raises BadData."""
     progress.tick("download")
     try:
         body = store.get(*parse_uri(job.data), MOST_BYTES)
@@ -188,7 +181,26 @@ def _fetch_data(
         ) from error
     # The split depends on the videos' names, so it is decided before they are renamed.
     rows = with_splits(read_manifest(body, job.data, job.stage, job.prompt))
-    check(rows)
+    return hashlib.sha256(body).hexdigest(), rows
+
+
+def _fetch_videos(
+    job: TrainJob,
+    rows: Sequence[Row],
+    store: ObjectStore,
+    workdir: Path,
+    progress: Progress,
+    most: int,
+) -> None:
+    """Videos into WORKDIR/videos, and a manifest that names them there.
+
+    Args:
+        most: bytes that a video may have.
+
+    Raises:
+        BadData: naming the row whose video is not there, is too large, or is another one.
+    """
+    progress.tick("download")
     firsts = first_rows(rows)
     (workdir / "videos").mkdir()
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
@@ -212,7 +224,6 @@ def _fetch_data(
     moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
     check_sides(moved, workdir, lambda: progress.tick("download"))
     (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
-    return hashlib.sha256(body).hexdigest(), rows
 
 
 def _fetch_parent(
@@ -231,6 +242,16 @@ def _fetch_parent(
     )
     (workdir / "parent" / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return manifest
+
+
+def rank_of(parent: Path) -> int | None:
+    """Of the adapter that a job goes on from, which counts instead of the job's own; None: it does
+    not say so, and the training, which reads all of it, will tell what is wrong."""
+    try:
+        rank = json.loads((parent / "adapter_config.json").read_bytes())["r"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return rank if type(rank) is int and rank > 0 else None
 
 
 def _describe(

@@ -41,6 +41,8 @@ class Run:
     rank: int
     checkpointing: bool
     """Layers are computed twice, and what they keep is kept for one of them at a time."""
+    processes: int = 1
+    """Each has all of it, on a card of its own, or on the CPU that they share."""
 
     @classmethod
     def of(cls, job: TrainJob, prompt_tokens: int, answer_tokens: int, *, on_card: bool) -> "Run":
@@ -55,16 +57,18 @@ class Run:
             accumulate=job.accumulate,
             rank=job.rank,
             checkpointing=on_card if checkpointing is None else checkpointing,
+            processes=job.processes,
         )
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes at the moment that takes most."""
+    """Bytes of one process, at the moment that takes most; of several, of the one that captions."""
 
     weights: int
     trained: int
-    """The adapter, its gradients and Adam's means; with preferences also the frozen copy."""
+    """The adapter, its gradients and Adam's means; with preferences also the frozen copy, and with
+    several processes what the gradients are sent from."""
     step: int
     """Beyond these, of a step of training."""
     evaluation: int
@@ -101,7 +105,9 @@ def _trained(run: Run, geometry: Geometry, number_bytes: int) -> int:
     copies = 2 if run.stage in ("dpo", "kto") else 1
     # Autocast makes 16 bits of each LoRA matrix once a step.
     cast = (adapter - projector) * number_bytes if number_bytes != EXACT else 0
-    return EXACT * (copies * adapter + 3 * moved) + cast
+    # DDP copies the gradients into buckets of its own before it adds them up.
+    sent = moved if run.processes > 1 else 0
+    return EXACT * (copies * adapter + 3 * moved + sent) + cast
 
 
 def _step(run: Run, geometry: Geometry, number_bytes: int, on_card: bool) -> int:
@@ -173,6 +179,6 @@ def _evaluation(run: Run, geometry: Geometry, number_bytes: int) -> int:
 
 
 def _length(run: Run, geometry: Geometry) -> int:
-    """Tokens of the longest row."""
+    """Tokens of the longest row. One that is longer than the model's context is not trained on."""
     visual = run.frames * geometry.tokens_per_frame(geometry.pool_stride)
-    return visual + run.prompt_tokens + run.answer_tokens
+    return min(visual + run.prompt_tokens + run.answer_tokens, geometry.context)

@@ -1,10 +1,11 @@
-"""Fetches earlier data for a training: the sets that it is not to forget, each to the same share.
+"""Earlier data for a training: the sets that it is not to forget, each to the same share. Rows are
+chosen first, and their videos fetched then.
 
 Never what is held out, then or now, under whichever name.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -30,31 +31,37 @@ class Replay(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def fetch_replay(
+class Chosen(NamedTuple):
+    """Before any of their videos is fetched."""
+
+    rows: Sequence[Row] = ()
+    """As they were trained on then, with their videos' addresses."""
+    sets: Mapping[EarlierSet, Sequence[Row]] = {}
+    """Those that could be read, each with rows of which some are among these."""
+    digests: Mapping[EarlierSet, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+def choose_replay(
     job: TrainJob,
     earlier: Sequence[EarlierSet],
     rows: Sequence[Row],
     store: ObjectStore,
-    workdir: Path,
     progress: Progress,
-    most: int,
-) -> Replay:
-    """Earlier rows into WORKDIR/replay.jsonl and WORKDIR/replay/; what they are, and notes.
-
-    Args:
-        earlier: the sets that it replays (lineage.py).
-        rows: of the job itself, with their splits.
-        most: bytes that a video may have.
+) -> Chosen:
+    """Args:
+    earlier: the sets that it replays (lineage.py).
+    rows: of the job itself, with their splits.
 
     Raises:
         BadData, Missing, Forbidden: the manifest that the job itself names.
     """
     if not job.replay_share:
-        return Replay()
+        return Chosen()
     progress.tick("replay")
     others = [one for one in earlier if job.replay is not None or one.data != job.data]
     if not others:
-        return Replay(notes=(note_same(),))
+        return Chosen(notes=(note_same(),))
     held_out, new = _names(rows, job.data), sum(row.split == "train" for row in rows)
     sets: dict[EarlierSet, list[Row]] = {}
     digests, notes = {}, []
@@ -68,17 +75,29 @@ def fetch_replay(
             if job.replay is not None:
                 raise
             notes.append(note_unread(one.data, error))
-    if not sets:
-        return Replay(notes=tuple(notes))
-    wanted = drawn(list(sets.values()), job, new)
-    found = _download(wanted, store, workdir, progress, most)
+    return Chosen(drawn(list(sets.values()), job, new), sets, digests, tuple(notes))
+
+
+def fetch_replay(
+    chosen: Chosen, store: ObjectStore, workdir: Path, progress: Progress, most: int
+) -> Replay:
+    """The rows into WORKDIR/replay.jsonl and WORKDIR/replay/; what they are, and notes.
+
+    Args:
+        workdir: with the job's own rows and videos.
+        most: bytes that a video may have.
+    """
+    if not chosen.rows:
+        return Replay(notes=chosen.notes)
+    progress.tick("replay")
+    found = _download(chosen.rows, store, workdir, progress, most)
     lines = (row.model_dump_json() for row in found)
     (workdir / "replay.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    replayed = []
-    for one, its in sets.items():
+    replayed, notes = [], list(chosen.notes)
+    for one, its in chosen.sets.items():
         ids = {row.id for row in its}
-        asked, there = (sum(row.id in ids for row in some) for some in (wanted, found))
-        replayed.append(Replayed(data=one.data, data_sha256=digests[one], rows=there))
+        asked, there = (sum(row.id in ids for row in some) for some in (chosen.rows, found))
+        replayed.append(Replayed(data=one.data, data_sha256=chosen.digests[one], rows=there))
         if there < asked:
             notes.append(note_left_out(asked - there, asked, one.data))
     return Replay(tuple(replayed), tuple(notes))
