@@ -18,6 +18,7 @@ from producer.verbs.training_shown import (
     spent,
     step,
     time,
+    tokens,
 )
 from shared.language import spoken
 from shared.settings import load_settings
@@ -40,7 +41,9 @@ def train_list(
         print_json({"jobs": [job.dump() for job in jobs], "more": more})
         return
     table = Grid(
-        "job", "state", "since", "step", "loss", "left", "worker", "last progress", "result"
+        *("job", "state", "since", "step", "loss", "tokens/s", "left", "spent"),
+        *("last progress", "result"),
+        wide=("worker",),
     )
     for job in jobs:
         progress = job.progress if job.runs else None
@@ -50,10 +53,12 @@ def train_list(
             time(since(job)),
             step(progress) if progress else "",
             loss(progress) if progress else "",
+            tokens(progress) if progress else "",
             left(progress) if progress else "",
-            escape(job.worker or ""),
+            spent(job.progress) if job.progress else "",
             ago(progress.updated_at) if progress else "",
             escape(spoken(result(job.outcome))) if job.outcome else "",
+            escape(job.worker or ""),
         )
     out.print(table)
     if more:

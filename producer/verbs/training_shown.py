@@ -93,6 +93,11 @@ def figures(progress: TrainProgress) -> str:
     return ", ".join(found + pace(progress))
 
 
+def tokens(progress: TrainProgress) -> str:
+    """A second."""
+    return "" if progress.tokens_per_s is None else f"{progress.tokens_per_s:,.0f}"
+
+
 def pace(progress: TrainProgress) -> list[str]:
     found = []
     if progress.tokens_per_s is not None:

@@ -381,6 +381,35 @@ def test_a_gpu_that_is_lost_costs_a_training_no_attempt_and_one_that_computes_do
     assert History.parse(delayed.decode().split("\n")[4]).attempt == 2
 
 
+def test_the_list_says_how_fast_a_job_is_how_long_it_takes_and_what_it_cost(
+    place: World, training: Training, records: TrainingRecords, trainer: Trainer
+) -> None:
+    job, now = job_for(place), datetime.now(UTC)
+    training.submit(job)
+    trainer.take()
+    progress = TrainProgress(
+        job_id=job.id,
+        worker=trainer.queues.worker,
+        attempt=1,
+        since=now,
+        stage="train",
+        step=12,
+        steps=100,
+        loss=0.5,
+        tokens_per_s=1812.4,
+        seconds_left=75.0,
+        spent_s=7500.0,
+        usd=1.2,
+        updated_at=now,
+    )
+    records.tell(progress)
+    shown = CliRunner().invoke(train, ["list"], env=place.env).stdout
+    figures = ("running", "train 12 of 100", "0.5000", "1,812", "1 min 15 s", "2 h 5 min, $1.20")
+    assert [one for one in figures if one not in shown] == []
+    columns = ("loss", "tokens/s", "left", "spent")
+    assert [one for one in columns if one not in shown] == []
+
+
 def test_the_list_is_bounded_and_the_newest_come_first(
     place: World, training: Training, records: TrainingRecords
 ) -> None:
