@@ -49,16 +49,11 @@ def folder(world: World, tmp_path: Path) -> str:
         if name[-1] not in "01":
             continue
         world.store.upload(path, world.output, f"{folder}/clips/{name}.mp4")
-        label = {
-            "video_name": f"{name}.mp4",
-            "duration": 1.0,
-            "trigger_info": [
-                {
-                    "timestamps": ["0:00.00000", "0:01.00000"],
-                    "trigger_action": f"{name[:-1]} 배경에 아무것도 없습니다.",
-                }
-            ],
-        }
+        label = json.loads(block_of("json"))
+        (entry, *_) = label["trigger_info"]
+        entry["timestamps"][1] = "0:01.00000"
+        entry["trigger_action"] = f"{name[:-1]} 배경에 아무것도 없습니다."
+        label.update(video_name=f"{name}.mp4", duration=1.0, trigger_info=[entry])
         body = json.dumps(label, ensure_ascii=False).encode()
         world.store.put(world.output, f"{folder}/labels/{name}.json", body)
     return f"{world.output}/{folder}"
@@ -96,10 +91,14 @@ def test_the_walk_of_the_page_ends_with_an_adapter(
     assert said["train list"].out.count("fewer than 8 do not prove") == 2
 
 
-def commands() -> list[str]:
+def block_of(kind: str) -> str:
     section = PAGE.read_text(encoding="utf-8").split(f"{HEADING}\n")[1].split("\n## ")[0]
-    (block,) = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
-    joined = block.replace("\\\n", "")
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
+    return str(block)
+
+
+def commands() -> list[str]:
+    joined = block_of("console").replace("\\\n", "")
     return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
