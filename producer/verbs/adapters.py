@@ -205,58 +205,5 @@ def _why_not_in_use(
         }
 
 
-def _use(version: str, pointer: Pointer, why_not: str | None) -> str:
-    if pointer.version == version:
-        return f"← in use since {pointer.updated_at:%Y-%m-%d %H:%M}"
-    if pointer.canary is not None and pointer.canary.version == version:
-        since, percent = pointer.canary.since, 100 * pointer.canary.share
-        return f"← on trial since {since:%Y-%m-%d %H:%M}, with {percent:g} %"
-    for stop, next_stop in zip(
-        reversed(pointer.history[:-1]), reversed(pointer.history[1:]), strict=True
-    ):
-        if stop.version == version:
-            return f"in use until {next_stop.at:%Y-%m-%d %H:%M}"
-    return f"not put to use: {why_not}" if why_not else ""
-
-
-def _scores(metrics: dict[str, float]) -> str:
-    """Each held-out score, before → after, and of how many rows."""
-    lines = [
-        f"{name.removesuffix('_before')} {before:.3f} → {metrics[after]:.3f}"
-        for name, before in metrics.items()
-        if (after := f"{name.removesuffix('_before')}_after") in metrics and name != after
-    ]
-    if "n_eval" in metrics:
-        videos = f", {metrics['n_eval_videos']:.0f} videos" if "n_eval_videos" in metrics else ""
-        lines.append(f"{metrics['n_eval']:.0f} rows{videos}")
-    if "n_better" in metrics:
-        lines.append(f"{metrics['n_better']:.0f} better, {metrics['n_worse']:.0f} worse")
-    return "\n".join(map(spoken, lines))
-
-
-def _training(item: AdapterManifest) -> str:
-    job, metrics = item.train_job, item.metrics
-    # What goes on from a parent has its rank, whatever the job says.
-    rank = f"from {item.parent}" if item.parent else f"rank {job.rank}"
-    lines = [f"{item.stage}, {rank}, {job.steps} steps"]
-    if "n_train" in metrics:
-        lines.append(f"{metrics['n_train']:.0f} rows")
-    if "loss_first" in metrics:
-        lines.append(f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f}")
-    return "\n".join(map(spoken, lines))
-
-
-def _show_history(base: str, pointer: Pointer) -> None:
-    if not pointer.history:
-        return
-    table = Grid("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
-    for stop in pointer.history:
-        since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(
-            str(stop.generation), since, stop.version or spoken("the base model"), spoken(stop.how)
-        )
-    out.print(table)
-
-
 # Verbs with files of their own.
 from producer.verbs import adapters_watch  # noqa: E402, F401

@@ -19,6 +19,9 @@ def registry_of(settings: Settings) -> Registry:
 def use_of(version: str, pointer: Pointer, why_not: str | None) -> str:
     if pointer.version == version:
         return f"← in use since {pointer.updated_at:%Y-%m-%d %H:%M}"
+    if pointer.canary is not None and pointer.canary.version == version:
+        since, percent = pointer.canary.since, 100 * pointer.canary.share
+        return f"← on trial since {since:%Y-%m-%d %H:%M}, with {percent:g} %"
     for stop, next_stop in zip(
         reversed(pointer.history[:-1]), reversed(pointer.history[1:]), strict=True
     ):
