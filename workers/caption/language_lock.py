@@ -1,8 +1,8 @@
 """Which tokens would begin a letter of a foreign script, after what a row has said.
 
 A token is judged by its bytes, after those of an unfinished character before it: it is out when no
-continuation of it could be allowed (scripts.py). So the first byte of what can only be Han is out,
-and after one that may begin Hangul or kana only the bytes of Hangul are left.
+continuation of it could be allowed (shared/scripts.py). So the first byte of what can only be Han
+is out, and after one that may begin Hangul or kana only the bytes of Hangul are left.
 
 A character that is begun is ended: what would leave it as a part of one is out. Otherwise a model
 that is kept from the end that it wanted would break off, and leave half a syllable.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workers.caption.scripts import ALLOWED, OTHER, OUT, allowed, verdicts
+from shared.scripts import ALLOWED, OTHER, OUT, allowed, verdicts
 from workers.model.pieces import token_bytes
 
 Walk = tuple[bool, bytes]

@@ -10,7 +10,7 @@ from typing import Any
 from shared.errors import BadData
 from shared.messages import Decoding
 from shared.rows import Row
-from workers.caption.scripts import allowed
+from shared.scripts import allowed
 from workers.model.prompt import completion_ids
 from workers.model.syllables import longest, syllables_in, tokens_a_syllable
 
