@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from producer.jobs.asked import just_asked
 from producer.jobs.in_flight import first_argument, in_flight, remove
+from producer.jobs.send_training import send_training
 from producer.jobs.served import Needs, why_unserved
 from producer.jobs.training_job import State, TrainingJob
-from shared.broker.apps import TRAIN_QUEUE, TRAIN_TASK, queues_of, reaching_redis
+from shared.broker.apps import TRAIN_QUEUE, queues_of, reaching_redis
 from shared.bucket.checkpoints import clear
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
@@ -37,7 +38,6 @@ from shared.errors import (
     UsageError,
 )
 from shared.settings import Settings
-from shared.telemetry import tracing
 from shared.training import TrainJob, TrainOutcome, TrainProgress
 from shared.training_log import numbered
 
@@ -77,21 +77,11 @@ class Training:
             raise UsageError(f"{job.data} does not exist", cure="See docs/training.md.")
         self._records.ask(job)
         try:
-            self._send(job)
+            send_training(self._app, job)
         except (BrokerUnavailable, BrokerRefuses) as error:
             # It may have arrived all the same: what has ended is not begun.
             self._end(job.id, "failed", error.reason, f"it was not sent: {error}", error.cure)
             raise
-
-    def _send(self, job: TrainJob) -> None:
-        with reaching_redis(), tracing.sending(TRAIN_QUEUE, [(job.id, "")]) as headers:
-            self._app.send_task(
-                TRAIN_TASK,
-                args=(job.model_dump(mode="json"),),
-                queue=TRAIN_QUEUE,
-                task_id=job.id,
-                headers=dict(headers[0]) if headers else None,
-            )
 
     def why_unserved(self) -> str | None:
         """Why no live worker takes what is sent; None: somebody does."""
@@ -123,7 +113,7 @@ class Training:
             if job.state != "not in Redis" or job.asked is None or just_asked(job.asked.asked_at):
                 continue
             if not dry_run:
-                self._send(job.asked.job)
+                send_training(self._app, job.asked.job)
             lost.append(job.id)
         return lost, unread
 
@@ -275,7 +265,7 @@ class Training:
             )
         self._records.resume(job_id)
         # From here on it is one that Redis has lost, unless it arrives.
-        self._send(found.asked.job)
+        send_training(self._app, found.asked.job)
 
     def _open(self, job_id: str) -> TrainingJob:
         """One that has not ended."""
