@@ -23,6 +23,7 @@ from shared.text import composed, stray
 
 MOST_BYTES = 1 << 20
 """Of one object: two texts, and what they are about."""
+Text = Annotated[Words, Field(max_length=20_000)]
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
@@ -56,8 +57,8 @@ class Preference(_Said):
     """Of two captions the better one. One of the two is the one that is judged."""
 
     kind: Literal["preference"] = "preference"
-    chosen: Words
-    rejected: Words
+    chosen: Text
+    rejected: Text
 
     @model_validator(mode="after")
     def _two_texts_of_which_one_is_judged(self) -> Self:
@@ -89,7 +90,7 @@ class Correction(_Said):
     """What the caption should have said."""
 
     kind: Literal["correction"] = "correction"
-    text: Words
+    text: Text
 
     @model_validator(mode="after")
     def _another_text(self) -> Self:

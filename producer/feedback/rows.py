@@ -1,0 +1,127 @@
+"""Lessons become the rows of a training set (shared/rows.py), for the stage that learns from them.
+
+| stage | a preference | a correction | a thumb |
+|---|---|---|---|
+| sft | - | what it should have said | up: what it said |
+| dpo | the pair | what it should have said, before what it said | - |
+| kto | - | what it should have said: true; what it said: false | what it said: true or false |
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from producer.feedback.captions import Known
+from producer.feedback.lessons import LeftOut
+from shared.errors import ConfigError
+from shared.feedback import Correction, Kind, Preference, Thumb
+from shared.prompts import MARK, check_prompt
+from shared.rows import Row, Stage
+from shared.scripts import allowed
+from shared.settings import Settings
+from shared.text import stray
+
+LEARNS: Mapping[Stage, tuple[Kind, ...]] = {
+    "sft": ("correction", "thumb"),
+    "dpo": ("preference", "correction"),
+    "kto": ("thumb", "correction"),
+}
+"""What each stage learns from."""
+MOST_ROWS = 100_000
+"""Of a training set: the last lessons count."""
+
+Columns = dict[str, Any]
+
+
+def rows_of(
+    known: Iterable[Known], stage: Stage, settings: Settings
+) -> tuple[list[Row], list[Known], list[LeftOut]]:
+    """The rows, the lessons that they are of, and what of the others no training could take. The
+    same for the same lessons, to the byte.
+
+    Args:
+        settings: how long captions may be, and in which letters.
+    """
+    rows: dict[tuple[Any, ...], Row] = {}
+    used, left_out = [], []
+    fits = _fits(settings)
+    for one in known:
+        if one.lesson.kind not in LEARNS[stage]:
+            continue
+        columns = list(_columns(one, stage))
+        if not columns:
+            continue
+        why = next((why for said in columns if (why := fits(said))), "")
+        found = why or _rows_or_why(one, columns)
+        if isinstance(found, str):
+            left_out.append(LeftOut(one.lesson.id, found))
+            continue
+        for row in found:  # a thumb down and a correction say the same of a caption
+            rows.setdefault((row.media.uri, row.prompt, *row.texts, row.label), row)
+        used.append(one)
+    return list(rows.values())[-MOST_ROWS:], used, left_out
+
+
+def written(rows: Sequence[Row]) -> bytes:
+    """JSON lines."""
+    return "".join(f"{row.model_dump_json(exclude_defaults=True)}\n" for row in rows).encode()
+
+
+def _columns(known: Known, stage: Stage) -> Iterator[Columns]:
+    said, text = known.lesson.item.said, known.text
+    if isinstance(said, Preference):
+        yield {"chosen": said.chosen, "rejected": said.rejected}
+    elif isinstance(said, Correction) and stage == "dpo":
+        yield {"chosen": said.text, "rejected": text}
+    elif isinstance(said, Correction):
+        kto = stage == "kto"
+        yield {"completion": said.text, "origin": "human", **({"label": True} if kto else {})}
+        if kto:
+            yield {"completion": text, "origin": "synthetic", "label": False}
+    elif isinstance(said, Thumb) and stage == "kto":
+        yield {"completion": text, "origin": "synthetic", "label": said.up}
+    elif isinstance(said, Thumb) and said.up:
+        yield {"completion": text, "origin": "synthetic"}
+
+
+def _rows_or_why(known: Known, columns: Sequence[Columns]) -> list[Row] | str:
+    """Or why there are none."""
+    try:
+        prompt = check_prompt(known.prompt)
+        if stray(known.text) or MARK.search(known.text):
+            return "no training could read it"
+        return [
+            Row.model_validate(
+                {
+                    "id": f"{known.lesson.id}{f'~{number}' if number else ''}",
+                    "videos": [{"uri": known.lesson.about.video.uri}],
+                    "prompt": prompt,
+                    "source": "feedback",
+                    **said,
+                }
+            )
+            for number, said in enumerate(columns)
+        ]
+    except (ValidationError, ConfigError):
+        return "no training could read it"
+
+
+def _fits(settings: Settings) -> Callable[[Columns], str]:
+    """Why a row would be refused: of texts that nobody is to say anything goes."""
+
+    def why_unfit(said: Columns) -> str:
+        text = said.get("chosen") or said["completion"]
+        if said.get("label") is False:
+            return ""
+        if settings.max_new_tokens is None and _syllables(text) > settings.max_syllables:
+            return "its text is longer than a caption may be (JAMAK_MAX_SYLLABLES)"
+        if settings.language == "ko" and not all(map(allowed, text)):
+            return "its text has letters that no caption may hold (JAMAK_LANGUAGE)"
+        return ""
+
+    return why_unfit
+
+
+def _syllables(text: str) -> int:
+    return sum("가" <= one <= "힣" for one in text)

@@ -1,0 +1,203 @@
+"""What is learned where people say the same of a caption, change their mind, or disagree."""
+
+import random
+from typing import Any
+
+import pytest
+
+from producer.feedback.captions import Known
+from producer.feedback.lessons import lessons_of
+from producer.feedback.rows import rows_of, written
+from producer.feedback.store import Item
+from shared.feedback import Feedback, about, feedback_name
+from shared.feedback import written as as_written
+from shared.prompts import BASE_PROMPT
+from shared.rows import Stage
+from shared.settings import Settings
+from tests.feedback import said
+from tests.records import caption
+
+CAPTION = "고양이가 잡니다."
+ABOUT = about(caption(CAPTION), "s3://out/records/b/x/k.json")
+OTHER = about(
+    caption(CAPTION).model_copy(
+        update={"video": caption("").video.model_copy(update={"key": "other"})}
+    ),
+    "s3://out/records/b/x/other.json",
+)
+
+
+def item(said: Feedback) -> Item:
+    return Item(feedback_name(as_written(said)), said)
+
+
+def up(reviewer: str, at_s: float = 0, up: bool = True) -> Item:
+    return item(said("thumb", ABOUT, "", reviewer, at_s, up=up))
+
+
+def down(reviewer: str, at_s: float = 0) -> Item:
+    return up(reviewer, at_s, up=False)
+
+
+def corrected(reviewer: str, text: str, at_s: float = 0) -> Item:
+    return item(said("correction", ABOUT, "", reviewer, at_s, text=text))
+
+
+def preferred(reviewer: str, chosen: str, at_s: float = 0) -> Item:
+    return item(said("preference", ABOUT, CAPTION, reviewer, at_s, chosen=chosen))
+
+
+def learned(*items: Item) -> tuple[list[Item], dict[str, str]]:
+    """The items that decide; and of the others, why they do not."""
+    shuffled = list(items)
+    random.Random(len(items)).shuffle(shuffled)
+    lessons, left_out = lessons_of(shuffled)
+    assert {one.id for one in lessons} | {one.id for one in left_out} <= {one.id for one in items}
+    return [one.item for one in lessons], {one.id: one.why for one in left_out}
+
+
+def says(*items: Item) -> list[str]:
+    return [one.says for one in lessons_of(items)[0]]
+
+
+LATER = "the same reviewer said something later"
+TIED = "as many reviewers say the opposite"
+MINORITY = "most reviewers say the opposite"
+
+
+def test_two_who_agree_are_one_lesson() -> None:
+    first, second = up("kim"), up("lee", 1)
+    assert learned(first, second) == ([second], {})
+
+
+def test_a_lesson_is_the_same_whoever_says_it_and_whenever() -> None:
+    for say in (
+        lambda who, at: up(who, at),
+        lambda who, at: down(who, at),
+        lambda who, at: corrected(who, "개가 잡니다.", at),
+        lambda who, at: preferred(who, "개가 잡니다.", at),
+    ):
+        assert says(say("kim", 0)) == says(say("lee", 9)) == says(say("kim", 0), say("lee", 9))
+    different = [
+        up("kim"),
+        down("kim"),
+        corrected("kim", "개가 잡니다."),
+        corrected("kim", "소가 잡니다."),
+        preferred("kim", "개가 잡니다."),
+        preferred("kim", "소가 잡니다."),
+        item(said("preference", ABOUT, "개가 잡니다.", chosen=CAPTION)),
+        item(said("thumb", OTHER, up=True)),
+    ]
+    assert len({tuple(says(one)) for one in different}) == len(different)
+
+
+def test_what_one_person_says_later_counts() -> None:
+    before, after = up("kim"), down("kim", 1)
+    assert learned(before, after) == ([after], {before.id: LATER})
+
+
+def test_a_thumb_down_after_ones_own_correction_takes_nothing_back() -> None:
+    correction, thumb = corrected("kim", "개가 잡니다."), down("kim", 1)
+    assert learned(correction, thumb) == ([correction, thumb], {})
+
+
+def test_a_thumb_up_takes_back_ones_own_correction() -> None:
+    correction, thumb = corrected("kim", "개가 잡니다."), up("kim", 1)
+    assert learned(correction, thumb) == ([thumb], {correction.id: LATER})
+
+
+def test_two_who_disagree_teach_nothing() -> None:
+    one, other = up("kim"), down("lee", 1)
+    assert learned(one, other) == ([], {one.id: TIED, other.id: TIED})
+    one, other = up("kim"), corrected("lee", "개가 잡니다.")
+    assert learned(one, other) == ([], {one.id: TIED, other.id: TIED})
+
+
+def test_a_third_decides() -> None:
+    one, other, third = up("kim"), corrected("lee", "개가 잡니다.", 1), down("park", 2)
+    assert learned(one, other, third) == ([other, third], {one.id: MINORITY})
+
+
+def test_one_person_has_one_voice_however_often_it_is_raised() -> None:
+    items = [up("kim", n) for n in range(3)]
+    against = down("lee", 9)
+    assert learned(*items, against)[0] == []
+
+
+def test_two_corrections_agree_that_it_is_wrong() -> None:
+    one, other = corrected("kim", "개가 잡니다."), corrected("lee", "소가 잡니다.", 1)
+    again = corrected("park", "개가 잡니다.", 2)
+    assert learned(one, other, again) == ([other, again], {})
+
+
+def test_two_preferences_the_other_way_round_teach_nothing() -> None:
+    better = preferred("kim", "개가 잡니다.")
+    chosen = item(
+        said("preference", ABOUT, "개가 잡니다.", "lee", 1, chosen=CAPTION)  # the other way round
+    )
+    assert learned(better, chosen) == ([], {better.id: TIED, chosen.id: TIED})
+    third = preferred("park", "개가 잡니다.", 2)
+    assert learned(better, chosen, third) == ([third], {chosen.id: MINORITY})
+
+
+def test_the_same_text_of_another_video_is_another_caption() -> None:
+    one, other = up("kim"), item(said("thumb", OTHER, "", "lee", up=False))
+    assert len(learned(one, other)[0]) == 2
+
+
+# Rows
+
+SETTINGS = Settings()
+
+
+def rows(stage: Stage, *items: Item, **settings: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    lessons, _ = lessons_of(items)
+    known = [Known(one, CAPTION, BASE_PROMPT) for one in lessons]
+    made, used, left_out = rows_of(known, stage, SETTINGS.model_copy(update=settings))
+    assert len(used) + len(left_out) <= len(lessons)
+    body = written(made)
+    assert body == written(rows_of(known, stage, SETTINGS)[0]) or settings
+    columns = ("completion", "chosen", "rejected", "label")
+    return [
+        {name: value for name in columns if (value := getattr(row, name)) is not None}
+        for row in made
+    ], [one.why for one in left_out]
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ("sft", [{"completion": "개"}]),
+        ("dpo", [{"chosen": "개", "rejected": CAPTION}, {"chosen": "소", "rejected": CAPTION}]),
+        ("kto", [{"completion": "개", "label": True}, {"completion": CAPTION, "label": False}]),
+    ],
+)
+def test_each_stage_learns_its_own(stage: Stage, expected: list[dict[str, Any]]) -> None:
+    items = corrected("kim", "개"), preferred("kim", "소", 1), down("lee", 2)
+    assert rows(stage, *items) == (expected, [])
+
+
+def test_a_thumb_up_is_a_reference() -> None:
+    assert rows("sft", up("kim")) == ([{"completion": CAPTION}], [])
+    assert rows("kto", up("kim")) == ([{"completion": CAPTION, "label": True}], [])
+    assert rows("dpo", up("kim")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "why"),
+    [
+        ("가" * 11, {"max_syllables": 10}, "longer than a caption may be"),
+        ("개 犬", {"language": "ko"}, "letters that no caption may hold"),
+    ],
+)
+def test_what_would_stop_a_training_is_left_out(
+    text: str, settings: dict[str, Any], why: str
+) -> None:
+    made, told = rows("dpo", corrected("kim", text), preferred("kim", "소"), **settings)
+    assert [one["chosen"] for one in made] == ["소"]
+    assert why in told[0]
+
+
+def test_what_nobody_is_to_say_may_be_anything() -> None:
+    chosen = item(said("preference", ABOUT, "犬" * 99, "kim", chosen=CAPTION))
+    assert rows("dpo", chosen, max_syllables=10)[0] == [{"chosen": CAPTION, "rejected": "犬" * 99}]
