@@ -1,0 +1,197 @@
+"""Rules: how much feedback starts which training. A file in YAML, the same for all who watch.
+
+    rules:
+      - name: habits
+        when: {preferences: 200, hours: 24}
+        train: {stage: dpo, from: active, steps: 200}
+
+Everything in it is checked before anything is done by it; a word that nobody knows is refused.
+"""
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from producer.feedback.rows import LEARNS
+from shared.errors import BadData, ConfigError
+from shared.feedback import Kind
+from shared.messages import digest
+from shared.settings import Settings
+from shared.stages import check_job
+from shared.training import TrainJob
+from shared.training_defaults import STAGES
+
+MOST_BYTES = 64 << 10
+SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from")
+"""Fields of a job that are no options of a rule."""
+Least = Annotated[int, Field(ge=1, le=1_000_000)]
+KINDS: dict[str, Kind] = {
+    "preferences": "preference",
+    "thumbs": "thumb",
+    "corrections": "correction",
+}
+"""What a rule counts, as it says it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class When(_Part):
+    """All of it must hold."""
+
+    preferences: Least | None = None
+    """So many that no earlier run of this rule has learned from."""
+    thumbs: Least | None = None
+    corrections: Least | None = None
+    hours: Annotated[float, Field(ge=0)] = 0.0
+    """Since the last run of this rule began."""
+
+    @property
+    def least(self) -> dict[Kind, int]:
+        return {kind: least for name, kind in KINDS.items() if (least := getattr(self, name))}
+
+    @model_validator(mode="after")
+    def _something_is_counted(self) -> Self:
+        if not self.least:
+            raise _error(f"it counts nothing: name one of {', '.join(KINDS)}")
+        return self
+
+
+class Train(BaseModel):
+    """What is asked of the job: its stage, and any option of `TrainJob`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stage: Literal["sft", "dpo", "kto"]
+    start: Annotated[str, Field(alias="from", pattern=r"^(active|base|[0-9a-f]{12})$")] = "active"
+    """The adapter in use, the base model, or a version."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Rule(_Part):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    when: When
+    train: Train
+
+    @model_validator(mode="after")
+    def _its_stage_learns_from_it(self) -> Self:
+        stage, named = self.train.stage, {kind: name for name, kind in KINDS.items()}
+        for kind in self.when.least:
+            if kind not in LEARNS[stage]:
+                able = " and ".join(named[one] for one in LEARNS[stage])
+                raise _error(
+                    f"the stage {stage} learns nothing from {named[kind]}: it counts {able}"
+                )
+        return self
+
+    def job(self, settings: Settings, job_id: str, data: str, start_from: str | None) -> TrainJob:
+        """What is sent.
+
+        Raises:
+            BadData: what it asks for does not go together.
+        """
+        usual = STAGES[self.train.stage]
+        options = {
+            "steps": usual.steps,
+            "batch_size": usual.batch_size,
+            "learning_rate": usual.learning_rate,
+            "rank": usual.rank,
+            "frames": usual.frames,
+            **self.train.options,
+        }
+        earlier = start_from is not None or options.get("replay") is not None
+        options["replay_share"] = options.get("replay_share", usual.replay_share) if earlier else 0
+        job = TrainJob(
+            id=job_id,
+            stage=self.train.stage,
+            data=data,
+            model=settings.model,
+            revision=settings.model_revision,
+            prompt=settings.prompt,
+            start_from=start_from,
+            **options,
+        )
+        check_job(job)
+        return job
+
+
+class Rules(_Part):
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _each_has_a_name_of_its_own(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise _error(f"two rules are called {name}: what each has done goes by its name")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+
+def read_rules(body: bytes, name: str, settings: Settings) -> Rules:
+    """Args:
+        name: of the file; errors name it.
+
+    Raises:
+        ConfigError: they are none, with the place and the cure.
+    """
+    try:
+        told = yaml.safe_load(body)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(f"{name} is no YAML: {where}", cure=CURE) from error
+    try:
+        rules = Rules.model_validate(told)
+        for number, rule in enumerate(rules.rules):
+            _check_options(rule, f"rules.{number}.train")
+            for start in (None, "0" * 12):
+                rule.job(settings, "a-rule", "s3://b/k", start)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_fault(error)}", cure=CURE) from error
+    except _Misspelt as error:
+        raise ConfigError(f"{name}: {error}", cure=CURE) from error
+    except BadData as error:
+        raise ConfigError(f"{name}: {error}", cure=error.cure) from error
+    return rules
+
+
+CURE = "docs/loop.md shows a file of rules; `jamak retrain --dry-run --rules FILE` reads one."
+
+
+class _Misspelt(Exception):
+    pass
+
+
+def _check_options(rule: Rule, where: str) -> None:
+    known = [one for one in TrainJob.model_fields if one not in SET_BY_US]
+    for name in rule.train.options:
+        if name not in known:
+            raise _Misspelt(_unknown(f"{where}.{name}", name, known))
+
+
+def _fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        words = [*Rules.model_fields, *Rule.model_fields, *When.model_fields]
+        return _unknown(where, str(fault["loc"][-1]), words)
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+
+
+def _unknown(where: str, word: str, known: list[str]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f"{where}: nobody knows this word" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _error(told: str) -> PydanticCustomError:
+    return PydanticCustomError("rules", "{told}", {"told": told})
