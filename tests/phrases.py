@@ -52,6 +52,8 @@ ANSWERING = {
     *("note_unfit", "note_unplanned", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
     *("on_trial", "why_not_against", "said_of", "_untold"),
+    *("_too_few", "_too_soon", "_one_video", "_one_label", "why_due", "why_unfit", "_rows_or_why"),
+    *("_comes_first", "_looked_just_now", "_not_ended", "_unknown_word"),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"
@@ -282,6 +284,18 @@ VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("import_set", "pairs", "recaption", "reconcile", "show", "show_cards", "split", "stats"),
     *("status", "upload", "validate", "adapters_diff", "adapters_show", "adapters_verify"),
+    *(
+        "import_set",
+        "pairs",
+        "reconcile",
+        "retrain",
+        "show",
+        "show_cards",
+        "split",
+        "stats",
+        "status",
+    ),
+    *("upload", "validate"),
 }
 """Functions that are verbs by an entry point."""
 

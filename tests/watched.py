@@ -37,7 +37,7 @@ def check_prometheus(world: World, captioner: int, folder: Path) -> None:
     need("prometheus")
     with _listener() as listener:
         jobs = {"jamak": [captioner, _feeder(world), _scaler(world), listener]}
-        jobs["jamak"] += [_served("trainer"), _watcher(world)]
+        jobs["jamak"] += [_served("trainer"), _served("retrainer"), _watcher(world)]
         _check(start_prometheus(folder, jobs, every="1s"))
 
 

@@ -23,7 +23,7 @@ from infra.local.redis import start_redis
 from infra.local.s3 import OUTPUT_BUCKET, VIDEOS_BUCKET, start_s3
 
 DEMO_MODEL = ROOT / "infra/demo/models/llama"
-PROCESSES = ("listener", "feeder", "scaler", "watcher", "captioner", "trainer")
+PROCESSES = ("listener", "feeder", "scaler", "watcher", "retrainer", "captioner", "trainer")
 START_S = 180.0
 """A cold disk reads torch slowly."""
 

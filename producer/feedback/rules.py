@@ -176,7 +176,7 @@ def _check_options(rule: Rule, where: str) -> None:
     known = [one for one in TrainJob.model_fields if one not in SET_BY_US]
     for name in rule.train.options:
         if name not in known:
-            raise _Misspelt(_unknown(f"{where}.{name}", name, known))
+            raise _Misspelt(_unknown_word(f"{where}.{name}", name, known))
 
 
 def _fault(error: ValidationError) -> str:
@@ -184,11 +184,11 @@ def _fault(error: ValidationError) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         words = [*Rules.model_fields, *Rule.model_fields, *When.model_fields]
-        return _unknown(where, str(fault["loc"][-1]), words)
+        return _unknown_word(where, str(fault["loc"][-1]), words)
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
-def _unknown(where: str, word: str, known: list[str]) -> str:
+def _unknown_word(where: str, word: str, known: list[str]) -> str:
     near = get_close_matches(word, known, n=1)
     return f"{where}: nobody knows this word" + (f"; did you mean {near[0]}?" if near else "")
 

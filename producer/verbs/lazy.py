@@ -43,6 +43,7 @@ SUMMARIES = {
     "model.",
     "recaption": "Make captions of a kind again, with today's model and adapter.",
     "reconcile": "Find in the bucket what is missing, and enqueue it again; render missing views.",
+    "retrain": "Start the trainings that feedback has brought about: each once, whoever looks.",
     "scale": "How many workers are wanted, and why.",
     "show": "The caption of a video, how it was made and where it lies.",
     "status": "What waits and why, who serves it, which adapters are in use.",

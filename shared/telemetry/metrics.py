@@ -21,10 +21,18 @@ from prometheus_client.registry import Collector
 
 from shared import __version__
 
-Role = Literal["listener", "feeder", "scaler", "watcher", "captioner", "trainer"]
+Role = Literal["listener", "feeder", "scaler", "watcher", "retrainer", "captioner", "trainer"]
 Kind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Role, ...] = ("listener", "feeder", "scaler", "watcher", "captioner", "trainer")
+ALL: tuple[Role, ...] = (
+    "listener",
+    "feeder",
+    "scaler",
+    "watcher",
+    "retrainer",
+    "captioner",
+    "trainer",
+)
 """As the Procfile calls them."""
 PRODUCERS: tuple[Role, ...] = ("listener", "feeder")
 WORKERS: tuple[Role, ...] = ("captioner", "trainer")
@@ -32,6 +40,7 @@ LISTENER: tuple[Role, ...] = ("listener",)
 FEEDER: tuple[Role, ...] = ("feeder",)
 SCALER: tuple[Role, ...] = ("scaler",)
 WATCHER: tuple[Role, ...] = ("watcher",)
+RETRAINER: tuple[Role, ...] = ("retrainer",)
 CAPTIONER: tuple[Role, ...] = ("captioner",)
 TRAINER: tuple[Role, ...] = ("trainer",)
 
@@ -266,6 +275,15 @@ TRIALS = _counter(
     "Trials that this process ended: `promoted`, or `rolled back`.",
     "outcome",
     of=WATCHER,
+)
+
+# What feedback starts, by the retrainer (docs/loop.md).
+
+RETRAININGS = _counter(
+    "jamak_retrainings_total",
+    "Trainings that this process has started because of feedback, by rule.",
+    "rule",
+    of=RETRAINER,
 )
 
 # Uploads and jobs.

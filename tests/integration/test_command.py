@@ -144,6 +144,7 @@ ELSEWHERE = {
     "adapters gate",
     "adapters prune",
     "adapters watch",
+    "retrain",
     "scale serve",
 }
 ELSEWHERE |= {"poison list", "poison show", "poison redrive", "poison drop"}

@@ -317,6 +317,12 @@ ROWS: dict[str, list[Row]] = {
         ("s3:///a", {}, 2, "'s3:///a' is not an S3 address"),
         ("b", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "retrain": [
+        ("--watch --dry-run", {}, 2, "--watch goes with neither --dry-run nor --json"),
+        ("--rules none.yaml", {}, 2, "none.yaml: there is no such file"),
+        (f"--rules {__file__}", {}, 78, "test_cli.py is no YAML"),
+        ("", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     "scale explain": [
         ("p100", {}, 2, "p100 is no class that is scaled"),
         ("l4", {"JAMAK_SCALE_CLASSES": "t4,a100"}, 2, "l4 is no class that is scaled"),
