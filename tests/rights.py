@@ -7,82 +7,90 @@ from botocore.exceptions import ClientError
 
 from tests.iam import ACCOUNT, Account
 
-ROLES = ("captioner", "feeder", "listener", "operator", "scaler", "trainer", "watcher")
+ROLES = (
+    *("captioner", "feeder", "listener", "operator"),
+    *("retrainer", "scaler", "trainer", "watcher"),
+)
 
 WHO_MAY = """
-                    captioner feeder listener operator scaler trainer watcher
-list    videos      x         .      x        x        .      x    .
-list    data        .         .      .        x        .      x    .
-list    exports     .         .      .        x        .      .    .
-list    records     x         x      .        x        x      x    x
-get     videos      x         .      x        x        .      x    .
-get     other-videos .        .      .        .        .      .    .
-get     data        .         .      .        x        .      x    .
-get     exports     .         .      .        x        .      .    .
-get     elsewhere   .         .      .        .        .      .    .
-get     records     x         .      .        x        .      .    x
-get     failures    x         .      .        x        .      .    .
-get     parts       x         .      .        x        .      .    .
-get     asked       .         .      .        x        .      .    .
-get     captions    x         .      .        x        .      .    .
-get     adapters    x         .      .        x        .      x    .
-get     pointers    x         .      .        x        .      x    x
-get     training    .         .      .        x        .      x    .
-get     backlogs    .         x      .        x        x      .    .
-get     costs       .         x      .        x        .      .    .
-get     feedback    .         .      .        x        .      .    x
-get     retraining  .         .      .        x        .      .    .
-get     probes      x         x      .        x        .      x    x
-version videos      x         .      .        .        .      .    .
-put     videos      .         .      .        x        .      .    .
-put     other-videos .        .      .        .        .      .    .
-put     data        .         .      .        .        .      .    .
-put     exports     .         .      .        x        .      .    .
-put     elsewhere   .         .      .        .        .      .    .
-put     records     x         .      .        .        .      .    .
-put     failures    x         .      .        .        .      .    .
-put     parts       x         .      .        .        .      .    .
-put     asked       .         .      .        x        .      .    .
-put     captions    x         .      .        x        .      .    .
-put     adapters    .         .      .        .        .      x    .
-put     pointers    .         .      .        x        .      x    x
-put     pages       x         .      .        .        .      x    .
-put     states      .         .      .        .        .      x    x
-put     lease       .         .      .        .        .      x    x
-put     training    .         .      .        x        .      x    .
-put     backlogs    .         .      .        x        .      .    .
-put     cursors     .         x      .        x        .      .    .
-put     costs       x         .      .        .        .      x    .
-put     feedback    .         .      .        x        .      .    .
-put     retraining  .         .      .        x        .      .    .
-put     probes      x         x      .        x        .      x    x
-delete  videos      .         .      .        .        .      .    .
-delete  records     .         .      .        .        .      .    .
-delete  failures    .         .      .        x        .      .    .
-delete  parts       .         .      .        .        .      .    .
-delete  asked       .         .      .        x        .      .    .
-delete  captions    .         .      .        .        .      .    .
-delete  adapters    .         .      .        x        .      .    .
-delete  training    .         .      .        .        .      .    .
-delete  backlogs    .         .      .        x        .      .    .
-delete  costs       .         .      .        .        .      .    .
-delete  feedback    .         .      .        .        .      .    .
-delete  probes      .         .      .        .        .      .    .
-abort   videos      .         .      .        x        .      .    .
-abort   records     .         .      .        .        .      .    .
-receive events      .         .      x        .        .      .    .
-change  events      .         .      x        .        .      .    .
-look    events      .         .      x        x        x      .    .
-send    events      .         .      .        .        .      .    .
-purge   events      .         .      .        .        .      .    .
-receive dead        .         .      .        .        .      .    .
-look    dead        .         .      x        .        .      .    .
-find    dead        .         .      x        x        .      .    .
-send    dead        .         .      x        .        .      .    .
-policy  videos      .         .      .        .        .      .    .
-rules   records     .         .      .        .        .      .    .
-buckets all         .         .      .        .        .      .    .
-role    admin       .         .      .        .        .      .    .
+                    captioner feeder listener operator retrainer scaler trainer watcher
+list    videos      x         .      x        x        x         .      x       .
+list    data        .         .      .        x        .         .      x       .
+list    exports     .         .      .        x        .         .      .       .
+list    records     x         x      .        x        x         x      x       x
+get     videos      x         .      x        x        x         .      x       .
+get     other-videos .         .      .        .        .         .      .       .
+get     data        .         .      .        x        .         .      x       .
+get     exports     .         .      .        x        .         .      .       .
+get     elsewhere   .         .      .        .        .         .      .       .
+get     records     x         .      .        x        x         .      .       x
+get     failures    x         .      .        x        .         .      .       .
+get     parts       x         .      .        x        .         .      .       .
+get     asked       .         .      .        x        .         .      .       .
+get     captions    x         .      .        x        .         .      .       .
+get     adapters    x         .      .        x        .         .      x       .
+get     pointers    x         .      .        x        x         .      x       x
+get     training    .         .      .        x        x         .      x       .
+get     backlogs    .         x      .        x        .         x      .       .
+get     costs       .         x      .        x        .         .      .       .
+get     feedback    .         .      .        x        x         .      .       x
+get     retraining  .         .      .        x        x         .      .       .
+get     rules       .         .      .        x        x         .      .       .
+get     sets        .         .      .        x        x         .      x       .
+get     probes      x         x      .        x        x         .      x       x
+version videos      x         .      .        .        .         .      .       .
+put     videos      .         .      .        x        .         .      .       .
+put     other-videos .         .      .        .        .         .      .       .
+put     data        .         .      .        .        .         .      .       .
+put     exports     .         .      .        x        .         .      .       .
+put     elsewhere   .         .      .        .        .         .      .       .
+put     records     x         .      .        .        .         .      .       .
+put     failures    x         .      .        .        .         .      .       .
+put     parts       x         .      .        .        .         .      .       .
+put     asked       .         .      .        x        .         .      .       .
+put     captions    x         .      .        x        .         .      .       .
+put     adapters    .         .      .        .        .         .      x       .
+put     pointers    .         .      .        x        .         .      x       x
+put     pages       x         .      .        .        .         .      x       .
+put     states      .         .      .        .        .         .      x       x
+put     lease       .         .      .        .        .         .      x       x
+put     training    .         .      .        x        .         .      x       .
+put     requests    .         .      .        x        x         .      x       .
+put     backlogs    .         .      .        x        .         .      .       .
+put     cursors     .         x      .        x        .         .      .       .
+put     costs       x         .      .        .        .         .      x       .
+put     feedback    .         .      .        x        .         .      .       .
+put     retraining  .         .      .        x        x         .      .       .
+put     rules       .         .      .        x        .         .      .       .
+put     sets        .         .      .        x        x         .      .       .
+put     probes      x         x      .        x        x         .      x       x
+delete  videos      .         .      .        .        .         .      .       .
+delete  records     .         .      .        .        .         .      .       .
+delete  failures    .         .      .        x        .         .      .       .
+delete  parts       .         .      .        .        .         .      .       .
+delete  asked       .         .      .        x        .         .      .       .
+delete  captions    .         .      .        .        .         .      .       .
+delete  adapters    .         .      .        x        .         .      .       .
+delete  training    .         .      .        .        .         .      .       .
+delete  backlogs    .         .      .        x        .         .      .       .
+delete  costs       .         .      .        .        .         .      .       .
+delete  feedback    .         .      .        .        .         .      .       .
+delete  probes      .         .      .        .        .         .      .       .
+abort   videos      .         .      .        x        .         .      .       .
+abort   records     .         .      .        .        .         .      .       .
+receive events      .         .      x        .        .         .      .       .
+change  events      .         .      x        .        .         .      .       .
+look    events      .         .      x        x        .         x      .       .
+send    events      .         .      .        .        .         .      .       .
+purge   events      .         .      .        .        .         .      .       .
+receive dead        .         .      .        .        .         .      .       .
+look    dead        .         .      x        .        .         .      .       .
+find    dead        .         .      x        x        .         .      .       .
+send    dead        .         .      x        .        .         .      .       .
+policy  videos      .         .      .        .        .         .      .       .
+rules   records     .         .      .        .        .         .      .       .
+buckets all         .         .      .        .        .         .      .       .
+role    admin       .         .      .        .        .         .      .       .
 """
 """Read like this: `put records` may the captioner, and nobody else."""
 
@@ -128,11 +136,14 @@ IN_THE_OUTPUT = {
     "states": "adapters/b/trials/3/state.json",
     "lease": "adapters/watcher.json",
     "training": "training/t1/decision.json",
+    "requests": "training/t1/asked.json",
     "backlogs": "backlogs/n/shards/00000.jsonl.gz",
     "cursors": "backlogs/n/cursor.json",
     "costs": "costs/2026-11-29/w.json",
     "feedback": f"feedback/{'0' * 64}.json",
     "retraining": "retraining/000001.json",
+    "rules": "retraining/rules.yaml",
+    "sets": f"retraining/sets/{'0' * 64}.jsonl",
     "probes": "probes/alive",
 }
 

@@ -34,6 +34,7 @@ from producer.verbs.checks import events_queue
 from producer.verbs.costs import costs
 from producer.verbs.failures import failures
 from producer.verbs.recaption import recaption
+from producer.verbs.retrain import retrain
 from producer.verbs.training import train
 from shared.bucket import proofs
 from shared.bucket.checkpoints import Checkpoints, clear
@@ -46,7 +47,7 @@ from shared.bucket.training import TrainingRecords
 from shared.bucket.trials import TrialPages
 from shared.bucket.videos import video_of
 from shared.errors import BrokerUnavailable, JamakError
-from shared.feedback import Judged, Thumb
+from shared.feedback import Thumb, about
 from shared.messages import CaptionJob, Cuts, ModelIdentity, Video
 from shared.prices import price_of
 from shared.settings import Output
@@ -116,7 +117,8 @@ class Story:
         self._version, self._older, self._trial = "", "", 0
 
     def operator_uploads(self) -> None:
-        films = [write_clip(self._folder / f"{name}.mp4", 12) for name in ("a", "b", "c", "long")]
+        names = ("a", "b", "c", "d", "long")
+        films = [write_clip(self._folder / f"{name}.mp4", 12) for name in names]
         large = self._folder / "large.mp4"
         large.write_bytes(bytes(9 << 20))  # in parts
         with self._acting("operator") as world:
@@ -218,7 +220,6 @@ class Story:
             assert reports.policy() is not None
             trial = json.loads(inside(world, adapters, "canary", self._older, "--json").stdout)
             self._trial = trial["generation"]
-            self._operator_hears(world)
             data = f"s3://{DATA}/set/manifest.jsonl"
             job = json.loads(inside(world, train, "sft", "--data", data, "--json").stdout)
             inside(world, train, "list")
@@ -238,21 +239,35 @@ class Story:
             )
             assert delete(world.store, world.settings, unused)
 
-    def _operator_hears(self, world: World) -> None:
-        """As a review page and `jamak retrain` do."""
-        about = Judged(
-            record=f"s3://{OUTPUT}/{world.prefix}records/x.json",
-            recipe_id=world.recipe.id,
-            video=Video(bucket=VIDEOS, key="in/a.mp4", etag="e", size_bytes=1),
-            text_sha256="0" * 64,
-        )
-        thumb = Thumb(about=about, reviewer="kim", at=datetime.now(UTC), up=True)
-        feedback = FeedbackStore(world.store, world.settings)
-        added = feedback.add(thumb)
-        assert feedback.all() == [added]
-        rules = f"{retraining_folder(world.prefix)}rules.yaml"
-        world.store.put(OUTPUT, rules, b"rules: []")
-        assert world.store.get(OUTPUT, rules) == b"rules: []"
+    def _captioned(self, world: World) -> list[CaptionJob]:
+        return [world.job(video_in(world, f"in/{name}.mp4")) for name in ("a", "d")]
+
+    def operator_hears(self) -> None:
+        with self._acting("operator") as world:
+            records = Records(world.store, world.settings)
+            feedback = FeedbackStore(world.store, world.settings)
+            for job in self._captioned(world):
+                caption = records.find(job)
+                assert caption is not None
+                judged = about(caption, records.place_of(caption))
+                feedback.add(Thumb(about=judged, reviewer="kim", at=datetime.now(UTC), up=True))
+            rules = f"{retraining_folder(world.prefix)}rules.yaml"
+            rule = b"{name: liked, when: {thumbs: 2}, train: {stage: sft, steps: 1}}"
+            world.store.put(OUTPUT, rules, b"rules: [%s]" % rule)
+            told = json.loads(inside(world, retrain, "--dry-run", "--json").stdout)
+            assert (told["rules"][0]["due"], told["runs"]) == (True, [])
+
+    def retrainer_retrains(self) -> None:
+        with self._acting("retrainer") as world:
+            world.store.prove(self._output, proofs.conditions)
+            first, second = (json.loads(inside(world, retrain, "--json").stdout) for _ in range(2))
+            (run,) = second["runs"]
+            assert first["started"] == [run]
+        with self._acting("trainer") as world:
+            job = TrainingRecords(world.store, OUTPUT, world.prefix).asked(run["job"]["id"])
+            assert job is not None
+            assert job.job.start_from == self._version
+            fetch_data(job.job, world.store, self._folder, Progress(), 1 << 20)
 
     def watcher_watches(self) -> None:
         with self._acting("watcher") as world:
@@ -281,8 +296,8 @@ class Story:
             self._sees_a_trial(world)
             assert captioner.adapters == [self._version]
             work = work_with(world, captioner, self._decoders)
-            job = world.job(video_in(world, "in/a.mp4"))
-            assert work.run(job, taken(world, job)) == "ok"
+            for job in self._captioned(world):
+                assert work.run(job, taken(world, job)) == "ok"
             self._writes_its_ledger(world, "l4")
             records = Records(world.store, world.settings)
             failed = world.job(video_in(world, "in/c.mp4"))
@@ -375,7 +390,7 @@ class Story:
             waiting = Uploads(sqs_client(), self._names.events_url).look().messages
             assert waiting == 1  # what was overwritten
             (unfed,) = Deadlines(world.store, world.settings, world.queues).unfed()
-            assert unfed.lines == 5
+            assert unfed.lines == 6
 
     def _writes_its_ledger(self, world: World, card: str) -> None:
         price, spending = price_of(world.settings, None), Spending(Tenants({}), time.monotonic())

@@ -201,6 +201,7 @@ def redis_roles(settings: Settings) -> str:
         "trainer": partial(prove_trainer, training),
         "producer (listener, feeder, jamak)": partial(prove_producer, captions),
         "operator (also jamak train)": partial(_prove_both, captions, training),
+        "retrainer (jamak retrain)": partial(prove_producer, training),
         "reader (jamak status)": partial(prove_reader, captions),
     }
     may, may_not = [], {}

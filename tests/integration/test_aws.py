@@ -38,7 +38,7 @@ from tests.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.model, pytest.mark.soak]
 
 VIDEOS, OUTPUT, DATA, EXPORTS = "jamak-films", "jamak-captions", "jamak-sets", "jamak-exports"
-PROCESSES = ("listener", "feeder", "scaler", "captioner", "trainer", "watcher")
+PROCESSES = ("listener", "feeder", "scaler", "captioner", "trainer", "watcher", "retrainer")
 
 VARIABLES = {
     "videos_bucket": VIDEOS,

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Configured as a broker must be, with the users of infra/redis."""
     started = start_redis(tmp_path_factory.mktemp("redis"))
     with redis.Redis.from_url(started.url) as admin:
-        for role in ("producer", "operator", "worker", "trainer", "autoscaler"):
+        for role in ("producer", "operator", "worker", "trainer", "retrainer", "autoscaler"):
             add_user(admin, f"jamak-{role}", USERS[f"jamak-{role}"])
     yield started
     started.stop()
@@ -117,6 +117,7 @@ def test_the_command_shows_lines_and_names_what_is_wrong(
         ("operator", "operator (also jamak train)", "not captioner"),
         ("worker", "may be captioner", "not trainer"),
         ("trainer", "may be trainer", "not captioner"),
+        ("retrainer", "may be retrainer", "not operator"),
         ("autoscaler", "may be reader", "not producer"),
     ],
 )

@@ -81,6 +81,7 @@ UNSEEN = {
     # With it S3 says of what is not there that it is not there; moto says so anyway.
     ("operator", "s3:ListBucket", f"arn:aws:s3:::{DATA}"),
     ("operator", "s3:ListBucket", f"arn:aws:s3:::{EXPORTS}"),
+    ("retrainer", "s3:ListBucket", f"arn:aws:s3:::{VIDEOS}"),
 }
 """What is needed, and not asked for in what follows."""
 
@@ -96,6 +97,8 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
     story.operator_chooses()
     story.captioner_captions()
     story.watcher_watches()
+    story.operator_hears()
+    story.retrainer_retrains()
     story.operator_begins_a_backlog()
     story.scaler_counts()
     story.feeder_feeds()

@@ -57,7 +57,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 BOTH = {"captions", "training"}
 MISSES = "Grant it +hrandfield +lrange, "
-ROLES = ["producer", "operator", "worker", "trainer", "autoscaler"]
+ROLES = ["producer", "operator", "worker", "trainer", "retrainer", "autoscaler"]
 
 
 @pytest.fixture
@@ -119,7 +119,9 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
     client = redis.Redis.from_url(
         as_role(secure, role).redis_url, ssl_ca_certs=secure.aws["JAMAK_REDIS_CA_FILE"]
     )
-    mine, other = ("jamak-train:", "jamak:") if role == "trainer" else ("jamak:", "jamak-train:")
+    mine, other = "jamak:", "jamak-train:"
+    if role in ("trainer", "retrainer"):
+        mine, other = other, mine
     refused: list[tuple[str, ...]] = [
         ("FLUSHALL",),
         ("CONFIG", "GET", "requirepass"),
@@ -130,9 +132,9 @@ def test_nobody_may_do_what_is_not_his(secure: World, role: str) -> None:
         ("SUBSCRIBE", "channel"),
         ("EVAL", "return redis.call('FLUSHALL')", "0"),
     ]
-    if role in ("worker", "trainer", "producer"):
+    if role in ("worker", "trainer", "retrainer", "producer"):
         refused += [("LPUSH", f"{other}q", "x"), ("HGETALL", f"{other}unacked")]
-    if role in ("producer", "operator"):
+    if role in ("producer", "operator", "retrainer"):
         refused += [
             ("RPOP", f"{mine}q"),
             ("HDEL", f"{mine}unacked", "x"),
@@ -333,6 +335,7 @@ def test_each_user_has_what_its_role_needs(role: str) -> None:
         **sends,
         "worker": CAPTIONER + TELLING,
         "trainer": TRAINER,
+        "retrainer": PRODUCER,
         "autoscaler": READER + WEIGHER + HOLDER,
     }
     granted = {word[1:] for word in USERS[f"jamak-{role}"] if word.startswith("+")}

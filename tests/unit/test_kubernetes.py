@@ -422,7 +422,7 @@ def test_with_irsa_each_account_has_a_role(tmp_path: Path) -> None:
         one["metadata"]["name"]: one["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
         for one in accounts
     }
-    assert len(roles) == 6
+    assert len(roles) == 7
     assert all(role.endswith(f":role/jamak-{name}") for name, role in roles.items())
 
 

@@ -14,12 +14,12 @@ SETTINGS = {
     "JAMAK_REDIS_CREDENTIALS": "elasticache/jamak",
     "JAMAK_SLO_S": "600",
 }
-USERS = ("producer", "worker", "trainer", "autoscaler")
+USERS = ("producer", "worker", "trainer", "retrainer", "autoscaler")
 
 
 def test_the_pods_read_what_terraform_made(tmp_path: Path) -> None:
     urls = {user: f"rediss://jamak-{user}@master.example.com:6379/0" for user in USERS}
-    some = ("listener", "captioner", "watcher")
+    some = ("listener", "captioner", "watcher", "retrainer")
     arns = {account: f"arn:aws:iam::1:role/jamak-{account}" for account in some}
     given = {
         "namespace": "jamak",

@@ -68,7 +68,7 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
                     found.setdefault(place.removesuffix("/*"), set()).add(role)
         return found
 
-    everybody_who_writes = {"captioner", "feeder", "operator", "trainer", "watcher"}
+    everybody_who_writes = set(ROLES) - {"listener", "scaler"}
     writers = who("s3:PutObject")
     assert writers == {
         "records": {"captioner"},
@@ -90,7 +90,11 @@ def test_each_folder_of_the_output_has_its_writers(rendered: dict[str, Any]) -> 
         "backlogs/*/cursor.json": {"feeder"},
         "costs": {"captioner", "trainer"},
         "feedback": {"operator"},
+        "training/*/asked.json": {"retrainer"},
         "retraining": {"operator"},
+        "retraining/*.json": {"retrainer"},
+        "retraining/sets": {"retrainer"},
+        "retraining/used": {"retrainer"},
         "probes": everybody_who_writes,
     }
     assert {place.partition("/")[0] for place in writers} == set(FOLDERS)

@@ -247,7 +247,7 @@ run "karpenter_is_told" {
 
 run "all_of_it" {
   assert {
-    condition     = toset(keys(output.roles)) == toset(["captioner", "feeder", "listener", "scaler", "trainer", "watcher"])
+    condition     = toset(keys(output.roles)) == toset(["captioner", "feeder", "listener", "retrainer", "scaler", "trainer", "watcher"])
     error_message = "A role for each process; nobody named operators."
   }
   assert {

@@ -14,8 +14,12 @@ locals {
     listener  = []
     feeder    = ["backlogs/*", "costs/*", "probes/*"]
     captioner = ["records/*", "failures/*", "parts/*", "captions/*", "adapters/*", "probes/*"]
-    trainer   = ["adapters/*", "training/*", "probes/*"]
+    trainer   = ["adapters/*", "training/*", "retraining/sets/*", "probes/*"]
     scaler    = ["backlogs/*"]
+    retrainer = [
+      "adapters/*/active.json", "adapters/*/manifest.json", "training/*", "records/*", "feedback/*",
+      "retraining/*", "probes/*",
+    ]
     watcher = [
       "adapters/*/active.json", "adapters/*/trials/*", "adapters/watcher.json", "feedback/*",
       "records/*", "probes/*",
@@ -38,6 +42,10 @@ locals {
     ]
     trainer = ["adapters/*", "training/*", "costs/*", "probes/*"]
     scaler  = []
+    # By which rules it trains is not its own to say.
+    retrainer = [
+      "retraining/*.json", "retraining/sets/*", "retraining/used/*", "training/*/asked.json", "probes/*",
+    ]
     watcher = [
       "adapters/*/active.json", "adapters/*/trials/*/state.json", "adapters/watcher.json", "probes/*",
     ]
@@ -54,6 +62,7 @@ locals {
     captioner = []
     trainer   = ["training/*/checkpoints/*"]
     scaler    = []
+    retrainer = []
     watcher   = []
     operator  = ["failures/*", "asked/*", "adapters/*", "training/*/checkpoints/*", "backlogs/*"]
   }
@@ -67,6 +76,7 @@ locals {
     captioner = "worker"
     trainer   = "trainer"
     scaler    = "autoscaler"
+    retrainer = "retrainer"
     operator  = "operator"
   }
 
@@ -85,6 +95,7 @@ locals {
     captioner = [local.videos]
     trainer   = concat([local.videos], local.training_data)
     scaler    = []
+    retrainer = [local.videos]
     watcher   = []
     # Who exports goes on where an export stopped.
     operator = concat([local.videos], local.training_data, local.more_reads, local.more_writes)
@@ -96,6 +107,7 @@ locals {
     captioner = []
     trainer   = []
     scaler    = []
+    retrainer = []
     watcher   = []
     operator  = concat([local.videos], local.more_writes)
   }
