@@ -66,6 +66,7 @@ class Trial:
         right |= {(version, n): text for n, text in enumerate(bad)}
         began = time.monotonic()
         trial = self._registry.begin_canary(base, version, SHARE, paired=True, by="operator")
+        fleet.screening.until_canary(version)
         made = self._stream(films, videos)
         ended = self._ended(base, end_s)
         return {

@@ -187,16 +187,24 @@ class Screening:
 
     def until_adapter(self, version: str | None) -> None:
         """Wait until the caption worker says that it uses it; None = the base model."""
+        self._until("jamak_adapter_info", version or "")
+
+    def until_canary(self, version: str) -> None:
+        """Wait until the caption worker says that it tries it beside the one in use."""
+        self._until("jamak_canary_info", version)
+
+    def _until(self, info: str, version: str) -> None:
         port = self._stack.metrics_port("captioner")
         deadline = time.monotonic() + PATIENCE_S
-        while (version or "") not in {
+        while version not in {
             sample.labels["version"]
             for sample in read_metrics(port)
-            if sample.name == "jamak_adapter_info" and sample.value == 1
+            if sample.name == info and sample.value == 1
         }:
             self._stack.check()
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the worker does not use {version}: {self._log_end('captioner')}")
+                named, told = version or "the base model", self._log_end("captioner")
+                raise DemoFailed(f"the worker does not use {named}: {told}")
             time.sleep(LOOK_S)
 
     def publish_training_set(

@@ -72,6 +72,10 @@ def test_canary() -> None:
     assert found["promoted_paired_median"] > 200  # nobody can know sooner
     fleet = found["fleet"]
     assert [fleet[name] for name in ("lost", "failed", "mislabelled")] == [0, 0, 0]
+    # Of so few nobody knows yet: all of them were in the trial, and each is on one of its sides.
+    assert fleet["arms"].keys() <= {"canary", "incumbent"}
+    assert sum(fleet["arms"].values()) == fleet["videos"]
+    assert fleet["bad_published"] == fleet["arms"].get("canary", 0)
     assert fleet["bad_published_share"] <= 0.5
 
 
