@@ -31,8 +31,8 @@ locals {
   }
 
   # What trains decides what all captions say from then on: adapters are the trainer's to write, and
-  # operators may only choose between them, as the watcher of trials does. What speaks for one or
-  # against it nobody writes but captioners. Nobody but they writes a record.
+  # operators may only choose between them, as the watcher of trials does, who cannot write what was
+  # seen of one. Nobody but captioners writes a record.
   writes = {
     listener = []
     feeder   = ["backlogs/*/cursor.json", "probes/*"]
