@@ -11,16 +11,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import learning, mutants
+from benchmarks import learning, loop, mutants
 from benchmarks.gpu.__main__ import Clock
 from benchmarks.korean_tokenizers import PACKAGES, llama_files
 from benchmarks.korean_tokenizers import read as read_as_model
 from benchmarks.learning_parts import QUICK, Plan
+from benchmarks.loop_stream import pauses_s
 from benchmarks.mutated_trees import Mutation, Stale, Tree, read_mutations
 from benchmarks.programs import PROGRAMS, duration, how_long, need
 from infra.local.procfile import ROOT
@@ -214,6 +216,39 @@ def test_reload() -> None:
     assert found["disagree"] >= 0.95
     assert found["refused"] == found["swaps"] > 0
     assert found["stall_steps_max"] <= 2
+
+
+@pytest.mark.soak
+def test_loop(tmp_path: Path) -> None:
+    """Two preferences start a training of two steps; it is judged, and on trial in the fleet."""
+    found = run("loop", "--into", str(tmp_path))
+    for nothing in ("lost", "failed", "mislabelled", "downtime_s"):
+        assert found[nothing] == 0
+    assert (found["preferences"], found["runs"], found["published"]) == (2, 1, 1)
+    assert found["captions_by"]["the base model"] > 0
+    assert found["captions_by"]["the new adapter"] > 0
+    assert (found["rolled_back"], found["ended_by_themselves"]) == (False, {})
+
+
+def test_a_pause_is_no_downtime_while_no_film_waits() -> None:
+    def at(*seconds: float) -> tuple[datetime, datetime]:
+        uploaded, made = (datetime.fromtimestamp(one, UTC) for one in seconds)
+        return uploaded, made
+
+    assert pauses_s([at(0, 5), at(1, 30), at(2, 31), at(100, 101)]) == [25, 1, 1]
+    assert pauses_s([at(0, 5)]) == []
+    # One that comes after others that came later was waiting all the time.
+    assert pauses_s([at(0, 90), at(1, 5), at(80, 85)]) == [80, 5]
+
+
+def test_rounds_of_the_loop_end_the_same_if_all_that_matters_is_equal() -> None:
+    peace = dict.fromkeys(loop.SAME, 0) | {"hours": 0.2}
+    told = loop.told({"peace": peace, "kills": peace | {"hours": 0.4}})
+    assert (told["hours"], told["kills"]["hours"]) == (0.2, 0.4)
+    assert told["kills"]["ends_the_same"] is True
+    other = {"peace": peace, "kills": peace | {"version": "f" * 12}}
+    assert loop.told(other)["kills"]["ends_the_same"] is False
+    assert loop.told({"peace": peace}) == peace
 
 
 @pytest.mark.soak
