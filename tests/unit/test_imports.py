@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.annotations.files import File, LeftOut, seconds, text_of
 from shared.errors import BadData
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row, Stage
-from workers.data.imports.found import Asked, File, LeftOut, seconds, text_of
+from workers.data.imports.found import Asked
 from workers.data.imports.names import NO_ADDRESS, NO_FILE, SEVERAL, Names
 from workers.data.imports.take import KINDS, Form, Taken
 

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shared.bucket.keys import parse_uri
+from shared.bucket.places import in_s3
 from shared.bucket.storage import ObjectStore
 from shared.errors import Missing, Reject
 from shared.settings import Settings
-from workers.data.places import in_s3
 from workers.train.downloads import DOWNLOADS, absolute, digest_of
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.bucket.places import content
 from shared.bucket.storage import ObjectStore
 from shared.errors import BadData, TooLarge
 from shared.messages import Decoding
@@ -23,7 +24,6 @@ from workers.data.lengths import (
 )
 from workers.data.media import Media, look_at
 from workers.data.media_checks import check_media
-from workers.data.places import content
 from workers.data.reading import read_all
 from workers.data.text_checks import check_held_out, check_texts, split_rows
 from workers.jobs.decoders import decoders_of

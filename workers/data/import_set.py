@@ -10,6 +10,8 @@ import typer
 from rich.markup import escape
 from rich.progress import track
 
+from shared.annotations.files import MOST_BYTES, File
+from shared.bucket.places import Listed, check_new, in_s3, listed
 from shared.bucket.storage import ObjectStore
 from shared.console import AsJson, Grid, err, out, print_json
 from shared.errors import BadData, UsageError
@@ -17,10 +19,10 @@ from shared.language import spoken
 from shared.rows import Split, Stage
 from shared.settings import load_settings
 from workers.data.digests import digests
-from workers.data.imports.found import MOST_BYTES, Asked, File
+from workers.data.imports.found import Asked
 from workers.data.imports.names import Names
 from workers.data.imports.take import KINDS, Form, Taken
-from workers.data.places import Listed, check_new, in_s3, listed, write
+from workers.data.places import write
 from workers.train.manifest import written
 
 SHOWN = 3

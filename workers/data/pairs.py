@@ -16,6 +16,7 @@ from rich.markup import escape
 from shared.broker.apps import caption_prefix, leased_queues
 from shared.broker.proofs import prove_producer
 from shared.bucket.keys import parse_uri
+from shared.bucket.places import check_new
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
@@ -26,7 +27,7 @@ from shared.messages import AdapterUsed, Caption, CaptionJob, Decoding, Flag, Re
 from shared.rows import FrameOrder, MediaRef, Row
 from shared.settings import CardName, Settings, load_settings
 from workers.data.candidates import Candidates, least_class
-from workers.data.places import check_new, write
+from workers.data.places import write
 from workers.data.preferences import By, Judge
 from workers.train.data import read_manifest
 from workers.train.manifest import MOST_BYTES, PARQUET, written

@@ -11,8 +11,9 @@ have no layout in common; of others make a CSV (table.py).
 from collections.abc import Iterator
 from typing import Any
 
+from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
-from workers.data.imports.found import Asked, File, Found, LeftOut, items_of, seconds, text_in
+from workers.data.imports.found import Asked, Found
 
 
 def found_in(file: File, asked: Asked) -> Iterator[Found | LeftOut]:

@@ -11,8 +11,9 @@ Read, too: `messages` with `role` and `content`, `videos` and `images` (lists), 
 from collections.abc import Iterator
 from typing import Any
 
+from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
-from workers.data.imports.found import Asked, File, Found, LeftOut, items_of, text_in
+from workers.data.imports.found import Asked, Found
 
 ASKS, ANSWERS = ("human", "user"), ("gpt", "assistant")
 MARKS = ("<image>", "<video>")

@@ -10,17 +10,10 @@ is left out: a model that learns its own captions learns its own mistakes.
 from collections.abc import Iterator
 from typing import Any
 
+from shared.annotations.answers import Said
+from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
-from workers.data.imports.found import (
-    Asked,
-    File,
-    Found,
-    LeftOut,
-    Texts,
-    items_of,
-    seconds,
-    text_in,
-)
+from workers.data.imports.found import Asked, Found, columns_of
 
 
 def found_in(file: File, asked: Asked) -> Iterator[Found | LeftOut]:
@@ -55,15 +48,14 @@ def _found(place: str, uri: str, record: dict[str, Any], asked: Asked) -> Iterat
     prompt = recipe.get("prompt") if isinstance(recipe, dict) else None
     for one in seen:
         label = one.get("label")
-        texts = Texts(
+        said = Said(
             written=text_in(one.get("correction")),
             shown=text_in(one.get("text")),
             liked=label if isinstance(label, bool) else None,
-            more={"prompt": prompt} if isinstance(prompt, str) else {},
         )
         start, end = seconds(one.get("start_s")), seconds(one.get("end_s"))
         here = place if one is record else f"{place}.{segments.index(one) + 1}"
-        rows = texts.columns(asked.stage)
+        rows = columns_of(said, asked.stage, {"prompt": prompt} if isinstance(prompt, str) else {})
         if isinstance(rows, str):
             yield LeftOut(here, rows)
             continue

@@ -11,18 +11,11 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 
+from shared.annotations.answers import thumb
+from shared.annotations.files import MOST_BYTES, File, LeftOut, seconds, text_of
 from shared.errors import BadData
 from shared.rows import COLUMNS, TAUGHT
-from workers.data.imports.found import (
-    MOST_BYTES,
-    Asked,
-    File,
-    Found,
-    LeftOut,
-    seconds,
-    text_of,
-    thumb,
-)
+from workers.data.imports.found import Asked, Found
 
 KEYS = ("key", "video", "image", "uri")
 KEPT = ("id", "prompt", "split", "source", "license", "origin")

@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from shared.annotations import argilla, label_studio
+from shared.annotations.files import File, LeftOut
 from shared.errors import BadData, Reject
 from shared.rows import COLUMNS, TAUGHT, Row
-from workers.data.imports import aihub, argilla, label_studio, llava, records, table
-from workers.data.imports.found import Asked, File, Found, Layout, LeftOut
+from workers.data.imports import aihub, llava, records, table
+from workers.data.imports.annotated import layout_of
+from workers.data.imports.found import Asked, Found, Layout
 from workers.data.imports.names import Names, is_image
 from workers.train.data import MOST_ROWS, fault_of, ready
 from workers.train.manifest import MOST_LINE
@@ -29,9 +32,9 @@ class Kind:
 KINDS: Mapping[Form, Kind] = MappingProxyType(
     {
         "aihub": Kind(aihub.found_in, (".json",)),
-        "argilla": Kind(argilla.found_in, (".json", ".jsonl")),
+        "argilla": Kind(layout_of(argilla.answers_in), (".json", ".jsonl")),
         "csv": Kind(table.found_in, (".csv", ".tsv", ".csv.gz", ".tsv.gz")),
-        "label-studio": Kind(label_studio.found_in, (".json",)),
+        "label-studio": Kind(layout_of(label_studio.answers_in), (".json",)),
         "llava": Kind(llava.found_in, (".json", ".jsonl", ".jsonl.gz")),
         "records": Kind(records.found_in, (".jsonl", ".jsonl.gz", ".json")),
     }

@@ -7,25 +7,17 @@
 docs.argilla.io (reference/argilla/records/records: `Record.to_dict`). The video is named by a field
 or the metadata (`video`, `image`, `url`, `key`, `uri`), for Argilla has no field of that kind. Text
 answers are captions, and correct what was suggested, or the field `caption`; a label that says good
-or bad is a thumb; a ranking, or a label that names a field, prefers that field's text. The export
-does not say which answers are drafts.
+or bad, and a rating of five, are thumbs; a ranking, or a label that names a field, prefers that
+field's text. The export says neither when something was said, nor which answers are drafts.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from shared.annotations.answers import UNANNOTATED, Answer, Said, stars, thumb
+from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
-from workers.data.imports.found import (
-    Asked,
-    File,
-    Found,
-    LeftOut,
-    Texts,
-    items_of,
-    text_in,
-    thumb,
-)
 
 MEDIA = ("video", "image", "url", "key", "uri")
 SHOWN = ("caption", "text", "completion", "response")
@@ -33,40 +25,40 @@ EMBEDDED = re.compile(r"<(?:video|source|img)\b[^>]*\bsrc=[\"']([^\"']+)")
 """In a text field that shows the video as HTML."""
 
 
-def found_in(file: File, asked: Asked) -> Iterator[Found | LeftOut]:
+def answers_in(file: File, question: str | None = None) -> Iterator[Answer | LeftOut]:
+    """Args:
+        question: whose answers are the texts, where several have texts for answers.
+
+    Raises:
+        BadData: it is of another layout altogether.
+    """
     for place, record in items_of(file):
         if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
             raise BadData(
                 f"{file.name} is no export of records: it has no 'fields'",
                 cure="Export with `dataset.records.to_json(path)` from Argilla 2.",
             )
-        yield from _of_record(place, record, asked)
+        yield from _of_record(place, record, question)
 
 
-def _of_record(place: str, record: dict[str, Any], asked: Asked) -> Iterator[Found | LeftOut]:
-    media = _media(record)
-    if media is None:
-        yield LeftOut(place, "it names no video and no image")
-        return
-    answers = list(_answers(record.get("responses")))
-    if not answers:
-        yield LeftOut(place, "nobody has annotated it")
-    for number, said in enumerate(answers, start=1):
-        at = f"{place}.{number}" if len(answers) > 1 else place
-        texts = _texts(record, said, asked)
-        if isinstance(texts, str):
-            yield LeftOut(at, texts)
-            continue
-        rows = texts.columns(asked.stage)
-        if isinstance(rows, str):
-            yield LeftOut(at, rows)
-            continue
-        for columns in rows:
-            yield Found(at, media, columns)
-
-
-def _media(record: dict[str, Any]) -> str | None:
+def _of_record(
+    place: str, record: dict[str, Any], question: str | None
+) -> Iterator[Answer | LeftOut]:
     fields, metadata = record["fields"], _dict(record.get("metadata"))
+    answers = _answers(record.get("responses"))
+    if not answers:
+        yield LeftOut(place, UNANNOTATED)
+    for number, (user, answered) in enumerate(answers.items(), start=1):
+        at = f"{place}.{number}" if len(answers) > 1 else place
+        said = _said(record, answered, question)
+        if isinstance(said, str):
+            yield LeftOut(at, said)
+            continue
+        named = text_in(metadata.get("record")) or text_in(fields.get("record"))
+        yield Answer(at, said, _media(fields, metadata), named, user)
+
+
+def _media(fields: dict[str, Any], metadata: dict[str, Any]) -> str | None:
     for where in (fields, metadata):
         for key in MEDIA:
             if text := text_in(where.get(key)):
@@ -78,30 +70,30 @@ def _media(record: dict[str, Any]) -> str | None:
     return None
 
 
-def _answers(responses: Any) -> Iterator[dict[str, Any]]:
-    """Question -> value, of each who answered; drafts and what was discarded are no answers."""
-    by_user: dict[str, dict[str, Any]] = {}
+def _answers(responses: Any) -> dict[str | None, dict[str, Any]]:
+    """User -> question -> value; drafts and what was discarded are no answers."""
+    by_user: dict[str | None, dict[str, Any]] = {}
     for question, given in _dict(responses).items():
         for one in given if isinstance(given, list) else ():
             if isinstance(one, dict) and one.get("status", "submitted") == "submitted":
-                by_user.setdefault(str(one.get("user_id")), {})[question] = one.get("value")
-    yield from by_user.values()
+                user = one.get("user_id")
+                by_user.setdefault(None if user is None else str(user), {})[question] = one.get(
+                    "value"
+                )
+    return by_user
 
 
-def _texts(record: dict[str, Any], said: dict[str, Any], asked: Asked) -> Texts | str:
+def _said(record: dict[str, Any], answered: dict[str, Any], asked: str | None) -> Said | str:
+    """Or why that cannot be told."""
     fields = record["fields"]
-    found = Texts(shown=next((text for key in SHOWN if (text := text_in(fields.get(key)))), None))
-    for question, value in said.items():
+    found = Said(shown=next((text for key in SHOWN if (text := text_in(fields.get(key)))), None))
+    for question, value in answered.items():
         ranking = _ranking(value, fields)
         if ranking is not None:
             found.better = ranking
-        elif isinstance(value, str) and thumb(value) is not None:
-            found.liked = thumb(value)
-        elif (
-            asked.question in (None, question)
-            and isinstance(value, str)
-            and (text := text_in(value))
-        ):
+        elif (liked := thumb(value) if isinstance(value, str) else stars(value)) is not None:
+            found.liked = liked
+        elif asked in (None, question) and isinstance(value, str) and (text := text_in(value)):
             if found.written is not None:
                 return "several questions have texts for answers: name one with --question"
             found.written = text
@@ -118,6 +110,8 @@ def _ranking(value: Any, fields: dict[str, Any]) -> tuple[str, str] | None:
     """The texts of the first and the last; of a label that names one of two fields, of both."""
     if isinstance(value, str) and value in fields:
         names = [value, *(name for name in fields if name != value and name not in MEDIA)]
+        if len(names) > 2 and value not in SHOWN:
+            names = [name for name in names if name not in SHOWN]  # they are beside the two
         if len(names) != 2:
             return None
     elif isinstance(value, list) and all(isinstance(one, str) for one in value):

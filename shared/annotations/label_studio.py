@@ -1,0 +1,147 @@
+"""Label Studio's export "JSON": a list of tasks, each with what every annotator said.
+
+    {"id": 1, "data": {"video": "s3://b/a.mp4"}, "predictions": [...], "annotations": [
+        {"was_cancelled": false, "completed_by": 1, "updated_at": "...", "result": [
+            {"from_name": "caption", "type": "textarea", "value": {"text": ["..."]}}]}]}
+
+labelstud.io/guide/export, /guide/task_format, /tags/textarea, /tags/choices, /tags/rating,
+/tags/pairwise. A `textarea` is a caption, and with `start` and `end` (seconds) one of a part; what
+the task showed as a prediction, or in its field `caption` or `text`, is what it corrects; `choices`
+and a `rating` of five are thumbs; a `pairwise` chooses one of two fields of the task, which its
+`toName` names, or of `text1` and `text2`, as the tool's template has it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from shared.annotations.answers import SKIPPED, UNANNOTATED, Answer, Said, moment, stars, thumb
+from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
+from shared.errors import BadData
+
+FIELDS = ("video", "video_url", "url", "image", "key", "uri")
+SHOWN = ("caption", "text", "completion")
+PAIR = ("text1", "text2")
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""What it puts before the names of uploaded files."""
+
+Part = tuple[float | None, float | None]
+
+
+def answers_in(file: File, question: str | None = None) -> Iterator[Answer | LeftOut]:
+    """Args:
+        question: the name of the `textarea` that counts, where there are several.
+
+    Raises:
+        BadData: it is of another layout altogether.
+    """
+    for place, task in items_of(file):
+        if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+            raise BadData(
+                f"{file.name} is no export of tasks: it has no 'data'",
+                cure="Export as JSON (not JSON-MIN) from Label Studio.",
+            )
+        yield from _of_task(place, task, question)
+
+
+def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator[Answer | LeftOut]:
+    data = task["data"]
+    media = next((data[key] for key in FIELDS if isinstance(data.get(key), str)), None)
+    annotations = _dicts(task.get("annotations"))
+    if not annotations:
+        yield LeftOut(place, UNANNOTATED)
+    for number, annotation in enumerate(annotations, start=1):
+        at = f"{place}.{number}" if len(annotations) > 1 else place
+        if annotation.get("was_cancelled"):
+            yield LeftOut(at, SKIPPED)
+            continue
+        parts = _parts(annotation, task, question)
+        for part, ((start, end), said) in enumerate(parts.items(), start=1):
+            yield Answer(
+                f"{at}.{part}" if len(parts) > 1 else at,
+                said,
+                _name(media) if media else None,
+                text_in(data.get("record")),
+                _annotator(annotation.get("completed_by")),
+                moment(annotation.get("updated_at")) or moment(annotation.get("created_at")),
+                start,
+                end,
+            )
+
+
+def _annotator(told: Any) -> str | None:
+    """An id, or, if the export has those, who it is."""
+    if isinstance(told, dict):
+        told = told.get("email") or told.get("id")
+    return str(told) if isinstance(told, int | str) and str(told).strip() else None
+
+
+def _parts(
+    annotation: dict[str, Any], task: dict[str, Any], question: str | None
+) -> dict[Part, Said]:
+    """What was said of the whole, or of each part of it."""
+    whole = _shown(task, question)
+    found: dict[Part, Said] = {}
+    for one in _results(annotation):
+        value = one["value"]
+        part = seconds(value.get("start")), seconds(value.get("end"))
+        about = found.setdefault(part, Said(shown=whole if part == (None, None) else None))
+        kind = one.get("type")
+        if kind == "textarea" and question in (None, one.get("from_name")):
+            about.written = text_in(value.get("text")) or about.written
+        elif kind in ("choices", "rating"):
+            liked = _liked(value)
+            about.liked = about.liked if liked is None else liked
+        elif kind == "pairwise":
+            about.better = _better(one, task["data"])
+    said = {part: one for part, one in found.items() if one != Said(shown=one.shown)}
+    return said or {(None, None): Said(shown=whole)}
+
+
+def _liked(value: dict[str, Any]) -> bool | None:
+    choices = value.get("choices")
+    if isinstance(choices, list) and choices:
+        return thumb(choices[0])
+    return stars(value.get("rating"))
+
+
+def _results(annotation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for one in _dicts(annotation.get("result")):
+        if isinstance(one.get("value"), dict):
+            yield one
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _shown(task: dict[str, Any], question: str | None) -> str | None:
+    """A prediction's text, or what is in the task itself."""
+    for prediction in _dicts(task.get("predictions")):
+        for one in _results(prediction):
+            if one.get("type") == "textarea" and question in (None, one.get("from_name")):
+                return text_in(one["value"].get("text"))
+    return next((text for key in SHOWN if (text := text_in(task["data"].get(key)))), None)
+
+
+def _better(result: dict[str, Any], data: Mapping[str, Any]) -> tuple[str, str] | None:
+    side = result["value"].get("selected")
+    named = tuple(name.strip() for name in str(result.get("to_name")).split(","))
+    for names in (named, PAIR):
+        texts = [text for name in names if (text := text_in(data.get(name)))]
+        if len(names) == len(texts) == 2 and side in ("left", "right"):
+            left, right = texts
+            return (left, right) if side == "left" else (right, left)
+    return None
+
+
+def _name(media: str) -> str:
+    """`/data/local-files/?d=clips/a.mp4` is clips/a.mp4; of an upload its name before."""
+    parts = urlsplit(media)
+    if (local := parse_qs(parts.query).get("d")) and "local-files" in parts.path:
+        return local[0]
+    if parts.path.startswith("/data/upload/"):
+        return UPLOADED.sub("", PurePosixPath(unquote(parts.path)).name)
+    return media
