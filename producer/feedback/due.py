@@ -1,6 +1,6 @@
 """Whether a run of a rule is due, in words. Knows neither the journal nor the bucket."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,10 +65,10 @@ def too_soon(rule: Rule, last: Retraining | None, now: datetime) -> list[str]:
     return [_too_soon(f"{_hours(last, now):.1f}", f"{rule.when.hours:g}", last.number)]
 
 
-def one_sided(rule: Rule, rows: Sequence[Row], videos: Collection[str]) -> list[str]:
+def one_sided(rule: Rule, rows: Sequence[Row]) -> list[str]:
     """What a training would refuse."""
     found = []
-    if len(videos) < 2:
+    if len({row.media.uri for row in rows}) < 2:
         found.append(_one_video())
     if rule.train.stage == "kto" and len({row.label for row in rows}) < 2:
         found.append(_one_label())

@@ -130,8 +130,7 @@ class Retrainer:
         rows, learned, unfit = rows_of(there, rule.train.stage, self._settings)
         told.rows, told.left_out = len(rows), _counted([*left_out, *gone, *unfit])
         told.new = _new([one.lesson for one in learned], used)
-        videos = {one.lesson.about.video.uri for one in learned}
-        told.waits = [*too_few(rule, told.new), *one_sided(rule, rows, videos)]
+        told.waits = [*too_few(rule, told.new), *one_sided(rule, rows)]
         if told.waits:
             self._looked[rule.name] = now
         else:

@@ -38,12 +38,14 @@ def rows_of(
     known: Iterable[Known], stage: Stage, settings: Settings
 ) -> tuple[list[Row], list[Known], list[LeftOut]]:
     """The rows, the lessons that they are of, and what of the others no training could take. The
-    same for the same lessons, to the byte.
+    same for the same lessons, to the byte. A video that is there under two keys goes by the first,
+    or one would be trained on and the other held out.
 
     Args:
         settings: how long captions may be, and in which letters.
     """
     rows: dict[tuple[Any, ...], Row] = {}
+    firsts: dict[tuple[str, int], str] = {}
     used, left_out = [], []
     fits = _fits(settings)
     for one in known:
@@ -53,7 +55,9 @@ def rows_of(
         if not columns:
             continue
         why = next((why for said in columns if (why := fits(said))), "")
-        found = why or _rows_or_why(one, columns)
+        video = one.lesson.about.video
+        uri = firsts.setdefault((video.etag, video.size_bytes), video.uri)
+        found = why or _rows_or_why(one, uri, columns)
         if isinstance(found, str):
             left_out.append(LeftOut(one.lesson.id, found))
             continue
@@ -85,7 +89,7 @@ def _columns(known: Known, stage: Stage) -> Iterator[Columns]:
         yield {"completion": text, "origin": "synthetic"}
 
 
-def _rows_or_why(known: Known, columns: Sequence[Columns]) -> list[Row] | str:
+def _rows_or_why(known: Known, uri: str, columns: Sequence[Columns]) -> list[Row] | str:
     """Or why there are none."""
     try:
         prompt = check_prompt(known.prompt)
@@ -95,7 +99,7 @@ def _rows_or_why(known: Known, columns: Sequence[Columns]) -> list[Row] | str:
             Row.model_validate(
                 {
                     "id": f"{known.lesson.id}{f'~{number}' if number else ''}",
-                    "videos": [{"uri": known.lesson.about.video.uri}],
+                    "videos": [{"uri": uri}],
                     "prompt": prompt,
                     "source": "feedback",
                     **said,

@@ -285,14 +285,14 @@ def test_of_two_who_look_at_once_one_starts_it(
 def test_processes_that_watch_start_it_once_and_end_when_asked(
     place: World, tmp_path: Path
 ) -> None:
+    prefer_all(place, captions(place, 3))
+    place.store.put(place.output, f"{place.prefix}retraining/rules.yaml", RULES)
     env = {**os.environ, **place.env}
     command = ["jamak", "retrain", "--watch"]
     watchers = [
         WarmProcess(f"{n}", command, log=tmp_path / f"{n}.log", env=env, cwd=Path.cwd())
         for n in range(2)
     ]
-    prefer_all(place, captions(place, 3))
-    place.store.put(place.output, f"{place.prefix}retraining/rules.yaml", RULES)
     journal = Journal(place.store, place.settings)
     try:
         wait_until(lambda: any(map(journal.is_sent, journal.entries())), 45, "a run that was sent")

@@ -198,6 +198,13 @@ def test_what_would_stop_a_training_is_left_out(
     assert why in told[0]
 
 
+def test_a_video_under_two_keys_is_one_video() -> None:
+    lessons, _ = lessons_of([up("kim"), item(said("thumb", OTHER, "", "kim", 1, up=True))])
+    made, used, _ = rows_of([Known(one, CAPTION, BASE_PROMPT) for one in lessons], "sft", SETTINGS)
+    assert [row.media.uri for row in made] == [ABOUT.video.uri]
+    assert len(used) == 2
+
+
 def test_what_nobody_is_to_say_may_be_anything() -> None:
     chosen = item(said("preference", ABOUT, "犬" * 99, "kim", chosen=CAPTION))
     assert rows("dpo", chosen, max_syllables=10)[0] == [{"chosen": CAPTION, "rejected": "犬" * 99}]
