@@ -292,7 +292,9 @@ def is_of(world: World, backlog: str, name: str) -> bool:
     return f"/{name}/" in found.source
 
 
-def test_one_that_cannot_be_read_is_named_and_stops_no_other(world: World, name: str) -> None:
+def test_one_that_cannot_be_read_is_named_and_stops_no_other(
+    world: World, versions: tuple[str, str], name: str
+) -> None:
     videos = fill(world, name, 3)
     captioned(world, videos, None)
     spoilt = view_key(world.prefix, videos[0].bucket, videos[0].key, ".json")
