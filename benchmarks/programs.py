@@ -34,7 +34,7 @@ PROGRAMS = {
     "judge": Program("Which measures of the judge see errors in captions?", 6, 40),
     "korean": Program("Is Korean whole wherever a caption is cut?", 5, 120),
     "learning": Program("What do models learn from captions and preferences?", 12, 1800),
-    "loop": Program("Does the loop close by itself, whoever is killed?", 12, 3600),
+    "loop": Program("Does the loop close by itself, whoever is killed?", 12, 2400),
     "mutants": Program("Is each guarantee held by a test?", 5, 600),
     "parity": Program("Do captions change when frames are scaled while decoded?", 8, 60),
     "reload": Program("Do captions keep their adapter while adapters are swapped?", 10, 90),
