@@ -124,15 +124,31 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
 
 def test_two_who_look_at_once_count_once(place: Place, world: World) -> None:
     """Both hold the lease for a moment, one having been frozen: the one who writes second loses."""
+    meanwhile: list[Callable[[], None]] = []
+
+    class Freezing(ObjectStore):
+        """Right before what is known is written."""
+
+        def put(self, bucket: str, key: str, *args: Any, **options: Any) -> Any:
+            if key.endswith("/state.json") and meanwhile:
+                meanwhile.pop()()
+            return super().put(bucket, key, *args, **options)
+
+    def another_follows() -> None:
+        place.tell("a", *pairs(60))
+        other = place.watcher("other", clock=iter([0.0, DEAD_S]).__next__)
+        other.look()
+        other.look()  # dead, so far as it knows
+
     place.begin()
     place.tell("a", *pairs(20))
-    frozen = place.watcher("frozen")
+    frozen = place.watcher("frozen", Freezing())
     frozen.look()
     place.tell("a", *pairs(40))
-    other = place.watcher("other", clock=iter([0.0, DEAD_S, DEAD_S]).__next__)
-    other.look()
-    other.look()  # dead, so far as it knows
-    place.tell("a", *pairs(60))
+    meanwhile.append(another_follows)
+    frozen.look()
+    assert not meanwhile
+    assert place.state(1).side("canary").captions == 60
     frozen.look()
     assert place.state(1).side("canary").captions == 60
 
