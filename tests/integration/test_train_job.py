@@ -211,7 +211,8 @@ def test_a_job_is_planned_with_the_rank_of_its_adapter_and_with_what_it_replays(
     earlier = f"{bucket.folder}set/earlier.jsonl"
     bucket.store.put(bucket.name, earlier, "\n".join(map(json.dumps, rows)).encode())
     base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
-    parent = publish(bucket.registry, tmp_path, base, data=f"s3://{bucket.name}/{earlier}")
+    data = f"s3://{bucket.name}/{earlier}"
+    parent = publish(bucket.registry, tmp_path, base, data=data, train_job=make_job(data=data))
     monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
     progress = Progress()
     job = make_job(start_from=parent.version, replay_share=0.25, quantized=True, rank=4)
@@ -220,6 +221,7 @@ def test_a_job_is_planned_with_the_rank_of_its_adapter_and_with_what_it_replays(
         manifest, _ = _run(job, patient, bucket, progress)
         assert manifest.train_job.rank == rank
         assert list(progress.timings_s())[:3] == ["download", "parent", "replay"]
+        assert [(one.data, one.rows) for one in manifest.replayed] == [(data, 1)]
         return
     fetched: list[str] = []
     download = bucket.store.download
