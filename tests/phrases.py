@@ -284,18 +284,7 @@ VERBS = {
     *("cards", "costs", "doctor", "enqueue", "export", "feed", "frames", "get", "listen", "plan"),
     *("import_set", "pairs", "recaption", "reconcile", "show", "show_cards", "split", "stats"),
     *("status", "upload", "validate", "adapters_diff", "adapters_show", "adapters_verify"),
-    *(
-        "import_set",
-        "pairs",
-        "reconcile",
-        "retrain",
-        "show",
-        "show_cards",
-        "split",
-        "stats",
-        "status",
-    ),
-    *("upload", "validate"),
+    *("feedback_export", "feedback_import", "retrain"),
 }
 """Functions that are verbs by an entry point."""
 

@@ -33,6 +33,7 @@ SUMMARIES = {
     "export": "Captions as a data set: a file for each 10,000 videos. Goes on where it was cut.",
     "failures": "Jobs that could not succeed, and why.",
     "feed": "Enqueue backlogs, bit by bit, until stopped. Several at once do no harm.",
+    "feedback": "What people say of captions.",
     "frames": "Which frames of a video the model would see, and what it takes to get them.",
     "get": "The caption of a video, and nothing else: to standard output, or into files.",
     "listen": "Turn S3 events from SQS into jobs, until stopped.",

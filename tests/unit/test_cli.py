@@ -229,6 +229,32 @@ ROWS: dict[str, list[Row]] = {
         ("--by video", {}, 2, "'video' is not one of"),
         ("", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "feedback add": [
+        ("", {}, 2, "Missing argument"),
+        ("s3://b/k --reviewer kim", {}, 2, "say one thing of a caption at a time"),
+        ("s3://b/k --reviewer kim --up --down", {}, 2, "say one thing of a caption at a time"),
+        ("s3://b/k --up", {}, 2, "--reviewer"),
+        ("s3:///k --reviewer kim --up", {}, 2, "'s3:///k' is not an S3 address"),
+        ("s3://b/k --reviewer kim --up", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "feedback export": [
+        ("", {}, 2, "--to"),
+        ("nonsense --to f.jsonl", {}, 2, "WHERE: 'nonsense' is not an S3 address"),
+        ("--to nowhere/f.jsonl", {}, 2, "nowhere is no folder"),
+        ("--to f.csv --format csv", {}, 2, "'csv' is not one of"),
+        ("--to f.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "feedback import": [
+        ("", {}, 2, "Missing argument"),
+        ("csv f.csv", {}, 2, "'csv' is not one of"),
+        ("jsonl none.jsonl", {}, 2, "SOURCE: none.jsonl: there is no such file or folder"),
+        ("jsonl none.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
+    "feedback list": [
+        ("nonsense", {}, 2, "WHERE: 'nonsense' is not an S3 address"),
+        ("--since yesterday", {}, 2, "'yesterday' is no time"),
+        ("", NONSENSE, 78, "JAMAK_OUTPUT"),
+    ],
     # Its environment is its own, so nothing in ours can be wrong.
     "data pairs": [
         ("", {}, 2, "Missing"),

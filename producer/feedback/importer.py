@@ -1,0 +1,123 @@
+"""What files say becomes feedback in the bucket: each thing once, however often it is brought."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from producer.bucket.captions import NoCaption
+from producer.feedback.heard import Heard
+from producer.feedback.incoming import SAID_NOTHING, Form, Line, Refused, lines_in, said_in
+from producer.feedback.judged import Captions
+from producer.feedback.store import FeedbackStore
+from shared.annotations.answers import UNSAID
+from shared.annotations.files import File, LeftOut
+from shared.bucket.storage import ObjectStore
+from shared.errors import JamakError, NoSuchBucket, NotForMe, Reject, UsageError
+from shared.feedback import Feedback
+from shared.settings import Settings
+
+AT_ONCE = 16
+SOME = 500
+
+
+@dataclass
+class Imported:
+    files: int = 0
+    lines: int = 0
+    """That say something, or were to."""
+    added: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    already: int = 0
+    """Said before."""
+    unsaid: list[LeftOut] = field(default_factory=list)
+    """Nobody has said anything there."""
+    refused: list[Refused] = field(default_factory=list)
+
+
+class Importer:
+    """What is wrong with one line is told of it. Raises what ObjectStore raises of the whole."""
+
+    def __init__(
+        self, store: ObjectStore, settings: Settings, form: Form, question: str | None
+    ) -> None:
+        self._settings, self._form, self._question = settings, form, question
+        self._captions = Captions(store, settings)
+        self._store = FeedbackStore(store, settings)
+        self._lines: list[Line] = []
+        self.told = Imported()
+
+    def read(self, file: File) -> None:
+        self.told.files += 1
+        for one in lines_in(self._form, file, self._question):
+            if isinstance(one, Line):
+                self._lines.append(one)
+            elif isinstance(one, Refused):
+                self.told.refused.append(one)
+            elif one.why in UNSAID:
+                self.told.unsaid.append(one)
+            else:
+                self.told.refused.append(Refused(one.place, one.why, "Correct it there."))
+        self.told.lines = len(self._lines) + len(self.told.refused)
+
+    @property
+    def waiting(self) -> int:
+        """Lines that were read."""
+        return len(self._lines)
+
+    def add(
+        self,
+        *,
+        dry_run: bool,
+        unread: Callable[[JamakError], None],
+        done: Callable[[int], None] = lambda lines: None,
+    ) -> Imported:
+        """All that was read and is new.
+
+        Args:
+            dry_run: only count it.
+            unread: told why something that is there already cannot be read.
+            done: told of so many lines more.
+        """
+        heard = Heard(item.said for item in self._store.all(unread))
+        now = datetime.now(UTC)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feedback") as pool:
+            for begin in range(0, len(self._lines), SOME):
+                some = self._lines[begin : begin + SOME]
+                found = list(pool.map(lambda line: self._said(line, now), some))
+                new = list(self._new(some, found, heard))
+                if not dry_run:
+                    list(pool.map(self._store.add, new))
+                self.told.added.update(item.kind for item in new)
+                done(len(some))
+        return self.told
+
+    def _new(
+        self,
+        lines: Sequence[Line],
+        found: Sequence[list[tuple[Feedback, bool]] | Refused],
+        heard: Heard,
+    ) -> Iterator[Feedback]:
+        for line, said in zip(lines, found, strict=True):
+            if isinstance(said, Refused):
+                self.told.refused.append(said)
+                continue
+            if not said:
+                self.told.unsaid.append(LeftOut(line.place, SAID_NOTHING))
+            for item, timed in said:
+                if heard.knows(item, timed=timed):
+                    self.told.already += 1
+                else:
+                    heard.hear(item)
+                    yield item
+
+    def _said(self, line: Line, now: datetime) -> list[tuple[Feedback, bool]] | Refused:
+        try:
+            return said_in(line, self._form, self._captions, now)
+        except NoSuchBucket as error:
+            if error.bucket in {output.bucket for output in self._settings.all_outputs}:
+                raise
+            return Refused.of(line.place, error)
+        except (Reject, NotForMe, UsageError, NoCaption) as error:
+            return Refused.of(line.place, error)
