@@ -33,6 +33,7 @@ from producer.verbs.captions import show, upload
 from producer.verbs.checks import events_queue
 from producer.verbs.costs import costs
 from producer.verbs.failures import failures
+from producer.verbs.feedback import feedback
 from producer.verbs.recaption import recaption
 from producer.verbs.retrain import retrain
 from producer.verbs.training import train
@@ -364,6 +365,10 @@ class Story:
             told = inside(world, reconcile, f"s3://{VIDEOS}/in/", "--json")
             assert json.loads(told.stdout)["rendered"] == 1
             inside(world, export, "films", "--to", f"s3://{EXPORTS}/films/")
+            inside(world, feedback, "add", f"s3://{VIDEOS}/in/a.mp4", "--reviewer", "kim", "--up")
+            tasks = f"s3://{EXPORTS}/films/tasks.json"
+            inside(world, feedback, "export", "--to", tasks, "--format", "label-studio")
+            inside(world, feedback, "import", "label-studio", tasks)
             address = CaptionJob(
                 video=Video(bucket="https:example.com", key="a.mp4", etag="e", size_bytes=1),
                 recipe=world.recipe,
