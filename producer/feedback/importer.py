@@ -27,7 +27,7 @@ class Imported:
     files: int = 0
     lines: int = 0
     """That say something, or were to."""
-    added: Counter[str] = field(default_factory=Counter)
+    added: dict[str, int] = field(default_factory=dict)
     """By kind."""
     already: int = 0
     """Said before."""
@@ -89,7 +89,8 @@ class Importer:
                 new = list(self._new(some, found, heard))
                 if not dry_run:
                     list(pool.map(self._store.add, new))
-                self.told.added.update(item.kind for item in new)
+                for kind, count in Counter(item.kind for item in new).items():
+                    self.told.added[kind] = self.told.added.get(kind, 0) + count
                 done(len(some))
         return self.told
 

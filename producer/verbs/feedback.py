@@ -91,7 +91,9 @@ def _item(kind: Kind, **fields: Any) -> Feedback:
         return KINDS[kind](**fields)
     except ValidationError as error:
         fault = error.errors()[0]
-        option = {"text": "--correction"}.get(where := str((*fault["loc"], "")[0]), f"--{where}")
+        # Of the text as a whole it names no field.
+        where = str(fault["loc"][0]) if fault["loc"] else "text" if kind == "correction" else ""
+        option = "--correction" if where == "text" else f"--{where}"
         raise UsageError(
             fault["msg"],
             cure="Say it otherwise; `jamak show` tells what the caption says.",
