@@ -1,7 +1,6 @@
 """The walk of docs/training.md, from a folder of AI-Hub's files to an adapter: its commands."""
 
 import json
-import re
 import shlex
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import pytest
 
 from infra.local.stack import DEMO_MODEL
 from shared.training import AdapterManifest
+from tests.pages import commands_of
 from tests.terminal import Said, jamak_here
 from tests.trainer import Trainer
 from tests.training import make_videos
@@ -64,7 +64,7 @@ def test_the_walk_of_the_page_ends_with_an_adapter(
 ) -> None:
     patch.chdir(tmp_path)
     said: dict[str, Said] = {}
-    for line in commands():
+    for line in commands_of(PAGE, HEADING):
         words = shlex.split(line.replace("my-bucket", folder))
         if "VERSION" in words:
             words[words.index("VERSION")] = newest(world).version
@@ -95,11 +95,6 @@ def block_of(kind: str) -> str:
     section = PAGE.read_text(encoding="utf-8").split(f"{HEADING}\n")[1].split("\n## ")[0]
     (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
     return str(block)
-
-
-def commands() -> list[str]:
-    joined = block_of("console").replace("\\\n", "")
-    return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
 def newest(world: World) -> AdapterManifest:
