@@ -1,23 +1,23 @@
-"""The walk of docs/loop.md, from what people say of captions to captions made again: its commands."""
+"""The walk of docs/loop.md, from what people say to captions made again: its commands."""
 
 import json
 import shlex
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.records import Records
-from shared.messages import Caption
+from shared.messages import Caption, ModelIdentity
 from tests.backlogs import caption_of
 from tests.pages import block_of, commands_of
 from tests.terminal import Said, jamak_here
 from tests.trainer import Trainer
 from tests.training import make_videos
 from tests.world import World
+from workers.model.weights import weights_digest
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -49,12 +49,11 @@ def trainer(world: World, tmp_path: Path) -> Iterator[Trainer]:
 def films(world: World, tmp_path: Path) -> list[Caption]:
     """What the page calls my-bucket/films: a few films, each with the same caption."""
     records, made = Records(world.store, world.settings), []
+    model = ModelIdentity(id="demo", revision="1", weights_sha256=weights_digest(DEMO_MODEL))
     for number, path in enumerate(list(make_videos(tmp_path).values())[:6]):
         video = world.upload(path, f"{world.redis_prefix}/films/a{number}.mp4")
         job = world.job(video)
-        caption = caption_of(job).model_copy(
-            update={"text": SAID, "created_at": datetime.now(UTC)}
-        )
+        caption = caption_of(job).model_copy(update={"text": SAID, "model": model})
         assert records.write(job, caption)
         records.render(caption)
         made.append(caption)
@@ -102,7 +101,7 @@ def test_the_walk_of_the_page_ends_with_captions_made_again(
     assert pointer.version == adapter.version
     assert [one.how for one in pointer.history] == ["canary begun", "canary promoted"]
     (again,) = (one for words, one in said.items() if words.startswith("recaption"))
-    assert f"{len(films)}" in again.out
+    assert f"{len(films)}" in again.out, again.out
     assert "recaption-" in said["backlog list"].out
 
 

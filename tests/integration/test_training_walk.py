@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.stack import DEMO_MODEL
 from shared.training import AdapterManifest
-from tests.pages import commands_of
+from tests.pages import block_of, commands_of
 from tests.terminal import Said, jamak_here
 from tests.trainer import Trainer
 from tests.training import make_videos
@@ -49,7 +49,7 @@ def folder(world: World, tmp_path: Path) -> str:
         if name[-1] not in "01":
             continue
         world.store.upload(path, world.output, f"{folder}/clips/{name}.mp4")
-        label = json.loads(block_of("json"))
+        label = json.loads(block_of(PAGE, HEADING, "json"))
         (entry, *_) = label["trigger_info"]
         entry["timestamps"][1] = "0:01.00000"
         entry["trigger_action"] = f"{name[:-1]} 배경에 아무것도 없습니다."
@@ -89,12 +89,6 @@ def test_the_walk_of_the_page_ends_with_an_adapter(
     assert (tmp_path / "stats.png").read_bytes()[:4] == b"\x89PNG"
     assert adapter.metrics["n_eval_videos"] >= 1
     assert said["train list"].out.count("fewer than 8 do not prove") == 2
-
-
-def block_of(kind: str) -> str:
-    section = PAGE.read_text(encoding="utf-8").split(f"{HEADING}\n")[1].split("\n## ")[0]
-    (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
-    return str(block)
 
 
 def newest(world: World) -> AdapterManifest:
