@@ -8,18 +8,19 @@ from datetime import UTC, datetime
 
 from producer.bucket.captions import NoCaption
 from producer.feedback.heard import Heard
-from producer.feedback.incoming import SAID_NOTHING, Form, Line, Refused, lines_in, said_in
+from producer.feedback.incoming import SAID_NOTHING, SCHEMA, Form, Line, Refused, lines_in, said_in
 from producer.feedback.judged import Captions
 from producer.feedback.store import FeedbackStore
 from shared.annotations.answers import UNSAID
 from shared.annotations.files import File, LeftOut
 from shared.bucket.storage import ObjectStore
-from shared.errors import JamakError, NoSuchBucket, NotForMe, Reject, UsageError
+from shared.errors import BadMessage, JamakError, NoSuchBucket, NotForMe, Reject, UsageError
 from shared.feedback import Feedback
 from shared.settings import Settings
 
 AT_ONCE = 16
 SOME = 500
+CORRECT = "Correct it there."
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Importer:
             elif one.why in UNSAID:
                 self.told.unsaid.append(one)
             else:
-                self.told.refused.append(Refused(one.place, one.why, "Correct it there."))
+                self.told.refused.append(Refused(one.place, one.why, CORRECT))
         self.told.lines = len(self._lines) + len(self.told.refused)
 
     @property
@@ -120,5 +121,7 @@ class Importer:
             if error.bucket in {output.bucket for output in self._settings.all_outputs}:
                 raise
             return Refused.of(line.place, error)
+        except BadMessage as error:
+            return Refused(line.place, str(error), SCHEMA if self._form == "jsonl" else CORRECT)
         except (Reject, NotForMe, UsageError, NoCaption) as error:
             return Refused.of(line.place, error)

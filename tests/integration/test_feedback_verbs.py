@@ -280,6 +280,7 @@ def test_bad_lines_are_named_and_the_others_are_kept(place: Place, tmp_path: Pat
         ("9", "it is not JSON"),
     ):
         assert why in refused[number]["why"]
+    assert refused["2"]["cure"] == refused["3"]["cure"] == refused["9"]["cure"]
     assert all(one["cure"] for one in refused.values())
     done = place.jamak("import", "jsonl", str(file), "-o", "wide")
     assert done.code == 1
