@@ -17,6 +17,7 @@ from producer.feedback.journal import Journal, Retraining
 from producer.feedback.retrainer import Look, Retrainer
 from producer.feedback.rules import Rules, read_rules
 from producer.feedback.store import FeedbackStore
+from producer.feedback.watcher import RetrainWatcher
 from producer.jobs.training import Training
 from producer.verbs.retrain import retrain
 from shared.broker.apps import TRAIN_QUEUE, queues_of, train_app
@@ -24,10 +25,11 @@ from shared.bucket.keys import record_key
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import UsageError
+from shared.errors import ConfigError, UsageError
 from shared.feedback import text_digest
 from shared.messages import ModelIdentity
 from shared.rows import Row
+from shared.telemetry.health import LoopHealth
 from shared.training import TrainOutcome
 from tests.adapters import publish
 from tests.feedback import NOW, captions, judged, prefer_all, said
@@ -315,6 +317,20 @@ def test_a_run_that_redis_lost_is_sent_again(place: World, monkeypatch: pytest.M
     assert queued(place) == [run.job.id]
     Training(place.settings, place.store, train_app(place.settings)).cancel(run.job.id)
     assert (look(place).sent_again, queued(place)) == ([], [])
+
+
+def test_rules_that_cannot_be_read_keep_no_run_from_being_sent(place: World) -> None:
+    prefer_all(place, captions(place, 3))
+    look_and_die(place, "asked.json", after=False)
+
+    def broken() -> None:
+        raise ConfigError("rules.yaml is no YAML", cure="Correct it.")
+
+    health = LoopHealth()
+    RetrainWatcher(looking(place, 1), broken, lambda pause_s: True, health).run()
+    (run,) = Journal(place.store, place.settings).entries()
+    assert queued(place) == [run.job.id]
+    assert "rules.yaml is no YAML" in (health.ready() or "")
 
 
 def test_a_run_whose_account_was_deleted_is_over(place: World) -> None:
