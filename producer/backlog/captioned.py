@@ -8,13 +8,14 @@ opened.
 """
 
 import re
-from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 
 from producer.backlog.where import NO_ADAPTER, Where, fits, parse, shown
+from producer.jobs.listed import present
 from shared.bucket.keys import parse_uri
 from shared.bucket.records import read_view
 from shared.bucket.registry import Registry, base_name
@@ -25,6 +26,8 @@ from shared.messages import Caption, Video
 from shared.settings import Settings
 
 READS_AT_ONCE = 32
+MANY = 16
+"""Videos of one bucket that are listed; of fewer it is cheaper to ask for each."""
 TEXT = re.compile(r"captions where (\S+(?: and \S+)*)(?: under (s3://.*))?", re.DOTALL)
 BEGINNING = "captions where "
 
@@ -88,7 +91,12 @@ class Captioned:
         views = self._views(after)
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="captions") as pool:
             while some := list(islice(views, READS_AT_ONCE * 8)):
-                yield from pool.map(self._look, *zip(*some, strict=True))
+                looked = list(pool.map(self._look, *zip(*some, strict=True)))
+                meant = [one.caption.video for one in looked if one.caption]
+                lacking = self._lacking(pool, meant)
+                for one in looked:
+                    why = lacking.get(one.caption.video) if one.caption else None
+                    yield replace(one, lacks=why) if why else one
 
     def _look(self, position: str, view: ObjectInfo) -> Seen:
         try:
@@ -103,18 +111,48 @@ class Captioned:
         )
         if not under or not fits(self._where, caption, self._active):
             return Seen(position)
-        return Seen(position, caption, self._lacks(video))
+        return Seen(position, caption)
 
-    def _lacks(self, video: Video) -> str:
-        if not video.in_bucket:
-            return NO_BUCKET  # its address may be a secret, and is not kept
+    def _lacking(self, pool: Executor, videos: Sequence[Video]) -> dict[Video, str]:
+        """Those that cannot be captioned again, and why."""
+        # An address may be a secret, and is not kept.
+        found = {video: NO_BUCKET for video in videos if not video.in_bucket}
+        buckets: dict[str, list[Video]] = {}
+        for video in videos:
+            if video.in_bucket:
+                buckets.setdefault(video.bucket, []).append(video)
+        for bucket, some in buckets.items():
+            if len(some) >= MANY and self._store.lists_in_order(bucket, ""):
+                etags = self._listed(bucket, [video.key for video in some])
+            else:
+                etags = dict(
+                    zip((video.key for video in some), pool.map(self._etag, some), strict=True)
+                )
+            for video in some:
+                etag = etags.get(video.key, VANISHED)
+                if etag != video.etag:
+                    found[video] = etag if etag in (VANISHED, Forbidden.reason) else REPLACED
+        return found
+
+    def _listed(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        """ETags, or why there are none."""
+        etags: dict[str, str] = {}
         try:
-            there = self._store.head(video.bucket, video.key)
+            present(self._store, bucket, "", keys, etags)
+        except NoSuchBucket:
+            return {}
+        except Forbidden as error:
+            return dict.fromkeys(keys, error.reason)
+        return etags
+
+    def _etag(self, video: Video) -> str:
+        """Or why there is none."""
+        try:
+            return self._store.head(video.bucket, video.key).etag
         except (Missing, NoSuchBucket):
             return VANISHED
         except Forbidden as error:
             return error.reason
-        return "" if there.etag == video.etag else REPLACED
 
     def _views(self, after: str) -> Iterator[tuple[str, ObjectInfo]]:
         number, _, key = after.partition(" ")

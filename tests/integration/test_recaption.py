@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from producer.backlog import backlogs, feeder, manifest, recaption, scan
+from producer.backlog import captioned as captioned_source
 from producer.backlog.captioned import Kind
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.recaption import backlog_of
@@ -208,14 +209,19 @@ def test_too_many_recipes_are_refused_before_anything_is_made(
     assert made(world, "--where", ours, under(world, name))["left"] == 1
 
 
-def test_videos_that_are_there_no_more_are_named_and_left_alone(world: World, name: str) -> None:
+@pytest.mark.parametrize("many", [1, 100])
+def test_videos_that_are_there_no_more_are_named_and_left_alone(
+    world: World, name: str, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are listed or asked for one by one."""
+    monkeypatch.setattr(captioned_source, "MANY", many)
     videos = fill(world, name, 4)
     captioned(world, videos, None, "repetitive")
     gone, other, *rest = videos
     world.store.delete(gone.bucket, gone.key)
     world.store.put(other.bucket, other.key, b"another video")
     asked = "--where", "flag=repetitive", under(world, name)
-    done = jamak(world, "recaption", *asked)
+    done = inside(world, verb, *asked)
     assert gone.uri in done.stderr
     assert other.uri in done.stderr
     plan = made(world, *asked)
