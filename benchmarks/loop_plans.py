@@ -103,7 +103,7 @@ def twice_each(one: "Round") -> list[Kill]:
         Kill("trainer", "while it judges", lambda: one.trained()[0] in JUDGED),
         Kill("watcher", "while the new adapter is on trial", lambda: weighed(20)),
         Kill("redis", "while the new adapter is on trial", lambda: weighed(60)),
-        Kill("watcher", "behind its verdict on the bad one, before it acts", behind=judged),
+        Kill("watcher", "behind its verdict, before it promotes", behind=judged),
     ]
 
 
