@@ -150,6 +150,7 @@ def test_label_studio_gets_captions_and_brings_back_what_was_said(
     assert data["record"] == place.records.place_of(newest)
 
     _annotated(LAYOUTS / "feedback-label-studio.json", tasks, place, tmp_path / "export.json")
+    place.caption("a 공.mp4", "또 다른 공이 굴러갑니다.", generation=2)  # nobody was shown it
     words = ["import", "label-studio", str(tmp_path / "export.json")]
     assert place.told(*words, "--dry-run")["added"] == {
         "correction": 1,
