@@ -22,6 +22,7 @@ from producer.verbs.adapters_told import (
     use_of,
 )
 from producer.verbs.adapters_verify import adapters_verify
+from producer.verbs.adapters_watch import adapters_watch
 from producer.verbs.console import AsJson, Grid, out, print_json, size, warn_of
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
@@ -45,6 +46,7 @@ adapters.command("promote")(adapters_promote)
 adapters.command("show")(adapters_show)
 adapters.command("diff")(adapters_diff)
 adapters.command("verify")(adapters_verify)
+adapters.command("watch")(adapters_watch)
 
 
 @adapters.command("list")
@@ -203,7 +205,3 @@ def _why_not_in_use(
             for item, outcome in zip(unused, outcomes, strict=True)
             if outcome and outcome.version == item.version and outcome.why_not_activated
         }
-
-
-# Verbs with files of their own.
-from producer.verbs import adapters_watch  # noqa: E402, F401

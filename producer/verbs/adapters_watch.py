@@ -13,7 +13,6 @@ from prometheus_client.metrics_core import Metric
 from producer.canary.lease import Lease
 from producer.canary.watcher import Watcher
 from producer.canary.weighing import ARMS
-from producer.verbs.adapters import adapters
 from producer.verbs.process import running
 from shared import telemetry
 from shared.bucket import proofs
@@ -30,7 +29,6 @@ from shared.watchdog import watch as watch_over
 log = telemetry.get_logger("jamak.watcher")
 
 
-@adapters.command("watch")
 def adapters_watch() -> None:
     """Promote canaries that are not worse, and roll back those that are, until stopped."""
     with running("watcher") as (settings, store, _):
