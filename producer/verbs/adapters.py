@@ -40,13 +40,6 @@ Version = Annotated[
 ]
 
 adapters = typer.Typer(no_args_is_help=True, help="Which adapter the workers use.")
-adapters.command("gate")(adapters_gate)
-adapters.command("canary")(adapters_canary)
-adapters.command("promote")(adapters_promote)
-adapters.command("show")(adapters_show)
-adapters.command("diff")(adapters_diff)
-adapters.command("verify")(adapters_verify)
-adapters.command("watch")(adapters_watch)
 
 
 @adapters.command("list")
@@ -205,3 +198,12 @@ def _why_not_in_use(
             for item, outcome in zip(unused, outcomes, strict=True)
             if outcome and outcome.version == item.version and outcome.why_not_activated
         }
+
+
+adapters.command("gate")(adapters_gate)
+adapters.command("canary")(adapters_canary)
+adapters.command("promote")(adapters_promote)
+adapters.command("show")(adapters_show)
+adapters.command("diff")(adapters_diff)
+adapters.command("verify")(adapters_verify)
+adapters.command("watch")(adapters_watch)
