@@ -95,7 +95,9 @@ class Cut:
     def cuts(self, make: Callable[[], Cuts]) -> Cuts:
         return Cuts(segments_s=PARTS, reason="these")
 
-    def segment(self, number: int, make: Callable[[], Segment]) -> Segment:
+    def segment(
+        self, number: int, make: Callable[[], Segment], canary: int | None = None
+    ) -> Segment:
         return make()
 
 

@@ -32,8 +32,9 @@ def test_a_rule_is_a_job_with_the_defaults_of_its_stage() -> None:
 
 def test_the_page_shows_rules_that_are_ones() -> None:
     page = (ROOT / "docs/loop.md").read_text()
-    (shown,) = re.findall(r"```yaml\n(rules:.*?)```", page, re.S)
-    rules = read_rules(shown.encode(), "docs/loop.md", Settings()).rules
+    shown = re.findall(r"```yaml\n(rules:.*?)```", page, re.S)
+    walk, rules = (read_rules(one.encode(), "docs/loop.md", Settings()).rules for one in shown)
+    assert [(rule.train.stage, rule.when.hours) for rule in walk] == [("sft", 0)]
     assert [(rule.train.stage, rule.when.hours) for rule in rules] == [("dpo", 24), ("sft", 168)]
 
 

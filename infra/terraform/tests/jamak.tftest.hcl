@@ -302,7 +302,7 @@ run "a_bucket_of_yours_with_irsa_and_memorydb" {
     error_message = "MemoryDB speaks as a cluster."
   }
   assert {
-    condition     = length(yamldecode(output.kustomization).patches) == 6
+    condition     = length(yamldecode(output.kustomization).patches) == 7
     error_message = "With IRSA each service account names its role."
   }
 }
