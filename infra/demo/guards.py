@@ -24,7 +24,7 @@ from shared.training import AdapterManifest, Pointer
 POLICY = "target: chrf\nrise: 0.5\n"
 WEIGHTS = "adapter_model.safetensors"
 SEED = 1
-WRONG, BABBLING = 2.0, 8.0
+WRONG, BABBLING = 2.0, 6.0
 """How much noise is added to the numbers, beside their own spread: with some the captions are
 fluent, and of other films; with more they are no sentences."""
 SHARE = "50%"

@@ -59,7 +59,7 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     assert "the way back" in done.stderr
     guarded = said["guarded"]
     assert guarded["reasons"][0].startswith("chrf got worse by")
-    assert "captions are bad, and 0 of" in guarded["verdict"]
+    assert "of the adapter in use" in guarded["verdict"]  # more are bad, or they are far longer
     assert 0 < guarded["published"] < guarded["captions"]
     assert list((tmp_path / "tmp").iterdir()) == []
 
