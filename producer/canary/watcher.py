@@ -22,6 +22,7 @@ from shared.bucket.trials import TrialPages
 from shared.errors import Conflict, JamakError, Missing, Reject
 from shared.settings import Settings
 from shared.telemetry.health import LoopHealth
+from shared.telemetry.rounds import look_again_and_again
 from shared.training import Pointer
 
 LOOK_S = 5.0
@@ -57,19 +58,16 @@ class Watcher:
         nobody can."""
 
     def run(self) -> None:
-        stop, ails = False, telemetry.Repeated(log, "watches again", quiet_s=0.0)
-        while not stop:
-            try:
-                self.look()
-                self.health.worked()
-                ails.worked()
-            except JamakError as error:
-                self.trials = ()
-                self.health.failed(str(error))
-                ails.failed("cannot watch", about=error.reason, message=str(error), cure=error.cure)
-            stop = self._wait(LOOK_S)
+        look_again_and_again(self._look, LOOK_S, self._wait, self.health, log)
         with suppress(JamakError):
             self._lease.give_back()
+
+    def _look(self) -> None:
+        try:
+            self.look()
+        except JamakError:
+            self.trials = ()
+            raise
 
     def look(self) -> None:
         """Once at all trials, if it is ours to. Raises what ObjectStore raises."""

@@ -11,6 +11,7 @@ from producer.feedback.rules import Rules
 from shared import telemetry
 from shared.errors import JamakError
 from shared.telemetry.health import LoopHealth
+from shared.telemetry.rounds import look_again_and_again
 
 LOOK_S = 30.0
 
@@ -34,17 +35,7 @@ class RetrainWatcher:
         self._told: dict[str, str] = {}
 
     def run(self) -> None:
-        ails = telemetry.Repeated(log, "looks again", quiet_s=0.0)
-        stop = False
-        while not stop:
-            try:
-                self._tell(self._look())
-                self.health.worked()
-                ails.worked()
-            except JamakError as error:
-                self.health.failed(str(error))
-                ails.failed("cannot look", about=error.reason, message=str(error), cure=error.cure)
-            stop = self._wait(LOOK_S)
+        look_again_and_again(lambda: self._tell(self._look()), LOOK_S, self._wait, self.health, log)
 
     def _look(self) -> Look:
         """Rules that cannot be read keep nothing from being sent that was claimed before."""

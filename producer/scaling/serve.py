@@ -11,12 +11,12 @@ from prometheus_client.metrics_core import Metric
 
 from producer.scaling.answers import LOOK_S, TRAIN, Answers, NotKnown
 from shared import telemetry
-from shared.errors import JamakError
 from shared.settings import Settings
 from shared.telemetry import metrics
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.probes import Page
 from shared.telemetry.reading import Reading
+from shared.telemetry.rounds import look_again_and_again
 
 PATH = "/v1/scale/"
 OK, NOT_FOUND, UNAVAILABLE = 200, 404, 503
@@ -86,18 +86,11 @@ class Scaler:
         self._told: dict[str, int] = {}
 
     def run(self) -> None:
-        ails = telemetry.Repeated(log, "looks again", quiet_s=0.0)
-        stop = False
-        while not stop:
-            try:
-                self._answers.refresh()
-                self._tell()
-                self.health.worked()
-                ails.worked()
-            except JamakError as error:
-                self.health.failed(str(error))
-                ails.failed("cannot look", about=error.reason, message=str(error), cure=error.cure)
-            stop = self._wait(LOOK_S)
+        look_again_and_again(self._look, LOOK_S, self._wait, self.health, log)
+
+    def _look(self) -> None:
+        self._answers.refresh()
+        self._tell()
 
     def _tell(self) -> None:
         """In the log, when it changes."""

@@ -1,4 +1,4 @@
-"""What several of the tests of training jobs begin with."""
+"""What several of the tests of training jobs, and those that walk a page, begin with."""
 
 import json
 import uuid
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.stack import DEMO_MODEL
 from producer.jobs.training import Training
 from shared.bucket.training import TrainingRecords
 from tests.trainer import Trainer
@@ -43,5 +44,26 @@ def records(place: World) -> TrainingRecords:
 @pytest.fixture
 def trainer(place: World, tmp_path: Path) -> Iterator[Trainer]:
     made = Trainer(place, tmp_path)
+    yield made
+    made.leases.leave()
+
+
+ROOM = 40
+"""Tokens of a caption in a walk: its captions are longer than those of other tests."""
+
+
+@pytest.fixture
+def walker(monkeypatch: pytest.MonkeyPatch, world: World) -> pytest.MonkeyPatch:
+    """Who types the commands of a page here, for the demo's model."""
+    for name, value in {**world.env, "JAMAK_MODEL_PATH": str(DEMO_MODEL)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAMAK_MAX_NEW_TOKENS", str(ROOM))
+    return monkeypatch
+
+
+@pytest.fixture
+def walked_trainer(world: World, tmp_path: Path) -> Iterator[Trainer]:
+    """And what trains for them."""
+    made = Trainer(world, tmp_path, model_path=DEMO_MODEL, max_new_tokens=ROOM)
     yield made
     made.leases.leave()

@@ -3,7 +3,6 @@
 import json
 import shlex
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,26 +22,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 PAGE = Path(__file__).parents[2] / "docs" / "loop.md"
 HEADING = "## Once by hand"
-ROOM = "40"
-"""Tokens of a caption."""
 SMALL = "steps: 2, batch_size: 2, frames: 2, rank: 4"
 """Of a training, behind what the page says."""
 SAID = "아무것도 없습니다."
-
-
-@pytest.fixture
-def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> pytest.MonkeyPatch:
-    for name, value in {**world.env, "JAMAK_MODEL_PATH": str(DEMO_MODEL)}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JAMAK_MAX_NEW_TOKENS", ROOM)
-    return monkeypatch
-
-
-@pytest.fixture
-def trainer(world: World, tmp_path: Path) -> Iterator[Trainer]:
-    made = Trainer(world, tmp_path, model_path=DEMO_MODEL, max_new_tokens=int(ROOM))
-    yield made
-    made.leases.leave()
 
 
 @pytest.fixture
@@ -61,13 +43,13 @@ def films(world: World, tmp_path: Path) -> list[Caption]:
 
 
 def test_the_walk_of_the_page_ends_with_captions_made_again(
-    patch: pytest.MonkeyPatch,
-    trainer: Trainer,
+    walker: pytest.MonkeyPatch,
+    walked_trainer: Trainer,
     films: list[Caption],
     world: World,
     tmp_path: Path,
 ) -> None:
-    patch.chdir(tmp_path)
+    walker.chdir(tmp_path)
     rules = block_of(PAGE, HEADING, "yaml")
     Path("rules.yaml").write_text(rules.replace("stage: sft", f"stage: sft, {SMALL}"))
     Path("said.jsonl").write_text("".join(_corrected(world, film) for film in films[1:]))
@@ -83,11 +65,11 @@ def test_the_walk_of_the_page_ends_with_captions_made_again(
         if "VERSION" in words:
             (manifest,) = world.registry.manifests()
             words[words.index("VERSION")] = manifest.version
-        done = jamak_here(patch, *words[1:])
+        done = jamak_here(walker, *words[1:])
         assert done.code == 0, (line, done.err)
         said[" ".join(words[1:])] = done
         if words[1:] == ["retrain"]:
-            thread = threading.Thread(target=trainer.run)
+            thread = threading.Thread(target=walked_trainer.run)
             thread.start()
             thread.join(120)
     (dry,) = (one for words, one in said.items() if words == "retrain --dry-run")

@@ -3,12 +3,10 @@
 import json
 import shlex
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from infra.local.stack import DEMO_MODEL
 from shared.training import AdapterManifest
 from tests.pages import block_of, commands_of
 from tests.terminal import Said, jamak_here
@@ -20,25 +18,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.model]
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 HEADING = "## From a folder of AI-Hub's files to an adapter"
-ROOM = "40"
-"""Tokens of a caption: the captions here are longer than those of other tests."""
 SMALL = ["--steps", "2", "--batch-size", "2", "--frames", "2", "--rank", "4"]
 """Of a training, behind what the page says."""
-
-
-@pytest.fixture
-def patch(monkeypatch: pytest.MonkeyPatch, world: World) -> pytest.MonkeyPatch:
-    for name, value in {**world.env, "JAMAK_MODEL_PATH": str(DEMO_MODEL)}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JAMAK_MAX_NEW_TOKENS", ROOM)
-    return monkeypatch
-
-
-@pytest.fixture
-def trainer(world: World, tmp_path: Path) -> Iterator[Trainer]:
-    made = Trainer(world, tmp_path, model_path=DEMO_MODEL, max_new_tokens=int(ROOM))
-    yield made
-    made.leases.leave()
 
 
 @pytest.fixture
@@ -60,21 +41,21 @@ def folder(world: World, tmp_path: Path) -> str:
 
 
 def test_the_walk_of_the_page_ends_with_an_adapter(
-    patch: pytest.MonkeyPatch, trainer: Trainer, folder: str, world: World, tmp_path: Path
+    walker: pytest.MonkeyPatch, walked_trainer: Trainer, folder: str, world: World, tmp_path: Path
 ) -> None:
-    patch.chdir(tmp_path)
+    walker.chdir(tmp_path)
     said: dict[str, Said] = {}
     for line in commands_of(PAGE, HEADING):
         words = shlex.split(line.replace("my-bucket", folder))
         if "VERSION" in words:
             words[words.index("VERSION")] = newest(world).version
         if words[1:3] in (["train", "align"], ["train", "sft"]):
-            thread = threading.Thread(target=trainer.run)
+            thread = threading.Thread(target=walked_trainer.run)
             thread.start()
-            done = jamak_here(patch, *words[1:], *SMALL)
+            done = jamak_here(walker, *words[1:], *SMALL)
             thread.join(60)
         else:
-            done = jamak_here(patch, *words[1:])
+            done = jamak_here(walker, *words[1:])
         assert done.code == 0, (line, done.err)
         said[" ".join(words[1:3])] = done
     assert list(said) == [
