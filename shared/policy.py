@@ -18,11 +18,11 @@ Every key may be left out. Knows nothing of where files lie, nor of what moves t
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from shared.errors import ConfigError
 from shared.judged import FORGETTING, HELD_OUT, PRIMARY, Figure, Judged, JudgedSet
+from shared.yaml_text import read_yaml
 
 MARGINS: dict[str, float] = {
     "chrf": 0.5,
@@ -85,11 +85,7 @@ class Policy(_Part):
 
 def read_policy(body: bytes, name: str) -> Policy:
     """Raises ConfigError: naming the file, the key, and what to do about it."""
-    try:
-        found = yaml.safe_load(body)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"{name} is no YAML: {told}", cure="Correct it there.") from error
+    found = read_yaml(body, name, "Correct it there.")
     if not isinstance(found, dict | None):
         raise ConfigError(f"{name} is no policy", cure="Write `key: value` lines (docs/judge.md).")
     try:

@@ -11,7 +11,6 @@ Everything in it is checked before anything is done by it; a word that nobody kn
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -23,6 +22,7 @@ from shared.settings import Settings
 from shared.stages import check_job
 from shared.training import TrainJob
 from shared.training_defaults import STAGES
+from shared.yaml_text import read_yaml
 
 MOST_BYTES = 64 << 10
 SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from")
@@ -145,11 +145,7 @@ def read_rules(body: bytes, name: str, settings: Settings) -> Rules:
     Raises:
         ConfigError: they are none, with the place and the cure.
     """
-    try:
-        told = yaml.safe_load(body)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{name} is no YAML: {where}", cure=CURE) from error
+    told = read_yaml(body, name, CURE)
     try:
         rules = Rules.model_validate(told)
         for number, rule in enumerate(rules.rules):

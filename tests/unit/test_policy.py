@@ -136,6 +136,7 @@ def test_the_forgetting_set_holds() -> None:
         ("confidence: 100", "policy.yaml: confidence: "),
         ("- chrf", "policy.yaml is no policy"),
         ("a: [", "policy.yaml is no YAML"),
+        ("[" * 5000, "policy.yaml is no YAML"),
         ("!!python/object/apply:os.system ['true']", "policy.yaml is no YAML"),
     ],
 )
