@@ -123,7 +123,7 @@ def read_feedback(body: bytes) -> Feedback:
     """
     try:
         told = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadMessage(f"feedback is not JSON: {error}") from error
     kind = told.get("kind") if isinstance(told, dict) else None
     if kind in KINDS:

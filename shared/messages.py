@@ -38,7 +38,7 @@ def decode(kind: type[M], payload: Any) -> M:
     if isinstance(payload, str | bytes):
         try:
             payload = json.loads(payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadMessage(f"{kind.__name__} is not JSON: {error}") from error
     known = kind.model_fields["v"].default if "v" in kind.model_fields else None
     version = payload.get("v") if isinstance(payload, dict) else None

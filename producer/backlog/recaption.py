@@ -52,6 +52,8 @@ class Again:
     """By the new recipe, and left alone."""
     backlog: str = ""
     """That is under way already, and gone on with."""
+    listed: bool = False
+    """It has all that was meant when it began: what is meant since then waits until it is over."""
     offer: Offer | None = None
 
     @property
@@ -224,7 +226,7 @@ def _leave_to_those_under_way(
     under_way = list(_under_way(store, settings, queues, told.kind))
     for of, manifest in under_way:
         if of in groups:
-            groups[of].backlog = manifest.name
+            groups[of].backlog, groups[of].listed = manifest.name, manifest.scanned
     for _, manifest in under_way:
         made = groups.get(manifest.recipe.id)
         if made and not made.backlog:
@@ -272,6 +274,7 @@ def as_dict(told: Recaption) -> dict[str, Any]:
             "failed": one.failed,
             "left": one.left,
             "backlog": one.backlog or None,
+            "listed": one.listed,
             "offer": one.offer and asdict(one.offer),
         }
         for one in told.groups

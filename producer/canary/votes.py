@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from producer.canary.state import TrialState
 from producer.feedback.store import FeedbackStore
+from shared.bucket.keys import is_record, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE, read
-from shared.errors import Forbidden, Missing
+from shared.errors import Reject
 from shared.messages import Arm, Caption, TrialUsed, digest
 from shared.settings import Settings
 
@@ -20,10 +21,7 @@ MOST = 5000
 
 class Votes:
     def __init__(self, store: ObjectStore, settings: Settings) -> None:
-        self._store = store
-        self._records = tuple(
-            f"s3://{output.bucket}/{output.prefix}records/" for output in settings.all_outputs
-        )
+        self._store, self._settings = store, settings
         self._feedback = FeedbackStore(store, settings)
         self._trials: dict[str, TrialUsed | None] = {}
         """Address of a record -> on which side it was: records do not change."""
@@ -48,10 +46,9 @@ class Votes:
         return self._trials[address]
 
     def _read(self, address: str) -> TrialUsed | None:
-        if not address.startswith(self._records):
+        if not is_record(self._settings, address):
             return None
-        bucket, _, key = address.removeprefix("s3://").partition("/")
         try:
-            return read(self._store, Caption, bucket, key).trial
-        except (Missing, Forbidden, *UNREADABLE):
+            return read(self._store, Caption, *parse_uri(address)).trial
+        except (Reject, *UNREADABLE):
             return None

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from producer.bucket.captions import caption_in, views_under
 from producer.feedback.tasks import Task
-from shared.bucket.keys import name_of, parse_uri, recipes_folder
+from shared.bucket.keys import is_record, name_of, parse_uri, recipes_folder
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.bucket.stored import UNREADABLE, read
-from shared.errors import JamakError, Missing
+from shared.errors import JamakError, Missing, Reject
 from shared.feedback import Correction, Feedback, Preference, text_digest
 from shared.messages import Caption
 from shared.settings import Settings
@@ -44,17 +44,21 @@ def captioned(
         yield Task(record, caption, _other(store, caption, record, known, unread))
 
 
-def judged(store: ObjectStore, items: Iterable[Feedback], unread: Unread) -> Iterator[Task]:
-    """The captions that items are about, as far as they are there; the last other text of each."""
+def judged(
+    store: ObjectStore, settings: Settings, items: Iterable[Feedback], unread: Unread
+) -> Iterator[Task]:
+    """The captions that items are about, as far as they are there; the last other text of each.
+    What an item says of where its caption lies is believed only of records of ours."""
     others: dict[str, str | None] = {}
-    for item in sorted(items, key=lambda one: one.at):
+    ours = [one for one in items if is_record(settings, one.about.record)]
+    for item in sorted(ours, key=lambda one: one.at):
         others[item.about.record] = _other_of(item) or others.get(item.about.record)
     for record, other in others.items():
         try:
             caption = read(store, Caption, *parse_uri(record))
         except Missing:
             continue
-        except UNREADABLE as error:
+        except (Reject, *UNREADABLE) as error:
             unread(error)
             continue
         yield Task(record, caption, other)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from producer.bucket.captions import NoCaption, newest
-from shared.bucket.keys import is_output, parse_uri, place_of
+from shared.bucket.keys import is_output, is_record, parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read
@@ -28,11 +28,7 @@ class Captions:
         self._found: dict[str, Found] = {}
 
     def is_record(self, address: str) -> bool:
-        """By its address; there or not."""
-        return any(
-            address.startswith(f"s3://{output.bucket}/{output.prefix}records/")
-            for output in self._settings.all_outputs
-        )
+        return is_record(self._settings, address)
 
     def at(self, address: str) -> Found:
         """Of a video its newest caption.
@@ -44,8 +40,9 @@ class Captions:
         """
         found = self._found.get(address)
         if found is None:
-            caption = self._record(address) if self.is_record(address) else self._newest(address)
-            where = address if self.is_record(address) else self._records.place_of(caption)
+            ours = self.is_record(address)
+            caption = self._record(address) if ours else self._newest(address)
+            where = address if ours else self._records.place_of(caption)
             found = self._found[address] = Found(about(caption, where), caption.text)
         return found
 

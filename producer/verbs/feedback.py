@@ -8,10 +8,9 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from producer.feedback.heard import Heard
 from producer.feedback.judged import Captions
 from producer.feedback.store import FeedbackStore
-from producer.verbs.console import AsJson, Grid, err, out, print_json, warn_of
+from producer.verbs.console import AsJson, Grid, out, print_json, warn_of
 from producer.verbs.failures import moment, told_of
 from producer.verbs.feedback_files import feedback_export, feedback_import, is_under
 from shared.bucket.keys import place_of
@@ -47,7 +46,7 @@ def feedback_add(
 ) -> None:
     """Say something of one caption: a thumb, a correction, or which of two texts is better.
 
-    The same said twice is kept once.
+    Who says something again says it later, and the later counts.
     """
     ways = up, down, correction is not None, (chosen, rejected) != (None, None)
     if sum(ways) != 1:
@@ -73,16 +72,11 @@ def feedback_add(
             "rejected": found.text if rejected is None else rejected,
         }
         item = _item("preference", **texts, **who)
-    kept = FeedbackStore(store, settings)
-    with err.status(spoken("looking whether it was said before …")):
-        new = not Heard(one.said for one in kept.all()).knows(item, timed=False)
-    if new:
-        kept.add(item)
+    FeedbackStore(store, settings).add(item)
     if as_json:
-        print_json({"added": new, "item": item.model_dump(mode="json", exclude_none=True)})
+        print_json(item.model_dump(mode="json", exclude_none=True))
     else:
-        record = escape(found.about.record)
-        done = f"kept: {item.kind} on {record}" if new else f"said before: {item.kind} on {record}"
+        done = f"kept: {item.kind} on {escape(found.about.record)}"
         out.print(spoken(done), highlight=False, soft_wrap=True)
 
 

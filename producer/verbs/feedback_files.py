@@ -144,7 +144,7 @@ def feedback_export(
         body = "".join(lines).encode()
     else:
         if under is None:
-            found = judged(store, items, unread.append)
+            found = judged(store, settings, items, unread.append)
         else:
             found = captioned(store, settings, *under, unread.append)
         tasks: list[Task] = []

@@ -147,6 +147,8 @@ def _show_what_is_left_alone(told: Recaption) -> None:
             out.print(spoken(f"{failed:,} of {one.of} failed: `jamak failures list`, `… redrive`"))
         if one.backlog:
             out.print(spoken(f"{one.of} is under way: {one.backlog} is gone on with"))
+        if one.listed:
+            out.print(spoken(f"what came to be meant since {one.backlog} began waits for its end"))
     for name, count in told.lately.items():
         out.print(spoken(f"left alone: {count:,} that {name} has made; it is not over"))
     for why, count in told.lacking.most_common():

@@ -75,12 +75,13 @@ class Checkpoints:
         is none.
 
         Args:
-            data_sha256: of the rows. A checkpoint of others is none of this training.
+            data_sha256: of what is trained on. A checkpoint of something else is none of this
+                training.
             on_chunk: called after each piece that came.
         """
         for one in reversed(self._run.checkpoints):
             if one.data_sha256 != data_sha256:
-                log.warning("a checkpoint is of other rows", step=one.step)
+                log.warning("a checkpoint is of another training", step=one.step)
                 continue
             why = self._why_not(one, directory, on_chunk)
             if why is None:

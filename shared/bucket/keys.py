@@ -100,6 +100,14 @@ def retraining_folder(prefix: str) -> str:
     return f"{prefix}retraining/"
 
 
+def is_record(settings: Settings, address: str) -> bool:
+    """Whether an address that somebody names is of a record of ours; there or not."""
+    return any(
+        address.startswith(f"s3://{output.bucket}/{output.prefix}records/")
+        for output in settings.all_outputs
+    )
+
+
 def is_output(settings: Settings, bucket: str, key: str) -> bool:
     """Captions never trigger captions: nothing under an output is a video of ours.
 

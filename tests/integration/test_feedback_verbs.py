@@ -80,7 +80,7 @@ def place(world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     return Place(world, monkeypatch, request.node.name)
 
 
-def test_what_is_said_twice_is_one_object(place: Place) -> None:
+def test_what_is_said_of_a_video_is_said_of_its_record(place: Place) -> None:
     uri, record = place.first.video.uri, place.records.place_of(place.first)
     for what in (uri, record):
         for said in (
@@ -90,8 +90,7 @@ def test_what_is_said_twice_is_one_object(place: Place) -> None:
             ["--rejected", "초록 공"],
         ):
             assert place.jamak("add", what, "--reviewer", "kim", *said).code == 0
-    # The thumb comes after a correction the second time, and says something new.
-    assert len(place.objects()) == 6
+    assert len(place.objects()) == 8
     kept = {(item.kind, item.liked) for item in place.kept()}
     assert kept == {
         ("thumb", True),
@@ -101,8 +100,7 @@ def test_what_is_said_twice_is_one_object(place: Place) -> None:
     }
     assert {item.about for item in place.kept()} == {place.judged(place.first)}
     assert {item.text for item in place.kept() if isinstance(item, Correction)} == {RED}
-    told = place.told("add", uri, "--reviewer", "kim", "--correction", RED)
-    assert (told["added"], told["item"]["text"]) == (False, RED)
+    assert place.told("add", uri, "--reviewer", "kim", "--correction", RED)["text"] == RED
     assert "kept: thumb on s3://" in place.jamak("add", uri, "--reviewer", "lee", "--up").out
 
 
@@ -329,6 +327,20 @@ def test_it_is_told_how_much_was_said_by_whom(place: Place) -> None:
     shown = place.jamak("list").out.splitlines()
     assert shown[1].split()[:3] == ["thumb", "kim", "2"]
     assert shown[-1] == "3 said of 2 captions"
+
+
+def test_what_names_a_record_elsewhere_keeps_no_task_from_people(
+    place: Place, tmp_path: Path
+) -> None:
+    ours = place.judged(place.first)
+    elsewhere = ours.model_copy(update={"record": "s3://no-such-bucket-of-ours/k.json"})
+    for judged in (ours, elsewhere):
+        item = Thumb(up=True, about=judged, reviewer="kim", at=AT)
+        FeedbackStore(place.world.store, place.settings).add(item)
+    file = tmp_path / "tasks.json"
+    place.told("export", "--to", str(file), "--format", "label-studio")
+    (task,) = json.loads(file.read_text())
+    assert task["data"]["record"] == ours.record
 
 
 def test_who_changes_their_mind_is_heard() -> None:

@@ -131,7 +131,8 @@ def test_just_what_is_not_by_the_adapter_in_use_is_made_again(
     assert set(backlog_names(world.store, world.settings)) == before
     (backlog,) = told(world, *asked, "--yes")["backlogs"]
     assert backlog["videos"] == 8
-    assert told(world, *asked)["groups"][0]["backlog"] == backlog["name"]
+    (again,) = told(world, *asked)["groups"]
+    assert (again["backlog"], again["listed"]) == (backlog["name"], True)
     jamak(world, "reconcile", backlog["name"])
     jobs = work(world, new)
     assert {job.video for job in jobs} == {*videos[:5], *videos[9:]}

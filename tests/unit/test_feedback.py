@@ -21,6 +21,7 @@ from shared.feedback import (
     text_digest,
     written,
 )
+from shared.messages import decode
 from tests.records import caption
 
 PAGE = Path(__file__).parents[2] / "docs" / "feedback.schema.json"
@@ -92,3 +93,10 @@ def test_what_a_newer_jamak_wrote_is_left_alone(kind: str) -> None:
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadMessage):
         read_feedback(body)
+
+
+def test_what_is_nested_too_deeply_is_no_feedback() -> None:
+    with pytest.raises(BadMessage, match="feedback is not JSON"):
+        read_feedback(b"[" * 100_000)
+    with pytest.raises(BadMessage, match="Thumb is not JSON"):
+        decode(Thumb, "[" * 100_000)

@@ -1,6 +1,7 @@
 """QLoRA or not: one rule, and every case of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from shared.rows import Stage
 from shared.stages import check_job
 from shared.training import TrainJob
 from tests.training import make_job
+from workers.train.job import _digest_of_what_is_trained as digest
 from workers.train.quantizing import decided, usual_weights
 
 
@@ -55,3 +57,9 @@ def test_a_job_that_is_begun_says_how_it_is_trained(monkeypatch: pytest.MonkeyPa
 def test_a_job_of_the_version_before_says_it_itself() -> None:
     old = json.loads(make_job(quantized=False).model_dump_json()) | {"v": 1}
     assert decided(decode(TrainJob, old), on_gpu=True)[0].quantized is False
+
+
+def test_what_was_trained_in_4_bits_is_another_training_without_them(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text("{}\n")
+    assert digest(tmp_path, quantized=True) != digest(tmp_path, quantized=False)
+    assert digest(tmp_path, quantized=True) == digest(tmp_path, quantized=True)

@@ -123,7 +123,7 @@ def run_train_job(
         told = (note_on_reference(job), weights.note, unplanned, unknown, *earlier.notes)
         notes = tuple(note for note in told if note)
         progress.tick("resume")
-        data = _digest_of_rows(workdir)
+        data = _digest_of_what_is_trained(workdir, quantized=weights.quantized)
         step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
         log.info("training begins", job=job.id, after_step=step, run=checkpoints.epoch)
         keeping = Keeping(
@@ -150,9 +150,10 @@ def run_train_job(
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
 
-def _digest_of_rows(workdir: Path) -> str:
-    """Of all that is trained on, in its order: its own rows and the earlier ones."""
-    found = hashlib.sha256()
+def _digest_of_what_is_trained(workdir: Path, *, quantized: bool) -> str:
+    """Of all that is trained on, in its order, its own rows and the earlier ones; and on what: on
+    other weights nobody goes on, where another trainer has no GPU or no bitsandbytes."""
+    found = hashlib.sha256(b"4 bits\0" if quantized else b"")
     for name in ("manifest.jsonl", "replay.jsonl"):
         path = workdir / name
         found.update(path.read_bytes() + b"\0" if path.exists() else b"")
