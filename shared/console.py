@@ -90,7 +90,7 @@ class Grid(Table):
         ]
         if not headers:
             look = {"show_header": False, "box": None, **look}
-        if "title" in look:
+        if look.get("title"):
             look["title"] = spoken(look["title"])
         super().__init__(*shown, **look)
         self._most = len(shown) or None

@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 
 from shared.errors import ConfigError
 from shared.judged import FORGETTING, HELD_OUT, PRIMARY, Figure, Judged, JudgedSet
-from shared.yaml_text import read_yaml
+from shared.yaml_text import fault_of, read_yaml
 
 MARGINS: dict[str, float] = {
     "chrf": 0.5,
@@ -91,10 +91,9 @@ def read_policy(body: bytes, name: str) -> Policy:
     try:
         return Policy.model_validate(found or {})
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
+        words = [*Policy.model_fields, *Forgetting.model_fields]
         raise ConfigError(
-            f"{name}: {where}: {fault['msg']}", cure="docs/judge.md lists what a policy may say."
+            f"{name}: {fault_of(error, words)}", cure="docs/judge.md lists what a policy may say."
         ) from error
 
 

@@ -44,7 +44,7 @@ class Verifier:
         self._registry = Registry(store, self._bucket, settings.output_prefix)
         self._reports = Reports(store, self._bucket, settings.output_prefix)
 
-    def found(self, beginning: str = "") -> dict[tuple[str, str], list[ObjectInfo]]:
+    def found(self, beginning: str | None = None) -> dict[tuple[str, str], list[ObjectInfo]]:
         """(base, version) -> its objects.
 
         Raises:
@@ -54,9 +54,9 @@ class Verifier:
         for item in self._store.list(self._bucket, self._root):
             base, _, rest = item.key.removeprefix(self._root).partition("/")
             version, slash, _ = rest.partition("/")
-            if slash and VERSION.fullmatch(version) and version.startswith(beginning):
+            if slash and VERSION.fullmatch(version) and version.startswith(beginning or ""):
                 versions.setdefault((base, version), []).append(item)
-        if beginning and len(versions) != 1:
+        if beginning is not None and (len(versions) != 1 or not beginning):
             raise UsageError(
                 f"{len(versions)} adapter versions begin with {beginning!r}",
                 cure="`jamak adapters list` shows them.",

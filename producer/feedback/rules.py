@@ -8,7 +8,6 @@
 Everything in it is checked before anything is done by it; a word that nobody knows is refused.
 """
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,7 +21,7 @@ from shared.settings import Settings
 from shared.stages import check_job
 from shared.training import TrainJob
 from shared.training_defaults import STAGES
-from shared.yaml_text import read_yaml
+from shared.yaml_text import fault_of, read_yaml, unknown_word
 
 MOST_BYTES = 64 << 10
 SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from")
@@ -153,7 +152,7 @@ def read_rules(body: bytes, name: str, settings: Settings) -> Rules:
             for start in (None, "0" * 12):
                 rule.job(settings, "a-rule", "s3://b/k", start)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {_fault(error)}", cure=CURE) from error
+        raise ConfigError(f"{name}: {fault_of(error, WORDS)}", cure=CURE) from error
     except _Misspelt as error:
         raise ConfigError(f"{name}: {error}", cure=CURE) from error
     except BadData as error:
@@ -161,6 +160,7 @@ def read_rules(body: bytes, name: str, settings: Settings) -> Rules:
     return rules
 
 
+WORDS = [*Rules.model_fields, *Rule.model_fields, *When.model_fields]
 CURE = "docs/loop.md shows a file of rules; `jamak retrain --dry-run --rules FILE` reads one."
 
 
@@ -172,21 +172,7 @@ def _check_options(rule: Rule, where: str) -> None:
     known = [one for one in TrainJob.model_fields if one not in SET_BY_US]
     for name in rule.train.options:
         if name not in known:
-            raise _Misspelt(_unknown_word(f"{where}.{name}", name, known))
-
-
-def _fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        words = [*Rules.model_fields, *Rule.model_fields, *When.model_fields]
-        return _unknown_word(where, str(fault["loc"][-1]), words)
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
-
-
-def _unknown_word(where: str, word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1)
-    return f"{where}: nobody knows this word" + (f"; did you mean {near[0]}?" if near else "")
+            raise _Misspelt(unknown_word(f"{where}.{name}", name, known))
 
 
 def _error(told: str) -> PydanticCustomError:

@@ -29,14 +29,14 @@ def adapters_verify(
     """
     settings = load_settings()
     verifier = Verifier(ObjectStore(outputs=settings.all_outputs), settings)
-    found = verifier.found(version or "")
+    found = verifier.found(version)
     told: list[Verified] = []
     with bars() as shown:
         bar = shown.add_task(spoken("reading"), total=len(found))
         for (base, name), items in sorted(found.items()):
             told.append(verifier.verify(base, name, items))
             shown.advance(bar)
-    lost = [] if version else list(verifier.pointed_at())
+    lost = [] if version is not None else list(verifier.pointed_at())
     if as_json:
         print_json(
             {

@@ -12,6 +12,7 @@ from producer.backlog.recaption import Recaption, as_dict, backlog_of, whole_ver
 from producer.backlog.recaption import count as count_of_kind
 from producer.backlog.scan import NoVideos, scan, scan_new
 from producer.backlog.where import AND, parse
+from producer.bucket.captions import NoCaption
 from producer.verbs.console import (
     AsJson,
     Grid,
@@ -72,6 +73,11 @@ def recaption(
     with bars() as shown:
         bar = shown.add_task(spoken("looking"), total=None)
         told = count_of_kind(store, settings, queues, kind, card, partial(shown.advance, bar))
+    if what is not None and not told.looked_at:
+        raise NoCaption(
+            f"there is no caption under {what}",
+            cure="Check the prefix, or look how it goes: `jamak status`.",
+        )
     if not as_json:
         _show(told)
     made = []

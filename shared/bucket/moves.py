@@ -61,6 +61,15 @@ def begin(now: Pointer, canary: Canary, by: By, why: str) -> Move:
             f"{canary.version} is in use already; nothing was done",
             cure="A canary is compared with what is in use: name another version.",
         )
+    if now.canary is not None and (now.canary.version, now.canary.share, now.canary.paired) == (
+        canary.version,
+        canary.share,
+        canary.paired,
+    ):
+        raise Reject(
+            f"{canary.version} is on trial already; nothing was done",
+            cure="Another share begins another trial.",
+        )
     if now.canary is not None and now.canary.version != canary.version:
         raise Reject(
             f"{now.canary.version} is on trial already; nothing was done",

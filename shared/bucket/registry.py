@@ -176,7 +176,7 @@ class Registry:
         found = list(self.manifests(unread.append, beginning=version))
         if unread:
             raise unread[0]
-        if len(found) != 1:
+        if len(found) != 1 or not version:  # an empty name is a slip, and no choice
             raise UsageError(
                 f"{len(found)} adapter versions begin with {version!r}",
                 cure="`jamak adapters list` shows them.",

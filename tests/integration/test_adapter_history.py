@@ -205,6 +205,8 @@ def test_a_trial_is_told_from_its_beginning_to_its_end(
     registry.begin_canary(BASE, second, 0.1, paired=True, by="operator")
     again = registry.begin_canary(BASE, second, 0.5, paired=False, by="operator")
     with pytest.raises(Reject, match=f"{second} is on trial already"):
+        registry.begin_canary(BASE, second, 0.5, paired=False, by="operator")
+    with pytest.raises(Reject, match=f"{second} is on trial already"):
         registry.begin_canary(BASE, third, 0.1, paired=True, by="gate")
     with pytest.raises(Conflict, match="is over"):
         registry.end_canary(BASE, by="watch", trial=again.generation - 1)

@@ -181,6 +181,9 @@ def test_verify_finds_each_thing_that_is_not_as_it_was(shelf: Shelf) -> None:
     assert (code, told["pointers"]) == (0, [])
     assert [one["faults"] for one in told["versions"]] == [[], []]
     assert "whole" in jamak(shelf.world, "adapters", "verify", second).stdout
+    for words in (("verify", ""), ("show", ""), ("canary", "")):  # a variable that is not set
+        said = jamak(shelf.world, "adapters", *words, code=2).stderr
+        assert "adapter versions begin with ''" in said
     manifest = json.loads(shelf.get(second, "manifest.json"))
 
     def changed(**fields: Any) -> bytes:

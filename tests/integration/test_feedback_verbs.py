@@ -100,7 +100,8 @@ def test_what_is_said_of_a_video_is_said_of_its_record(place: Place) -> None:
     }
     assert {item.about for item in place.kept()} == {place.judged(place.first)}
     assert {item.text for item in place.kept() if isinstance(item, Correction)} == {RED}
-    assert place.told("add", uri, "--reviewer", "kim", "--correction", RED)["text"] == RED
+    long = "빨간 공이 굴러갑니다. " * 12  # a file of this name there cannot be
+    assert place.told("add", uri, "--reviewer", "kim", "--correction", long)["text"] == long
     assert "kept: thumb on s3://" in place.jamak("add", uri, "--reviewer", "lee", "--up").out
 
 

@@ -629,6 +629,13 @@ def test_a_cell_of_several_lines_is_one_where_a_row_is_a_line(
         assert screen.text() == "workers  one two\n"
 
 
+def test_a_table_without_a_title_is_printed_in_korean_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAMAK_LANG", "ko")
+    with speaking(monkeypatch) as (screen, _):
+        Whole().print(Grid("video", title=None))
+        assert screen.text() == "영상\n"
+
+
 def test_colours_in_a_pipe_fold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert len(shown(monkeypatch, None).splitlines()) == 2

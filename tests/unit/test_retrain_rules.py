@@ -52,6 +52,7 @@ def test_the_page_shows_rules_that_are_ones() -> None:
         ({"train": {"stage": "dpo", "steps": 0}}, "steps: Input should be greater"),
         ({"train": {"stage": "dpo", "losses": ["nll"]}}, "has no loss 'nll'"),
         ({"train": {"stage": "align"}}, "rules.0.train.stage"),
+        ({"train": {"stge": "dpo"}}, "rules.0.train.stge: nobody .*did you mean stage?"),
         ({"train": {"stage": "dpo", "from": "latest"}}, "rules.0.train.from"),
         ({"name": "A rule"}, "rules.0.name"),
     ],
