@@ -46,6 +46,8 @@ COLUMNS: dict[Stage, tuple[str, ...]] = {
     "kto": ("completion", "label"),
 }
 """What a row of each stage teaches. It has these columns and no other stage's."""
+MOST_BYTES = 64 << 20
+"""Of a set in one file: it is read as a whole by a training, and its videos lie on one disk."""
 TAUGHT = ("completion", "chosen", "rejected", "label")
 
 

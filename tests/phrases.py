@@ -12,7 +12,7 @@ PLACE = "{}"
 
 SAYING = {
     *("spoken", "warn", "Capability", "Doubt", "Figure", "Found", "Line", "Nearest", "Unserved"),
-    *("Finding", "LeftOut", "Wait", "says"),
+    *("Finding", "Lacking", "LeftOut", "Wait", "says"),
 }
 """Calls whose texts are shown, as those of every error."""
 KEYWORDS = {"cure", "message", "help", "wide", "title"}
@@ -53,7 +53,14 @@ ANSWERING = {
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
     *("on_trial", "why_not_against", "said_of", "_untold"),
     *("_too_few", "_too_soon", "_one_video", "_one_label", "why_due", "why_unfit", "_rows_or_why"),
-    *("_comes_first", "_looked_just_now", "_not_ended", "_unknown_word"),
+    *(
+        "_comes_first",
+        "_learned_too_much",
+        "_looked_just_now",
+        "_unknown_start",
+        "_not_ended",
+        "_unknown_word",
+    ),
 }
 """Functions whose results are shown."""
 ANSWERING_MODULE = "producer/verbs/checks.py"

@@ -29,6 +29,10 @@ from shared.rows import Row
 from shared.settings import Settings
 from shared.training import TrainJob
 
+MOST_LEARNED = 10_000_000
+"""Lessons of a rule."""
+_MOST_BYTES = MOST_LEARNED * 65
+"""Of their list: a digest and the end of its line each."""
 ENTRY = re.compile(r"[0-9]{6,}\.json")
 
 
@@ -68,6 +72,8 @@ class Journal:
         self._store, self._bucket = store, settings.output_bucket
         self._folder = retraining_folder(settings.output_prefix)
         self._known: dict[str, Retraining] = {}
+        self._used: dict[str, tuple[str, frozenset[str]]] = {}
+        """Rule -> its last list, by its name: no list ever changes."""
 
     def entries(self) -> list[Retraining]:
         """All of them, the first one first.
@@ -101,7 +107,11 @@ class Journal:
         return f"s3://{self._bucket}/{key}", name
 
     def keep_used(self, lessons: Iterable[str]) -> str:
-        """Its name."""
+        """Its name.
+
+        Args:
+            lessons: at most MOST_LEARNED, or nobody could read it.
+        """
         body = "".join(f"{one}\n" for one in sorted(lessons)).encode()
         name = hashlib.sha256(body).hexdigest()
         key = f"{self._folder}used/{name}.txt"
@@ -112,8 +122,12 @@ class Journal:
         """What the rule of an entry has learned by then."""
         if entry is None:
             return frozenset()
-        key = f"{self._folder}used/{entry.used}.txt"
-        return frozenset(self._store.get(self._bucket, key).decode().split())
+        name, used = self._used.get(entry.rule, ("", frozenset[str]()))
+        if name != entry.used:
+            key = f"{self._folder}used/{entry.used}.txt"
+            used = frozenset(self._store.get(self._bucket, key, _MOST_BYTES).decode().split())
+            self._used[entry.rule] = entry.used, used
+        return used
 
     def _put_once(self, name: str, value: Message) -> bool:
         body = value.model_dump_json(indent=2).encode()

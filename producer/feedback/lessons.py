@@ -3,23 +3,24 @@
 - What one person says of the same twice is said once: the later counts.
 - Where people disagree, the majority counts, and what the others say is left out. As many on either
   side: all of it is left out, until somebody else decides.
-- A correction is also a thumb down for the caption; two different corrections agree on that.
+- A correction is also a thumb down for the caption, and a thumb up and a preference for its own
+  text; two different corrections agree on the first.
 
-Pure. Knows neither where feedback lies, nor whether the caption is still there (captions.py).
+Pure. Knows neither where feedback lies, nor whether the caption is still there (captions.py): only
+items that count are to be brought here, for each is a voice.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 
 from producer.feedback.store import Item
 from shared.feedback import Correction, Judged, Kind, Preference, text_digest
 from shared.messages import digest
 
 Question = tuple[str | int, ...]
-"""What is asked of whom: of which video, and of which text or texts."""
+"""What is asked: of which video, and of which text or texts."""
 Answer = str | bool
 
 
@@ -50,90 +51,113 @@ class Lesson:
         return self.item.said.about
 
 
+@dataclass(frozen=True)
+class _Voice:
+    """What an item says to a question."""
+
+    question: Question
+    answer: Answer
+    again: str
+    """Of the same reviewer's answers of one such name the last counts, even if they agree."""
+
+
 def lessons_of(items: Iterable[Item]) -> tuple[list[Lesson], list[LeftOut]]:
     """In the order in which they were said, whatever the order of the items; and what is left out.
 
     That of equal times is the ids', so it is the same for everybody."""
     ordered = sorted(items, key=_when)
-    thumbs = [item for item in ordered if not isinstance(item.said, Preference)]
-    pairs = [item for item in ordered if isinstance(item.said, Preference)]
-    learned, left_out = [], []
-    for found in (_agreed(thumbs, _judged, _is_liked), _agreed(pairs, _compared, _chosen)):
-        learned += found[0]
-        left_out += found[1]
-    return sorted(learned, key=lambda one: _when(one.item)), left_out
+    voices = {item.id: list(_voices(item)) for item in ordered}
+    why = _taken_back(ordered, voices)
+    votes: defaultdict[Question, dict[str, Answer]] = defaultdict(dict)
+    for item in ordered:
+        if item.id not in why:
+            for one in voices[item.id]:
+                votes[one.question][item.said.reviewer] = one.answer
+    decided = {question: _decided(answers.values()) for question, answers in votes.items()}
+    learned: list[Item] = []
+    for item in ordered:
+        if item.id in why:
+            continue
+        answers = [(one.answer, decided[one.question]) for one in voices[item.id]]
+        if any(most is None for _, most in answers):
+            why[item.id] = LeftOut(item.id, "as many reviewers say the opposite")
+        elif any(answer != most for answer, most in answers):
+            why[item.id] = LeftOut(item.id, "most reviewers say the opposite")
+        else:
+            learned.append(item)
+    return all_said(learned), list(why.values())
 
 
-def _agreed(
-    items: list[Item], question: Callable[[Item], Question], answer: Callable[[Item], Answer]
-) -> tuple[list[Lesson], list[LeftOut]]:
-    """Args:
-    items: the earliest first.
-    question: what an item is about; two that are about the same may disagree.
-    answer: what it says to that.
-    """
-    left_out: list[LeftOut] = []
-    by_question: defaultdict[Question, dict[str, list[Item]]] = defaultdict(dict)
-    for item in items:
-        voices = by_question[question(item)]
-        kept = []
-        for before in voices.get(item.said.reviewer, ()):
-            if before.said.kind == item.said.kind or answer(before) != answer(item):
-                left_out.append(LeftOut(before.id, "the same reviewer said something later"))
-            else:
-                kept.append(before)
-        voices[item.said.reviewer] = [*kept, item]
-    learned: list[Lesson] = []
-    for asked, voices in by_question.items():
-        votes = Counter(answer(said[-1]) for said in voices.values())
-        (first, most), *others = votes.most_common(2)
-        tied = bool(others) and others[0][1] == most
-        said: dict[Answer, Item] = {}
-        for item in sorted(chain(*voices.values()), key=_when):
-            if tied:
-                left_out.append(LeftOut(item.id, "as many reviewers say the opposite"))
-            elif answer(item) != first:
-                left_out.append(LeftOut(item.id, "most reviewers say the opposite"))
-            else:
-                said[_lesson(item)] = item  # the last of those that say the same
-        learned += [
-            Lesson(item, digest([item.said.kind, *asked, says])) for says, item in said.items()
-        ]
-    return learned, left_out
+def all_said(items: Iterable[Item]) -> list[Lesson]:
+    """What they say, each once, whoever disagrees; in the order in which it was said last."""
+    last: dict[str, Item] = {}
+    for item in sorted(items, key=_when):
+        says = _says(item)
+        last.pop(says, None)
+        last[says] = item
+    return [Lesson(item, says) for says, item in last.items()]
+
+
+def _taken_back(ordered: list[Item], voices: dict[str, list[_Voice]]) -> dict[str, LeftOut]:
+    """By what their reviewer said later."""
+    why: dict[str, LeftOut] = {}
+    said: defaultdict[tuple[Question, str], list[tuple[str, _Voice]]] = defaultdict(list)
+    for item in ordered:
+        for voice in voices[item.id]:
+            kept = []
+            for name, before in said[voice.question, item.said.reviewer]:
+                if before.again == voice.again or before.answer != voice.answer:
+                    why[name] = LeftOut(name, "the same reviewer said something later")
+                else:
+                    kept.append((name, before))
+            said[voice.question, item.said.reviewer] = [*kept, (item.id, voice)]
+    return why
+
+
+def _decided(answers: Iterable[Answer]) -> Answer | None:
+    """None: there are as many on either side."""
+    votes = Counter(answers)
+    (first, most), *others = votes.most_common(2)
+    tied = bool(others) and others[0][1] == most
+    return None if tied else first
 
 
 def _when(item: Item) -> tuple[datetime, str]:
     return item.said.at, item.id
 
 
-def _judged(item: Item) -> Question:
-    """The text that a thumb or a correction is about."""
-    return (*_video(item), item.said.about.text_sha256)
+def _voices(item: Item) -> Iterator[_Voice]:
+    """Nobody else's question has another one's length: one text, or two."""
+    said = item.said
+    if isinstance(said, Preference):
+        yield _Voice(_asked(item), text_digest(said.chosen), said.kind)
+        return
+    yield _Voice(_asked(item), said.liked, said.kind)
+    if isinstance(said, Correction):
+        wrong, right = said.about.text_sha256, text_digest(said.text)
+        yield _Voice((*_video(item), right), True, f"instead of {wrong}")
+        yield _Voice((*_video(item), *sorted((wrong, right))), right, said.kind)
 
 
-def _compared(item: Item) -> Question:
-    """The two texts of a preference, whichever is the better one."""
-    assert isinstance(item.said, Preference)
-    return (*_video(item), *sorted(map(text_digest, (item.said.chosen, item.said.rejected))))
+def _says(item: Item) -> str:
+    said = item.said
+    what: Answer
+    if isinstance(said, Preference):
+        what = text_digest(said.chosen)
+    else:
+        what = text_digest(said.text) if isinstance(said, Correction) else said.up
+    return digest([said.kind, *_asked(item), what])
+
+
+def _asked(item: Item) -> Question:
+    """The text that a thumb or a correction is about; the two texts of a preference, whichever is
+    the better one."""
+    said = item.said
+    if isinstance(said, Preference):
+        return (*_video(item), *sorted(map(text_digest, (said.chosen, said.rejected))))
+    return (*_video(item), said.about.text_sha256)
 
 
 def _video(item: Item) -> Question:
     video = item.said.about.video
     return video.bucket, video.key, video.etag, video.size_bytes
-
-
-def _is_liked(item: Item) -> Answer:
-    return item.said.liked
-
-
-def _chosen(item: Item) -> Answer:
-    assert isinstance(item.said, Preference)
-    return text_digest(item.said.chosen)
-
-
-def _lesson(item: Item) -> Answer:
-    """What is learned of it: that pair, that correction, or a thumb."""
-    said = item.said
-    if isinstance(said, Preference):
-        return text_digest(said.chosen)
-    return text_digest(said.text) if isinstance(said, Correction) else said.up

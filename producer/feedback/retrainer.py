@@ -9,24 +9,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
-from producer.feedback.captions import known
+from producer.feedback.captions import JudgedCaptions, Known, Text
 from producer.feedback.due import Verdict, one_sided, too_few, too_soon, why_due
-from producer.feedback.journal import Journal, Retraining, who
-from producer.feedback.lessons import LeftOut, Lesson, lessons_of
-from producer.feedback.rows import LEARNS, rows_of
+from producer.feedback.journal import MOST_LEARNED, Journal, Retraining, who
+from producer.feedback.lessons import LeftOut, Lesson, all_said, lessons_of
+from producer.feedback.rows import rows_of, teaches
 from producer.feedback.rules import Rule, Rules
-from producer.feedback.store import FeedbackStore
+from producer.feedback.start import start_of
+from producer.feedback.store import FeedbackStore, Item
 from producer.jobs.asked import GRACE, just_asked
 from producer.jobs.send_training import send_training
 from producer.jobs.training import Training
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import BrokerUnavailable, JamakError, UsageError
+from shared.errors import BrokerUnavailable, JamakError, NotForMe, Reject, UsageError
 from shared.feedback import Kind
-from shared.rows import Row
+from shared.rows import Row, Stage
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = timedelta(minutes=10)
 """At captions of which too few are there: each look asks the store for all of them."""
+SAME_AGAIN = timedelta(days=1)
+"""If nobody has said anything since, and none could not be read."""
 
 
 @dataclass
@@ -47,6 +51,28 @@ class Look:
     runs: list[Retraining] = field(default_factory=list)
     """All of the journal, those of this look too."""
     unread: list[JamakError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What people have said, as far as it counts."""
+
+    lessons: list[Lesson]
+    """Of what the majority agrees on."""
+    texts: dict[str, Text]
+    """Item -> its caption; empty where nobody has looked at them."""
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """That may begin."""
+
+    rows: Sequence[Row] = ()
+    learned: frozenset[str] = frozenset()
+    """By this rule's runs, this one too."""
+    start: str | None = None
+    """The version to go on from."""
 
 
 class Retrainer:
@@ -66,15 +92,16 @@ class Retrainer:
         moved: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._store, self._app = settings, store, app
-        self._now, self._moved = now, moved
+        self._now = now
         self._feedback = FeedbackStore(store, settings)
+        self._captions = JudgedCaptions(store, settings, now, moved)
         self._journal = Journal(store, settings)
         self._training = Training(settings, store, app)
         place = settings.output_bucket, settings.output_prefix
         self._records = TrainingRecords(store, *place)
         self._registry = Registry(store, *place)
-        self._looked: dict[str, datetime] = {}
-        """Rule -> when too few of its captions were there."""
+        self._looked: dict[str, tuple[datetime, frozenset[str]]] = {}
+        """Rule -> when too few of its captions were there, and the items whose captions were."""
 
     def look(self, rules: Rules | None, *, dry_run: bool = False) -> Look:
         """Args:
@@ -89,67 +116,102 @@ class Retrainer:
         held_up = self._settle(told.runs[-1], told, dry_run) if told.runs else ""
         if rules is None:
             return told
-        lessons, left_out = lessons_of(self._feedback.all(told.unread.append))
+        items = self._feedback.all(told.unread.append)
+        may, never = self._captions.may_count(items)
+        lessons, disputed = lessons_of(may)
+        guess = Said(lessons, {}, [*disputed, *never])
+        asked = cache(lambda: self._ask(may, never))
         for rule in rules.rules:
-            verdict, rows, learned = self._judge(rule, told.runs, lessons, left_out, held_up)
+            verdict, run = self._judge(rule, told.runs, may, guess, asked, held_up)
             told.verdicts.append(verdict)
             if not verdict.due:
                 continue
             held_up = _comes_first(rule.name)
             if dry_run:
                 continue
-            entry = self._claim(verdict, rows, learned, rules, told.runs)
+            entry = self._claim(verdict, run, rules, told.runs)
             if entry is not None:
                 told.runs.append(entry)
                 told.started.append(entry)
                 self._send(entry)
         return told
 
+    def _ask(self, may: Sequence[Item], never: Sequence[LeftOut]) -> Said:
+        texts, gone = self._captions.texts(may)
+        lessons, disputed = lessons_of(item for item in may if item.id in texts)
+        return Said(lessons, texts, [*disputed, *never, *gone])
+
     def _judge(
         self,
         rule: Rule,
         runs: Sequence[Retraining],
-        lessons: Sequence[Lesson],
-        left_out: Sequence[LeftOut],
+        may: Sequence[Item],
+        guess: Said,
+        asked: Callable[[], Said],
         held_up: str,
-    ) -> tuple[Verdict, list[Row], frozenset[str]]:
-        """With the rows of its set, and all that its runs have learned then."""
+    ) -> tuple[Verdict, _Run]:
+        """Args:
+        guess: where no caption was looked at.
+        asked: looks at them all.
+        """
         last = next((run for run in reversed(runs) if run.rule == rule.name), None)
-        ours = [one for one in lessons if one.kind in LEARNS[rule.train.stage]]
-        used, now = self._journal.used(last), self._now()
-        told = Verdict(rule, last, new=_new(ours, used), left_out=_counted(left_out))
-        told.waits = [*too_few(rule, told.new), *too_soon(rule, last, now)]
+        stage, used, now = rule.train.stage, self._journal.used(last), self._now()
+        new = _new(_taught(guess.lessons, stage), used)
+        told = Verdict(rule, last, new=new, left_out=_counted(guess.left_out))
+        looked = self._has_looked(rule, may)
+        # What is gone may be the only voice against what is there.
+        if looked or too_few(rule, _new(_taught(all_said(may), stage), used)):
+            told.waits += too_few(rule, new)
+        told.waits += too_soon(rule, last, now)
         if held_up:
             told.waits.append(held_up)
-        looked = self._looked.get(rule.name)
-        if not told.waits and looked is not None and now - looked < LOOK_AGAIN:
+        if not told.waits and looked:
             told.waits.append(_looked_just_now())
         if told.waits:
-            return told, [], frozenset()
-        there, gone = known(self._store, self._settings, ours, self._moved)
-        rows, learned, unfit = rows_of(there, rule.train.stage, self._settings)
-        told.rows, told.left_out = len(rows), _counted([*left_out, *gone, *unfit])
-        told.new = _new([one.lesson for one in learned], used)
+            return told, _Run()
+        try:
+            start = start_of(rule, self._settings, self._registry)
+        except (Reject, NotForMe, UsageError) as error:
+            told.waits.append(_unknown_start(error))
+            return told, _Run()
+        found = asked()
+        known = [
+            Known(one, found.texts[one.id].text, found.texts[one.id].prompt)
+            for one in found.lessons
+        ]
+        rows, taught, unfit = rows_of(known, stage, self._settings)
+        learned = used | {one.lesson.says for one in taught}
+        told.rows, told.left_out = len(rows), _counted([*found.left_out, *unfit])
+        told.new = _new([one.lesson for one in taught], used)
         told.waits = [*too_few(rule, told.new), *one_sided(rule, rows)]
+        if len(learned) > MOST_LEARNED:
+            told.waits.append(_learned_too_much(f"{MOST_LEARNED:,}"))
         if told.waits:
-            self._looked[rule.name] = now
+            self._looked[rule.name] = now, frozenset(found.texts)
         else:
             told.why = why_due(rule, told.new, last, now)
             self._looked.pop(rule.name, None)
-        return told, rows, used | {one.lesson.says for one in learned}
+        return told, _Run(rows, learned, start)
+
+    def _has_looked(self, rule: Rule, may: Sequence[Item]) -> bool:
+        """In vain, and not long ago."""
+        if rule.name not in self._looked:
+            return False
+        at, before = self._looked[rule.name]
+        same = all(item.id in before for item in may)
+        return self._now() - at < (SAME_AGAIN if same else LOOK_AGAIN)
 
     def _claim(
         self,
         verdict: Verdict,
-        rows: Sequence[Row],
-        learned: Iterable[str],
+        run: _Run,
         rules: Rules,
         runs: Sequence[Retraining],
     ) -> Retraining | None:
         """None: somebody else was faster, and what they did is seen at the next look."""
         rule, at = verdict.rule, self._now()
         number = runs[-1].number + 1 if runs else 1
-        data, data_sha256 = self._journal.keep_set(rows)
+        data, data_sha256 = self._journal.keep_set(run.rows)
         job_id = f"{at:%Y%m%d-%H%M%S}-{rule.name}-{number}"
         entry = Retraining(
             number=number,
@@ -157,34 +219,15 @@ class Retrainer:
             why=verdict.why,
             at=at,
             by=who(),
-            job=rule.job(self._settings, job_id, data, self._start(rule)),
-            rows=len(rows),
+            job=rule.job(self._settings, job_id, data, run.start),
+            rows=len(run.rows),
             new=dict(verdict.new.items()),
             left_out=verdict.left_out,
             data_sha256=data_sha256,
-            used=self._journal.keep_used(learned),
+            used=self._journal.keep_used(run.learned),
             rules_sha256=rules.sha256,
         )
         return entry if self._journal.claim(entry) else None
-
-    def _start(self, rule: Rule) -> str | None:
-        """The version to go on from."""
-        if rule.train.start != "active":
-            return None if rule.train.start == "base" else rule.train.start
-        wanted = self._settings.model, self._settings.model_revision
-        bases = {
-            one.base.weights_sha256
-            for one in self._registry.manifests()
-            if (one.base.id, one.base.revision) == wanted
-        }
-        used = {version for base in bases if (version := self._registry.pointer(base).version)}
-        if len(used) > 1:
-            raise UsageError(
-                f"the rule {rule.name} goes on from the adapter in use, and there are several: "
-                f"{', '.join(sorted(used))}",
-                cure="Name one in the rule: `from: VERSION`.",
-            )
-        return used.pop() if used else None
 
     def _settle(self, run: Retraining, told: Look, dry_run: bool) -> str:
         """Send what was claimed and is nowhere. Why no other run may begin; empty: it may."""
@@ -218,6 +261,10 @@ def _new(lessons: Iterable[Lesson], used: frozenset[str]) -> dict[Kind, int]:
     return dict(Counter(one.kind for one in lessons if one.says not in used))
 
 
+def _taught(lessons: Iterable[Lesson], stage: Stage) -> list[Lesson]:
+    return [one for one in lessons if teaches(one.item.said, stage)]
+
+
 def _counted(left_out: Iterable[LeftOut]) -> dict[str, int]:
     return dict(Counter(one.why for one in left_out).most_common())
 
@@ -227,7 +274,15 @@ def _comes_first(rule: str) -> str:
 
 
 def _looked_just_now() -> str:
-    return "too few of their captions were there some minutes ago"
+    return "too few of their captions were there when they were last looked at"
+
+
+def _unknown_start(error: JamakError) -> str:
+    return f"which adapter it would go on from is not certain: {error} ({error.cure})"
+
+
+def _learned_too_much(most: str) -> str:
+    return f"its runs have learned {most} lessons, and no more are kept: give the rule another name"
 
 
 def _not_ended(number: int, job_id: str) -> str:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from producer.feedback.captions import Known
 from producer.feedback.lessons import LeftOut
 from shared.errors import ConfigError
-from shared.feedback import Correction, Kind, Preference, Thumb
+from shared.feedback import Correction, Feedback, Kind, Preference, Thumb
 from shared.prompts import MARK, check_prompt
-from shared.rows import Row, Stage
+from shared.rows import MOST_BYTES, Row, Stage
 from shared.scripts import allowed
 from shared.settings import Settings
 from shared.text import stray
@@ -29,31 +29,33 @@ LEARNS: Mapping[Stage, tuple[Kind, ...]] = {
 }
 """What each stage learns from."""
 MOST_ROWS = 100_000
-"""Of a training set: the last lessons count."""
+"""Of a training set, which has at most MOST_BYTES too: the last lessons count."""
 
 Columns = dict[str, Any]
+Key = tuple[Any, ...]
+"""What a row says of which video: of two lessons that say the same there is one row."""
 
 
 def rows_of(
     known: Iterable[Known], stage: Stage, settings: Settings
 ) -> tuple[list[Row], list[Known], list[LeftOut]]:
-    """The rows, the lessons that they are of, and what of the others no training could take. The
-    same for the same lessons, to the byte. A video that is there under two keys goes by the first,
-    or one would be trained on and the other held out.
+    """The rows, the lessons that they are of, and why the others teach nothing. The same for the
+    same lessons, to the byte. A video that is there under two keys goes by the first, or one would
+    be trained on and the other held out.
 
     Args:
+        known: the earliest first.
         settings: how long captions may be, and in which letters.
     """
-    rows: dict[tuple[Any, ...], Row] = {}
+    rows: dict[Key, Row] = {}
     firsts: dict[tuple[str, int], str] = {}
-    used, left_out = [], []
+    taught: list[tuple[Known, list[Key]]] = []
+    left_out = []
     fits = _fits(settings)
     for one in known:
-        if one.lesson.kind not in LEARNS[stage]:
+        if not teaches(one.lesson.item.said, stage):
             continue
         columns = list(_columns(one, stage))
-        if not columns:
-            continue
         why = next((why for said in columns if (why := fits(said))), "")
         video = one.lesson.about.video
         uri = firsts.setdefault((video.etag, video.size_bytes), video.uri)
@@ -61,15 +63,48 @@ def rows_of(
         if isinstance(found, str):
             left_out.append(LeftOut(one.lesson.id, found))
             continue
-        for row in found:  # a thumb down and a correction say the same of a caption
-            rows.setdefault((row.media.uri, row.prompt, *row.texts, row.label), row)
-        used.append(one)
-    return list(rows.values())[-MOST_ROWS:], used, left_out
+        keys = [(row.media.uri, row.prompt, *row.texts, row.label) for row in found]
+        for key, row in zip(keys, found, strict=True):
+            rows.setdefault(key, row)  # a thumb down and a correction say the same of a caption
+        taught.append((one, keys))
+    used, too_many = _last(taught, rows)
+    kept = {key for _, keys in used for key in keys}
+    made = [row for key, row in rows.items() if key in kept]
+    return made, [one for one, _ in used], [*left_out, *too_many]
+
+
+def teaches(said: Feedback, stage: Stage) -> bool:
+    """Whether there would be a row of it."""
+    return said.kind in LEARNS[stage] and not (
+        stage == "sft" and isinstance(said, Thumb) and not said.up
+    )
 
 
 def written(rows: Sequence[Row]) -> bytes:
     """JSON lines."""
     return "".join(f"{row.model_dump_json(exclude_defaults=True)}\n" for row in rows).encode()
+
+
+def _last(
+    taught: Sequence[tuple[Known, list[Key]]], rows: Mapping[Key, Row]
+) -> tuple[list[tuple[Known, list[Key]]], list[LeftOut]]:
+    """As many as one set takes, in their order; and the others."""
+    kept: set[Key] = set()
+    used, too_many = [], []
+    size, full = 0, False
+    for one, keys in reversed(taught):
+        new = set(keys) - kept
+        more = len(written([rows[key] for key in new]))
+        full = full or len(kept) + len(new) > MOST_ROWS or size + more > MOST_BYTES
+        if full and new:
+            too_many.append(
+                LeftOut(one.lesson.id, "one set takes no more, and what is newer counts")
+            )
+            continue
+        kept |= new
+        size += more
+        used.append((one, keys))
+    return used[::-1], too_many
 
 
 def _columns(known: Known, stage: Stage) -> Iterator[Columns]:
@@ -85,7 +120,7 @@ def _columns(known: Known, stage: Stage) -> Iterator[Columns]:
             yield {"completion": text, "origin": "synthetic", "label": False}
     elif isinstance(said, Thumb) and stage == "kto":
         yield {"completion": text, "origin": "synthetic", "label": said.up}
-    elif isinstance(said, Thumb) and said.up:
+    elif isinstance(said, Thumb):
         yield {"completion": text, "origin": "synthetic"}
 
 

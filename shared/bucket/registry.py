@@ -191,12 +191,20 @@ class Registry:
         """Generation 0 with no version, before anything was ever activated."""
         return self._read_pointer(base_sha256)[0]
 
-    def pointers(self) -> dict[str, Pointer]:
-        """Of all base models, by `base_name`; without those that cannot be read."""
+    def pointers(
+        self, unread: Callable[[JamakError], None] = lambda error: None
+    ) -> dict[str, Pointer]:
+        """Of all base models, by `base_name`; without those that cannot be read.
+
+        Args:
+            unread: told why one cannot be read.
+        """
         found = {}
         for base in self._store.folders(self._bucket, self._root):
-            with suppress(*UNREADABLE):
+            try:
                 found[base] = self.pointer(base)
+            except UNREADABLE as error:
+                unread(error)
         return found
 
     def activate(self, base_sha256: str, version: str, over: Pointer | None = None) -> Pointer:

@@ -25,13 +25,14 @@ from shared.bucket.keys import record_key
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.bucket.training import TrainingRecords
-from shared.errors import ConfigError, UsageError
+from shared.errors import ConfigError, StoreUnavailable, UsageError
 from shared.feedback import text_digest
 from shared.messages import ModelIdentity
 from shared.rows import Row
 from shared.telemetry.health import LoopHealth
 from shared.training import TrainOutcome
 from tests.adapters import publish
+from tests.faults import SickStore
 from tests.feedback import NOW, captions, judged, prefer_all, said
 from tests.verbs import inside
 from tests.waiting import wait_until
@@ -203,6 +204,163 @@ def test_a_run_goes_on_from_the_adapter_in_use(place: World, tmp_path: Path) -> 
     prefer_all(place, captions(place, 3))
     (run,) = look(place).started
     assert (run.job.start_from, run.job.replay_share) == (version, 0.25)
+
+
+def test_what_is_in_use_and_cannot_be_read_is_not_taken_for_nothing(
+    place: World, tmp_path: Path
+) -> None:
+    version = in_use(place, tmp_path, "a" * 64)
+    prefer_all(place, captions(place, 3))
+    folder = f"{place.prefix}adapters/{'a' * 12}/"
+    for key in (f"{folder}{version}/manifest.json", f"{folder}active.json"):
+        whole = place.store.get(place.output, key)
+        place.store.put(place.output, key, b"{}")
+        told = look(place)
+        assert told.started == []
+        (why,) = told.verdicts[0].waits
+        assert key in why and "is damaged" in why
+        if key.endswith("manifest.json"):
+            place.store.delete(place.output, key)
+            assert key in look(place).verdicts[0].waits[0]
+        place.store.put(place.output, key, whole)
+    (run,) = look(place).started
+    assert run.job.start_from == version
+
+
+def test_a_rule_that_does_not_know_where_to_go_on_keeps_no_other_from_starting(
+    place: World, tmp_path: Path
+) -> None:
+    used = sorted(in_use(place, tmp_path, sign * 64) for sign in "ab")
+    prefer_all(place, captions(place, 3))
+    store = SickStore()
+    text = RULES + RULES.removeprefix(b"\nrules:\n").replace(b"habits", b"others").replace(
+        b"steps: 7", b"steps: 7, from: base"
+    )
+    told = looking(place, store=store).look(rules(place, text), dry_run=True)
+    assert [one.due for one in told.verdicts] == [False, True]
+    told = looking(place, store=store).look(rules(place, text))
+    (why,) = told.verdicts[0].waits
+    assert f"there are several: {', '.join(used)}" in why and "`from: VERSION`" in why
+    assert [(run.rule, run.job.start_from) for run in told.started] == [("others", None)]
+    store.asked.clear()
+    assert looking(place, store=store).look(rules(place)).verdicts[0].waits != []
+    assert not [key for _, _, key in store.asked if "/records/" in key or "/sets/" in key]
+
+
+def in_use(world: World, tmp_path: Path, weights: str) -> str:
+    """An adapter of this model, whose weights are of that digest."""
+    (tmp_path / "adapter_config.json").write_bytes(b"{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    base = ModelIdentity(id="tests/tiny", revision="1", weights_sha256=weights)
+    registry = Registry(world.store, world.output, world.prefix)
+    version = publish(registry, tmp_path, base).version
+    registry.activate(weights, version)
+    return version
+
+
+# Whose voice counts
+
+
+@pytest.mark.parametrize("status", [(403, "AccessDenied"), (400, "Nonsense")])
+def test_a_caption_that_cannot_be_read_keeps_no_other_from_being_learned(
+    place: World, status: tuple[int, str]
+) -> None:
+    made = captions(place, 4)
+    prefer_all(place, made)
+    store = SickStore()
+    sick = record_key(place.prefix, place.job(made[0].video))
+    store.fault = lambda method, bucket, key: status if key == sick else None
+    told = looking(place, store=store).look(rules(place))
+    assert [run.rows for run in told.started] == [3]
+    assert told.verdicts[0].left_out == {"its caption cannot be read": 1}
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_a_caption(place: World) -> None:
+    made = captions(place, 4)
+    prefer_all(place, made)
+    store = SickStore()
+    sick = record_key(place.prefix, place.job(made[0].video))
+    store.fault = lambda method, bucket, key: (503, "SlowDown") if key == sick else None
+    with pytest.raises(StoreUnavailable):
+        looking(place, store=store).look(rules(place))
+    assert queued(place) == []
+
+
+def test_what_does_not_count_is_no_voice(place: World) -> None:
+    made = captions(place, 3)
+    prefer_all(place, made)
+    store = FeedbackStore(place.store, place.settings)
+    gone = f"s3://{place.output}/{place.prefix}records/gone.json"
+    elsewhere = f"s3://{place.videos}/records/x.json"
+    # Who says the same of what is gone, later; and who says the opposite of two of them.
+    for n, (record, same) in enumerate(((gone, True), (gone, False), (elsewhere, False))):
+        about = judged(place, made[n]).model_copy(update={"record": record})
+        better, worse = f"개가 잡니다. {n}번", made[n].text
+        chosen, rejected = (better, worse) if same else (worse, better)
+        store.add(said("preference", about, rejected, "lee", 60, chosen=chosen))
+    told = look(place)
+    assert [run.rows for run in told.started] == [3]
+    assert told.verdicts[0].left_out == {
+        "its caption is not there any more": 2,
+        "what it names is no record in an output of this Jamak": 1,
+    }
+
+
+def test_what_is_gone_is_not_asked_for_again_and_again(place: World) -> None:
+    made = captions(place, 4)
+    prefer_all(place, made[:3])
+    key = record_key(place.prefix, place.job(made[0].video))
+    record = place.store.get(place.output, key)
+    place.store.delete(place.output, key)
+    store, hours = SickStore(), iter((0, 1, 2, 3, 25, 26))
+    at = NOW
+
+    def asked() -> int:
+        nonlocal at
+        at = NOW + timedelta(hours=next(hours))
+        store.asked.clear()
+        seen.append(one.look(rules(place)))
+        return sum("/records/" in key for _, _, key in store.asked)
+
+    seen: list[Look] = []
+    one = Retrainer(place.settings, store, train_app(place.settings), lambda: at)
+    assert asked() == 3
+    assert asked() == 0
+    assert "its caption is not there any more" in seen[-1].verdicts[0].left_out
+    assert seen[-1].verdicts[0].waits == ["2 of 3 new preferences are there"]
+    # Somebody says the opposite of one: there may be enough only if what is there was gone.
+    FeedbackStore(place.store, place.settings).add(
+        said("preference", judged(place, made[3]), "개가 잡니다.", "lee", chosen=made[3].text)
+    )
+    FeedbackStore(place.store, place.settings).add(
+        said("preference", judged(place, made[3]), made[3].text, "kim", chosen="개가 잡니다.")
+    )
+    assert (asked(), seen[-1].started) == (3, [])
+    assert asked() == 0
+    assert "2 of 3" in seen[-1].verdicts[0].waits[0]
+    place.store.put(place.output, key, record)
+    assert (asked(), len(seen[-1].started)) == (4, 1)
+
+
+def test_what_a_rule_has_learned_may_be_much_and_is_fetched_once(place: World) -> None:
+    prefer_all(place, captions(place, 3))
+    (run,) = look(place).started
+    journal = Journal(place.store, place.settings)
+    many = [f"{n:064x}" for n in range(1_032_445)]  # what is over the usual limit of an object
+    run = run.model_copy(update={"used": journal.keep_used(many)})
+    assert len(journal.used(run)) == len(many)
+    place.store.delete(place.output, f"{place.prefix}retraining/used/{run.used}.txt")
+    assert len(journal.used(run)) == len(many)
+
+
+def test_a_rule_learns_no_more_than_is_kept(place: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retraining, "MOST_LEARNED", 3)
+    prefer_all(place, captions(place, 3))
+    (run,) = look(place).started
+    end(place, run.job.id)
+    prefer_all(place, captions(place, 3, "more"))
+    (why,) = look(place, 25).verdicts[0].waits
+    assert why.startswith("its runs have learned 3 lessons")
 
 
 # Exactly once

@@ -5,17 +5,19 @@ from typing import Any
 
 import pytest
 
+from producer.feedback import rows as module
 from producer.feedback.captions import Known
-from producer.feedback.lessons import lessons_of
+from producer.feedback.lessons import all_said, lessons_of
 from producer.feedback.rows import rows_of, written
 from producer.feedback.store import Item
-from shared.feedback import Feedback, about, feedback_name
+from shared.feedback import Feedback, about, feedback_name, text_digest
 from shared.feedback import written as as_written
 from shared.prompts import BASE_PROMPT
 from shared.rows import Stage
 from shared.settings import Settings
 from tests.feedback import said
 from tests.records import caption
+from workers.train import manifest
 
 CAPTION = "고양이가 잡니다."
 ABOUT = about(caption(CAPTION), "s3://out/records/b/x/k.json")
@@ -140,6 +142,53 @@ def test_two_preferences_the_other_way_round_teach_nothing() -> None:
     assert learned(better, chosen, third) == ([third], {chosen.id: MINORITY})
 
 
+def compared(chosen: str, rejected: str, reviewer: str, at_s: float = 0) -> Item:
+    """Of two texts, whichever of them is the caption."""
+    about = ABOUT.model_copy(update={"text_sha256": text_digest(rejected)})
+    return item(said("preference", about, rejected, reviewer, at_s, chosen=chosen))
+
+
+def test_a_correction_and_a_preference_of_the_same_texts_are_one_question() -> None:
+    correction, opposite = (
+        corrected("kim", "개가 잡니다."),
+        compared(CAPTION, "개가 잡니다.", "lee", 1),
+    )
+    assert learned(correction, opposite) == ([], {correction.id: TIED, opposite.id: TIED})
+    third = corrected("park", "개가 잡니다.", 2)
+    assert learned(correction, opposite, third) == ([third], {opposite.id: MINORITY})
+    third = compared(CAPTION, "개가 잡니다.", "park", 2)
+    assert learned(correction, opposite, third) == ([third], {correction.id: MINORITY})
+    same = preferred("lee", "개가 잡니다.", 1)
+    assert learned(correction, same) == ([correction, same], {})
+
+
+def test_a_correction_and_a_thumb_down_for_its_text_are_one_question() -> None:
+    correction = corrected("kim", "개가 잡니다.")
+    corrected_to = ABOUT.model_copy(update={"text_sha256": text_digest("개가 잡니다.")})
+    thumb = item(said("thumb", corrected_to, "", "lee", 1, up=False))
+    assert learned(correction, thumb) == ([], {correction.id: TIED, thumb.id: TIED})
+    thumb = item(said("thumb", corrected_to, "", "lee", 1, up=True))
+    assert learned(correction, thumb) == ([correction, thumb], {})
+
+
+def test_who_corrects_his_own_correction_means_the_later() -> None:
+    first = corrected("kim", "개가 잡니다.")
+    about = ABOUT.model_copy(update={"text_sha256": text_digest("개가 잡니다.")})
+    second = item(said("correction", about, "", "kim", 1, text="소가 잡니다."))
+    assert learned(first, second) == ([second], {first.id: LATER})
+    other = item(said("correction", about, "", "kim", 1, text=CAPTION))
+    assert learned(first, other) == ([other], {first.id: LATER})
+
+
+def test_two_captions_with_one_correction_are_two_lessons() -> None:
+    about = ABOUT.model_copy(update={"text_sha256": text_digest("소가 잡니다.")})
+    one, other = (
+        corrected("kim", "개가 잡니다."),
+        item(said("correction", about, "", "kim", 1, text="개가 잡니다.")),
+    )
+    assert learned(one, other) == ([one, other], {})
+
+
 def test_the_same_text_of_another_video_is_another_caption() -> None:
     one, other = up("kim"), item(said("thumb", OTHER, "", "lee", up=False))
     assert len(learned(one, other)[0]) == 2
@@ -208,3 +257,32 @@ def test_a_video_under_two_keys_is_one_video() -> None:
 def test_what_nobody_is_to_say_may_be_anything() -> None:
     chosen = item(said("preference", ABOUT, "犬" * 99, "kim", chosen=CAPTION))
     assert rows("dpo", chosen, max_syllables=10)[0] == [{"chosen": CAPTION, "rejected": "犬" * 99}]
+
+
+FULL = "one set takes no more, and what is newer counts"
+
+
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
+def test_a_set_is_as_large_as_a_training_reads_and_the_newest_rows_are_in_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module.MOST_BYTES == manifest.MOST_BYTES
+    items = [corrected(f"reviewer {n}", f"개 {n}", n) for n in range(6)]
+    items.append(up("one", 9) if stage == "kto" else corrected("one", "개 1", 9))
+    known = [Known(one, CAPTION, BASE_PROMPT) for one in all_said(items)]
+    whole, used, left_out = rows_of(known, stage, SETTINGS)
+    assert (len(used), left_out) == (len(known), [])
+    for most, limit in (("MOST_BYTES", len(written(whole)) - 1), ("MOST_ROWS", len(whole) - 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, most, limit)
+            made, used, left_out = rows_of(known, stage, SETTINGS)
+        assert len(made) < len(whole)
+        assert len(written(made)) < len(written(whole))
+        assert [one.id for one in left_out] == [known[0].lesson.id]
+        assert {one.why for one in left_out} == {FULL}
+        assert used == known[1:]
+        # And each lesson that counts as learned has its rows there.
+        again = rows_of(used, stage, SETTINGS)[0]
+        assert {(*row.texts, row.label) for row in made} == {
+            (*row.texts, row.label) for row in again
+        }

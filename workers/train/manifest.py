@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from shared.errors import BadData
+from shared.rows import MOST_BYTES as MOST_BYTES
 from shared.rows import Row
 
-MOST_BYTES, MOST_LINE = 64 << 20, 256 << 10
-"""Of a manifest: it is read as a whole, and its videos lie on one disk."""
+MOST_LINE = 256 << 10
 MOST_UNPACKED = 16 * MOST_BYTES
 PARQUET = ".parquet"
 BATCH = 64
