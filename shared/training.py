@@ -65,6 +65,8 @@ class TrainJob(Message):
     """Of one machine, each with a GPU of its own; since version 2."""
     gradient_checkpointing: bool | None = None
     """Compute activations twice instead of keeping them; None = on a GPU."""
+    skip_unfit: bool = False
+    """Leave out new rows that cannot be learned, and say how many; otherwise one is an error."""
     activate: bool = True
     """Move the pointer if the held-out captions got better (workers/train/gate.py)."""
 

@@ -49,7 +49,7 @@ ANSWERING = {
         "note_same",
         "note_unknown",
     ),
-    *("note_unfit", "note_unplanned", "note_unread"),
+    *("note_skipped", "note_unfit", "note_unplanned", "note_unread"),
     *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
     *("on_trial", "why_not_against", "said_of", "_untold"),
     *("_too_few", "_too_soon", "_one_video", "_one_label", "why_due", "why_unfit", "_rows_or_why"),
@@ -59,7 +59,7 @@ ANSWERING = {
         "_looked_just_now",
         "_unknown_start",
         "_not_ended",
-        "_unknown_word",
+        "unknown_word",
     ),
 }
 """Functions whose results are shown."""

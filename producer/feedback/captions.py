@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from producer.feedback.lessons import LeftOut, Lesson
 from producer.feedback.store import Item
-from shared.bucket.keys import parse_uri
+from shared.bucket.keys import is_record, parse_uri
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import read
 from shared.errors import Missing, NewerObject, NoSuchBucket, Overwritten, Reject
@@ -78,7 +78,7 @@ class JudgedCaptions:
             if not about.video.in_bucket:
                 why = LeftOut(item.id, "its video is in no bucket, and no training could fetch it")
                 left_out.append(why)
-            elif not _is_record(self._settings, about.record):
+            elif not is_record(self._settings, about.record):
                 why = LeftOut(item.id, "what it names is no record in an output of this Jamak")
                 left_out.append(why)
             elif about in self._gone:
@@ -128,10 +128,3 @@ class JudgedCaptions:
         except Reject:
             return Lacking("its video cannot be read", gone=False)
         return Text(caption.text, caption.recipe.prompt)
-
-
-def _is_record(settings: Settings, address: str) -> bool:
-    return any(
-        address.startswith(f"s3://{output.bucket}/{output.prefix}records/")
-        for output in settings.all_outputs
-    )

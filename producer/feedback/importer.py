@@ -22,6 +22,9 @@ AT_ONCE = 16
 SOME = 500
 CORRECT = "Correct it there."
 
+Told = list[tuple[Feedback, bool]]
+"""What a line says, and whether it tells when."""
+
 
 @dataclass
 class Imported:
@@ -46,21 +49,16 @@ class Importer:
         self._settings, self._form, self._question = settings, form, question
         self._captions = Captions(store, settings)
         self._store = FeedbackStore(store, settings)
-        self._lines: list[Line] = []
+        self._lines: list[Line | Refused | LeftOut] = []
         self.told = Imported()
 
     def read(self, file: File) -> None:
         self.told.files += 1
         for one in lines_in(self._form, file, self._question):
-            if isinstance(one, Line):
-                self._lines.append(one)
-            elif isinstance(one, Refused):
-                self.told.refused.append(one)
-            elif one.why in UNSAID:
-                self.told.unsaid.append(one)
-            else:
-                self.told.refused.append(Refused(one.place, one.why, CORRECT))
-        self.told.lines = len(self._lines) + len(self.told.refused)
+            if isinstance(one, LeftOut) and one.why not in UNSAID:
+                one = Refused(one.place, one.why, CORRECT)
+            self._lines.append(one)
+            self.told.lines += not isinstance(one, LeftOut)
 
     @property
     def waiting(self) -> int:
@@ -87,7 +85,7 @@ class Importer:
             for begin in range(0, len(self._lines), SOME):
                 some = self._lines[begin : begin + SOME]
                 found = list(pool.map(lambda line: self._said(line, now), some))
-                new = list(self._new(some, found, heard))
+                new = list(self._new(found, heard))
                 if not dry_run:
                     list(pool.map(self._store.add, new))
                 for kind, count in Counter(item.kind for item in new).items():
@@ -95,28 +93,26 @@ class Importer:
                 done(len(some))
         return self.told
 
-    def _new(
-        self,
-        lines: Sequence[Line],
-        found: Sequence[list[tuple[Feedback, bool]] | Refused],
-        heard: Heard,
-    ) -> Iterator[Feedback]:
-        for line, said in zip(lines, found, strict=True):
+    def _new(self, found: Sequence[Told | Refused | LeftOut], heard: Heard) -> Iterator[Feedback]:
+        for said in found:
             if isinstance(said, Refused):
                 self.told.refused.append(said)
-                continue
-            if not said:
-                self.told.unsaid.append(LeftOut(line.place, SAID_NOTHING))
-            for item, timed in said:
-                if heard.knows(item, timed=timed):
-                    self.told.already += 1
-                else:
-                    heard.hear(item)
-                    yield item
+            elif isinstance(said, LeftOut):
+                self.told.unsaid.append(said)
+            else:
+                for item, timed in said:
+                    if heard.knows(item, timed=timed):
+                        self.told.already += 1
+                    else:
+                        heard.hear(item)
+                        yield item
 
-    def _said(self, line: Line, now: datetime) -> list[tuple[Feedback, bool]] | Refused:
+    def _said(self, line: Line | Refused | LeftOut, now: datetime) -> Told | Refused | LeftOut:
+        if not isinstance(line, Line):
+            return line
         try:
-            return said_in(line, self._form, self._captions, now)
+            said = said_in(line, self._form, self._captions, now)
+            return said or LeftOut(line.place, SAID_NOTHING)
         except NoSuchBucket as error:
             if error.bucket in {output.bucket for output in self._settings.all_outputs}:
                 raise

@@ -24,7 +24,7 @@ from shared.training_defaults import STAGES
 from shared.yaml_text import fault_of, read_yaml, unknown_word
 
 MOST_BYTES = 64 << 10
-SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from")
+SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from", "skip_unfit")
 """Fields of a job that are no options of a rule."""
 Least = Annotated[int, Field(ge=1, le=1_000_000)]
 KINDS: dict[str, Kind] = {
@@ -115,6 +115,7 @@ class Rule(_Part):
             revision=settings.model_revision,
             prompt=settings.prompt,
             start_from=start_from,
+            skip_unfit=True,  # or one long correction would fail every later run
             **options,
         )
         check_job(job)

@@ -10,11 +10,13 @@ def start_of(rule: Rule, settings: Settings, registry: Registry) -> str | None:
     """None: the base model.
 
     Raises:
-        UsageError: several are in use, and the rule names none.
+        UsageError: several are in use, and the rule names none; or the one that it names is none.
         Missing, Forbidden, DamagedObject, NewerObject, TooLarge: what is in use is not known.
     """
+    if rule.train.start == "base":
+        return None
     if rule.train.start != "active":
-        return None if rule.train.start == "base" else rule.train.start
+        return registry.find(rule.train.start).version
     unread: list[JamakError] = []
     pointers = registry.pointers(unread.append)
     if unread:

@@ -90,7 +90,9 @@ def _item(kind: Kind, **fields: Any) -> Feedback:
         option = "--correction" if where == "text" else f"--{where}"
         raise UsageError(
             fault["msg"],
-            cure="Say it otherwise; `jamak show` tells what the caption says.",
+            cure="Say it otherwise; `jamak show` tells what the caption says."
+            if where != "reviewer"
+            else "Name who says so, in one line.",
             argument=option if where else "",
         ) from error
 

@@ -14,12 +14,14 @@ from producer.feedback.rules import MOST_BYTES, Rules, read_rules
 from producer.feedback.watcher import RetrainWatcher
 from producer.verbs.console import AsJson, Grid, out, print_json, warn_of
 from producer.verbs.process import running
+from producer.verbs.training_shown import result
 from shared import telemetry
 from shared.broker.apps import queues_of, train_app
 from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, retraining_folder
 from shared.bucket.storage import ObjectStore, naming
+from shared.bucket.training import TrainingRecords
 from shared.errors import ConfigError, Missing, TooLarge, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
@@ -72,7 +74,7 @@ def retrain(
     if as_json:
         print_json(_dump(told))
     else:
-        _show(told)
+        _show(told, TrainingRecords(store, settings.output_bucket, settings.output_prefix))
 
 
 def read_rules_at(address: str | None, store: ObjectStore, settings: Settings) -> Rules | None:
@@ -147,7 +149,7 @@ def _dump(told: Look) -> dict[str, object]:
     }
 
 
-def _show(told: Look) -> None:
+def _show(told: Look, records: TrainingRecords) -> None:
     table = Grid("rule", "stage", "new feedback", "due", "why", title=None)
     for one in told.verdicts:
         due = spoken("yes") if one.due else spoken("no")
@@ -156,15 +158,17 @@ def _show(told: Look) -> None:
     out.print(table)
     _show_left_out(told.verdicts)
     if told.runs:
-        runs = Grid("run", "rule", "began", "rows", "training job", "why")
+        runs = Grid("run", "rule", "began", "rows", "training job", "result", "why")
         for run in told.runs[-SHOWN:]:
             began = f"{run.at:%Y-%m-%d %H:%M}"
+            outcome = records.outcome(run.job.id)
             runs.add_row(
                 str(run.number),
                 run.rule,
                 began,
                 f"{run.rows:,}",
                 run.job.id,
+                escape(spoken(result(outcome))) if outcome else "",
                 escape(spoken(run.why)),
             )
         out.print(runs)

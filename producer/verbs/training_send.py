@@ -117,6 +117,10 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         processes: Annotated[
             int, typer.Option(min=1, help="At once, each with a GPU of its own.")
         ] = 1,
+        skip_unfit: Annotated[
+            bool,
+            typer.Option("--skip-unfit", help="Leave out rows that cannot be learned, and say so."),
+        ] = False,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
         activate: Annotated[bool, typer.Option(help="Use it if it proves to be better.")] = True,
         seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -153,6 +157,7 @@ def verb_of(stage: Stage) -> Callable[..., None]:
             replay=replay,
             replay_share=replay_share,
             processes=processes,
+            skip_unfit=skip_unfit,
             save_every=save_every,
             seed=seed,
             activate=activate,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.annotations.answers import UNANNOTATED, Answer, Said, stars, thumb
+from shared.annotations.answers import UNANNOTATED, Answer, Said, check_question, stars, thumb
 from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
 
@@ -32,7 +32,9 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
-    for place, record in items_of(file):
+    records = list(items_of(file))
+    check_question(file.name, question, {name for _, one in records for name in _questions(one)})
+    for place, record in records:
         if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
             raise BadData(
                 f"{file.name} is no export of records: it has no 'fields'",
@@ -56,6 +58,11 @@ def _of_record(
             continue
         named = text_in(metadata.get("record")) or text_in(fields.get("record"))
         yield Answer(at, said, _media(fields, metadata), named, user)
+
+
+def _questions(record: Any) -> Iterator[str]:
+    for answered in _answers(_dict(record).get("responses")).values():
+        yield from answered
 
 
 def _media(fields: dict[str, Any], metadata: dict[str, Any]) -> str | None:

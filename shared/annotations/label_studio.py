@@ -17,7 +17,16 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from shared.annotations.answers import SKIPPED, UNANNOTATED, Answer, Said, moment, stars, thumb
+from shared.annotations.answers import (
+    SKIPPED,
+    UNANNOTATED,
+    Answer,
+    Said,
+    check_question,
+    moment,
+    stars,
+    thumb,
+)
 from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
 
@@ -37,7 +46,9 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
-    for place, task in items_of(file):
+    tasks = list(items_of(file))
+    check_question(file.name, question, {name for _, task in tasks for name in _questions(task)})
+    for place, task in tasks:
         if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
             raise BadData(
                 f"{file.name} is no export of tasks: it has no 'data'",
@@ -69,6 +80,14 @@ def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator
                 start,
                 end,
             )
+
+
+def _questions(task: Any) -> Iterator[str]:
+    """Those that texts were written to."""
+    for annotation in _dicts(task.get("annotations")) if isinstance(task, dict) else ():
+        for one in _results(annotation):
+            if one.get("type") == "textarea" and isinstance(one.get("from_name"), str):
+                yield one["from_name"]
 
 
 def _annotator(told: Any) -> str | None:

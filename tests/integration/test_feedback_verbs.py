@@ -100,7 +100,7 @@ def test_what_is_said_of_a_video_is_said_of_its_record(place: Place) -> None:
     }
     assert {item.about for item in place.kept()} == {place.judged(place.first)}
     assert {item.text for item in place.kept() if isinstance(item, Correction)} == {RED}
-    long = "빨간 공이 굴러갑니다. " * 12  # a file of this name there cannot be
+    long = "빨간 공이 굴러갑니다." * 12  # a file of this name there cannot be
     assert place.told("add", uri, "--reviewer", "kim", "--correction", long)["text"] == long
     assert "kept: thumb on s3://" in place.jamak("add", uri, "--reviewer", "lee", "--up").out
 
@@ -269,7 +269,7 @@ def test_bad_lines_are_named_and_the_others_are_kept(place: Place, tmp_path: Pat
     assert told["added"] == {"thumb": 2}
     assert told["error"]["reason"] == "unfinished"
     refused = {one["place"].rpartition(":")[2]: one for one in told["refused"]}
-    assert sorted(refused, key=int) == ["2", "3", "4", "5", "6", "7", "9", "11"]
+    assert [*refused] == ["2", "3", "4", "5", "6", "7", "9", "11"]
     for number, why in (
         ("2", "holds <|im_end|>"),
         ("3", "no known kind"),

@@ -238,6 +238,9 @@ def test_a_rule_that_does_not_know_where_to_go_on_keeps_no_other_from_starting(
     )
     told = looking(place, store=store).look(rules(place, text), dry_run=True)
     assert [one.due for one in told.verdicts] == [False, True]
+    nobodys = RULES.replace(b"steps: 7", b"from: 'ffffffffffff'")
+    (why,) = looking(place).look(rules(place, nobodys), dry_run=True).verdicts[0].waits
+    assert "0 adapter versions begin with 'ffffffffffff'" in why
     told = looking(place, store=store).look(rules(place, text))
     (why,) = told.verdicts[0].waits
     assert f"there are several: {', '.join(used)}" in why and "`from: VERSION`" in why
@@ -528,6 +531,16 @@ def test_rules_lie_in_the_output_for_all_who_look(place: World) -> None:
     assert f"queued: training job {job_id}" in done.stdout
     assert "queued" not in inside(place, retrain).stdout
     assert job_id in inside(place, retrain, "--dry-run").stdout
+    TrainingRecords(place.store, place.output, place.prefix).end(
+        TrainOutcome(
+            job_id=job_id,
+            status="failed",
+            message="its rows are gone",
+            seconds=1.0,
+            created_at=NOW,
+        )
+    )
+    assert "its rows are gone" in inside(place, retrain, "--dry-run").stdout
     other = replace(place, redis_prefix=f"{place.redis_prefix}-other")
     with pytest.raises(UsageError):
         inside(other, retrain)

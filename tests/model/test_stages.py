@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint
 
 from infra.local.stack import DEMO_MODEL
+from shared.errors import BadData
+from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row
 from shared.stages import LOSSES
@@ -240,6 +242,38 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
     assert (metrics["n_train"], metrics["n_replayed"], metrics["n_eval"]) == (3, 2, 1)
     assert len(seen) == 8  # 2 x 3 new ones
     assert sum(row.id.startswith("before#") for row in seen) == 2
+
+
+def test_a_job_may_leave_out_what_it_cannot_learn(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.train.run._train_stage", lambda *given: [1.0])
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    torn = tmp_path / "torn.mp4"
+    torn.write_bytes(b"no video")
+    for unfit in (
+        {**rows[0], "id": "long", "completion": "뚫렸 " * 60},
+        {**rows[0], "id": "foreign", "completion": "赤い"},
+        {**rows[0], "id": "torn", "videos": [{"uri": str(torn)}]},
+    ):
+        name = str(unfit["id"])
+        folders = [tmp_path / f"{name}-{number}" for number in range(3)]
+        for folder in folders[:2]:
+            fill(folder, [unfit, *rows])
+            decoding = Decoding(max_new_tokens=96, language="ko")
+            (folder / "captions.json").write_text(decoding.model_dump_json())
+        with pytest.raises(BadData, match=f"row '{name}'"):
+            train(make_job(), folders[0])
+        result = train(make_job(skip_unfit=True), folders[1])
+        assert (result.metrics["n_train"], result.metrics["n_eval"]) == (3, 1)
+        (note,) = result.notes
+        assert note.startswith("1 of 5 rows are left out") and f"row '{name}'" in note
+        told = json.loads((folders[1] / "told" / "data.json").read_text())["summary"]
+        assert (told["train_rows"], told["held_out_rows"]) == (3, 1)
+    others = {**unfit, "id": "again", "videos": [{"uri": f"{torn}.too"}]}
+    fill(folders[2], [unfit, others])
+    with pytest.raises(BadData, match="2 of 2 rows are left out"):
+        train(make_job(skip_unfit=True), folders[2])
 
 
 def test_pairs_of_an_image_and_a_caption_fit_the_projector(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_a_rule_is_a_job_with_the_defaults_of_its_stage() -> None:
     assert rule.when.least == {"preference": 200}
     job = rule.job(Settings(), "j", "s3://b/k", "0" * 12)
     assert (job.stage, job.steps, job.learning_rate, job.replay_share) == ("dpo", 60, 2e-5, 0.25)
+    assert job.skip_unfit  # one long correction fails no run
     assert rule.job(Settings(), "j", "s3://b/k", None).replay_share == 0
 
 

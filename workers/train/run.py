@@ -31,7 +31,7 @@ import tempfile
 import threading
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -64,7 +64,7 @@ from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
-from workers.train.unfit import without_unfit
+from workers.train.unfit import note_skipped, note_unfit, without_unfit
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
@@ -110,26 +110,45 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
-    tell_data(workdir, rows, earlier)
     loaded = load_base(job, workdir / "model")
     check_model(loaded)
-    check_sayable(loaded.tokenizer, rows)
+    if not job.skip_unfit:
+        check_sayable(loaded.tokenizer, rows)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
     decoders = decoders_for(workdir, len(first_of_pixels(every)))
     try:
         clips = Clips(every, workdir, decoders, loaded, features_of(workdir), frames=job.frames)
-        spare = {row.media.key for row in earlier} - {row.media.key for row in rows}
+        needed = set() if job.skip_unfit else {row.media.key for row in rows}
+        spare = {row.media.key for row in every} - needed
         unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
         encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
-        encoder.check_lengths(rows)
-        check_limits(rows, loaded.tokenizer, decoding)
-        earlier, notes = without_unfit(earlier, encoder, decoding, unreadable)
+        rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
+        earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
+        tell_data(workdir, rows, earlier)
         result = _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
-        return replace(result, notes=notes)
+        return replace(result, notes=(*notes, *told))
     finally:
         decoders.close()
+
+
+def _learnable(
+    rows: list[Row],
+    job: TrainJob,
+    encoder: Encoder,
+    decoding: Decoding,
+    unreadable: Mapping[str, BadData],
+) -> tuple[list[Row], tuple[str, ...]]:
+    """The job's own rows, and a note if some are left out."""
+    if not job.skip_unfit:
+        encoder.check_lengths(rows)
+        check_limits(rows, encoder.loaded.tokenizer, decoding)
+        return rows, ()
+    fit, notes = without_unfit(rows, encoder, decoding, unreadable, note_skipped)
+    if not fit:
+        raise BadData(notes[0], cure="Mend the rows, or the limits that they are beyond.")
+    return with_splits(fit), notes
 
 
 def _trained(

@@ -1,8 +1,9 @@
-"""Earlier rows that can be learned no more: their videos were replaced, this job has more frames,
-captions are shorter now. Of new rows that is an error; these are left out, and it is said.
+"""Rows that cannot be learned: their text is longer than a caption may be, or this model cannot say
+it; their video cannot be read. Of a job's own rows that is an error, unless it says `skip_unfit`.
+Earlier rows may fit no more, so of them it never is. What is left out is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from shared.errors import BadData
@@ -12,14 +13,21 @@ from workers.train.collate import Encoder
 from workers.train.row_limits import foreign, too_long
 from workers.train.sayable import unsayable
 
+Note = Callable[[int, int, BadData], str]
+
 
 def without_unfit(
-    rows: Sequence[Row], encoder: Encoder, decoding: Decoding, unreadable: Mapping[str, BadData]
+    rows: Sequence[Row],
+    encoder: Encoder,
+    decoding: Decoding,
+    unreadable: Mapping[str, BadData],
+    note: Note,
 ) -> tuple[list[Row], tuple[str, ...]]:
     """Those that fit, and a note if there are others.
 
     Args:
         unreadable: clips, by key, and why.
+        note: says of how many of how many rows it is, and what the first lacks.
     """
     tokenizer = encoder.loaded.tokenizer
     seen = [row for row in rows if row.media.key not in unreadable]
@@ -34,8 +42,12 @@ def without_unfit(
     for row, error in faults:
         why.setdefault(row.id, error)
     fit = [row for row in rows if row.id not in why]
-    return fit, tuple(note_unfit(len(why), len(rows), error) for error in [*why.values()][:1])
+    return fit, tuple(note(len(why), len(rows), error) for error in [*why.values()][:1])
 
 
 def note_unfit(unfit: int, rows: int, error: BadData) -> str:
     return f"{unfit} of {rows} earlier rows are not replayed, for they do not fit any more: {error}"
+
+
+def note_skipped(unfit: int, rows: int, error: BadData) -> str:
+    return f"{unfit} of {rows} rows are left out, for they cannot be learned: {error}"
