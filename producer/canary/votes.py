@@ -4,7 +4,7 @@ What feedback says of a record is not believed: the record itself says on which 
 it was. Knows nothing of what a vote weighs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from producer.canary.state import TrialState
 from producer.feedback.store import FeedbackStore
@@ -20,9 +20,15 @@ MOST = 5000
 
 
 class Votes:
-    def __init__(self, store: ObjectStore, settings: Settings) -> None:
-        self._store, self._settings = store, settings
-        self._feedback = FeedbackStore(store, settings)
+    """Args:
+    moved: called after each object that was read, for there may be many.
+    """
+
+    def __init__(
+        self, store: ObjectStore, settings: Settings, moved: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._settings, self._moved = store, settings, moved
+        self._feedback = FeedbackStore(store, settings, moved)
         self._trials: dict[str, TrialUsed | None] = {}
         """Address of a record -> on which side it was: records do not change."""
 
@@ -43,6 +49,7 @@ class Votes:
     def _trial_of(self, address: str) -> TrialUsed | None:
         if address not in self._trials:
             self._trials[address] = self._read(address)
+            self._moved()
         return self._trials[address]
 
     def _read(self, address: str) -> TrialUsed | None:

@@ -51,8 +51,8 @@ class Watcher:
         self._bucket, self._prefix = settings.output_bucket, settings.output_prefix
         self._margin = settings.canary_margin
         self._registry = Registry(store, self._bucket, self._prefix)
-        self._votes = Votes(store, settings)
         self.health = LoopHealth()
+        self._votes = Votes(store, settings, self.health.moved)
         self.trials: tuple[Trial, ...] = ()
         """Those under way, as they were at the last look; none while somebody else watches, or
         nobody can."""

@@ -93,7 +93,7 @@ class Retrainer:
     ) -> None:
         self._settings, self._store, self._app = settings, store, app
         self._now = now
-        self._feedback = FeedbackStore(store, settings)
+        self._feedback = FeedbackStore(store, settings, moved)
         self._captions = JudgedCaptions(store, settings, now, moved)
         self._journal = Journal(store, settings)
         self._training = Training(settings, store, app)

@@ -32,11 +32,16 @@ class Item:
 class FeedbackStore:
     """For one process, which may ask again and again: what was read once is not read again.
 
+    Args:
+        moved: called after each that was read, for there may be many.
+
     Raises what ObjectStore raises.
     """
 
-    def __init__(self, store: ObjectStore, settings: Settings) -> None:
-        self._store, self._bucket = store, settings.output_bucket
+    def __init__(
+        self, store: ObjectStore, settings: Settings, moved: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._bucket, self._moved = store, settings.output_bucket, moved
         self._folder = feedback_folder(settings.output_prefix)
         self._known: dict[str, Item] = {}
         self._bad: dict[str, tuple[str, JamakError]] = {}
@@ -68,6 +73,7 @@ class FeedbackStore:
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="feedback") as pool:
             while some := list(islice(new, PAGE)):
                 for key, found in zip(some, pool.map(self._read, some), strict=True):
+                    self._moved()
                     if isinstance(found, Item):
                         self._known[key] = found
                     elif found is not None:

@@ -35,7 +35,11 @@ class RetrainWatcher:
         self._told: dict[str, str] = {}
 
     def run(self) -> None:
-        look_again_and_again(lambda: self._tell(self._look()), LOOK_S, self._wait, self.health, log)
+        look_again_and_again(self._once, LOOK_S, self._wait, self.health, log)
+
+    def _once(self) -> None:
+        self._tell(self._look())
+        telemetry.RETRAIN_LAST_LOOK.set_to_current_time()
 
     def _look(self) -> Look:
         """Rules that cannot be read keep nothing from being sent that was claimed before."""

@@ -285,6 +285,11 @@ RETRAININGS = _counter(
     "rule",
     of=RETRAINER,
 )
+RETRAIN_LAST_LOOK = _gauge(
+    "jamak_retrain_last_look_timestamp_seconds",
+    "When this process last looked whether feedback is enough for a training; 0: never yet.",
+    of=RETRAINER,
+)
 
 # Uploads and jobs.
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from producer.canary.lease import BEAT_S, DEAD_S, Lease
+from producer.canary.votes import Votes
 from producer.feedback.store import FeedbackStore
 from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectStore
@@ -221,6 +222,9 @@ def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> 
         sides = [state.side("canary"), state.side("incumbent")]
         assert [(side.votes, side.disliked) for side in sides] == [(1, 1), (1, 0)]
     assert state.weighed["disliked"].compared == 1
+    moved: list[int] = []
+    of = Votes(place.world.store, place.world.settings, lambda: moved.append(1)).of(state)
+    assert (list(of), len(moved)) == ([], 6)  # what was said, and the two that count for nothing
 
 
 # Who watches

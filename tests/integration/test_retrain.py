@@ -30,6 +30,7 @@ from shared.feedback import text_digest
 from shared.messages import ModelIdentity
 from shared.rows import Row
 from shared.telemetry.health import LoopHealth
+from shared.telemetry.metrics import registry_of
 from shared.training import TrainOutcome
 from tests.adapters import publish
 from tests.faults import SickStore
@@ -309,6 +310,15 @@ def test_what_does_not_count_is_no_voice(place: World) -> None:
     }
 
 
+def test_a_look_at_much_feedback_says_that_it_moves(place: World) -> None:
+    prefer_all(place, captions(place, 3))
+    app, moved = train_app(place.settings), []
+    Retrainer(place.settings, place.store, app, lambda: NOW, lambda: moved.append(1)).look(
+        rules(place), dry_run=True
+    )
+    assert len(moved) == 6  # what was said, and what it was said of
+
+
 def test_what_is_gone_is_not_asked_for_again_and_again(place: World) -> None:
     made = captions(place, 4)
     prefer_all(place, made[:3])
@@ -487,11 +497,18 @@ def test_rules_that_cannot_be_read_keep_no_run_from_being_sent(place: World) -> 
     def broken() -> None:
         raise ConfigError("rules.yaml is no YAML", cure="Correct it.")
 
-    health = LoopHealth()
+    def last_look() -> float:
+        name = "jamak_retrain_last_look_timestamp_seconds"
+        return registry_of("retrainer").get_sample_value(name) or 0.0
+
+    health, before = LoopHealth(), last_look()
     RetrainWatcher(looking(place, 1), broken, lambda pause_s: True, health).run()
     (run,) = Journal(place.store, place.settings).entries()
     assert queued(place) == [run.job.id]
     assert "rules.yaml is no YAML" in (health.ready() or "")
+    assert last_look() == before
+    RetrainWatcher(looking(place, 1), lambda: None, lambda pause_s: True, health).run()
+    assert (last_look() > before, health.ready()) == (True, None)
 
 
 def test_a_run_whose_account_was_deleted_is_over(place: World) -> None:
