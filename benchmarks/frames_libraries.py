@@ -48,13 +48,17 @@ def converters() -> Callable[[str], Callable[[Any], Frames]]:
     is what all libraries can do."""
     from av.video.reformatter import VideoReformatter
 
-    from workers.video.convert import ONLY_COLOURS, SHRINK
+    from workers.video.convert import ONLY_COLOURS, SHRINK, flags
 
     def converter(output: str) -> Callable[[Any], Frames]:
         swscale = VideoReformatter()
-        how: dict[str, Any] = {"format": "rgb24", "interpolation": ONLY_COLOURS, "threads": 1}
+        how: dict[str, Any] = {
+            "format": "rgb24",
+            "interpolation": flags(ONLY_COLOURS),
+            "threads": 1,
+        }
         if output == "model":
-            how |= {"width": SIDE, "height": SIDE, "interpolation": SHRINK}
+            how |= {"width": SIDE, "height": SIDE, "interpolation": flags(SHRINK)}
         return lambda frame: swscale.reformat(frame, **how).to_ndarray()
 
     return converter

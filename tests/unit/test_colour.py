@@ -218,6 +218,35 @@ def test_ordinary_films_are_converted_as_ever(tmp_path: Path) -> None:
         assert (sample.colour, sample.deinterlaced) == (None, 0)
 
 
+@pytest.mark.parametrize("width", [40, 41, 64, 65, 100])
+@pytest.mark.parametrize("form", ["yuv420p", "yuv420p10le"])
+def test_a_grey_is_as_bright_at_each_width(tmp_path: Path, form: str, width: int) -> None:
+    path = tmp_path / "a.mkv"
+    bits = 10 if form.endswith("10le") else 8
+    levels = (16, 64, 126, 180, 235)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=1, options={"slices": "4"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = form
+        for number, level in enumerate(levels):
+            frame = av.VideoFrame(64, 64, form)
+            for plane, value in zip(frame.planes, (level, 128, 128), strict=True):
+                dtype = np.uint8 if bits == 8 else np.uint16
+                count = plane.buffer_size // np.dtype(dtype).itemsize
+                plane.update(np.full(count, value << (bits - 8), dtype).tobytes())
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    sample = sample_frames(path, len(levels), shape=Shape(width, width))
+    found = [int(one) for frame in sample.frames for one in (frame.min(), frame.max())]
+    expected = [round((level - 16) * 255 / 219) for level in levels for _ in range(2)]
+    if (width, bits) == (64, 8):
+        # Neither scaled nor of more bits: swscale's shortest way, which truncates.
+        np.testing.assert_allclose(found, expected, atol=1)
+    else:
+        assert found == expected
+
+
 @pytest.mark.parametrize(
     ("matrix", "red", "blue"),
     [(SAID_NOTHING[2], 0.299, 0.114), (6, 0.299, 0.114), (1, 0.2126, 0.0722)],

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from workers.video.colour import UNSPECIFIED, Colour, peak_nits, to_bt709
 from workers.video.container import VideoFile
@@ -18,6 +18,14 @@ from workers.video.shape import Frames, Shape
 
 SHRINK, ENLARGE, ONLY_COLOURS = "AREA", "BICUBIC", "BILINEAR"
 """What is made smaller is averaged, which does not alias; what is made larger needs a curve."""
+FULL_CHROMA = 0x2000
+"""libswscale's SWS_FULL_CHR_H_INT. Without it a picture of an even width is one or two of 255
+darker, white among it, and one of an odd width is not."""
+
+
+def flags(how: str) -> int:
+    """What swscale is told, by the name of its algorithm."""
+    return int(Interpolation[how]) | FULL_CHROMA
 
 
 class Converter:
@@ -108,7 +116,7 @@ class Converter:
         before, after = frame.width * frame.height, width * height
         same = (width, height) == (frame.width, frame.height)
         how = ONLY_COLOURS if same else SHRINK if before >= after else ENLARGE
-        into: Any = {"width": width, "height": height, "format": form, "interpolation": how}
+        into: Any = {"width": width, "height": height, "format": form, "interpolation": flags(how)}
         into["threads"] = 1
         try:
             small = self._swscale.reformat(frame, **into)
