@@ -9,8 +9,10 @@ The columns are TRL's. Knows nothing of where the media lie (a URI is only a nam
 of rows, or of what a model makes of them.
 """
 
+import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -48,6 +50,8 @@ COLUMNS: dict[Stage, tuple[str, ...]] = {
 """What a row of each stage teaches. It has these columns and no other stage's."""
 MOST_BYTES = 64 << 20
 """Of a set in one file: it is read as a whole by a training, and its videos lie on one disk."""
+HELD_OUT = 0.1
+"""Share of the videos that evaluate, where the rows do not say which."""
 TAUGHT = ("completion", "chosen", "rejected", "label")
 
 
@@ -161,6 +165,18 @@ class Row(_Part):
     def with_media(self, **changes: Any) -> "Row":
         column = "videos" if self.videos else "images"
         return self.model_copy(update={column: (self.media.model_copy(update=changes),)})
+
+
+def held_out(rows: Sequence[Row], share: float = HELD_OUT) -> set[str]:
+    """The videos of the smallest hashes, by their `identity`: at least one, and never all."""
+    places = {row.media.identity: _place(row.media.identity) for row in rows}
+    ordered = sorted(places, key=lambda video: places[video])
+    return {video for video in ordered[:-1] if places[video] < share} or {*ordered[:1]}
+
+
+def _place(identity: str) -> float:
+    """Evenly spread over [0, 1)."""
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) / 2**64
 
 
 KINDS: dict[str, Stage] = {"captions": "sft", "preferences": "dpo", "thumbs": "kto"}

@@ -59,6 +59,7 @@ ANSWERING = {
         "_looked_just_now",
         "_unknown_start",
         "_not_ended",
+        "_on_trial",
         "unknown_word",
     ),
 }

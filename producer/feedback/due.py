@@ -8,7 +8,7 @@ from typing import Any
 from producer.feedback.journal import Retraining
 from producer.feedback.rules import KINDS, Rule
 from shared.feedback import Kind
-from shared.rows import Row
+from shared.rows import Row, held_out
 
 NAMED = {kind: name for name, kind in KINDS.items()}
 
@@ -70,7 +70,9 @@ def one_sided(rule: Rule, rows: Sequence[Row]) -> list[str]:
     found = []
     if len({row.media.uri for row in rows}) < 2:
         found.append(_one_video())
-    if rule.train.stage == "kto" and len({row.label for row in rows}) < 2:
+    elsewhere = held_out(rows)
+    labels = {row.label for row in rows if row.media.identity not in elsewhere}
+    if rule.train.stage == "kto" and len(labels) < 2:
         found.append(_one_label())
     return found
 
@@ -99,7 +101,7 @@ def _one_video() -> str:
 
 
 def _one_label() -> str:
-    return "all thumbs are the same, and the stage kto needs both"
+    return "all thumbs to learn from are the same, and the stage kto needs both"
 
 
 def _hours(last: Retraining, now: datetime) -> float:

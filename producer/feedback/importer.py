@@ -3,18 +3,36 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from producer.bucket.captions import NoCaption
 from producer.feedback.heard import Heard
-from producer.feedback.incoming import SAID_NOTHING, SCHEMA, Form, Line, Refused, lines_in, said_in
+from producer.feedback.incoming import (
+    QUESTIONS,
+    SAID_NOTHING,
+    SCHEMA,
+    Form,
+    Line,
+    Refused,
+    lines_in,
+    said_in,
+)
 from producer.feedback.judged import Captions
 from producer.feedback.store import FeedbackStore
 from shared.annotations.answers import UNSAID
 from shared.annotations.files import File, LeftOut
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadMessage, JamakError, NoSuchBucket, NotForMe, Reject, UsageError
+from shared.errors import (
+    BadData,
+    BadMessage,
+    JamakError,
+    NoSuchBucket,
+    NotForMe,
+    Reject,
+    UsageError,
+)
 from shared.feedback import Feedback
 from shared.settings import Settings
 
@@ -38,6 +56,8 @@ class Imported:
     unsaid: list[LeftOut] = field(default_factory=list)
     """Nobody has said anything there."""
     refused: list[Refused] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    """Those that were answered with texts, if a question was named."""
 
 
 class Importer:
@@ -59,6 +79,10 @@ class Importer:
                 one = Refused(one.place, one.why, CORRECT)
             self._lines.append(one)
             self.told.lines += not isinstance(one, LeftOut)
+        if self._question is not None and self._form in QUESTIONS:
+            with suppress(BadData):  # it was refused
+                found = QUESTIONS[self._form](file)
+                self.told.questions = sorted({*self.told.questions, *found})
 
     @property
     def waiting(self) -> int:
@@ -84,7 +108,9 @@ class Importer:
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feedback") as pool:
             for begin in range(0, len(self._lines), SOME):
                 some = self._lines[begin : begin + SOME]
-                found = list(pool.map(lambda line: self._said(line, now), some))
+                # What says no time itself is said in the order of its lines.
+                moments = [now + timedelta(microseconds=begin + n) for n in range(len(some))]
+                found = list(pool.map(self._said, some, moments))
                 new = list(self._new(found, heard))
                 if not dry_run:
                     list(pool.map(self._store.add, new))

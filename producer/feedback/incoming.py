@@ -35,6 +35,9 @@ ENDINGS: Mapping[Form, tuple[str, ...]] = MappingProxyType(
 READERS: Mapping[Form, Callable[[File, str | None], Iterator[Answer | LeftOut]]] = MappingProxyType(
     {"argilla": argilla.answers_in, "label-studio": label_studio.answers_in}
 )
+QUESTIONS: Mapping[Form, Callable[[File], set[str]]] = MappingProxyType(
+    {"argilla": argilla.questions_in, "label-studio": label_studio.questions_in}
+)
 SCHEMA = "Write it as docs/feedback.schema.json says."
 TASKS = "Make the tasks with `jamak feedback export`: they name the record of each caption."
 SAID_NOTHING = "nobody said how good its caption is"

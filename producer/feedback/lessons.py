@@ -158,6 +158,16 @@ def _asked(item: Item) -> Question:
     return (*_video(item), said.about.text_sha256)
 
 
-def _video(item: Item) -> Question:
+def _video(item: Item) -> tuple[str, int]:
+    """One film, under whichever key."""
     video = item.said.about.video
-    return video.bucket, video.key, video.etag, video.size_bytes
+    return video.etag, video.size_bytes
+
+
+def addresses_of(items: Iterable[Item]) -> dict[tuple[str, int], str]:
+    """ETag and size of each video -> the key under which somebody spoke of it first, as an address:
+    a video under two keys goes by it, or one would be trained on and the other held out."""
+    found: dict[tuple[str, int], str] = {}
+    for item in sorted(items, key=_when):
+        found.setdefault(_video(item), item.said.about.video.uri)
+    return found

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from producer.feedback.captions import JudgedCaptions, Known, Text
 from producer.feedback.due import Verdict, one_sided, too_few, too_soon, why_due
 from producer.feedback.journal import MOST_LEARNED, Journal, Retraining, who
-from producer.feedback.lessons import LeftOut, Lesson, all_said, lessons_of
+from producer.feedback.lessons import LeftOut, Lesson, addresses_of, all_said, lessons_of
 from producer.feedback.rows import rows_of, teaches
 from producer.feedback.rules import Rule, Rules
-from producer.feedback.start import start_of
+from producer.feedback.start import OnTrial, start_of
 from producer.feedback.store import FeedbackStore, Item
 from producer.jobs.asked import GRACE, just_asked
 from producer.jobs.send_training import send_training
@@ -62,6 +62,8 @@ class Said:
     texts: dict[str, Text]
     """Item -> its caption; empty where nobody has looked at them."""
     left_out: list[LeftOut]
+    addresses: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Of their videos."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Retrainer:
         self._records = TrainingRecords(store, *place)
         self._registry = Registry(store, *place)
         self._looked: dict[str, tuple[datetime, frozenset[str]]] = {}
-        """Rule -> when too few of its captions were there, and the items whose captions were."""
+        """Digest of a rule -> when too few of its captions were there, and the items whose captions
+        were."""
 
     def look(self, rules: Rules | None, *, dry_run: bool = False) -> Look:
         """Args:
@@ -138,8 +141,9 @@ class Retrainer:
 
     def _ask(self, may: Sequence[Item], never: Sequence[LeftOut]) -> Said:
         texts, gone = self._captions.texts(may)
-        lessons, disputed = lessons_of(item for item in may if item.id in texts)
-        return Said(lessons, texts, [*disputed, *never, *gone])
+        there = [item for item in may if item.id in texts]
+        lessons, disputed = lessons_of(there)
+        return Said(lessons, texts, [*disputed, *never, *gone], addresses_of(there))
 
     def _judge(
         self,
@@ -171,6 +175,9 @@ class Retrainer:
             return told, _Run()
         try:
             start = start_of(rule, self._settings, self._registry)
+        except OnTrial as error:
+            told.waits.append(_on_trial(error))
+            return told, _Run()
         except (Reject, NotForMe, UsageError) as error:
             told.waits.append(_unknown_start(error))
             return told, _Run()
@@ -179,7 +186,7 @@ class Retrainer:
             Known(one, found.texts[one.id].text, found.texts[one.id].prompt)
             for one in found.lessons
         ]
-        rows, taught, unfit = rows_of(known, stage, self._settings)
+        rows, taught, unfit = rows_of(known, stage, self._settings, found.addresses)
         learned = used | {one.lesson.says for one in taught}
         told.rows, told.left_out = len(rows), _counted([*found.left_out, *unfit])
         told.new = _new([one.lesson for one in taught], used)
@@ -187,17 +194,17 @@ class Retrainer:
         if len(learned) > MOST_LEARNED:
             told.waits.append(_learned_too_much(f"{MOST_LEARNED:,}"))
         if told.waits:
-            self._looked[rule.name] = now, frozenset(found.texts)
+            self._looked[rule.sha256] = now, frozenset(found.texts)
         else:
             told.why = why_due(rule, told.new, last, now)
-            self._looked.pop(rule.name, None)
+            self._looked.pop(rule.sha256, None)
         return told, _Run(rows, learned, start)
 
     def _has_looked(self, rule: Rule, may: Sequence[Item]) -> bool:
         """In vain, and not long ago."""
-        if rule.name not in self._looked:
+        if rule.sha256 not in self._looked:
             return False
-        at, before = self._looked[rule.name]
+        at, before = self._looked[rule.sha256]
         same = all(item.id in before for item in may)
         return self._now() - at < (SAME_AGAIN if same else LOOK_AGAIN)
 
@@ -249,7 +256,8 @@ class Retrainer:
             told.sent_again.append(run)
         elif not lost and not dry_run and not self._journal.is_sent(run):
             self._journal.note_sent(run, who())
-        return _not_ended(run.number, run.job.id) if job.outcome is None else ""
+        over = job.outcome is not None or job.state == "cancelling"  # nothing comes of that
+        return "" if over else _not_ended(run.number, run.job.id)
 
     def _send(self, run: Retraining) -> None:
         self._records.ask(run.job)
@@ -279,6 +287,10 @@ def _looked_just_now() -> str:
 
 def _unknown_start(error: JamakError) -> str:
     return f"which adapter it would go on from is not certain: {error} ({error.cure})"
+
+
+def _on_trial(error: JamakError) -> str:
+    return f"{error} ({error.cure})"
 
 
 def _learned_too_much(most: str) -> str:

@@ -31,24 +31,29 @@ LEARNS: Mapping[Stage, tuple[Kind, ...]] = {
 MOST_ROWS = 100_000
 """Of a training set, which has at most MOST_BYTES too: the last lessons count."""
 
+MOST_LETTERS = 4
+"""For each syllable that a caption may have. A training has to have room for its longest text."""
+
 Columns = dict[str, Any]
 Key = tuple[Any, ...]
 """What a row says of which video: of two lessons that say the same there is one row."""
 
 
 def rows_of(
-    known: Iterable[Known], stage: Stage, settings: Settings
+    known: Iterable[Known],
+    stage: Stage,
+    settings: Settings,
+    addresses: Mapping[tuple[str, int], str],
 ) -> tuple[list[Row], list[Known], list[LeftOut]]:
     """The rows, the lessons that they are of, and why the others teach nothing. The same for the
-    same lessons, to the byte. A video that is there under two keys goes by the first, or one would
-    be trained on and the other held out.
+    same lessons, to the byte.
 
     Args:
         known: the earliest first.
         settings: how long captions may be, and in which letters.
+        addresses: of videos (`addresses_of`).
     """
     rows: dict[Key, Row] = {}
-    firsts: dict[tuple[str, int], str] = {}
     taught: list[tuple[Known, list[Key]]] = []
     left_out = []
     fits = _fits(settings)
@@ -58,7 +63,7 @@ def rows_of(
         columns = list(_columns(one, stage))
         why = next((why for said in columns if (why := fits(said))), "")
         video = one.lesson.about.video
-        uri = firsts.setdefault((video.etag, video.size_bytes), video.uri)
+        uri = addresses[video.etag, video.size_bytes]
         found = why or _rows_or_why(one, uri, columns)
         if isinstance(found, str):
             left_out.append(LeftOut(one.lesson.id, found))
@@ -147,14 +152,19 @@ def _rows_or_why(known: Known, uri: str, columns: Sequence[Columns]) -> list[Row
 
 
 def _fits(settings: Settings) -> Callable[[Columns], str]:
-    """Why a row would be refused: of texts that nobody is to say anything goes."""
+    """Why a row would be refused: of texts that nobody is to say anything goes that is not longer
+    by far than what is said."""
+    most = MOST_LETTERS * (settings.max_new_tokens or settings.max_syllables)
 
     def why_unfit(said: Columns) -> str:
         text = said.get("chosen") or said["completion"]
+        long = len(text) > most or len(said.get("rejected", "")) > most
+        if said.get("label") is not False and settings.max_new_tokens is None:
+            long = long or _syllables(text) > settings.max_syllables
+        if long:
+            return "its text is longer than a caption may be (JAMAK_MAX_SYLLABLES)"
         if said.get("label") is False:
             return ""
-        if settings.max_new_tokens is None and _syllables(text) > settings.max_syllables:
-            return "its text is longer than a caption may be (JAMAK_MAX_SYLLABLES)"
         if settings.language == "ko" and not all(map(allowed, text)):
             return "its text has letters that no caption may hold (JAMAK_LANGUAGE)"
         return ""

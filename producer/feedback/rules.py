@@ -24,6 +24,7 @@ from shared.training_defaults import STAGES
 from shared.yaml_text import fault_of, read_yaml, unknown_word
 
 MOST_BYTES = 64 << 10
+MOST_HOURS = 10 * 365 * 24
 SET_BY_US = ("v", "id", "stage", "data", "model", "revision", "prompt", "start_from", "skip_unfit")
 """Fields of a job that are no options of a rule."""
 Least = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -38,6 +39,11 @@ KINDS: dict[str, Kind] = {
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def sha256(self) -> str:
+        """Of what it says."""
+        return digest(self.model_dump(mode="json"))
+
 
 class When(_Part):
     """All of it must hold."""
@@ -46,7 +52,7 @@ class When(_Part):
     """So many that no earlier run of this rule has learned from."""
     thumbs: Least | None = None
     corrections: Least | None = None
-    hours: Annotated[float, Field(ge=0)] = 0.0
+    hours: Annotated[float, Field(ge=0, le=MOST_HOURS)] = 0.0
     """Since the last run of this rule began."""
 
     @property
@@ -132,10 +138,6 @@ class Rules(_Part):
             if names.count(name) > 1:
                 raise _error(f"two rules are called {name}: what each has done goes by its name")
         return self
-
-    @property
-    def sha256(self) -> str:
-        return digest(self.model_dump(mode="json"))
 
 
 def read_rules(body: bytes, name: str, settings: Settings) -> Rules:

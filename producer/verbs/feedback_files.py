@@ -14,7 +14,7 @@ from producer.feedback.importer import Imported, Importer
 from producer.feedback.incoming import ENDINGS, Form
 from producer.feedback.store import FeedbackStore
 from producer.feedback.tasks import Task, written
-from producer.verbs.console import AsJson, Grid, bars, out, print_json, warn_of
+from producer.verbs.console import AsJson, Grid, bars, out, print_json, warn, warn_of
 from producer.verbs.failures import told_of
 from shared.annotations.files import MOST_BYTES, File
 from shared.bucket import places
@@ -62,6 +62,9 @@ def feedback_import(
         _show(told, dry_run)
         for error in unread:
             warn_of(str(error), error.cure)
+    if told.questions and question not in told.questions:
+        names = ", ".join(told.questions)
+        warn(f"nobody has answered a question {question!r} with a text; --question takes {names}")
     if told.refused:
         raise Unfinished(f"{len(told.refused)} of {told.lines} were refused", told=done)
 

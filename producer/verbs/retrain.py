@@ -21,6 +21,7 @@ from shared.broker.proofs import prove_broker, prove_producer
 from shared.bucket import proofs
 from shared.bucket.keys import parse_uri, retraining_folder
 from shared.bucket.storage import ObjectStore, naming
+from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
 from shared.errors import ConfigError, Missing, TooLarge, UsageError
 from shared.language import spoken
@@ -161,7 +162,11 @@ def _show(told: Look, records: TrainingRecords) -> None:
         runs = Grid("run", "rule", "began", "rows", "training job", "result", "why")
         for run in told.runs[-SHOWN:]:
             began = f"{run.at:%Y-%m-%d %H:%M}"
-            outcome = records.outcome(run.job.id)
+            outcome = None
+            try:
+                outcome = records.outcome(run.job.id)
+            except UNREADABLE as unread:
+                told.unread.append(unread)
             runs.add_row(
                 str(run.number),
                 run.rule,

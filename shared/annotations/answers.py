@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.errors import BadData
-
 UP = frozenset({"true", "1", "yes", "up", "good", "👍", "예", "좋음", "좋아요"})
 DOWN = frozenset({"false", "0", "no", "down", "bad", "👎", "아니요", "나쁨", "싫어요"})
 
@@ -42,21 +40,6 @@ class Answer:
     start: float | None = None
     """Seconds, of a part of a video."""
     end: float | None = None
-
-
-def check_question(file: str, question: str | None, answered: set[str]) -> None:
-    """Args:
-        answered: the names of those that have answers in this file.
-
-    Raises:
-        BadData: there are some, and the one that counts is none of them.
-    """
-    if question is not None and answered and question not in answered:
-        raise BadData(
-            f"nobody has answered a question {question!r} in {file}; there is "
-            f"{', '.join(sorted(answered))}",
-            cure="Name it with --question.",
-        )
 
 
 def thumb(said: Any) -> bool | None:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.annotations.answers import UNANNOTATED, Answer, Said, check_question, stars, thumb
+from shared.annotations.answers import UNANNOTATED, Answer, Said, stars, thumb
 from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
 
@@ -32,15 +32,26 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
-    records = list(items_of(file))
-    check_question(file.name, question, {name for _, one in records for name in _questions(one)})
-    for place, record in records:
+    for place, record in items_of(file):
         if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
             raise BadData(
                 f"{file.name} is no export of records: it has no 'fields'",
                 cure="Export with `dataset.records.to_json(path)` from Argilla 2.",
             )
         yield from _of_record(place, record, question)
+
+
+def questions_in(file: File) -> set[str]:
+    """The names of those that were answered with texts. Raises BadData: it is no JSON."""
+    return {
+        question
+        for _, record in items_of(file)
+        if isinstance(record, dict)
+        for answered in _answers(record.get("responses")).values()
+        for question, value in answered.items()
+        if isinstance(value, str) and text_in(value) and thumb(value) is None
+        if _ranking(value, _dict(record.get("fields"))) is None
+    }
 
 
 def _of_record(
@@ -58,11 +69,6 @@ def _of_record(
             continue
         named = text_in(metadata.get("record")) or text_in(fields.get("record"))
         yield Answer(at, said, _media(fields, metadata), named, user)
-
-
-def _questions(record: Any) -> Iterator[str]:
-    for answered in _answers(_dict(record).get("responses")).values():
-        yield from answered
 
 
 def _media(fields: dict[str, Any], metadata: dict[str, Any]) -> str | None:

@@ -17,16 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from shared.annotations.answers import (
-    SKIPPED,
-    UNANNOTATED,
-    Answer,
-    Said,
-    check_question,
-    moment,
-    stars,
-    thumb,
-)
+from shared.annotations.answers import SKIPPED, UNANNOTATED, Answer, Said, moment, stars, thumb
 from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
 
@@ -46,15 +37,25 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
-    tasks = list(items_of(file))
-    check_question(file.name, question, {name for _, task in tasks for name in _questions(task)})
-    for place, task in tasks:
+    for place, task in items_of(file):
         if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
             raise BadData(
                 f"{file.name} is no export of tasks: it has no 'data'",
                 cure="Export as JSON (not JSON-MIN) from Label Studio.",
             )
         yield from _of_task(place, task, question)
+
+
+def questions_in(file: File) -> set[str]:
+    """The names of those that were answered with texts. Raises BadData: it is no JSON."""
+    return {
+        one["from_name"]
+        for _, task in items_of(file)
+        if isinstance(task, dict)
+        for annotation in _dicts(task.get("annotations"))
+        for one in _results(annotation)
+        if one.get("type") == "textarea" and isinstance(one.get("from_name"), str)
+    }
 
 
 def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator[Answer | LeftOut]:
@@ -80,14 +81,6 @@ def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator
                 start,
                 end,
             )
-
-
-def _questions(task: Any) -> Iterator[str]:
-    """Those that texts were written to."""
-    for annotation in _dicts(task.get("annotations")) if isinstance(task, dict) else ():
-        for one in _results(annotation):
-            if one.get("type") == "textarea" and isinstance(one.get("from_name"), str):
-                yield one["from_name"]
 
 
 def _annotator(told: Any) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from producer.feedback.heard import Heard
+from producer.feedback.lessons import lessons_of
 from producer.feedback.store import FeedbackStore
 from shared.bucket.keys import feedback_folder
 from shared.bucket.records import Records
@@ -310,6 +311,50 @@ def test_what_was_shown_has_to_be_the_caption_where_no_record_is_named(
         "it is about a part of its video",
         "it does not say who said it",
     ]
+
+
+def test_of_lines_without_a_time_the_last_counts(place: Place, tmp_path: Path) -> None:
+    uri = place.first.video.uri
+    line = {"kind": "thumb", "reviewer": "kim", "about": uri}
+    for number in range(12):
+        others = [{**line, "reviewer": f"kim {number}", "up": up} for up in (True, False)]
+        file = tmp_path / "said.jsonl"
+        file.write_text("\n".join(map(json.dumps, others)))
+        assert place.told("import", "jsonl", str(file))["added"] == {"thumb": 2}
+    lessons, left_out = lessons_of(FeedbackStore(place.world.store, place.settings).all())
+    assert [one.item.said.liked for one in lessons] == [False]
+    assert len(left_out) == 12
+
+
+def test_a_question_that_nobody_has_answered_is_told(place: Place, tmp_path: Path) -> None:
+    def task(name: str, kind: str, **value: Any) -> dict[str, Any]:
+        result = {"type": kind, "from_name": name, "value": value}
+        annotation = {"completed_by": 1, "created_at": "2026-11-30T08:00:00Z", "result": [result]}
+        data = {"video": place.first.video.uri, "caption": BLUE}
+        return {"data": data, "annotations": [annotation]}
+
+    file = tmp_path / "export.json"
+    thumb = task("v", "choices", choices=["좋음"])
+    file.write_text(json.dumps([thumb, task("note", "textarea", text=["메모"])]))
+    done = place.jamak("import", "label-studio", str(file), "--question", "correction")
+    assert (done.code, "kept: thumb 1" in done.out) == (0, True)
+    assert "nobody has answered a question 'correction' with a text" in done.err
+    assert "--question takes note" in done.err
+    file.write_text(json.dumps([thumb]))
+    done = place.jamak("import", "label-studio", str(file), "--question", "correction")
+    assert (done.code, done.err) == (0, "")
+    record = {
+        "id": "1",
+        "fields": {"caption": BLUE, "video": place.first.video.uri},
+        "responses": {"verdict": [{"value": "좋음", "user_id": "u"}]},
+    }
+    file.write_text(json.dumps([record]))
+    done = place.jamak("import", "argilla", str(file), "--question", "correction")
+    assert (done.code, done.err) == (0, "")
+    record["responses"] |= {"note": [{"value": "메모", "user_id": "u"}]}  # type: ignore[operator]
+    file.write_text(json.dumps([record]))
+    done = place.jamak("import", "argilla", str(file), "--question", "correction", "--dry-run")
+    assert "--question takes note" in done.err
 
 
 def test_it_is_told_how_much_was_said_by_whom(place: Place) -> None:

@@ -45,12 +45,20 @@ def test_what_passes_goes_on_trial_and_what_does_not_keeps_its_report_and_the_re
     ]
     for name, path in videos.items():
         store.upload(path, world.output, f"{folder}set/clips/{name}.mp4")
+    # one more is held out, and cannot be decoded
+    store.put(world.output, f"{folder}set/clips/torn.mp4", b"no video")
+    torn = {
+        "id": "torn",
+        "videos": [{"uri": "clips/torn.mp4"}],
+        "completion": "개",
+        "split": "eval",
+    }
     known = [{**row, "split": None} for row in rows if row["split"] == "train"][:2]
-    for name, some in (("manifest", rows), ("known", known)):
+    for name, some in (("manifest", [*rows, torn]), ("known", known)):
         body = "\n".join(map(json.dumps, some)).encode()
         store.put(world.output, f"{folder}set/{name}.jsonl", body)
     uri = f"s3://{world.output}/{folder}set"
-    job = make_job(data=f"{uri}/manifest.jsonl", steps=30)
+    job = make_job(data=f"{uri}/manifest.jsonl", steps=30, skip_unfit=True)
 
     def run(**changed: object) -> tuple[str, str | None]:
         asked = job.model_copy(update=changed)

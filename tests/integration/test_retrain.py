@@ -239,9 +239,16 @@ def test_a_rule_that_does_not_know_where_to_go_on_keeps_no_other_from_starting(
     )
     told = looking(place, store=store).look(rules(place, text), dry_run=True)
     assert [one.due for one in told.verdicts] == [False, True]
-    nobodys = RULES.replace(b"steps: 7", b"from: 'ffffffffffff'")
-    (why,) = looking(place).look(rules(place, nobodys), dry_run=True).verdicts[0].waits
-    assert "0 adapter versions begin with 'ffffffffffff'" in why
+    place_of = place.output, place.prefix
+    other = ModelIdentity(id="another", revision="1", weights_sha256="c" * 64)
+    others = publish(Registry(place.store, *place_of), tmp_path, other).version
+    for named, reason in (
+        ("f" * 12, "0 adapter versions begin with 'ffffffffffff'"),
+        (others, f"{others} is an adapter of another (revision 1)"),
+    ):
+        from_it = RULES.replace(b"steps: 7", f"from: '{named}'".encode())
+        (why,) = looking(place).look(rules(place, from_it), dry_run=True).verdicts[0].waits
+        assert reason in why
     told = looking(place, store=store).look(rules(place, text))
     (why,) = told.verdicts[0].waits
     assert f"there are several: {', '.join(used)}" in why and "`from: VERSION`" in why
@@ -249,6 +256,23 @@ def test_a_rule_that_does_not_know_where_to_go_on_keeps_no_other_from_starting(
     store.asked.clear()
     assert looking(place, store=store).look(rules(place)).verdicts[0].waits != []
     assert not [key for _, _, key in store.asked if "/records/" in key or "/sets/" in key]
+
+
+def test_nothing_is_trained_while_an_adapter_is_on_trial(place: World, tmp_path: Path) -> None:
+    version = in_use(place, tmp_path, "a" * 64)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"others")
+    registry = Registry(place.store, place.output, place.prefix)
+    base = registry.manifest("a" * 64, version).base
+    tried = publish(registry, tmp_path, base).version
+    registry.begin_canary("a" * 64, tried, 0.1, paired=False, by="operator")
+    prefer_all(place, captions(place, 3))
+    for text in (RULES, RULES.replace(b"steps: 7", b"from: base")):
+        told = look(place, text=text)
+        (why,) = told.verdicts[0].waits
+        assert (told.started, f"{tried} is on trial" in why) == ([], True)
+    registry.end_canary("a" * 64, by="operator")
+    (run,) = look(place).started
+    assert run.job.start_from == version
 
 
 def in_use(world: World, tmp_path: Path, weights: str) -> str:
@@ -353,6 +377,17 @@ def test_what_is_gone_is_not_asked_for_again_and_again(place: World) -> None:
     assert "2 of 3" in seen[-1].verdicts[0].waits[0]
     place.store.put(place.output, key, record)
     assert (asked(), len(seen[-1].started)) == (4, 1)
+
+
+def test_a_rule_that_asks_for_less_is_looked_at_anew(place: World) -> None:
+    made = captions(place, 4)
+    prefer_all(place, made)
+    place.store.delete(place.videos, made[0].video.key)
+    retrainer = looking(place)
+    more = RULES.replace(b"preferences: 3", b"preferences: 4")
+    for _ in range(2):
+        assert retrainer.look(rules(place, more)).started == []
+    assert len(retrainer.look(rules(place)).started) == 1
 
 
 def test_what_a_rule_has_learned_may_be_much_and_is_fetched_once(place: World) -> None:
@@ -511,6 +546,17 @@ def test_rules_that_cannot_be_read_keep_no_run_from_being_sent(place: World) -> 
     assert (last_look() > before, health.ready()) == (True, None)
 
 
+def test_a_run_that_was_cancelled_is_over_whoever_had_it(place: World) -> None:
+    made = captions(place, 6)
+    prefer_all(place, made[:3])
+    (run,) = look(place).started
+    TrainingRecords(place.store, place.output, place.prefix).cancel(run.job.id)
+    forget(place)  # and its trainer was killed
+    prefer_all(place, made)
+    (second,) = look(place, 25).started
+    assert second.number == 2
+
+
 def test_a_run_whose_account_was_deleted_is_over(place: World) -> None:
     made = captions(place, 6)
     prefer_all(place, made[:3])
@@ -558,6 +604,10 @@ def test_rules_lie_in_the_output_for_all_who_look(place: World) -> None:
         )
     )
     assert "its rows are gone" in inside(place, retrain, "--dry-run").stdout
+    key = f"{place.prefix}training/{job_id}.json"
+    place.store.put(place.output, key, b"{}")
+    shown = inside(place, retrain, "--dry-run")
+    assert job_id in shown.stdout and key in shown.stderr
     other = replace(place, redis_prefix=f"{place.redis_prefix}-other")
     with pytest.raises(UsageError):
         inside(other, retrain)

@@ -26,6 +26,7 @@ from shared.cards import Gpu
 from shared.errors import BadData, DoesNotFit, LeaseLost, OutOfResources, Reject, Retry
 from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
+from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, Pointer, TrainJob
 from tests.adapters import publish
@@ -35,8 +36,9 @@ from tests.waiting import SLOWEST
 from tests.world import World
 from workers.model.adapter_files import WEIGHTS_FILE
 from workers.progress import Progress
-from workers.train.data import read_rows
-from workers.train.job import run_train_job
+from workers.train.data import kept_rows, read_rows
+from workers.train.fitting import check_fits, trainer
+from workers.train.job import _fetch_videos, _read_data, run_train_job
 from workers.train.manifest import written
 from workers.train.own_process import Event
 from workers.train.run import lacks_something, main
@@ -309,6 +311,35 @@ def test_a_copy_under_another_name_is_not_trained_on_and_held_out(
     ) as caught:
         fetch_data(job, bucket.store, tmp_path, Progress(), 1 << 20)
     assert "sha256" in caught.value.cure
+
+
+def test_rows_whose_videos_cannot_be_had_are_left_out_if_the_job_says_so(
+    bucket: Bucket, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    bucket.store.delete(bucket.name, f"{bucket.folder}set/clips/파란2.mp4")
+    bucket.store.upload(videos["빨간0"], bucket.name, f"{bucket.folder}set/clips/파란3.mp4")
+    changes = {"data": f"{bucket.uri}set/manifest.jsonl", "skip_unfit": True}
+    job = make_job().model_copy(update=changes)
+    _, rows = _read_data(job, bucket.store, Progress())
+    gone, copied = _fetch_videos(job, rows, bucket.store, tmp_path, Progress(), 1 << 20)
+    assert gone.startswith(f"1 of {len(rows)} rows are left out") and "row '파란2'" in gone
+    assert f"1 of {len(rows) - 1} rows" in copied and "row '빨간0' trains on what" in copied
+    kept = {row.id: row.split for row in kept_rows(tmp_path / "manifest.jsonl")}
+    assert kept == {row.id: row.split for row in rows if row.id not in ("파란2", "빨간0")}
+    (tmp_path / "again").mkdir()
+    with pytest.raises(BadData, match="it may have 10"):
+        _fetch_videos(job, rows, bucket.store, tmp_path / "again", Progress(), 10)
+
+
+def test_a_row_that_will_be_left_out_needs_no_memory(large: Settings) -> None:
+    card = trainer(large)
+    told = {"videos": [{"uri": "a.mp4"}], "prompt": BASE_PROMPT}
+    texts = {"long": "words " * 4000, "short": "고양이"}
+    rows = [Row.model_validate({"id": n, "completion": text, **told}) for n, text in texts.items()]
+    job = make_job(batch_size=8, quantized=True)
+    with pytest.raises(DoesNotFit):
+        check_fits(job, large, card, rows)
+    assert check_fits(job.model_copy(update={"skip_unfit": True}), large, card, rows) is None
 
 
 def _instead_of_torch(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

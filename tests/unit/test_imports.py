@@ -239,10 +239,6 @@ def test_of_several_questions_one_is_to_be_named() -> None:
     assert [row.completion for row in _taken("argilla", file, question="other").rows] == [
         "other의 답"
     ]
-    for form, name in (("argilla", "argilla.json"), ("label-studio", "label-studio.json")):
-        (left_out,) = _taken(form, _file(name), question="nosuch").left_out
-        why = f"nobody has answered a question 'nosuch' in {name}; there is "
-        assert left_out.place == name and left_out.why.startswith(why)
 
 
 def _record(**more: Any) -> dict[str, Any]:

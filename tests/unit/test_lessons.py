@@ -7,7 +7,7 @@ import pytest
 
 from producer.feedback import rows as module
 from producer.feedback.captions import Known
-from producer.feedback.lessons import all_said, lessons_of
+from producer.feedback.lessons import addresses_of, all_said, lessons_of
 from producer.feedback.rows import rows_of, written
 from producer.feedback.store import Item
 from shared.feedback import Feedback, about, feedback_name, text_digest
@@ -27,6 +27,8 @@ OTHER = about(
     ),
     "s3://out/records/b/x/other.json",
 )
+
+ANOTHER = OTHER.model_copy(update={"video": OTHER.video.model_copy(update={"etag": "another"})})
 
 
 def item(said: Feedback) -> Item:
@@ -88,8 +90,9 @@ def test_a_lesson_is_the_same_whoever_says_it_and_whenever() -> None:
         preferred("kim", "개가 잡니다."),
         preferred("kim", "소가 잡니다."),
         item(said("preference", ABOUT, "개가 잡니다.", chosen=CAPTION)),
-        item(said("thumb", OTHER, up=True)),
+        item(said("thumb", ANOTHER, up=True)),
     ]
+    assert says(item(said("thumb", OTHER, up=True))) == says(up("kim"))  # of a copy of the film
     assert len({tuple(says(one)) for one in different}) == len(different)
 
 
@@ -190,8 +193,21 @@ def test_two_captions_with_one_correction_are_two_lessons() -> None:
 
 
 def test_the_same_text_of_another_video_is_another_caption() -> None:
-    one, other = up("kim"), item(said("thumb", OTHER, "", "lee", up=False))
+    one, other = up("kim"), item(said("thumb", ANOTHER, "", "lee", up=False))
     assert len(learned(one, other)[0]) == 2
+
+
+def test_of_a_film_under_two_keys_people_speak_as_of_one() -> None:
+    one, other = up("kim"), item(said("thumb", OTHER, "", "lee", up=False))
+    assert learned(one, other) == ([], {one.id: TIED, other.id: TIED})
+    again = item(said("thumb", OTHER, "", "kim", 1, up=False))
+    assert learned(one, again) == ([again], {one.id: LATER})
+
+
+def test_a_film_goes_by_the_key_that_was_judged_first() -> None:
+    items = [item(said("thumb", OTHER, "", "lee", 1, up=True)), up("kim"), up("park", 2)]
+    address = {(ABOUT.video.etag, ABOUT.video.size_bytes): ABOUT.video.uri}
+    assert addresses_of(items) == addresses_of(items[::-1]) == address
 
 
 # Rows
@@ -202,10 +218,11 @@ SETTINGS = Settings()
 def rows(stage: Stage, *items: Item, **settings: Any) -> tuple[list[dict[str, Any]], list[str]]:
     lessons, _ = lessons_of(items)
     known = [Known(one, CAPTION, BASE_PROMPT) for one in lessons]
-    made, used, left_out = rows_of(known, stage, SETTINGS.model_copy(update=settings))
+    addresses = addresses_of(items)
+    made, used, left_out = rows_of(known, stage, SETTINGS.model_copy(update=settings), addresses)
     assert len(used) + len(left_out) <= len(lessons)
     body = written(made)
-    assert body == written(rows_of(known, stage, SETTINGS)[0]) or settings
+    assert body == written(rows_of(known, stage, SETTINGS, addresses)[0]) or settings
     columns = ("completion", "chosen", "rejected", "label")
     return [
         {name: value for name in columns if (value := getattr(row, name)) is not None}
@@ -248,15 +265,21 @@ def test_what_would_stop_a_training_is_left_out(
 
 
 def test_a_video_under_two_keys_is_one_video() -> None:
-    lessons, _ = lessons_of([up("kim"), item(said("thumb", OTHER, "", "kim", 1, up=True))])
-    made, used, _ = rows_of([Known(one, CAPTION, BASE_PROMPT) for one in lessons], "sft", SETTINGS)
+    items = [up("kim"), item(said("thumb", OTHER, "", "kim", 1, up=True))]
+    known = [Known(one, CAPTION, BASE_PROMPT) for one in all_said(items)]
+    made, used, _ = rows_of(known, "sft", SETTINGS, addresses_of(items))
     assert [row.media.uri for row in made] == [ABOUT.video.uri]
-    assert len(used) == 2
+    assert len(used) == len(known) == 1
 
 
 def test_what_nobody_is_to_say_may_be_anything() -> None:
     chosen = item(said("preference", ABOUT, "犬" * 99, "kim", chosen=CAPTION))
-    assert rows("dpo", chosen, max_syllables=10)[0] == [{"chosen": CAPTION, "rejected": "犬" * 99}]
+    pair = {"chosen": CAPTION, "rejected": "犬" * 99}
+    assert rows("dpo", chosen, max_syllables=25)[0] == [pair]
+    # But a training has to have room for it.
+    for limit in ("max_syllables", "max_new_tokens"):
+        made, (why,) = rows("dpo", chosen, **{limit: 24})
+        assert (made, "longer than a caption may be" in why) == ([], True)
 
 
 FULL = "one set takes no more, and what is newer counts"
@@ -270,19 +293,20 @@ def test_a_set_is_as_large_as_a_training_reads_and_the_newest_rows_are_in_it(
     items = [corrected(f"reviewer {n}", f"개 {n}", n) for n in range(6)]
     items.append(up("one", 9) if stage == "kto" else corrected("one", "개 1", 9))
     known = [Known(one, CAPTION, BASE_PROMPT) for one in all_said(items)]
-    whole, used, left_out = rows_of(known, stage, SETTINGS)
+    addresses = addresses_of(items)
+    whole, used, left_out = rows_of(known, stage, SETTINGS, addresses)
     assert (len(used), left_out) == (len(known), [])
     for most, limit in (("MOST_BYTES", len(written(whole)) - 1), ("MOST_ROWS", len(whole) - 1)):
         with monkeypatch.context() as patch:
             patch.setattr(module, most, limit)
-            made, used, left_out = rows_of(known, stage, SETTINGS)
+            made, used, left_out = rows_of(known, stage, SETTINGS, addresses)
         assert len(made) < len(whole)
         assert len(written(made)) < len(written(whole))
         assert [one.id for one in left_out] == [known[0].lesson.id]
         assert {one.why for one in left_out} == {FULL}
         assert used == known[1:]
         # And each lesson that counts as learned has its rows there.
-        again = rows_of(used, stage, SETTINGS)[0]
+        again = rows_of(used, stage, SETTINGS, addresses)[0]
         assert {(*row.texts, row.label) for row in made} == {
             (*row.texts, row.label) for row in again
         }

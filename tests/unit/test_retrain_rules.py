@@ -1,5 +1,6 @@
 """A file of rules: what it says, and what is refused with the place and the cure."""
 
+import math
 import re
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 import yaml
 
 from infra.local.procfile import ROOT
+from producer.feedback.due import one_sided
 from producer.feedback.rules import read_rules
-from shared.errors import ConfigError
+from shared.errors import BadData, ConfigError
+from shared.rows import Row, held_out
 from shared.settings import Settings
+from workers.train.data import with_splits
 
 RULE: dict[str, Any] = {
     "name": "habits",
@@ -53,6 +57,8 @@ def test_the_page_shows_rules_that_are_ones() -> None:
         ({"train": {"stage": "dpo", "steps": 0}}, "steps: Input should be greater"),
         ({"train": {"stage": "dpo", "losses": ["nll"]}}, "has no loss 'nll'"),
         ({"train": {"stage": "align"}}, "rules.0.train.stage"),
+        ({"when": {"preferences": 1, "hours": math.inf}}, "rules.0.when.hours: .*less than"),
+        ({"when": {"preferences": 1, "hours": 1e11}}, "rules.0.when.hours: .*less than"),
         ({"train": {"stge": "dpo"}}, "rules.0.train.stge: nobody .*did you mean stage?"),
         ({"train": {"stage": "dpo", "from": "latest"}}, "rules.0.train.from"),
         ({"name": "A rule"}, "rules.0.name"),
@@ -61,6 +67,26 @@ def test_the_page_shows_rules_that_are_ones() -> None:
 def test_what_is_no_rule_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=f"^rules.yaml: .*{why}"):
         read(RULE | changes)
+
+
+def test_thumbs_of_which_one_side_is_held_out_are_one_sided() -> None:
+    kto = {"when": {"thumbs": 1}, "train": {"stage": "kto"}}
+    (rule,) = read(RULE | kto).rules
+    uris = [f"s3://b/{n}.mp4" for n in range(10)]
+
+    def rows(down: str) -> list[Row]:
+        told = {"completion": "개", "prompt": "USER: <video> ASSISTANT:"}
+        return [
+            Row.model_validate({"id": u, "videos": [{"uri": u}], "label": u != down, **told})
+            for u in uris
+        ]
+
+    (first, *_) = held_out(rows(""))
+    (why,) = one_sided(rule, rows(first))
+    assert "needs both" in why
+    with pytest.raises(BadData, match="have the label true"):
+        with_splits(rows(first))  # as a training would say it
+    assert one_sided(rule, rows(next(uri for uri in uris if uri != first))) == []
 
 
 def test_two_rules_of_one_name_are_refused() -> None:

@@ -13,10 +13,10 @@ from shared.bucket.storage import ObjectStore
 from shared.console import AsJson, out, print_json
 from shared.errors import BadData, UsageError
 from shared.language import spoken
-from shared.rows import Row
+from shared.rows import HELD_OUT, Row, held_out
 from shared.settings import load_settings
 from workers.data.places import write
-from workers.train.data import HELD_OUT, held_out, one_name_each, parse_row, with_digests
+from workers.train.data import one_name_each, parse_row, with_digests
 from workers.train.downloads import absolute
 from workers.train.manifest import MOST_BYTES, raw_rows, written
 

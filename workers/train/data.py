@@ -3,22 +3,20 @@
 Knows nothing of where the media lie, nor of files (workers/train/manifest.py).
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from shared.errors import BadData, ConfigError
 from shared.prompts import MARK, check_prompt
-from shared.rows import COLUMNS, TAUGHT, Row, Stage
+from shared.rows import COLUMNS, TAUGHT, Row, Stage, held_out
 from shared.text import stray
 from workers.train.manifest import Place, Raw, raw_lines, raw_rows
 
 MOST_ROWS = 100_000
 CURE = "Take it out of the text."
-HELD_OUT = 0.1
-"""Share of the videos that evaluate, where the manifest does not say which."""
 
 
 def read_manifest(body: bytes, name: str, stage: Stage, prompt: str) -> list[Row]:
@@ -181,6 +179,20 @@ def ready(row: Row, stage: Stage, prompt: str) -> Row:
         raise BadData(str(error), cure=error.cure) from error
 
 
+def keep_rows(path: Path, rows: Iterable[Row]) -> None:
+    """For a process that works with us, whole."""
+    path.write_text("\n".join(row.model_dump_json() for row in rows), encoding="utf-8")
+
+
+def kept_rows(path: Path) -> list[Row]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [Row.model_validate_json(line) for line in lines if line]
+
+
+def note_skipped(unfit: int, rows: int, error: BadData) -> str:
+    return f"{unfit} of {rows} rows are left out, for they cannot be learned: {error}"
+
+
 def first_rows(rows: Iterable[Row]) -> dict[str, Row]:
     """Each file's URI, and the first row that names it."""
     found: dict[str, Row] = {}
@@ -239,15 +251,3 @@ def _check_thumbs(rows: Sequence[Row]) -> None:
             f"all {len(rows)} captions to train on have the label {str(*labels).lower()}",
             cure="The stage kto needs both; captions that are all right train the stage sft.",
         )
-
-
-def held_out(rows: Sequence[Row], share: float = HELD_OUT) -> set[str]:
-    """The videos of the smallest hashes: at least one of them, and never all."""
-    places = {row.media.identity: _place(row.media.identity) for row in rows}
-    ordered = sorted(places, key=lambda video: places[video])
-    return {video for video in ordered[:-1] if places[video] < share} or {*ordered[:1]}
-
-
-def _place(identity: str) -> float:
-    """Evenly spread over [0, 1)."""
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) / 2**64

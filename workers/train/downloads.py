@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from shared.errors import BadData
@@ -39,15 +39,15 @@ def check_content(row: Row, path: Path) -> None:
         )
 
 
-def check_sides(rows: Iterable[Row], folder: Path, on_look: Callable[[], None]) -> None:
-    """By their content, for a copy under another name would be trained on and held out.
+def on_both_sides(
+    rows: Iterable[Row], folder: Path, on_look: Callable[[], None]
+) -> Iterator[tuple[Row, BadData]]:
+    """By their content, for a copy under another name would be trained on and held out. Of each
+    such file the first row that trains on it.
 
     Args:
         rows: with their splits; their files are in `folder`.
         on_look: called before each file that is read.
-
-    Raises:
-        BadData: naming a row of either side.
     """
     by_size: dict[int, list[Row]] = defaultdict(list)
     for row in first_rows(rows).values():
@@ -55,17 +55,21 @@ def check_sides(rows: Iterable[Row], folder: Path, on_look: Callable[[], None]) 
     for those in by_size.values():
         if len({row.split for row in those}) == 1:
             continue
-        firsts: dict[str, Row] = {}
-        for row in those:
+        held_out: dict[str, Row] = {}
+        for row in sorted(those, key=lambda row: row.split == "train"):
             on_look()
-            first = firsts.setdefault(digest_of(folder / row.media.uri), row)
-            if first.split != row.split:
-                trains, evaluates = (row, first) if row.split == "train" else (first, row)
-                raise BadData(
-                    f"row {trains.id!r} trains on what row {evaluates.id!r} evaluates on: their "
-                    "files have other names and the same content",
-                    cure="Put them on the same side, or note the sha256 of the file in both: then "
-                    "they count as one.",
+            digest = digest_of(folder / row.media.uri)
+            if row.split != "train":
+                held_out.setdefault(digest, row)
+            elif digest in held_out:
+                yield (
+                    row,
+                    BadData(
+                        f"row {row.id!r} trains on what row {held_out[digest].id!r} evaluates on: "
+                        "their files have other names and the same content",
+                        cure="Put them on the same side, or note the sha256 of the file in both: "
+                        "then they count as one.",
+                    ),
                 )
 
 

@@ -63,7 +63,8 @@ def check_fits(
             raise
         return note_unplanned(str(error))  # whoever loads the model fails, or knows more
     again = [row for one in earlier if (row := taught(one, job)) is not None]
-    texts = longest_texts(rows, again, settings.model, Decoding.asked(settings))
+    own, spare = ([], [*again, *rows]) if job.skip_unfit else (rows, again)
+    texts = longest_texts(own, spare, settings.model, Decoding.asked(settings))
     prompt, answer = (min(tokens, geometry.context) for tokens in texts)
     check(Run.of(job, prompt, answer, on_card=machine.memory is not None), geometry, machine)
     return None
@@ -107,7 +108,7 @@ def longest_texts(
     the tokenizer is not here yet.
 
     Args:
-        earlier: rows that are replayed, but those that are longer than captions are now.
+        earlier: rows of which those are left out that are longer than captions are now.
     """
     each = SYLLABLES.get(HUB.get(model, model), IN_BYTES)
     most = longest(decoding, each)

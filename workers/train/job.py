@@ -21,7 +21,7 @@ from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_mov
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, JamakError, Missing, Reject, TooLarge
-from shared.messages import ModelIdentity
+from shared.messages import Decoding, ModelIdentity
 from shared.policy import why_not_against
 from shared.rows import Row
 from shared.settings import Settings
@@ -29,8 +29,8 @@ from shared.stages import check_job, note_on_reference
 from shared.telemetry import get_logger
 from shared.training import AdapterManifest, Pointer, Replayed, TrainJob
 from workers.progress import Progress
-from workers.train.data import first_rows, read_manifest, with_splits
-from workers.train.downloads import DOWNLOADS, absolute, check_content, check_sides
+from workers.train.data import first_rows, note_skipped, read_manifest, with_splits
+from workers.train.downloads import DOWNLOADS, absolute, check_content, on_both_sides
 from workers.train.fitting import check_fits, on_gpu, trainer
 from workers.train.gate import on_trial, why_moved, why_not, why_not_comparable
 from workers.train.judged_job import Judging, Verdict
@@ -118,12 +118,12 @@ def run_train_job(
         if unplanned is not None:
             log.warning(unplanned, job=job.id)
             on_line(unplanned)
-        _fetch_videos(job, rows, store, workdir, progress, settings.max_video_bytes)
+        skipped = _fetch_videos(job, rows, store, workdir, progress, settings.max_video_bytes)
         earlier = fetch_replay(chosen, store, workdir, progress, settings.max_video_bytes)
-        told = (note_on_reference(job), weights.note, unplanned, unknown, *earlier.notes)
+        told = (note_on_reference(job), weights.note, unplanned, unknown, *skipped, *earlier.notes)
         notes = tuple(note for note in told if note)
         progress.tick("resume")
-        data = _digest_of_what_is_trained(workdir, quantized=weights.quantized)
+        data = _digest_of_what_is_trained(workdir, settings, quantized=weights.quantized)
         step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
         log.info("training begins", job=job.id, after_step=step, run=checkpoints.epoch)
         keeping = Keeping(
@@ -150,10 +150,12 @@ def run_train_job(
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
 
 
-def _digest_of_what_is_trained(workdir: Path, *, quantized: bool) -> str:
+def _digest_of_what_is_trained(workdir: Path, settings: Settings, *, quantized: bool) -> str:
     """Of all that is trained on, in its order, its own rows and the earlier ones; and on what: on
-    other weights nobody goes on, where another trainer has no GPU or no bitsandbytes."""
+    other weights nobody goes on, where another trainer has no GPU or no bitsandbytes. Nor where
+    captions may have another length, for then other rows may be left out."""
     found = hashlib.sha256(b"4 bits\0" if quantized else b"")
+    found.update(Decoding.asked(settings).model_dump_json().encode())
     for name in ("manifest.jsonl", "replay.jsonl"):
         path = workdir / name
         found.update(path.read_bytes() + b"\0" if path.exists() else b"")
@@ -192,11 +194,14 @@ def _fetch_videos(
     workdir: Path,
     progress: Progress,
     most: int,
-) -> None:
+) -> tuple[str, ...]:
     """Videos into WORKDIR/videos, and a manifest that names them there.
 
     Args:
         most: bytes that a video may have.
+
+    Returns:
+        A note for each reason why rows are left out.
 
     Raises:
         BadData: naming the row whose video is not there, is too large, or is another one.
@@ -206,25 +211,58 @@ def _fetch_videos(
     (workdir / "videos").mkdir()
     local = {uri: f"videos/{i:06}{Path(uri).suffix}" for i, uri in enumerate(firsts)}
 
-    def fetch(row: Row) -> None:
+    def fetch(row: Row) -> BadData | None:
+        """Why it cannot be had."""
         path = workdir / local[row.media.uri]
         bucket, key = parse_uri(absolute(job.data, row.media.uri))
         try:
             store.download(bucket, key, path, most, lambda: progress.tick("download"))
+            check_content(row, path)
         except Missing as error:
-            raise BadData(
-                f"row {row.id!r}: {error}", cure="Upload the video, or remove its rows."
-            ) from error
+            return BadData(f"row {row.id!r}: {error}", cure="Upload the video, or remove its rows.")
         except TooLarge as error:
-            raise BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure) from error
-        check_content(row, path)
+            return BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure)
+        except BadData as error:
+            return error
+        return None
 
+    lacking: dict[str, BadData] = {}
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        for _ in pool.map(fetch, firsts.values()):
+        for uri, error in zip(firsts, pool.map(fetch, firsts.values()), strict=True):
             progress.tick("download")
-    moved = [row.with_media(uri=local[row.media.uri]) for row in rows]
-    check_sides(moved, workdir, lambda: progress.tick("download"))
+            if error is not None and not job.skip_unfit:
+                raise error
+            if error is not None:
+                lacking[uri] = error
+    there, notes = _without(rows, lacking)
+    here = (row.with_media(uri=local[row.media.uri]) for row in there)
+    copies: dict[str, BadData] = {}
+    names = {name: uri for uri, name in local.items()}
+    for row, error in on_both_sides(here, workdir, lambda: progress.tick("download")):
+        if not job.skip_unfit:
+            raise error
+        copies[names[row.media.uri]] = error
+    there, more = _without(there, copies)
+    moved = [row.with_media(uri=local[row.media.uri]) for row in there]
     (workdir / "manifest.jsonl").write_bytes(written(moved, "manifest.jsonl"))
+    return (*notes, *more)
+
+
+def _without(
+    rows: Sequence[Row], faults: Mapping[str, BadData]
+) -> tuple[Sequence[Row], tuple[str, ...]]:
+    """Those of other videos than these, with their splits, and a note.
+
+    Raises:
+        BadData: there are no others.
+    """
+    if not faults:
+        return rows, ()
+    others = [row for row in rows if row.media.uri not in faults]
+    first = next(iter(faults.values()))
+    if not others:
+        raise first
+    return with_splits(others), (note_skipped(len(rows) - len(others), len(rows), first),)
 
 
 def _fetch_parent(

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.cards import CLASSES
-from shared.rows import Row
 from shared.training import TrainJob
 from workers.caption.captioner import EngineCaptioner
 from workers.model.adapter_files import AdapterShape, read_adapter
+from workers.train.data import kept_rows
 from workers.train.ending import Ending
 from workers.train.engine_captions import Side
 from workers.train.judged_sets import JudgedRows
@@ -34,7 +34,7 @@ def judged(job: TrainJob, workdir: Path, ending: Ending) -> dict[str, Any]:
     """Raises as `judge`."""
     asked = json.loads((workdir / "judge.json").read_text(encoding="utf-8"))
     sets = [
-        JudgedRows(one["name"], one["data"], one["data_sha256"], _rows(workdir / one["rows"]))
+        JudgedRows(one["name"], one["data"], one["data_sha256"], kept_rows(workdir / one["rows"]))
         for one in asked["sets"]
     ]
     loaded = load_base(job, workdir / "model")
@@ -69,11 +69,6 @@ def judged(job: TrainJob, workdir: Path, ending: Ending) -> dict[str, Any]:
     for name, content in made.files().items():
         (workdir / "judged" / name).write_bytes(content)
     return {}
-
-
-def _rows(path: Path) -> list[Row]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [Row.model_validate_json(line) for line in lines if line]
 
 
 if __name__ == "__main__":

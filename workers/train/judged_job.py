@@ -19,7 +19,7 @@ from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
 from workers.progress import Progress
-from workers.train.data import read_rows, with_splits
+from workers.train.data import keep_rows, kept_rows
 from workers.train.examine import with_reference
 from workers.train.judged_sets import JudgedRows, fetch_set
 
@@ -95,8 +95,7 @@ class Judging:
 
     def _held_out(self, manifest: AdapterManifest) -> JudgedRows:
         job = self._job
-        text = (self._workdir / "manifest.jsonl").read_text(encoding="utf-8")
-        rows = with_splits(read_rows(text, job.stage, job.prompt))
+        rows = kept_rows(self._workdir / "rows.jsonl")
         held_out = with_reference([row for row in rows if row.split == "eval"])
         return JudgedRows(HELD_OUT, job.data, manifest.data_sha256, held_out)
 
@@ -116,6 +115,5 @@ class Judging:
 
     def _written(self, number: int, rows: Sequence[Row]) -> str:
         name = f"judged-{number}.jsonl"
-        lines = (row.model_dump_json() for row in rows)
-        (self._workdir / name).write_text("\n".join(lines), encoding="utf-8")
+        keep_rows(self._workdir / name, rows)
         return name

@@ -16,7 +16,7 @@ from shared.errors import BadData, Forbidden, Missing, TooLarge
 from shared.rows import COLUMNS, Row, Stage
 from shared.training import Replayed, TrainJob
 from workers.progress import Progress
-from workers.train.data import first_rows, read_manifest, with_splits
+from workers.train.data import first_rows, keep_rows, kept_rows, read_manifest, with_splits
 from workers.train.downloads import DOWNLOADS, absolute, check_content, digest_of
 from workers.train.lineage import EarlierSet
 from workers.train.manifest import MOST_BYTES, raw_rows
@@ -91,8 +91,7 @@ def fetch_replay(
         return Replay(notes=chosen.notes)
     progress.tick("replay")
     found = _download(chosen.rows, store, workdir, progress, most)
-    lines = (row.model_dump_json() for row in found)
-    (workdir / "replay.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    keep_rows(workdir / "replay.jsonl", found)
     replayed, notes = [], list(chosen.notes)
     for one, its in chosen.sets.items():
         ids = {row.id for row in its}
@@ -190,6 +189,5 @@ def _download(
 
 def _digests(workdir: Path) -> set[str]:
     """Of the files that are held out now."""
-    lines = (workdir / "manifest.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [Row.model_validate_json(line) for line in lines if line]
+    rows = kept_rows(workdir / "manifest.jsonl")
     return {digest_of(workdir / row.media.uri) for row in rows if row.split == "eval"}

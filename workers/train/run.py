@@ -10,6 +10,8 @@
     WORKDIR/parent/           in: the adapter to go on from and its manifest, if the job names one
     WORKDIR/checkpoint/       in: what to go on from, if there is something (saving.py)
     WORKDIR/checkpoints/STEP/ out: the state after a step
+    WORKDIR/rows.jsonl        out: those of the manifest that it learns from or is examined on, with
+                              their splits
     WORKDIR/told/             out: what people read of it, for its report (report.py)
     WORKDIR/adapter/          out: adapter_model.safetensors and adapter_config.json
     WORKDIR/result.json       out: {"base", "metrics", "libraries"}, or {"error"}
@@ -54,7 +56,14 @@ from workers.model.selfcheck import check_model
 from workers.train import ranks
 from workers.train.clips import Clips
 from workers.train.collate import Encoder
-from workers.train.data import first_of_pixels, read_rows, with_splits
+from workers.train.data import (
+    first_of_pixels,
+    keep_rows,
+    kept_rows,
+    note_skipped,
+    read_rows,
+    with_splits,
+)
 from workers.train.ending import STOPPED, Ending, Stopped, end_with_parent
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
@@ -64,7 +73,7 @@ from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
 from workers.train.saving import Saving
 from workers.train.sayable import check_sayable
-from workers.train.unfit import note_skipped, note_unfit, without_unfit
+from workers.train.unfit import note_unfit, without_unfit
 from workers.video.limits import Limits
 from workers.video.pool import DecoderPool
 
@@ -126,7 +135,9 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
         rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
         earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
-        tell_data(workdir, rows, earlier)
+        if ranks.is_first():
+            tell_data(workdir, rows, earlier)
+            keep_rows(workdir / "rows.jsonl", rows)
         result = _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
         return replace(result, notes=(*notes, *told))
     finally:
@@ -217,9 +228,7 @@ def _earlier(path: Path, job: TrainJob) -> list[Row]:
     """As rows of this stage. Written by workers/train/replay.py, which has checked them."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    rows = (taught(Row.model_validate_json(line), job) for line in lines if line)
-    return [row for row in rows if row is not None]
+    return [row for one in kept_rows(path) if (row := taught(one, job)) is not None]
 
 
 def captions_asked(workdir: Path) -> Decoding:

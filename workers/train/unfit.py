@@ -47,7 +47,3 @@ def without_unfit(
 
 def note_unfit(unfit: int, rows: int, error: BadData) -> str:
     return f"{unfit} of {rows} earlier rows are not replayed, for they do not fit any more: {error}"
-
-
-def note_skipped(unfit: int, rows: int, error: BadData) -> str:
-    return f"{unfit} of {rows} rows are left out, for they cannot be learned: {error}"
