@@ -58,7 +58,7 @@ SAME = (
 
 def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    parser = parser_of("loop", __doc__, quick="two preferences, no end of a trial")
+    parser = parser_of("loop", __doc__, quick="two preferences, no training, no end of a trial")
     parser.add_argument("--seed", type=int, default=1, help="of the films")
     parser.add_argument("--rounds", nargs="+", choices=ROUNDS, default=ROUNDS)
     parser.add_argument("--into", type=Path, default=INTO, help="a folder for what is done")

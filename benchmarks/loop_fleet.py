@@ -6,7 +6,7 @@ they write. Knows nothing of films, nor of when somebody is killed.
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,6 @@ from infra.local.procfile import ROOT, read_procfile
 from infra.local.redis import start_redis
 from infra.local.stack import START_S, LocalStack
 
-NAMES = ("listener", "captioner", "retrainer", "trainer", "watcher")
 BEHIND_A_FRONT = ("retrainer", "watcher")
 
 
@@ -28,17 +27,18 @@ class LoopFleet:
 
     Args:
         stack: without processes of its own.
+        names: of the processes.
     """
 
-    def __init__(self, stack: LocalStack) -> None:
-        self._stack = stack
+    def __init__(self, stack: LocalStack, names: Sequence[str]) -> None:
+        self._stack, self._names = stack, names
         self.members: dict[str, Member] = {}
         self.killed: list[str] = []
 
     def __enter__(self) -> Self:
         self.front = HttpFront(self._stack.s3.port)
         try:
-            for name in NAMES:
+            for name in self._names:
                 self.members[name] = self._member(name)
             for member in self.members.values():
                 member.process.wait_until(_ready(member), START_S)

@@ -24,10 +24,11 @@ def found(one: "Round", ended: "Ended", exits: dict[str, list[int]]) -> dict[str
     exits: of processes that ended by themselves, the codes.
     """
     stream, outcome, pointer = one.stream, ended.outcome, ended.pointer
+    version = outcome.version if outcome else None
     pauses, last = stream.pauses_s(), pointer.history[-1]
     unjudged = [told for told in stream.told if not told[0].film.take.id.startswith("lesson")]
     before = [told for told in unjudged if by(told) is None]
-    after = [told for told in unjudged if by(told) == outcome.version]
+    after = [told for told in unjudged if version is not None and by(told) == version]
     with tempfile.TemporaryDirectory(dir=one.yard.stack.directory) as folder:
         wrong = mislabelled(stream.told, one.loaded, one.registry, one.settings, Path(folder))
     return {
@@ -38,9 +39,8 @@ def found(one: "Round", ended: "Ended", exits: dict[str, list[int]]) -> dict[str
         "habit_before": _habit(before),
         "habit_after": _habit(after),
         "hours": round(ended.hours, 3),
-        "rolled_back": bool(ended.bad)
-        and (last.how, last.canary, last.by) == ("canary ended", ended.bad, "watch")
-        and pointer.version == outcome.version,
+        "rolled_back": (last.how, last.canary, last.by) == ("canary ended", ended.bad, "watch")
+        and pointer.version == version,
         "exact_before": _exact(before),
         "exact_after": _exact(after),
         "films": len(stream.sent),
@@ -48,9 +48,9 @@ def found(one: "Round", ended: "Ended", exits: dict[str, list[int]]) -> dict[str
         "pause_s_max": round(max(pauses, default=0.0), 1),
         "preferences": one.people.said,
         "runs": len(one.journal.entries()),
-        "published": len(list(one.registry.manifests())) - bool(ended.bad),
-        "version": outcome.version,
-        "train_s": round(outcome.seconds),
+        "published": len(list(one.registry.manifests())) - 1,  # but for the bad one
+        "version": version,
+        "train_s": round(outcome.seconds) if outcome else None,
         "history": [f"{stop.how} by {stop.by}: {stop.why}" for stop in pointer.history],
         "killed": ended.killed,
         "ended_by_themselves": exits,
@@ -72,4 +72,4 @@ def _exact(told: Sequence[Told]) -> float | None:
 def _name(version: str | None, ended: "Ended") -> str:
     if version is None:
         return "the base model"
-    return {ended.outcome.version: "the new adapter", ended.bad: "the bad one"}[version]
+    return "the bad one" if version == ended.bad else "the new adapter"

@@ -30,9 +30,15 @@ class Plan:
     after: int
     """Captions by the new adapter of films with the habit's surroundings, at least."""
     bad_share: str = "10%"
-    to_the_end: bool = True
-    """False: of so few films the gate does not let it pass, so somebody puts it on trial, and that
-    does not end."""
+    trained: bool = True
+    """False: the training is asked for and waits for a trainer; the bad adapter goes on trial at
+    once, beside the base model, and that does not end."""
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Of the Procfile."""
+        others = ("retrainer", "trainer", "watcher") if self.trained else ()
+        return ("listener", "captioner", *others)
 
 
 FULL = Plan(
@@ -54,7 +60,8 @@ QUICK = Plan(
     save_every=2,
     policy=None,
     after=0,
-    to_the_end=False,
+    bad_share="50%",
+    trained=False,
 )
 
 

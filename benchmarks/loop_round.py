@@ -45,9 +45,10 @@ STILL_S = 300.0
 
 @dataclass(frozen=True)
 class Ended:
-    outcome: TrainOutcome
+    outcome: TrainOutcome | None
+    """None: nobody trained."""
     bad: str
-    """The version that was planted; empty: none was."""
+    """The version that was planted."""
     pointer: Pointer
     hours: float
     killed: list[str]
@@ -103,7 +104,7 @@ def measure(
                 yard.films("old", others, seed),
             )
             say(f"{len(made.judged) + len(made.others)} films are drawn")
-            with LoopFleet(yard.stack) as fleet:
+            with LoopFleet(yard.stack, plan.processes) as fleet:
                 one = Round(made, fleet, load_model(base, model_id=yard.settings.model), say)
                 ended = one.run(Kills(fleet, wanted(one), say))
             return found(one, ended, fleet.ended)
@@ -141,29 +142,38 @@ class Round:
         self._kills, began = kills, time.monotonic()
         self._put_rules()
         self._until("everybody has said what he thinks", self._everybody_has_spoken)
-        self._until("a training was started", lambda: bool(self.journal.entries()))
-        outcome = self._until("it has ended", self.outcome)
-        version = outcome.version
-        if version is None:
-            raise Stuck(f"nothing was published: {outcome.message}")
-        bad = ""
-        if self.plan.to_the_end:
-            if self.pointer().generation == 0:
-                raise Stuck(f"{version} is not on trial: {outcome.why_not_activated}")
-            self._until("it is promoted, or sent back", lambda: self.pointer().canary is None)
-            if self.pointer().version != version:
-                raise Stuck(f"{version} was not promoted: {self.pointer().history[-1].why}")
-            self._until("it has told enough", lambda: self._tells(version) >= self.plan.after)
-            bad = self._plant()
-            self.yard.screening.jamak("adapters", "canary", bad, self.plan.bad_share)
-            self._until("the bad one is sent back", lambda: self.pointer().canary is None)
+        if self.plan.trained:
+            outcome, bad = self._learned()
         else:
-            self.yard.screening.jamak("adapters", "canary", version, "50%")
-            self._until("it captions", lambda: version in map(by, self.stream.told))
+            self.yard.screening.jamak("retrain")
+            outcome, bad = None, self._try_a_bad_one()
+            self._until("it captions", lambda: bad in map(by, self.stream.told))
         self.stream.open = False
         self._drain()
         hours = (time.monotonic() - began) / 3600
         return Ended(outcome, bad, self.pointer(), hours, kills.done)
+
+    def _learned(self) -> tuple[TrainOutcome, str]:
+        """What came of the training, and the bad adapter that was sent back after it."""
+        self._until("a training was started", lambda: bool(self.journal.entries()))
+        outcome: TrainOutcome = self._until("it has ended", self.outcome)
+        version = outcome.version
+        if version is None:
+            raise Stuck(f"nothing was published: {outcome.message}")
+        if self.pointer().generation == 0:
+            raise Stuck(f"{version} is not on trial: {outcome.why_not_activated}")
+        self._until("it is promoted, or sent back", lambda: self.pointer().canary is None)
+        if self.pointer().version != version:
+            raise Stuck(f"{version} was not promoted: {self.pointer().history[-1].why}")
+        self._until("it has told enough", lambda: self._tells(version) >= self.plan.after)
+        bad = self._try_a_bad_one()
+        self._until("the bad one is sent back", lambda: self.pointer().canary is None)
+        return outcome, bad
+
+    def _try_a_bad_one(self) -> str:
+        bad = self._plant()
+        self.yard.screening.jamak("adapters", "canary", bad, self.plan.bad_share)
+        return bad
 
     # What there is in the bucket.
 

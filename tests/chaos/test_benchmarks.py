@@ -218,15 +218,14 @@ def test_reload() -> None:
     assert found["stall_steps_max"] <= 2
 
 
-@pytest.mark.soak
 def test_loop(tmp_path: Path) -> None:
-    """Two preferences start a training of two steps; it is judged, and on trial in the fleet."""
+    """Two preferences ask for a training; a bad adapter is on trial in the fleet."""
     found = run("loop", "--into", str(tmp_path))
     for nothing in ("lost", "failed", "mislabelled", "downtime_s"):
         assert found[nothing] == 0
-    assert (found["preferences"], found["runs"], found["published"]) == (2, 1, 1)
+    assert (found["preferences"], found["runs"], found["published"]) == (2, 1, 0)
     assert found["captions_by"]["the base model"] > 0
-    assert found["captions_by"]["the new adapter"] > 0
+    assert found["captions_by"]["the bad one"] > 0
     assert (found["rolled_back"], found["ended_by_themselves"]) == (False, {})
 
 
