@@ -52,6 +52,9 @@ class TrainState(Message):
     step: Count
     base_sha256: str
     """Of the weights that it was trained on."""
+    rows_sha256: str = ""
+    """Of the rows that it was trained on, and of those that were held out. Empty: it is not said,
+    by a Jamak that left none out."""
     before: Before
     losses: tuple[float, ...]
     rates: tuple[float, ...]

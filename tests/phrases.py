@@ -50,7 +50,7 @@ ANSWERING = {
         "note_unknown",
     ),
     *("note_skipped", "note_unfit", "note_unplanned", "note_unread"),
-    *("why_moved", "why_not", "why_not_comparable", "why_unreachable"),
+    *("not_judged", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
     *("on_trial", "why_not_against", "said_of", "_untold"),
     *("_too_few", "_too_soon", "_one_video", "_one_label", "why_due", "why_unfit", "_rows_or_why"),
     *(

@@ -18,6 +18,7 @@ from shared.rows import Row
 from shared.settings import Settings
 from shared.training import AdapterManifest, TrainJob
 from workers.progress import Progress
+from workers.train.data import keep_rows, read_rows, with_splits
 from workers.train.job import _fetch_videos, _read_data
 
 COLOURS = {"빨간": (200, 30, 30), "파란": (30, 30, 200), "초록색": (30, 160, 30)}
@@ -136,6 +137,8 @@ def trained(
     (workdir / "adapter").mkdir()
     for name in ADAPTER_FILES:
         (workdir / "adapter" / name).write_text(content)
+    rows = read_rows((workdir / "manifest.jsonl").read_text(), job.stage, job.prompt)
+    keep_rows(workdir / "rows.jsonl", with_splits(rows))
     base = ModelIdentity(id="jamak/tiny", revision="r1", weights_sha256="a" * 64)
     measured = {
         "exact_before": 0.5,

@@ -92,7 +92,7 @@ class Training:
 
     def send_lost(self, *, dry_run: bool = False) -> tuple[list[str], list[JamakError]]:
         """Send again what has not ended and is not in Redis any more: which jobs these are, and
-        what of others cannot be read.
+        what of others cannot be read. What was cancelled and is not there has ended.
 
         Args:
             dry_run: look, send nothing.
@@ -110,6 +110,10 @@ class Training:
             if job is None:
                 continue
             unread += job.unread
+            if job.state == "cancelling" and job.worker is None and job.id not in whereabouts:
+                if not dry_run:  # nobody has it who could say so
+                    self._end(job.id, "cancelled", "cancelled", _lost_and_cancelled(), "")
+                continue
             if job.state != "not in Redis" or job.asked is None or just_asked(job.asked.asked_at):
                 continue
             if not dry_run:
@@ -160,6 +164,10 @@ class Training:
             return (
                 f"training job {job_id} is not in Redis any more, so it does not run: `jamak "
                 "reconcile` sends it again, or cancel it"
+            )
+        if found is not None and found.state == "cancelling":
+            return (
+                f"training job {job_id} is cancelled: whoever has it ends it, or `jamak reconcile`"
             )
         return None
 
@@ -369,6 +377,10 @@ def new_job_id() -> str:
 def _job_id(item: bytes) -> str | None:
     found = (first_argument(item) or {}).get("id")
     return str(found) if found else None
+
+
+def _lost_and_cancelled() -> str:
+    return "it was cancelled, and is not in Redis any more"
 
 
 def _unknown(job_id: str) -> UsageError:

@@ -12,12 +12,13 @@ import pytest
 from shared.bucket.registry import ADAPTER_FILES, Registry, version_of
 from shared.errors import BadData, Missing
 from shared.messages import ModelIdentity, decode
+from shared.prompts import BASE_PROMPT
 from shared.rows import Row
 from shared.training import AdapterManifest, TrainJob
 from tests.training import fetch_data, make_job
 from tests.world import World
 from workers.progress import Progress
-from workers.train.lineage import MOST_SETS, learned_before
+from workers.train.lineage import MOST_SETS, EarlierSet, learned_before
 from workers.train.replay import Replay, choose_replay, fetch_replay
 
 pytestmark = pytest.mark.integration
@@ -115,6 +116,32 @@ def test_the_data_of_the_adapter_before_are_replayed_with_their_prompt(
     body = sets.store.get(sets.bucket, before.partition(f"{sets.bucket}/")[2])
     assert (replayed.data, replayed.rows) == (before, 2)
     assert replayed.data_sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_earlier_data_that_were_archived_or_whose_bucket_is_gone_stop_no_training(
+    sets: Sets, tmp_path: Path
+) -> None:
+    before = sets.put("before", [_row("a"), _row("b"), _row("c", "eval")])
+    key = before.partition(f"{sets.bucket}/")[2].replace("manifest.jsonl", "a.mp4")
+    with sets.store.client.asking(sets.bucket, key) as s3:
+        s3.put_object(Bucket=sets.bucket, Key=key, Body=b"before/a", StorageClass="GLACIER")
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    (_, (note,)), rows = _fetch(sets, _job(now), sets.adapter(tmp_path, before), tmp_path)
+    assert {row.id for row in rows} == {f"{before}#b"}
+    assert "1 of 2 rows of the earlier data" in note
+    (tmp_path / "again").mkdir()
+    _, new = fetch_data(_job(now), sets.store, tmp_path / "again", Progress(), 1 << 20)
+    gone = EarlierSet("s3://no-such-bucket-of-ours/earlier.jsonl", BASE_PROMPT)
+    (note,) = choose_replay(_job(now), [gone], new, sets.store, Progress()).notes
+    assert "nothing is replayed of s3://no-such-bucket-of-ours" in note
+
+
+def test_thumbs_that_are_all_up_are_captions_to_another_stage(sets: Sets, tmp_path: Path) -> None:
+    thumbs = [_row("a", label=True), _row("b", label=True), _row("c", "eval", label=True)]
+    before = sets.put("before", thumbs)
+    now = sets.put("now", [_row("d"), _row("e", "eval")])
+    _, rows = _fetch(sets, _job(now), sets.adapter(tmp_path, before), tmp_path)
+    assert len(rows) == 2
 
 
 def test_what_is_held_out_now_is_not_replayed_under_any_name(sets: Sets, tmp_path: Path) -> None:

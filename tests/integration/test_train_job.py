@@ -22,8 +22,18 @@ from safetensors import SafetensorError
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.checkpoints import Checkpoints
 from shared.bucket.registry import ADAPTER_FILES, Registry
+from shared.bucket.reports import POLICY
 from shared.cards import Gpu
-from shared.errors import BadData, DoesNotFit, LeaseLost, OutOfResources, Reject, Retry
+from shared.errors import (
+    Archived,
+    BadData,
+    DoesNotFit,
+    LeaseLost,
+    Missing,
+    OutOfResources,
+    Reject,
+    Retry,
+)
 from shared.messages import ModelIdentity
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row
@@ -329,6 +339,70 @@ def test_rows_whose_videos_cannot_be_had_are_left_out_if_the_job_says_so(
     (tmp_path / "again").mkdir()
     with pytest.raises(BadData, match="it may have 10"):
         _fetch_videos(job, rows, bucket.store, tmp_path / "again", Progress(), 10)
+
+
+def _archive(bucket: Bucket, name: str, path: Path) -> None:
+    with bucket.store.client.asking(bucket.name, name) as s3:
+        key = f"{bucket.folder}set/clips/{name}.mp4"
+        s3.put_object(Bucket=bucket.name, Key=key, Body=path.read_bytes(), StorageClass="GLACIER")
+
+
+def test_a_video_that_was_archived_is_left_out_like_one_that_is_gone(
+    bucket: Bucket, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    _archive(bucket, "파란2", videos["파란2"])
+    job = make_job().model_copy(update={"data": f"{bucket.uri}set/manifest.jsonl"})
+    _, rows = _read_data(job, bucket.store, Progress())
+    for skips in (False, True):
+        job = job.model_copy(update={"skip_unfit": skips})
+        (folder := tmp_path / str(skips)).mkdir()
+        if skips:
+            (note,) = _fetch_videos(job, rows, bucket.store, folder, Progress(), 1 << 20)
+            assert "row '파란2'" in note and "archived" in note
+        else:
+            with pytest.raises(Archived):
+                _fetch_videos(job, rows, bucket.store, folder, Progress(), 1 << 20)
+
+
+def test_a_training_is_kept_that_cannot_be_judged(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings: list[str] = []
+
+    def apart(job: TrainJob, *rest: Any) -> dict[str, Any]:
+        trainings.append(job.id)
+        return trained(job, *rest, "content")
+
+    def judged(*given: Any) -> None:
+        raise BadData("row 'a' is too long", cure="Shorten it.")
+
+    monkeypatch.setattr("workers.train.job.train_apart", apart)
+    monkeypatch.setattr("workers.train.job.judge_apart", judged)
+    policy = f"{bucket.folder}adapters/{POLICY}"
+    bucket.store.put(
+        bucket.name, policy, f"forgetting: {{data: {bucket.uri}set/gone.jsonl}}".encode()
+    )
+    with pytest.raises(Missing, match=r"set/gone\.jsonl"):
+        _run(make_job(), settings, bucket)
+    assert trainings == []  # what it needs afterwards is looked for before
+    bucket.store.put(bucket.name, policy, b"{}")
+    manifest, why = _run(make_job(), settings, bucket)
+    assert why == "it could not be judged: row 'a' is too long"
+    assert bucket.registry.manifest(manifest.base.weights_sha256, manifest.version) == manifest
+    assert bucket.registry.pointer(manifest.base.weights_sha256).version is None
+
+
+@pytest.mark.parametrize("name", ["rejected", "prompt"])
+def test_a_row_that_no_model_has_room_for_needs_no_memory(large: Settings, name: str) -> None:
+    columns = {"chosen": "고양이", "rejected": "개", "prompt": BASE_PROMPT}
+    rows = [
+        Row.model_validate({"id": n, "videos": [{"uri": "a.mp4"}], **columns, **more})
+        for n, more in (("s", {}), ("l", {name: f"{columns[name]} {'words ' * 20_000}"}))
+    ]
+    job = make_job(stage="dpo", batch_size=2, quantized=True, skip_unfit=True)
+    assert check_fits(job, large, trainer(large), rows) is None
+    with pytest.raises(DoesNotFit):
+        check_fits(job.model_copy(update={"skip_unfit": False}), large, trainer(large), rows)
 
 
 def test_a_row_that_will_be_left_out_needs_no_memory(large: Settings) -> None:

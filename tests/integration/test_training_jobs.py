@@ -228,6 +228,23 @@ def test_without_redis_the_bucket_still_tells_and_still_cancels(
     assert training.job(job.id).state == "cancelled"
 
 
+def test_a_job_that_was_cancelled_and_that_redis_lost_has_ended(
+    place: World, training: Training, records: TrainingRecords, trainer: Trainer
+) -> None:
+    job = job_for(place)
+    training.submit(job)
+    away = replace(place, redis_url="redis://127.0.0.1:1/0")
+    assert Training(away.settings, away.store, away.training).cancel(job.id) == "cancelling"
+    assert training.send_lost() == ([], [])
+    assert training.job(job.id).state == "cancelling"  # it is in the queue yet
+    trainer.queues.redis.delete(f"{trainer.queues.prefix}{TRAIN_QUEUE}")
+    assert "`jamak reconcile`" in str(training._why_it_rests(job.id))
+    assert training.send_lost(dry_run=True) == ([], [])
+    assert records.outcome(job.id) is None
+    assert training.send_lost() == ([], [])
+    assert training.job(job.id).state == "cancelled"
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_job_that_cannot_be_sent_has_failed(place: World, refused: bool) -> None:
     stranger = place.redis_url.replace("://", "://stranger:wrong@")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -30,7 +31,7 @@ from workers.train.ending import Ending
 from workers.train.examine import Examined, metrics_of
 from workers.train.likelihood import Likely, likelihoods
 from workers.train.mix import taught
-from workers.train.run import _train_stage, train
+from workers.train.run import TrainResult, _train_stage, train
 from workers.train.saving import Saving
 
 pytestmark = pytest.mark.model
@@ -274,6 +275,63 @@ def test_a_job_may_leave_out_what_it_cannot_learn(
     fill(folders[2], [unfit, others])
     with pytest.raises(BadData, match="2 of 2 rows are left out"):
         train(make_job(skip_unfit=True), folders[2])
+
+
+def test_a_training_goes_on_only_with_the_rows_that_it_began_with(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    job = make_job(steps=2, save_every=1, batch_size=1, skip_unfit=True)
+    long = {**rows[1], "completion": "뚫렸 " * 4}
+
+    def run(name: str, tokens: int, checkpoint: Path | None = None) -> tuple[float, bytes]:
+        folder = tmp_path / name
+        fill(folder, [rows[0], long, *rows[2:]])
+        decoding = Decoding(max_new_tokens=tokens)
+        (folder / "captions.json").write_text(decoding.model_dump_json())
+        if checkpoint is not None:
+            shutil.copytree(checkpoint, folder / "checkpoint")
+        trained = train(job, folder).metrics["n_train"]
+        return trained, (folder / "adapter" / WEIGHTS).read_bytes()
+
+    whole, fewer = run("whole", 96), run("fewer", 20)
+    assert (whole[0], fewer[0]) == (3, 2)
+    checkpoint = tmp_path / "whole" / "checkpoints" / "1"
+    assert run("goes-on", 96, checkpoint) == whole
+    assert run("begins-anew", 20, checkpoint) == fewer
+
+
+def test_what_is_held_out_instead_is_not_replayed(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the manifest holds out is too long, so others are held out, which an earlier
+    training learned from under another name."""
+    seen: list[list[Row]] = []
+
+    def trained(job: TrainJob, workdir: Path, *given: Any) -> TrainResult:
+        seen.extend(given[:2])
+        return TrainResult(given[2].loaded.identity, {})
+
+    monkeypatch.setattr("workers.train.run._trained", trained)
+    rows = sft_rows(dict(list(videos.items())[:4]))
+    for row in rows:
+        if row["split"] == "eval":
+            row["completion"] = "뚫렸 " * 60
+    fill(tmp_path, rows)
+    (tmp_path / "replay").mkdir()
+    earlier = []
+    for row in rows:
+        copy = tmp_path / "replay" / f"{row['id']}.mp4"
+        shutil.copy(row["videos"][0]["uri"], copy)
+        told = {"id": f"old#{row['id']}", "completion": "개", "prompt": BASE_PROMPT}
+        earlier.append({**row, **told, "videos": [{"uri": str(copy)}], "split": "train"})
+    (tmp_path / "replay.jsonl").write_text("\n".join(map(json.dumps, earlier)))
+    train(make_job(skip_unfit=True, replay="s3://a/b", replay_share=0.25), tmp_path)
+    now, before = seen
+    held_out = {row.id for row in now if row.split == "eval"}
+    assert held_out
+    assert not held_out & {row.id.removeprefix("old#") for row in before}
+    assert len(before) == len(rows) - len(held_out)
 
 
 def test_pairs_of_an_image_and_a_caption_fit_the_projector(tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_parquet_says_what_json_lines_say() -> None:
     assert read_manifest(_table(ROW, OTHER), "m.parquet", "kto", BASE_PROMPT) == lines
 
 
+def test_a_long_korean_text_is_as_long_in_parquet_as_in_lines() -> None:
+    long = {**ROW, "completion": "가" * 50_000}
+    told = "\n".join(json.dumps(one, ensure_ascii=False) for one in (long, OTHER)).encode()
+    lines = read_manifest(told, "m.jsonl", "kto", BASE_PROMPT)
+    assert read_manifest(_table(long, OTHER), "m.parquet", "kto", BASE_PROMPT) == lines
+
+
 def test_a_faulty_row_of_parquet_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*rows: dict[str, Any]) -> None:
         read_manifest(_table(*rows), "m.parquet", "kto", BASE_PROMPT)

@@ -4,18 +4,22 @@ import json
 import math
 import re
 import unicodedata
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
 from shared.errors import BadData
+from shared.messages import Decoding
 from shared.prompts import BASE_PROMPT, DETAILED_PROMPT
 from shared.rows import COLUMNS, MediaRef, Row, Stage
 from tests.tokenizers import TOKENIZERS
 from workers.train import data, manifest
-from workers.train.data import read_rows, with_splits
+from workers.train.collate import Encoder
+from workers.train.data import note_skipped, read_rows, with_splits
 from workers.train.evaluate import score
 from workers.train.sayable import check_sayable
+from workers.train.unfit import without_unfit
 
 
 def _row(name: str = "a", **fields: Any) -> dict[str, Any]:
@@ -215,6 +219,21 @@ def test_a_row_whose_text_comes_back_otherwise_is_named() -> None:
     said = re.escape("row 'r': this model could not say '▁그래프', only ' 그래프'")
     with pytest.raises(BadData, match=said):
         check_sayable(tokenizer, [row])
+
+
+def test_a_prompt_with_a_token_of_the_model_is_a_fault_of_its_row() -> None:
+    tokenizer = TOKENIZERS["byte fallback"]()
+    tokenizer.add_tokens(["<tool_call>"], special_tokens=False)  # as that of Qwen3 has it
+    loaded = SimpleNamespace(
+        tokenizer=tokenizer, layout=SimpleNamespace(expand=lambda ids, videos: ids), context=512
+    )
+    encoder: Any = Encoder(loaded, SimpleNamespace(frames=lambda key: 2))  # type: ignore[arg-type]
+    marked = BASE_PROMPT.replace("ASSISTANT", "<tool_call> ASSISTANT")
+    rows = read_rows(_lines(_row("a"), _row("b", prompt=marked)), "sft", BASE_PROMPT)
+    with pytest.raises(BadData, match=r"row 'b': .*<tool_call>"):
+        encoder.check_lengths(rows)
+    fit, (note,) = without_unfit(rows, encoder, Decoding(), {}, note_skipped)
+    assert ([row.id for row in fit], "row 'b'" in note) == (["a"], True)
 
 
 def test_an_sft_row_is_no_preference() -> None:

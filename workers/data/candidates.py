@@ -57,7 +57,7 @@ class Candidates:
             Unfinished: no worker takes them. What is drawn so far is kept.
             BrokerUnavailable, BrokerRefuses: Redis does not take them.
         """
-        coming, waiting = iter(jobs), deque[CaptionJob]()
+        coming, waiting, sent = iter(jobs), deque[CaptionJob](), set[str]()
         found: dict[str, Caption | Failure] = {}
         heard = time.monotonic()
         with ThreadPoolExecutor(READS, thread_name_prefix="candidates") as pool:
@@ -65,7 +65,10 @@ class Candidates:
                 more = _up_to(AT_ONCE - len(waiting), coming)
                 there = list(pool.map(self._find, more))
                 found |= {job.id: one for job, one in zip(more, there, strict=True) if one}
-                self._send([job for job, one in zip(more, there, strict=True) if not one])
+                # Several rows may ask the same of one video.
+                asked = {job.id: job for job, one in zip(more, there, strict=True) if not one}
+                self._send([job for job in asked.values() if job.id not in sent])
+                sent |= asked.keys()
                 waiting += more
                 while waiting and waiting[0].id in found:
                     job = waiting.popleft()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from shared.errors import BadData, ConfigError
 from shared.rows import FrameOrder, Row
 from shared.training import TrainJob
 from workers.model.loading import LoadedModel
@@ -93,7 +94,12 @@ class Encoder:
         for row in rows:
             if row.rejected_frames and self.clips.frames(row.media.key) == 1:
                 yield row, no_other_order(row)
-            elif error := beyond_context(row, *self._length(row), self.loaded.context):
+                continue
+            try:
+                error = beyond_context(row, *self._length(row), self.loaded.context)
+            except ConfigError as fault:
+                error = BadData(f"row {row.id!r}: {fault}", cure=fault.cure)
+            if error:
                 yield row, error
 
 

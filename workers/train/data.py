@@ -209,11 +209,14 @@ def first_of_pixels(rows: Iterable[Row]) -> dict[str, Row]:
     return found
 
 
-def with_splits(rows: Sequence[Row]) -> list[Row]:
+def with_splits(rows: Sequence[Row], *, of_thumbs: bool = True) -> list[Row]:
     """Give each row its split: the manifest's own, or a tenth of the videos held out by hash.
 
     Split by video, never by row: another caption of a training video would be a leak. The hash
     makes it stable: a video stays on its side while the manifest grows.
+
+    Args:
+        of_thumbs: False: where thumbs are no thumbs, but captions of another stage.
 
     Raises:
         BadData: a video is on both sides, or a side is empty; or of thumbs, all that train are up,
@@ -239,7 +242,8 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
             "every row is held out for evaluation; nothing is left to train on",
             cure="A manifest needs rows of at least two videos, one of them with split 'train'.",
         )
-    _check_thumbs([row for row in done if row.split == "train"])
+    if of_thumbs:
+        _check_thumbs([row for row in done if row.split == "train"])
     return done
 
 

@@ -22,6 +22,8 @@ from workers.model.syllables import longest, syllables_in
 from workers.train.memory import Need, Run, needed
 from workers.train.mix import taught
 
+SURELY = 4
+"""Of the tokens that are counted without a tokenizer one of so many is there at least."""
 LIBRARIES = int(0.9 * GIB)
 """Of a process on a CPU, with nothing in it yet."""
 
@@ -64,7 +66,9 @@ def check_fits(
         return note_unplanned(str(error))  # whoever loads the model fails, or knows more
     again = [row for one in earlier if (row := taught(one, job)) is not None]
     own, spare = ([], [*again, *rows]) if job.skip_unfit else (rows, again)
-    texts = longest_texts(own, spare, settings.model, Decoding.asked(settings))
+    texts = longest_texts(
+        own, spare, settings.model, Decoding.asked(settings), SURELY * geometry.context
+    )
     prompt, answer = (min(tokens, geometry.context) for tokens in texts)
     check(Run.of(job, prompt, answer, on_card=machine.memory is not None), geometry, machine)
     return None
@@ -102,13 +106,18 @@ def usable(machine: Machine, processes: int = 1) -> int | None:
 
 
 def longest_texts(
-    rows: Sequence[Row], earlier: Sequence[Row], model: str, decoding: Decoding
+    rows: Sequence[Row],
+    earlier: Sequence[Row],
+    model: str,
+    decoding: Decoding,
+    beyond: float = math.inf,
 ) -> tuple[int, int]:
     """Tokens of the longest prompt and of the longest answer; rather too many than too few, for
     the tokenizer is not here yet.
 
     Args:
         earlier: rows of which those are left out that are longer than captions are now.
+        beyond: so many tokens no row has of those that are not left out.
     """
     each = SYLLABLES.get(HUB.get(model, model), IN_BYTES)
     most = longest(decoding, each)
@@ -118,14 +127,16 @@ def longest_texts(
         return math.ceil(each * syllables) + len(text) - syllables + 1
 
     answers = [tokens(text) for row in rows for text in row.texts]
-    for row in earlier:
+    spare = [row for row in earlier if tokens(str(row.prompt)) <= beyond]
+    spare = [row for row in spare if all(tokens(text) <= beyond for text in row.texts)]
+    for row in spare:
         said = row.label is not False
         answers += [
             min(tokens(text), most) if said and text == row.reference else tokens(text)
             for text in row.texts
         ]
-    prompts = (tokens(str(row.prompt).replace("<video>", "")) for row in chain(rows, earlier))
-    return max(prompts), max(answers)
+    prompts = (tokens(str(row.prompt).replace("<video>", "")) for row in chain(rows, spare))
+    return max(prompts, default=0), max(answers, default=0)
 
 
 def check(run: Run, geometry: Geometry, machine: Machine) -> Need:

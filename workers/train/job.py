@@ -119,6 +119,7 @@ def run_train_job(
             log.warning(unplanned, job=job.id)
             on_line(unplanned)
         skipped = _fetch_videos(job, rows, store, workdir, progress, settings.max_video_bytes)
+        judging.fetch()
         earlier = fetch_replay(chosen, store, workdir, progress, settings.max_video_bytes)
         told = (note_on_reference(job), weights.note, unplanned, unknown, *skipped, *earlier.notes)
         notes = tuple(note for note in told if note)
@@ -135,19 +136,27 @@ def run_train_job(
         manifest = _describe(
             job, result, parent, data_sha256, earlier.replayed, workdir / "adapter", notes
         )
-        verdict = judging.verdict(
-            manifest,
-            partial(judge_apart, job, settings, workdir, progress, on_event, ending, on_line),
-        )
+        verdict, unjudged = None, ""
+        try:
+            verdict = judging.verdict(
+                manifest,
+                partial(judge_apart, job, settings, workdir, progress, on_event, ending, on_line),
+            )
+        except Reject as error:  # what was trained for hours is kept all the same
+            unjudged = not_judged(error)
         progress.tick("publish")
         check()
         registry.publish(manifest, workdir / "adapter", lambda: progress.tick("publish"), check)
         if verdict is not None:
             judging.keep(verdict, manifest)
     check()
-    why_not_activated = _activate_if_better(job, manifest, registry, seen, verdict)
+    why_not_activated = unjudged or _activate_if_better(job, manifest, registry, seen, verdict)
     # As published: a repeated run finds the manifest of the first.
     return registry.manifest(manifest.base.weights_sha256, manifest.version), why_not_activated
+
+
+def not_judged(error: Reject) -> str:
+    return f"it could not be judged: {error}"
 
 
 def _digest_of_what_is_trained(workdir: Path, settings: Settings, *, quantized: bool) -> str:
@@ -224,6 +233,10 @@ def _fetch_videos(
             return BadData(f"row {row.id!r}: {error}", cure=TooLarge.cure)
         except BadData as error:
             return error
+        except Reject as error:
+            if not job.skip_unfit:
+                raise
+            return BadData(f"row {row.id!r}: {error}", cure=error.cure)
         return None
 
     lacking: dict[str, BadData] = {}

@@ -56,6 +56,16 @@ class Judging:
         self._reports = Reports(store, settings.output_bucket, settings.output_prefix)
         self.policy = self._reports.policy()
         """Read before anything is trained; a broken one ends the job there."""
+        self._known: list[JudgedRows] = []
+
+    def fetch(self) -> None:
+        """What is not to be forgotten, before anything is trained.
+
+        Raises:
+            Missing, Forbidden, BadData: it cannot be read.
+        """
+        if self.policy is not None:
+            self._known = self._forgetting(self.policy)
 
     def verdict(self, manifest: AdapterManifest, judge_apart: Callable[[], None]) -> Verdict | None:
         """None: there is no policy, so what the training measured itself decides.
@@ -64,7 +74,6 @@ class Judging:
             judge_apart: judges what lies in the working directory (own_process.py).
 
         Raises:
-            Missing, Forbidden, BadData: the set of what is not to be forgotten.
             And what `judge_apart` raises.
         """
         if self.policy is None:
@@ -76,7 +85,7 @@ class Judging:
             self._registry.download(
                 base, against, self._workdir / "against", lambda: self._progress.tick("judge")
             )
-        sets = [self._held_out(manifest), *self._forgetting(self.policy)]
+        sets = [self._held_out(manifest), *self._known]
         told = [
             {"name": one.name, "data": one.data, "data_sha256": one.data_sha256}
             | {"rows": self._written(number, one.rows)}

@@ -55,7 +55,7 @@ def fetch_set(
     sha256 = hashlib.sha256(body).hexdigest()
     rows = read_manifest(body, data, stage_of(body, data), prompt)
     if not any(row.split == "eval" for row in rows) and sha256 == trained_on:
-        rows = with_splits(rows)
+        rows = with_splits(rows, of_thumbs=False)
     rows = [row for row in rows if row.split == "eval"] or rows
     rows = with_reference(rows)
     if not rows:

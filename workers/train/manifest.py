@@ -102,7 +102,8 @@ def _parquet_rows(body: bytes, name: str) -> Iterator[Raw]:
             for row in batch.to_pylist():
                 number += 1
                 place = Place(number, is_row=True)
-                yield place, _bounded(row, len(json.dumps(row, default=str)), place)
+                line = json.dumps(row, default=str, ensure_ascii=False)
+                yield place, _bounded(row, len(line), place)
     except (ArrowException, OSError, ValueError) as error:
         raise BadData(
             f"{name} is no Parquet file that can be read: {error}",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from shared.bucket.keys import parse_uri
 from shared.bucket.storage import ObjectStore
-from shared.errors import BadData, Forbidden, Missing, TooLarge
+from shared.errors import BadData, NoSuchBucket, Reject
 from shared.rows import COLUMNS, Row, Stage
 from shared.training import Replayed, TrainJob
 from workers.progress import Progress
@@ -22,7 +22,7 @@ from workers.train.lineage import EarlierSet
 from workers.train.manifest import MOST_BYTES, raw_rows
 from workers.train.mix import drawn, taught
 
-LOST = (Missing, Forbidden, TooLarge, BadData)
+LOST = (Reject, NoSuchBucket)
 """What may have become of earlier data that nobody thinks of any more."""
 
 
@@ -137,7 +137,8 @@ def note_left_out(left_out: int, wanted: int, source: str) -> str:
 def _read(body: bytes, source: str, prompt: str) -> list[Row]:
     """With their splits, as they were then, and absolute addresses."""
     # The split depends on the videos' names, so it comes before they are changed.
-    rows = with_splits(read_manifest(body, source, stage_of(body, source), prompt))
+    earlier = read_manifest(body, source, stage_of(body, source), prompt)
+    rows = with_splits(earlier, of_thumbs=False)
     return [
         row.with_media(uri=absolute(source, row.media.uri)).model_copy(
             update={"id": f"{source}#{row.id}"}

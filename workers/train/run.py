@@ -26,6 +26,7 @@ ends, too, but first it trains to the end of the step and keeps its state.
 """
 
 import errno
+import hashlib
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ import tempfile
 import threading
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -58,12 +59,14 @@ from workers.train.clips import Clips
 from workers.train.collate import Encoder
 from workers.train.data import (
     first_of_pixels,
+    first_rows,
     keep_rows,
     kept_rows,
     note_skipped,
     read_rows,
     with_splits,
 )
+from workers.train.downloads import digest_of
 from workers.train.ending import STOPPED, Ending, Stopped, end_with_parent
 from workers.train.examine import Examined, examine, metrics_of
 from workers.train.feature_files import FeatureFiles
@@ -133,7 +136,10 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         spare = {row.media.key for row in every} - needed
         unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
         encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
+        before = held_out_of(rows)
         rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
+        if held_out_of(rows) - before:
+            earlier = _without_copies(earlier, rows, workdir)
         earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
         if ranks.is_first():
             tell_data(workdir, rows, earlier)
@@ -160,6 +166,23 @@ def _learnable(
     if not fit:
         raise BadData(notes[0], cure="Mend the rows, or the limits that they are beyond.")
     return with_splits(fit), notes
+
+
+def held_out_of(rows: Sequence[Row]) -> set[str]:
+    return {row.media.uri for row in rows if row.split == "eval"}
+
+
+def _without_copies(earlier: Sequence[Row], rows: Sequence[Row], workdir: Path) -> list[Row]:
+    """Of what is held out now, and was not when the earlier rows were chosen."""
+    known = {digest_of(workdir / uri) for uri in held_out_of(rows)}
+    copies = {uri for uri in first_rows(earlier) if digest_of(workdir / uri) in known}
+    return [row for row in earlier if row.media.uri not in copies]
+
+
+def _digest_of(rows: Sequence[Row]) -> str:
+    """Which they are, on which side; what they say is the manifest's."""
+    told = [[row.id, row.split] for row in rows]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _trained(
@@ -194,6 +217,7 @@ def _trained(
         encoder.loaded.identity.weights_sha256,
         ending,
         encoder.lengths(train_rows, job),
+        _digest_of([*rows, *earlier]),
     )
     if ranks.is_first():
         saving.before = saving.before or examined("before")

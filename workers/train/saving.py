@@ -43,6 +43,7 @@ class Saving:
     base_sha256: of the weights that are trained on.
     ending: whether it is asked to end.
     lengths: of the samples, where those of like length are to be in one batch.
+    rows_sha256: of the rows that are trained on, and of those that are held out.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class Saving:
         base_sha256: str,
         ending: Ending,
         lengths: Sequence[int] | None = None,
+        rows_sha256: str = "",
     ) -> None:
         self.workdir, self.ending, self.lengths = workdir, ending, lengths
-        self._base_sha256 = base_sha256
-        self.saved = _read(workdir / "checkpoint", base_sha256)
+        self._base_sha256, self._rows_sha256 = base_sha256, rows_sha256
+        self.saved = _read(workdir / "checkpoint", base_sha256, rows_sha256)
         self.before = _examined(self.saved.state.before) if self.saved else None
         """The held-out videos before the training; None = they have still to be looked at."""
 
@@ -88,6 +90,7 @@ class Saving:
         state = TrainState(
             step=step,
             base_sha256=self._base_sha256,
+            rows_sha256=self._rows_sha256,
             before=Before(
                 captions=tuple(before.captions),
                 likely=tuple(tuple(map(astuple, texts)) for texts in before.likely),
@@ -160,11 +163,14 @@ def _trained(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _read(directory: Path, base_sha256: str) -> Saved | None:
+def _read(directory: Path, base_sha256: str, rows_sha256: str) -> Saved | None:
     if not directory.exists():
         return None
     state = decode(TrainState, (directory / STATE_FILE).read_text(encoding="utf-8"))
     if state.base_sha256 != base_sha256:
         print("the checkpoint is of other weights than the model now has: trained from the start")
+        return None
+    if state.rows_sha256 not in ("", rows_sha256):
+        print("other rows than then can be learned now: trained from the start")
         return None
     return Saved(state, load_file(directory / TENSORS_FILE))
