@@ -54,11 +54,11 @@ def converters() -> Callable[[str], Callable[[Any], Frames]]:
         swscale = VideoReformatter()
         how: dict[str, Any] = {
             "format": "rgb24",
-            "interpolation": flags(ONLY_COLOURS),
+            "interpolation": flags(ONLY_COLOURS, "rgb24"),
             "threads": 1,
         }
         if output == "model":
-            how |= {"width": SIDE, "height": SIDE, "interpolation": flags(SHRINK)}
+            how |= {"width": SIDE, "height": SIDE, "interpolation": flags(SHRINK, "rgb24")}
         return lambda frame: swscale.reformat(frame, **how).to_ndarray()
 
     return converter

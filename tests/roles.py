@@ -252,6 +252,9 @@ class Story:
                 assert caption is not None
                 judged = about(caption, records.place_of(caption))
                 feedback.add(Thumb(about=judged, reviewer="kim", at=datetime.now(UTC), up=True))
+
+    def operator_writes_rules(self) -> None:
+        with self._acting("operator") as world:
             rules = f"{retraining_folder(world.prefix)}rules.yaml"
             rule = b"{name: liked, when: {thumbs: 2}, train: {stage: sft, steps: 1}}"
             world.store.put(OUTPUT, rules, b"rules: [%s]" % rule)

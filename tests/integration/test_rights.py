@@ -98,6 +98,7 @@ def test_what_the_code_does_is_allowed_and_nothing_else(
     story.captioner_captions()
     story.operator_hears()
     story.watcher_watches()
+    story.operator_writes_rules()  # while an adapter was on trial nothing would be due
     story.retrainer_retrains()
     story.operator_begins_a_backlog()
     story.scaler_counts()

@@ -21,7 +21,7 @@ from shared.bucket.registry import ADAPTER_FILES, Registry, base_name, never_mov
 from shared.bucket.storage import ObjectStore
 from shared.bucket.swaps import swaps
 from shared.errors import BadData, Conflict, JamakError, Missing, Reject, TooLarge
-from shared.messages import Decoding, ModelIdentity
+from shared.messages import ModelIdentity
 from shared.policy import why_not_against
 from shared.rows import Row
 from shared.settings import Settings
@@ -124,7 +124,7 @@ def run_train_job(
         told = (note_on_reference(job), weights.note, unplanned, unknown, *skipped, *earlier.notes)
         notes = tuple(note for note in told if note)
         progress.tick("resume")
-        data = _digest_of_what_is_trained(workdir, settings, quantized=weights.quantized)
+        data = _digest_of_what_is_trained(workdir, quantized=weights.quantized)
         step = checkpoints.fetch(data, workdir / "checkpoint", lambda: progress.tick("resume"))
         log.info("training begins", job=job.id, after_step=step, run=checkpoints.epoch)
         keeping = Keeping(
@@ -159,12 +159,10 @@ def not_judged(error: Reject) -> str:
     return f"it could not be judged: {error}"
 
 
-def _digest_of_what_is_trained(workdir: Path, settings: Settings, *, quantized: bool) -> str:
+def _digest_of_what_is_trained(workdir: Path, *, quantized: bool) -> str:
     """Of all that is trained on, in its order, its own rows and the earlier ones; and on what: on
-    other weights nobody goes on, where another trainer has no GPU or no bitsandbytes. Nor where
-    captions may have another length, for then other rows may be left out."""
+    other weights nobody goes on, where another trainer has no GPU or no bitsandbytes."""
     found = hashlib.sha256(b"4 bits\0" if quantized else b"")
-    found.update(Decoding.asked(settings).model_dump_json().encode())
     for name in ("manifest.jsonl", "replay.jsonl"):
         path = workdir / name
         found.update(path.read_bytes() + b"\0" if path.exists() else b"")

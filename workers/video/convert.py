@@ -23,9 +23,10 @@ FULL_CHROMA = 0x2000
 darker, white among it, and one of an odd width is not."""
 
 
-def flags(how: str) -> int:
-    """What swscale is told, by the name of its algorithm."""
-    return int(Interpolation[how]) | FULL_CHROMA
+def flags(how: str, form: str) -> int:
+    """What swscale is told, by the name of its algorithm and of the form that it makes. Sixteen
+    bits it always makes with all the chroma; told to, it makes other colours."""
+    return int(Interpolation[how]) | (FULL_CHROMA if form == "rgb24" else 0)
 
 
 class Converter:
@@ -116,7 +117,12 @@ class Converter:
         before, after = frame.width * frame.height, width * height
         same = (width, height) == (frame.width, frame.height)
         how = ONLY_COLOURS if same else SHRINK if before >= after else ENLARGE
-        into: Any = {"width": width, "height": height, "format": form, "interpolation": flags(how)}
+        into: Any = {
+            "width": width,
+            "height": height,
+            "format": form,
+            "interpolation": flags(how, form),
+        }
         into["threads"] = 1
         try:
             small = self._swscale.reformat(frame, **into)
