@@ -25,7 +25,7 @@ from workers.train.media import STRATEGY, frames_of
 from workers.train.sight import Sight
 from workers.video.pool import DecoderPool
 
-RULES = 1
+RULES = 2
 """Of sampling and scaling; raised where their code comes to choose other pixels."""
 
 T = TypeVar("T")

@@ -136,9 +136,9 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         spare = {row.media.key for row in every} - needed
         unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
         encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
-        before = held_out_of(rows)
+        before = _held_out(rows)
         rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
-        if held_out_of(rows) - before:
+        if _held_out(rows) - before:
             earlier = _without_copies(earlier, rows, workdir)
         earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
         if ranks.is_first():
@@ -168,13 +168,13 @@ def _learnable(
     return with_splits(fit), notes
 
 
-def held_out_of(rows: Sequence[Row]) -> set[str]:
+def _held_out(rows: Sequence[Row]) -> set[str]:
     return {row.media.uri for row in rows if row.split == "eval"}
 
 
 def _without_copies(earlier: Sequence[Row], rows: Sequence[Row], workdir: Path) -> list[Row]:
     """Of what is held out now, and was not when the earlier rows were chosen."""
-    known = {digest_of(workdir / uri) for uri in held_out_of(rows)}
+    known = {digest_of(workdir / uri) for uri in _held_out(rows)}
     copies = {uri for uri in first_rows(earlier) if digest_of(workdir / uri) in known}
     return [row for row in earlier if row.media.uri not in copies]
 
