@@ -326,8 +326,9 @@ def test_what_is_held_out_instead_is_not_replayed(
         told = {"id": f"old#{row['id']}", "completion": "개", "prompt": BASE_PROMPT}
         earlier.append({**row, **told, "videos": [{"uri": str(copy)}], "split": "train"})
     (tmp_path / "replay.jsonl").write_text("\n".join(map(json.dumps, earlier)))
-    train(make_job(skip_unfit=True, replay="s3://a/b", replay_share=0.25), tmp_path)
+    result = train(make_job(skip_unfit=True, replay="s3://a/b", replay_share=0.25), tmp_path)
     now, before = seen
+    assert "shows what is held out now" in result.notes[-1]
     held_out = {row.id for row in now if row.split == "eval"}
     assert held_out
     assert not held_out & {row.id.removeprefix("old#") for row in before}

@@ -139,7 +139,8 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         before = _held_out(rows)
         rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
         if _held_out(rows) - before:
-            earlier = _without_copies(earlier, rows, workdir)
+            earlier, copies = _without_copies(earlier, rows, workdir)
+            notes = (*notes, *copies)
         earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
         if ranks.is_first():
             tell_data(workdir, rows, earlier)
@@ -172,11 +173,16 @@ def _held_out(rows: Sequence[Row]) -> set[str]:
     return {row.media.uri for row in rows if row.split == "eval"}
 
 
-def _without_copies(earlier: Sequence[Row], rows: Sequence[Row], workdir: Path) -> list[Row]:
-    """Of what is held out now, and was not when the earlier rows were chosen."""
+def _without_copies(
+    earlier: Sequence[Row], rows: Sequence[Row], workdir: Path
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Of what is held out now, and was not when the earlier rows were chosen; and a note."""
     known = {digest_of(workdir / uri) for uri in _held_out(rows)}
     copies = {uri for uri in first_rows(earlier) if digest_of(workdir / uri) in known}
-    return [row for row in earlier if row.media.uri not in copies]
+    fit = [row for row in earlier if row.media.uri not in copies]
+    gone = [row for row in earlier if row.media.uri in copies]
+    why = [BadData(f"row {row.id!r} shows what is held out now", cure="") for row in gone[:1]]
+    return fit, tuple(note_unfit(len(gone), len(earlier), error) for error in why)
 
 
 def _digest_of(rows: Sequence[Row]) -> str:
