@@ -31,9 +31,6 @@ LEARNS: Mapping[Stage, tuple[Kind, ...]] = {
 MOST_ROWS = 100_000
 """Of a training set, which has at most MOST_BYTES too: the last lessons count."""
 
-MOST_LETTERS = 4
-"""For each syllable that a caption may have. A training has to have room for its longest text."""
-
 Columns = dict[str, Any]
 Key = tuple[Any, ...]
 """What a row says of which video: of two lessons that say the same there is one row."""
@@ -152,19 +149,14 @@ def _rows_or_why(known: Known, uri: str, columns: Sequence[Columns]) -> list[Row
 
 
 def _fits(settings: Settings) -> Callable[[Columns], str]:
-    """Why a row would be refused: of texts that nobody is to say anything goes that is not longer
-    by far than what is said."""
-    most = MOST_LETTERS * (settings.max_new_tokens or settings.max_syllables)
+    """Why a row would be refused: of texts that nobody is to say anything goes."""
 
     def why_unfit(said: Columns) -> str:
         text = said.get("chosen") or said["completion"]
-        long = len(text) > most or len(said.get("rejected", "")) > most
-        if said.get("label") is not False and settings.max_new_tokens is None:
-            long = long or _syllables(text) > settings.max_syllables
-        if long:
-            return "its text is longer than a caption may be (JAMAK_MAX_SYLLABLES)"
         if said.get("label") is False:
             return ""
+        if settings.max_new_tokens is None and _syllables(text) > settings.max_syllables:
+            return "its text is longer than a caption may be (JAMAK_MAX_SYLLABLES)"
         if settings.language == "ko" and not all(map(allowed, text)):
             return "its text has letters that no caption may hold (JAMAK_LANGUAGE)"
         return ""

@@ -392,12 +392,14 @@ def test_a_training_is_kept_that_cannot_be_judged(
     assert bucket.registry.pointer(manifest.base.weights_sha256).version is None
 
 
-@pytest.mark.parametrize("name", ["rejected", "prompt"])
-def test_a_row_that_no_model_has_room_for_needs_no_memory(large: Settings, name: str) -> None:
+@pytest.mark.parametrize(("name", "words"), [("rejected", 700), ("prompt", 20_000)])
+def test_a_row_that_no_model_has_room_for_needs_no_memory(
+    large: Settings, name: str, words: int
+) -> None:
     columns = {"chosen": "고양이", "rejected": "개", "prompt": BASE_PROMPT}
     rows = [
         Row.model_validate({"id": n, "videos": [{"uri": "a.mp4"}], **columns, **more})
-        for n, more in (("s", {}), ("l", {name: f"{columns[name]} {'words ' * 20_000}"}))
+        for n, more in (("s", {}), ("l", {name: f"{columns[name]} {'words ' * words}"}))
     ]
     job = make_job(stage="dpo", batch_size=2, quantized=True, skip_unfit=True)
     assert check_fits(job, large, trainer(large), rows) is None

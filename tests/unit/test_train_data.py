@@ -236,6 +236,24 @@ def test_a_prompt_with_a_token_of_the_model_is_a_fault_of_its_row() -> None:
     assert ([row.id for row in fit], "row 'b'" in note) == (["a"], True)
 
 
+def test_a_rejected_text_longer_than_any_caption_is_left_out_where_the_job_says_so() -> None:
+    loaded = SimpleNamespace(
+        tokenizer=TOKENIZERS_OF_KINDS["byte fallback"],
+        layout=SimpleNamespace(expand=lambda ids, videos: ids),
+        context=4096,
+    )
+    encoder: Any = Encoder(loaded, SimpleNamespace(frames=lambda key: 2))  # type: ignore[arg-type]
+    pairs = [
+        {"id": name, "videos": [{"uri": f"{name}.mp4"}], "chosen": "고양이", "rejected": text}
+        for name, text in (("a", "개"), ("b", "words " * 200))
+    ]
+    rows = read_rows(_lines(*pairs), "dpo", BASE_PROMPT)
+    short = Decoding(max_new_tokens=96)
+    assert without_unfit(rows, encoder, short, {}, note_skipped) == (rows, ())
+    fit, (note,) = without_unfit(rows, encoder, short, {}, note_skipped, unsaid=True)
+    assert ([row.id for row in fit], "row 'b' has 0 syllables" in note) == (["a"], True)
+
+
 def test_an_sft_row_is_no_preference() -> None:
     with pytest.raises(BadData, match="line 1: a 'completion' in a row for the stage 'dpo'"):
         read_rows(_lines(_row()), "dpo", BASE_PROMPT)

@@ -65,9 +65,13 @@ def check_fits(
             raise
         return note_unplanned(str(error))  # whoever loads the model fails, or knows more
     again = [row for one in earlier if (row := taught(one, job)) is not None]
-    own, spare = ([], [*again, *rows]) if job.skip_unfit else (rows, again)
     texts = longest_texts(
-        own, spare, settings.model, Decoding.asked(settings), SURELY * geometry.context
+        rows,
+        again,
+        settings.model,
+        Decoding.asked(settings),
+        SURELY * geometry.context,
+        skips=job.skip_unfit,
     )
     prompt, answer = (min(tokens, geometry.context) for tokens in texts)
     check(Run.of(job, prompt, answer, on_card=machine.memory is not None), geometry, machine)
@@ -111,13 +115,16 @@ def longest_texts(
     model: str,
     decoding: Decoding,
     beyond: float = math.inf,
+    *,
+    skips: bool = False,
 ) -> tuple[int, int]:
     """Tokens of the longest prompt and of the longest answer; rather too many than too few, for
     the tokenizer is not here yet.
 
     Args:
         earlier: rows of which those are left out that are longer than captions are now.
-        beyond: so many tokens no row has of those that are not left out.
+        beyond: so many tokens no earlier row has that is not left out.
+        skips: so are `rows` with a longer text than captions, or a prompt beyond that.
     """
     each = SYLLABLES.get(HUB.get(model, model), IN_BYTES)
     most = longest(decoding, each)
@@ -126,8 +133,14 @@ def longest_texts(
         syllables = syllables_in(text)
         return math.ceil(each * syllables) + len(text) - syllables + 1
 
-    answers = [tokens(text) for row in rows for text in row.texts]
-    spare = [row for row in earlier if tokens(str(row.prompt)) <= beyond]
+    def asks_too_much(row: Row) -> bool:
+        return tokens(str(row.prompt)) > beyond
+
+    if skips:
+        rows = [row for row in rows if not asks_too_much(row)]
+    texts = (tokens(text) for row in rows for text in row.texts)
+    answers = [min(length, most) if skips else length for length in texts]
+    spare = [row for row in earlier if not asks_too_much(row)]
     spare = [row for row in spare if all(tokens(text) <= beyond for text in row.texts)]
     for row in spare:
         said = row.label is not False

@@ -31,20 +31,27 @@ def check_limits(rows: Sequence[Row], tokenizer: Any, decoding: Decoding) -> Non
         raise error
 
 
-def too_long(rows: Sequence[Row], tokenizer: Any, decoding: Decoding) -> Iterator[Fault]:
-    """Those whose end no caption would reach."""
+def too_long(
+    rows: Sequence[Row], tokenizer: Any, decoding: Decoding, *, unsaid: bool = False
+) -> Iterator[Fault]:
+    """Those whose end no caption would reach.
+
+    Args:
+        unsaid: texts that nobody is to say count, too: none of a caption is longer.
+    """
     most = longest(decoding, tokens_a_syllable(tokenizer))
-    for row in _to_be_said(rows):
-        length = len(completion_ids(tokenizer, row.reference))
-        if length > most:
-            yield (
-                row,
-                BadData(
-                    f"row {row.id!r} has {syllables_in(row.reference)} syllables in {length} "
-                    f"tokens, and a caption ends after {most}",
-                    cure=f"Shorten them, or raise {decoding.set_by} for trainers and new jobs.",
-                ),
-            )
+    for row in rows if unsaid else _to_be_said(rows):
+        for text in row.texts if unsaid else [row.reference]:
+            length = len(completion_ids(tokenizer, text))
+            if length > most:
+                yield (
+                    row,
+                    BadData(
+                        f"row {row.id!r} has {syllables_in(text)} syllables in {length} tokens, "
+                        f"and a caption ends after {most}",
+                        cure=f"Shorten them, or raise {decoding.set_by} for trainers and new jobs.",
+                    ),
+                )
 
 
 def foreign(rows: Sequence[Row], decoding: Decoding) -> Iterator[Fault]:

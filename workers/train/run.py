@@ -163,7 +163,7 @@ def _learnable(
         encoder.check_lengths(rows)
         check_limits(rows, encoder.loaded.tokenizer, decoding)
         return rows, ()
-    fit, notes = without_unfit(rows, encoder, decoding, unreadable, note_skipped)
+    fit, notes = without_unfit(rows, encoder, decoding, unreadable, note_skipped, unsaid=True)
     if not fit:
         raise BadData(notes[0], cure="Mend the rows, or the limits that they are beyond.")
     return with_splits(fit), notes

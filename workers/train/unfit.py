@@ -22,19 +22,22 @@ def without_unfit(
     decoding: Decoding,
     unreadable: Mapping[str, BadData],
     note: Note,
+    *,
+    unsaid: bool = False,
 ) -> tuple[list[Row], tuple[str, ...]]:
     """Those that fit, and a note if there are others.
 
     Args:
         unreadable: clips, by key, and why.
         note: says of how many of how many rows it is, and what the first lacks.
+        unsaid: also texts that nobody is to say have to be no longer than captions.
     """
     tokenizer = encoder.loaded.tokenizer
     seen = [row for row in rows if row.media.key not in unreadable]
     faults = chain(
         ((row, unreadable[row.media.key]) for row in rows if row.media.key in unreadable),
         unsayable(tokenizer, seen),
-        too_long(seen, tokenizer, decoding),
+        too_long(seen, tokenizer, decoding, unsaid=unsaid),
         foreign(seen, decoding),
         encoder.beyond(seen),
     )
