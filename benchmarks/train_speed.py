@@ -94,8 +94,13 @@ def train(system: str, stage: str, rows: Sequence[Any], batch: int, folder: Path
 
 
 def _train(to: Any, system: Any, stage: Any, rows: Any, batch: int, folder: Path) -> None:
+    import torch
+
     from benchmarks.train_speed_systems import measure
 
+    # Torch renews its pool of threads at the first use after a fork, without a lock: a model is
+    # loaded by several threads, and of two at once one finds none ("Invalid thread pool!").
+    torch.set_num_threads(1)
     sys.stdout = sys.stderr  # trainers report there
     os.dup2(2, 1)
     to.send(measure(system, stage, rows, batch, folder))
