@@ -70,31 +70,32 @@ def guard(
     """
     folder.mkdir()
     good, data = lesson.outcome.version, lesson.data
-    with steps.step("a bad adapter at the gate: jamak eval, jamak adapters gate"):
-        refused = spoilt(registry, good, folder / "refused", WRONG)
-        policy = folder / "policy.yaml"
-        policy.write_text(POLICY, encoding="utf-8")
-        screening.jamak("eval", "--adapter", refused, "--data", data, "--keep")
-        said = screening.jamak("adapters", "gate", refused, "--policy", str(policy), refused=1)
-        if said["would"] != "nothing":
-            raise DemoFailed(f"the gate lets {refused} through: {said}")
-    with steps.step("another on trial: jamak adapters canary, until it is rolled back") as step:
-        bad = spoilt(registry, good, folder / "tried", BABBLING)
-        began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
-        base = registry.find(bad).base.weights_sha256
-        shown = [Shown(one.key, one.reference, began.updated_at) for one in films]
-        by_it = captions = 0
-        for generation in range(FIRST, FIRST + ROUNDS):
-            asked = screening.ask_again(shown, "", generation=generation)
-            told = screening.captions(asked, step.advance, generation=generation)
-            by_it += sum(one.adapter == bad for one in told)
-            captions += len(told)
-            if registry.pointer(base).canary is None:
-                break
-        pointer = _ended(registry, base)
-        stop = pointer.history[-1]
-        if (stop.how, stop.canary, stop.by) != ("canary ended", bad, "watch"):
-            raise DemoFailed(f"{bad} was not rolled back: {stop}")
+    refused = spoilt(registry, good, folder / "refused", WRONG)
+    bad = spoilt(registry, good, folder / "tried", BABBLING)
+    policy = folder / "policy.yaml"
+    policy.write_text(POLICY, encoding="utf-8")
+    with screening.start("eval", "--adapter", refused, "--data", data, "--keep") as judge:
+        with steps.step("a bad adapter on trial: jamak adapters canary, until it ends") as step:
+            began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
+            base = registry.find(bad).base.weights_sha256
+            shown = [Shown(one.key, one.reference, began.updated_at) for one in films]
+            by_it = captions = 0
+            for generation in range(FIRST, FIRST + ROUNDS):
+                asked = screening.ask_again(shown, "", generation=generation)
+                told = screening.captions(asked, step.advance, generation=generation)
+                by_it += sum(one.adapter == bad for one in told)
+                captions += len(told)
+                if registry.pointer(base).canary is None:
+                    break
+            pointer = _ended(registry, base)
+            stop = pointer.history[-1]
+            if (stop.how, stop.canary, stop.by) != ("canary ended", bad, "watch"):
+                raise DemoFailed(f"{bad} was not rolled back: {stop}")
+        with steps.step("another at the gate, judged meanwhile: jamak eval, jamak adapters gate"):
+            screening.answer(judge)
+            said = screening.jamak("adapters", "gate", refused, "--policy", str(policy), refused=1)
+            if said["would"] != "nothing":
+                raise DemoFailed(f"the gate lets {refused} through: {said}")
     return Guarded(
         refused=refused,
         reasons=said["reasons"],

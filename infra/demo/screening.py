@@ -4,10 +4,9 @@ All it does there, a user can do: uploads, `jamak` commands, reading records.
 """
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from infra.demo.captions import caption
 from infra.demo.clips import film
+from infra.demo.commands import Command, started
 from infra.demo.lesson import Take
 from infra.demo.steps import DemoFailed
 from infra.local.metrics import read_metrics
@@ -158,32 +158,35 @@ class Screening:
         Raises:
             DemoFailed: with what it said.
         """
-        process = subprocess.Popen(
-            [sys.executable, "-m", "producer.cli", *arguments, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._stack.environ,
-        )
+        with self.start(*arguments) as command:
+            return self.answer(
+                command, while_it_runs=while_it_runs, within_s=within_s, refused=refused
+            )
+
+    def start(self, *arguments: str) -> AbstractContextManager[Command]:
+        """What `jamak` does, beside something else."""
+        return started(arguments, self._stack.environ)
+
+    def answer(
+        self,
+        command: Command,
+        *,
+        while_it_runs: Callable[[], None] = lambda: None,
+        within_s: float = COMMAND_S,
+        refused: int = 0,
+    ) -> dict[str, Any]:
+        """As `jamak`, of a command that was started."""
         deadline = time.monotonic() + within_s
-        with process:
-            try:
-                while process.poll() is None:
-                    if time.monotonic() > deadline:
-                        raise DemoFailed(
-                            f"`jamak {' '.join(arguments)}` did not end within {within_s:.0f} s; "
-                            f"the trainer's log: {self._log_end('trainer')}"
-                        )
-                    self._stack.check()
-                    while_it_runs()
-                    time.sleep(LOOK_S)
-            except BaseException:
-                process.kill()
-                raise
-            said, complaint = process.communicate()
-        if process.returncode not in (0, refused):
-            raise DemoFailed(f"`jamak {' '.join(arguments)}`: {complaint.strip()}")
-        return dict(json.loads(said.splitlines()[-1]))
+        while command.runs():
+            if time.monotonic() > deadline:
+                raise DemoFailed(
+                    f"{command.name} did not end within {within_s:.0f} s; "
+                    f"the trainer's log: {self._log_end('trainer')}"
+                )
+            self._stack.check()
+            while_it_runs()
+            time.sleep(LOOK_S)
+        return command.said(refused=refused)
 
     def until_adapter(self, version: str | None) -> None:
         """Wait until the caption worker says that it uses it; None = the base model."""

@@ -18,21 +18,21 @@ class Heard:
 
     def hear(self, item: Feedback) -> None:
         self._all.add(item)
-        last = self._last.get(_question(item))
+        last = self._last.get(question_of(item))
         if last is None or last.at <= item.at:
-            self._last[_question(item)] = item
+            self._last[question_of(item)] = item
 
     def knows(self, item: Feedback, *, timed: bool) -> bool:
         """Args:
         timed: its time is when it was said, and not when we learned of it.
         """
-        last = self._last.get(_question(item))
+        last = self._last.get(question_of(item))
         if timed or last is None:
             return item in self._all
         return item.model_copy(update={"at": last.at, "source": last.source}) == last
 
 
-def _question(item: Feedback) -> Hashable:
+def question_of(item: Feedback) -> Hashable:
     """What a later answer answers again: a thumb and a correction are about the same."""
     pair = None
     if isinstance(item, Preference):

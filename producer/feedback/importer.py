@@ -1,14 +1,14 @@
 """What files say becomes feedback in the bucket: each thing once, however often it is brought."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from producer.bucket.captions import NoCaption
-from producer.feedback.heard import Heard
+from producer.feedback.heard import Heard, question_of
 from producer.feedback.incoming import (
     QUESTIONS,
     SAID_NOTHING,
@@ -52,7 +52,7 @@ class Imported:
     added: dict[str, int] = field(default_factory=dict)
     """By kind."""
     already: int = 0
-    """Said before."""
+    """Said before; or taken back further down, where no time is told."""
     unsaid: list[LeftOut] = field(default_factory=list)
     """Nobody has said anything there."""
     refused: list[Refused] = field(default_factory=list)
@@ -70,6 +70,8 @@ class Importer:
         self._captions = Captions(store, settings)
         self._store = FeedbackStore(store, settings)
         self._lines: list[Line | Refused | LeftOut] = []
+        self._answered: set[Hashable] = set()
+        """The questions of what says no time."""
         self.told = Imported()
 
     def read(self, file: File) -> None:
@@ -105,18 +107,24 @@ class Importer:
         """
         heard = Heard(item.said for item in self._store.all(unread))
         now = datetime.now(UTC)
+        # What says no time itself is said in the order of its lines. They are taken from the last
+        # one back: of one person's answers the last is kept, or who says this and then that would
+        # be heard again with every import of the file.
+        lines = [
+            (line, now + timedelta(microseconds=number)) for number, line in enumerate(self._lines)
+        ][::-1]
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feedback") as pool:
-            for begin in range(0, len(self._lines), SOME):
-                some = self._lines[begin : begin + SOME]
-                # What says no time itself is said in the order of its lines.
-                moments = [now + timedelta(microseconds=begin + n) for n in range(len(some))]
-                found = list(pool.map(self._said, some, moments))
+            for begin in range(0, len(lines), SOME):
+                some = lines[begin : begin + SOME]
+                found = list(pool.map(self._said, *zip(*some, strict=True)))
                 new = list(self._new(found, heard))
                 if not dry_run:
                     list(pool.map(self._store.add, new))
                 for kind, count in Counter(item.kind for item in new).items():
                     self.told.added[kind] = self.told.added.get(kind, 0) + count
                 done(len(some))
+        self.told.refused.reverse()
+        self.told.unsaid.reverse()
         return self.told
 
     def _new(self, found: Sequence[Told | Refused | LeftOut], heard: Heard) -> Iterator[Feedback]:
@@ -127,11 +135,19 @@ class Importer:
                 self.told.unsaid.append(said)
             else:
                 for item, timed in said:
-                    if heard.knows(item, timed=timed):
+                    if self._answered_later(item, timed) or heard.knows(item, timed=timed):
                         self.told.already += 1
                     else:
                         heard.hear(item)
                         yield item
+
+    def _answered_later(self, item: Feedback, timed: bool) -> bool:
+        """By a line further down, which was looked at before."""
+        question = question_of(item)
+        if timed or question in self._answered:
+            return not timed
+        self._answered.add(question)
+        return False
 
     def _said(self, line: Line | Refused | LeftOut, now: datetime) -> Told | Refused | LeftOut:
         if not isinstance(line, Line):

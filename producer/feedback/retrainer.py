@@ -186,11 +186,15 @@ class Retrainer:
             Known(one, found.texts[one.id].text, found.texts[one.id].prompt)
             for one in found.lessons
         ]
-        rows, taught, unfit = rows_of(known, stage, self._settings, found.addresses)
-        learned = used | {one.lesson.says for one in taught}
-        told.rows, told.left_out = len(rows), _counted([*found.left_out, *unfit])
-        told.new = _new([one.lesson for one in taught], used)
-        told.waits = [*too_few(rule, told.new), *one_sided(rule, rows)]
+        made = rows_of(known, stage, self._settings, found.addresses)
+        # What is passed over is not new any more, either: it was weighed against what is newer.
+        learned = used | {one.lesson.says for one in (*made.taught, *made.passed_over)}
+        full = "one set takes no more, and what is newer counts"
+        no_room = [LeftOut(one.lesson.id, full) for one in made.passed_over]
+        told.rows = len(made.rows)
+        told.left_out = _counted([*found.left_out, *made.left_out, *no_room])
+        told.new = _new([one.lesson for one in made.taught], used)
+        told.waits = [*too_few(rule, told.new), *one_sided(rule, made.rows)]
         if len(learned) > MOST_LEARNED:
             told.waits.append(_learned_too_much(f"{MOST_LEARNED:,}"))
         if told.waits:
@@ -198,7 +202,7 @@ class Retrainer:
         else:
             told.why = why_due(rule, told.new, last, now)
             self._looked.pop(rule.sha256, None)
-        return told, _Run(rows, learned, start)
+        return told, _Run(made.rows, learned, start)
 
     def _has_looked(self, rule: Rule, may: Sequence[Item]) -> bool:
         """In vain, and not long ago."""

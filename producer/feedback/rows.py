@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,14 +37,24 @@ Key = tuple[Any, ...]
 """What a row says of which video: of two lessons that say the same there is one row."""
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    rows: list[Row]
+    taught: list[Known]
+    """The lessons that they are of."""
+    passed_over: list[Known]
+    """Older ones, for which there was no room."""
+    left_out: list[LeftOut]
+    """Why the others teach nothing."""
+
+
 def rows_of(
     known: Iterable[Known],
     stage: Stage,
     settings: Settings,
     addresses: Mapping[tuple[str, int], str],
-) -> tuple[list[Row], list[Known], list[LeftOut]]:
-    """The rows, the lessons that they are of, and why the others teach nothing. The same for the
-    same lessons, to the byte.
+) -> TrainingSet:
+    """The same for the same lessons, to the byte.
 
     Args:
         known: the earliest first.
@@ -69,10 +80,14 @@ def rows_of(
         for key, row in zip(keys, found, strict=True):
             rows.setdefault(key, row)  # a thumb down and a correction say the same of a caption
         taught.append((one, keys))
-    used, too_many = _last(taught, rows)
+    used, passed_over = _last(taught, rows)
     kept = {key for _, keys in used for key in keys}
-    made = [row for key, row in rows.items() if key in kept]
-    return made, [one for one, _ in used], [*left_out, *too_many]
+    return TrainingSet(
+        [row for key, row in rows.items() if key in kept],
+        [one for one, _ in used],
+        passed_over,
+        left_out,
+    )
 
 
 def teaches(said: Feedback, stage: Stage) -> bool:
@@ -89,24 +104,22 @@ def written(rows: Sequence[Row]) -> bytes:
 
 def _last(
     taught: Sequence[tuple[Known, list[Key]]], rows: Mapping[Key, Row]
-) -> tuple[list[tuple[Known, list[Key]]], list[LeftOut]]:
+) -> tuple[list[tuple[Known, list[Key]]], list[Known]]:
     """As many as one set takes, in their order; and the others."""
     kept: set[Key] = set()
-    used, too_many = [], []
+    used, passed_over = [], []
     size, full = 0, False
     for one, keys in reversed(taught):
         new = set(keys) - kept
         more = len(written([rows[key] for key in new]))
         full = full or len(kept) + len(new) > MOST_ROWS or size + more > MOST_BYTES
         if full and new:
-            too_many.append(
-                LeftOut(one.lesson.id, "one set takes no more, and what is newer counts")
-            )
+            passed_over.append(one)
             continue
         kept |= new
         size += more
         used.append((one, keys))
-    return used[::-1], too_many
+    return used[::-1], passed_over[::-1]
 
 
 def _columns(known: Known, stage: Stage) -> Iterator[Columns]:

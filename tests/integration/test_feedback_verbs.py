@@ -320,10 +320,20 @@ def test_of_lines_without_a_time_the_last_counts(place: Place, tmp_path: Path) -
         others = [{**line, "reviewer": f"kim {number}", "up": up} for up in (True, False)]
         file = tmp_path / "said.jsonl"
         file.write_text("\n".join(map(json.dumps, others)))
-        assert place.told("import", "jsonl", str(file))["added"] == {"thumb": 2}
-    lessons, left_out = lessons_of(FeedbackStore(place.world.store, place.settings).all())
-    assert [one.item.said.liked for one in lessons] == [False]
-    assert len(left_out) == 12
+        told = place.told("import", "jsonl", str(file))
+        assert (told["added"], told["already"]) == ({"thumb": 1}, 1)
+        told = place.told("import", "jsonl", str(file))
+        assert (told["added"], told["already"]) == ({}, 2)
+    said = FeedbackStore(place.world.store, place.settings).all()
+    assert [item.said.liked for item in said] == 12 * [False]
+    assert [lesson.item.said.liked for lesson in lessons_of(said)[0]] == [False]
+
+
+def test_what_is_wrong_with_lines_is_told_in_their_order(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "said.jsonl"
+    file.write_text("1\n" * 3)
+    told = place.told("import", "jsonl", str(file), code=1)
+    assert [one["place"] for one in told["refused"]] == [f"said.jsonl:{n}" for n in (1, 2, 3)]
 
 
 def test_a_question_that_nobody_has_answered_is_told(place: Place, tmp_path: Path) -> None:

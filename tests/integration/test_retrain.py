@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.processes import stop
 from producer.feedback import retrainer as retraining
+from producer.feedback import rows as making
 from producer.feedback.journal import Journal, Retraining
 from producer.feedback.retrainer import Look, Retrainer
 from producer.feedback.rules import Rules, read_rules
@@ -409,6 +410,22 @@ def test_a_rule_learns_no_more_than_is_kept(place: World, monkeypatch: pytest.Mo
     prefer_all(place, captions(place, 3, "more"))
     (why,) = look(place, 25).verdicts[0].waits
     assert why.startswith("its runs have learned 3 lessons")
+
+
+def test_what_a_full_set_has_no_room_for_is_not_new_for_ever(
+    place: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "MOST_ROWS", 3)
+    prefer_all(place, captions(place, 7))
+    told = look(place)
+    (run,) = told.started
+    (verdict,) = told.verdicts
+    assert (run.rows, verdict.new) == (3, {"preference": 3})
+    assert verdict.left_out == {"one set takes no more, and what is newer counts": 4}
+    end(place, run.job.id)
+    (verdict,) = look(place, 25).verdicts
+    assert verdict.waits == ["0 of 3 new preferences are there"]
+    assert verdict.rows == 0  # and nobody has asked for the captions
 
 
 # Exactly once

@@ -219,15 +219,15 @@ def rows(stage: Stage, *items: Item, **settings: Any) -> tuple[list[dict[str, An
     lessons, _ = lessons_of(items)
     known = [Known(one, CAPTION, BASE_PROMPT) for one in lessons]
     addresses = addresses_of(items)
-    made, used, left_out = rows_of(known, stage, SETTINGS.model_copy(update=settings), addresses)
-    assert len(used) + len(left_out) <= len(lessons)
-    body = written(made)
-    assert body == written(rows_of(known, stage, SETTINGS, addresses)[0]) or settings
+    made = rows_of(known, stage, SETTINGS.model_copy(update=settings), addresses)
+    assert len(made.taught) + len(made.left_out) <= len(lessons)
+    body = written(made.rows)
+    assert body == written(rows_of(known, stage, SETTINGS, addresses).rows) or settings
     columns = ("completion", "chosen", "rejected", "label")
     return [
         {name: value for name in columns if (value := getattr(row, name)) is not None}
-        for row in made
-    ], [one.why for one in left_out]
+        for row in made.rows
+    ], [one.why for one in made.left_out]
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,15 @@ def test_what_would_stop_a_training_is_left_out(
 def test_a_video_under_two_keys_is_one_video() -> None:
     items = [up("kim"), item(said("thumb", OTHER, "", "kim", 1, up=True))]
     known = [Known(one, CAPTION, BASE_PROMPT) for one in all_said(items)]
-    made, used, _ = rows_of(known, "sft", SETTINGS, addresses_of(items))
-    assert [row.media.uri for row in made] == [ABOUT.video.uri]
-    assert len(used) == len(known) == 1
+    made = rows_of(known, "sft", SETTINGS, addresses_of(items))
+    assert [row.media.uri for row in made.rows] == [ABOUT.video.uri]
+    assert made.taught == known
+    assert len(known) == 1
 
 
 def test_what_nobody_is_to_say_may_be_anything() -> None:
     chosen = item(said("preference", ABOUT, "犬" * 99, "kim", chosen=CAPTION))
     assert rows("dpo", chosen, max_syllables=10)[0] == [{"chosen": CAPTION, "rejected": "犬" * 99}]
-
-
-FULL = "one set takes no more, and what is newer counts"
 
 
 @pytest.mark.parametrize("stage", ["dpo", "kto"])
@@ -289,19 +287,18 @@ def test_a_set_is_as_large_as_a_training_reads_and_the_newest_rows_are_in_it(
     items.append(up("one", 9) if stage == "kto" else corrected("one", "개 1", 9))
     known = [Known(one, CAPTION, BASE_PROMPT) for one in all_said(items)]
     addresses = addresses_of(items)
-    whole, used, left_out = rows_of(known, stage, SETTINGS, addresses)
-    assert (len(used), left_out) == (len(known), [])
+    made = rows_of(known, stage, SETTINGS, addresses)
+    assert (made.taught, made.passed_over, made.left_out) == (known, [], [])
+    whole = made.rows
     for most, limit in (("MOST_BYTES", len(written(whole)) - 1), ("MOST_ROWS", len(whole) - 1)):
         with monkeypatch.context() as patch:
             patch.setattr(module, most, limit)
-            made, used, left_out = rows_of(known, stage, SETTINGS, addresses)
-        assert len(made) < len(whole)
-        assert len(written(made)) < len(written(whole))
-        assert [one.id for one in left_out] == [known[0].lesson.id]
-        assert {one.why for one in left_out} == {FULL}
-        assert used == known[1:]
+            made = rows_of(known, stage, SETTINGS, addresses)
+        assert len(made.rows) < len(whole)
+        assert len(written(made.rows)) < len(written(whole))
+        assert (made.taught, made.passed_over, made.left_out) == (known[1:], known[:1], [])
         # And each lesson that counts as learned has its rows there.
-        again = rows_of(used, stage, SETTINGS, addresses)[0]
-        assert {(*row.texts, row.label) for row in made} == {
+        again = rows_of(made.taught, stage, SETTINGS, addresses).rows
+        assert {(*row.texts, row.label) for row in made.rows} == {
             (*row.texts, row.label) for row in again
         }
