@@ -144,7 +144,7 @@ class School:
         )
         jobs = Jobs(settings, self.store, train_app(settings))
         jobs.submit(job)
-        outcome = jobs.wait_for(job.id, lambda progress: self.stack.check())
+        outcome = jobs.wait_for(job.id, lambda progress: self.stack.check(), lambda why: None)
         if outcome.version is None:
             raise DemoFailed(f"{stage}: {outcome.message}", cure=outcome.cure or "")
         self.use(outcome.version)

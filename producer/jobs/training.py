@@ -201,9 +201,10 @@ class Training:
             time.sleep(FOLLOW_S)
 
     def jobs(self, limit: int) -> tuple[list[TrainingJob], int]:
-        """All that Redis has, and so many of the others; the newest first. How many more there are.
+        """All that have not ended, and so many of the others; the newest first. How many more there
+        are.
 
-        What Redis has is short: people send it, one by one.
+        What has not ended is short: people send it, one by one.
         """
         whereabouts = self._whereabouts()
         alive = set(whereabouts or ())
@@ -212,9 +213,10 @@ class Training:
         for job_id, has_ended in self._records.ids():
             if has_ended:
                 alive.discard(job_id)  # it ends just now
-            if job_id not in alive:
                 others.append(job_id)
                 count += 1
+            else:
+                alive.add(job_id)  # Redis has none that is paused or was lost
         ids = sorted([*alive, *others], reverse=True)
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(lambda job_id: self._read(job_id, whereabouts), ids))

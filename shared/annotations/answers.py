@@ -9,6 +9,7 @@ DOWN = frozenset({"false", "0", "no", "down", "bad", "👎", "아니요", "나�
 
 UNANNOTATED = "nobody has annotated it"
 SKIPPED = "its annotator skipped it"
+SEVERAL = "several questions have texts for answers: name one with --question"
 UNSAID = frozenset({UNANNOTATED, SKIPPED})
 """Why something is left out that is no fault of it."""
 

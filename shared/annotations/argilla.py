@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.annotations.answers import UNANNOTATED, Answer, Said, stars, thumb
+from shared.annotations.answers import SEVERAL, UNANNOTATED, Answer, Said, stars, thumb
 from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
 
@@ -32,13 +32,18 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
+    read_any = False
     for place, record in items_of(file):
-        if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
+        if isinstance(record, dict) and isinstance(record.get("fields"), dict):
+            read_any = True
+            yield from _of_record(place, record, question)
+        elif read_any:
+            yield LeftOut(place, "it is no record")
+        else:
             raise BadData(
                 f"{file.name} is no export of records: it has no 'fields'",
                 cure="Export with `dataset.records.to_json(path)` from Argilla 2.",
             )
-        yield from _of_record(place, record, question)
 
 
 def questions_in(file: File) -> set[str]:
@@ -58,6 +63,9 @@ def _of_record(
     place: str, record: dict[str, Any], question: str | None
 ) -> Iterator[Answer | LeftOut]:
     fields, metadata = record["fields"], _dict(record.get("metadata"))
+    if isinstance(record.get("responses"), list) and record["responses"]:
+        yield LeftOut(place, "its answers are as Argilla 1 has them; export it from Argilla 2")
+        return
     answers = _answers(record.get("responses"))
     if not answers:
         yield LeftOut(place, UNANNOTATED)
@@ -108,7 +116,7 @@ def _said(record: dict[str, Any], answered: dict[str, Any], asked: str | None) -
             found.liked = liked
         elif asked in (None, question) and isinstance(value, str) and (text := text_in(value)):
             if found.written is not None:
-                return "several questions have texts for answers: name one with --question"
+                return SEVERAL
             found.written = text
             suggested = _dict(_dict(record.get("suggestions")).get(question))
             found.shown = text_in(suggested.get("value")) or found.shown

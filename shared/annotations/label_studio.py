@@ -8,16 +8,27 @@ labelstud.io/guide/export, /guide/task_format, /tags/textarea, /tags/choices, /t
 /tags/pairwise. A `textarea` is a caption, and with `start` and `end` (seconds) one of a part; what
 the task showed as a prediction, or in its field `caption` or `text`, is what it corrects; `choices`
 and a `rating` of five are thumbs; a `pairwise` chooses one of two fields of the task, which its
-`toName` names, or of `text1` and `text2`, as the tool's template has it.
+`toName` names, or of `text1` and `text2`, as the tool's template has it. What is said of another
+region (frames of a timeline, a box in a picture) is said of no whole and of no part.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from shared.annotations.answers import SKIPPED, UNANNOTATED, Answer, Said, moment, stars, thumb
+from shared.annotations.answers import (
+    SEVERAL,
+    SKIPPED,
+    UNANNOTATED,
+    Answer,
+    Said,
+    moment,
+    stars,
+    thumb,
+)
 from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
 
@@ -27,7 +38,23 @@ PAIR = ("text1", "text2")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """What it puts before the names of uploaded files."""
 
-Part = tuple[float | None, float | None]
+FRAMES = ("ranges", "sequence")
+PICTURE = ("x", "points", "vertices", "rle")
+"""What a region's value has: of a timeline, and in a picture."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The whole, if it has nothing."""
+
+    start: float | None = None
+    end: float | None = None
+    region: str = ""
+    why: str = ""
+    """Nothing can be learned of such a region."""
+
+
+WHOLE = Part()
 
 
 def answers_in(file: File, question: str | None = None) -> Iterator[Answer | LeftOut]:
@@ -37,13 +64,18 @@ def answers_in(file: File, question: str | None = None) -> Iterator[Answer | Lef
     Raises:
         BadData: it is of another layout altogether.
     """
+    read_any = False
     for place, task in items_of(file):
-        if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+        if isinstance(task, dict) and isinstance(task.get("data"), dict):
+            read_any = True
+            yield from _of_task(place, task, question)
+        elif read_any:
+            yield LeftOut(place, "it is no task")
+        else:
             raise BadData(
                 f"{file.name} is no export of tasks: it has no 'data'",
                 cure="Export as JSON (not JSON-MIN) from Label Studio.",
             )
-        yield from _of_task(place, task, question)
 
 
 def questions_in(file: File) -> set[str]:
@@ -70,16 +102,20 @@ def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator
             yield LeftOut(at, SKIPPED)
             continue
         parts = _parts(annotation, task, question)
-        for part, ((start, end), said) in enumerate(parts.items(), start=1):
+        for number, (part, said) in enumerate(parts.items(), start=1):
+            one = f"{at}.{number}" if len(parts) > 1 else at
+            if isinstance(said, str):
+                yield LeftOut(one, said)
+                continue
             yield Answer(
-                f"{at}.{part}" if len(parts) > 1 else at,
+                one,
                 said,
                 _name(media) if media else None,
                 text_in(data.get("record")),
                 _annotator(annotation.get("completed_by")),
                 moment(annotation.get("updated_at")) or moment(annotation.get("created_at")),
-                start,
-                end,
+                part.start,
+                part.end,
             )
 
 
@@ -92,24 +128,41 @@ def _annotator(told: Any) -> str | None:
 
 def _parts(
     annotation: dict[str, Any], task: dict[str, Any], question: str | None
-) -> dict[Part, Said]:
-    """What was said of the whole, or of each part of it."""
+) -> dict[Part, Said | str]:
+    """What was said of the whole, or of each part of it; or why that cannot be told."""
     whole = _shown(task, question)
     found: dict[Part, Said] = {}
+    answered: dict[Part, set[Any]] = {}
     for one in _results(annotation):
-        value = one["value"]
-        part = seconds(value.get("start")), seconds(value.get("end"))
-        about = found.setdefault(part, Said(shown=whole if part == (None, None) else None))
+        value, part = one["value"], _part(one)
+        about = found.setdefault(part, Said(shown=whole if part == WHOLE else None))
         kind = one.get("type")
         if kind == "textarea" and question in (None, one.get("from_name")):
-            about.written = text_in(value.get("text")) or about.written
+            if text := text_in(value.get("text")):
+                about.written = text
+                answered.setdefault(part, set()).add(one.get("from_name"))
         elif kind in ("choices", "rating"):
             liked = _liked(value)
             about.liked = about.liked if liked is None else liked
         elif kind == "pairwise":
             about.better = _better(one, task["data"])
-    said = {part: one for part, one in found.items() if one != Said(shown=one.shown)}
-    return said or {(None, None): Said(shown=whole)}
+    several = {part for part, names in answered.items() if len(names) > 1}
+    said = {
+        part: part.why or (SEVERAL if part in several else one)
+        for part, one in found.items()
+        if one != Said(shown=one.shown)
+    }
+    return said or {WHOLE: Said(shown=whole)}
+
+
+def _part(result: dict[str, Any]) -> Part:
+    """A text of a region lies in the region's own value."""
+    value, region = result["value"], str(result.get("id"))
+    if any(name in value for name in FRAMES):
+        return Part(region=region, why="its part is told in frames, and not in seconds")
+    if any(name in value for name in PICTURE):
+        return Part(region=region, why="it is about a region of the picture")
+    return Part(seconds(value.get("start")), seconds(value.get("end")))
 
 
 def _liked(value: dict[str, Any]) -> bool | None:

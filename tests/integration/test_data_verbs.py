@@ -208,3 +208,10 @@ def test_stats_count_and_draw(
         assert image.format == "PNG"
         pixels = np.asarray(image.convert("RGB"))
     assert (pixels == (0x4C, 0x72, 0xB0)).all(axis=2).sum() > 1000  # bars
+    picture.unlink()
+    words = ("--stage", "dpo", "--no-media", "--out", str(picture))
+    shown = jamak_here(patch, "data", "stats", manifest, *words)  # they are captions
+    assert shown.code == 0, shown.err
+    assert "there is nothing to draw" in shown.err
+    assert "there are errors in it: " in shown.err
+    assert not picture.exists()

@@ -13,7 +13,7 @@ import pytest
 from shared.bucket.records import Records
 from shared.errors import EmptyCaption, Unfinished, UsageError
 from shared.messages import CaptionJob, Decoding, Recipe, decode
-from shared.rows import Row
+from shared.rows import MediaRef, Row
 from tests.verbs import inside
 from tests.videos import write_clip
 from tests.work import Silent, work_with
@@ -22,6 +22,7 @@ from workers.caption.captioner import Answer
 from workers.data.candidates import Candidates, least_class
 from workers.data.pairs import pairs
 from workers.delivery.leases import Leases
+from workers.train.data import with_splits
 from workers.train.manifest import written
 from workers.video.pool import DecoderPool
 
@@ -151,6 +152,26 @@ def test_the_fleet_draws_and_the_better_one_is_chosen(
     assert [(row.chosen, row.rejected, row.rejected_frames) for row in turned] == [
         (SAID[0], SAID[0], "reversed")
     ] * 3
+
+
+@pytest.mark.parametrize("films", [1, 30])
+def test_what_a_set_holds_out_its_pairs_hold_out(mine: World, films: int) -> None:
+    """Of a set that names no splits: those follow from the names of its videos."""
+    bucket, source = mine.videos, f"set/{films}.jsonl"
+    read = [
+        Row(id=f"r{n}", videos=(MediaRef(uri=f"{n}.mp4"),), completion=SAID[0])
+        for n in range(films)
+    ]
+    mine.store.put(bucket, source, written(read, source))
+    to = f"s3://{mine.output}/{mine.prefix}{films}.jsonl"
+    options = ["--draws", "0", "--frames-in", "reversed"]
+    inside(mine, pairs, f"s3://{bucket}/{source}", "--to", to, *options)
+    kept = {row.id.removesuffix("-reversed"): row.split for row in rows_at(mine, to)}
+    if films == 1:
+        assert kept == {"r0": None}  # a training says that this is too little
+    else:
+        assert kept == {row.id: row.split for row in with_splits(read)}
+        assert {*kept.values()} == {"train", "eval"}
 
 
 def test_a_video_that_is_gone_and_a_caption_that_is_cut_off_cost_no_other_its_pair(

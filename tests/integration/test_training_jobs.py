@@ -449,6 +449,10 @@ def test_the_list_is_bounded_and_the_newest_come_first(
     assert ids == [ended[4], ended[3], oldest.id]  # what waits is never left out
     assert told["more"] == 3
     assert [job["state"] for job in told["jobs"]] == ["published", "published", "queued"]
+    training.pause(oldest.id)  # Redis does not have it any more
+    told = said(place, "list", "--limit", "2")
+    assert [job["job_id"] for job in told["jobs"]] == ids
+    assert (told["jobs"][-1]["state"], told["more"]) == ("paused", 3)
     shown = CliRunner().invoke(train, ["status", ended[0]], env=place.env).stdout
     assert "adapter 0123456789ab is published, not put to use: 1 video is held out" in shown
 

@@ -241,6 +241,105 @@ def test_of_several_questions_one_is_to_be_named() -> None:
     ]
 
 
+def _studio(*results: dict[str, Any]) -> File:
+    task = {"data": {"video": "a.mp4"}, "annotations": [{"completed_by": 1, "result": results}]}
+    return File("a.json", json.dumps([task]).encode())
+
+
+def _text(text: str, name: str = "caption", region: str = "r1", **value: Any) -> dict[str, Any]:
+    value |= {"text": [text]}
+    return {"id": region, "from_name": name, "type": "textarea", "value": value}
+
+
+FRAMES = "its part is told in frames, and not in seconds"
+BOX = "it is about a region of the picture"
+
+
+@pytest.mark.parametrize(
+    ("regions", "why"),
+    [
+        ([{"ranges": [{"start": 1, "end": 50}]}, {"ranges": [{"start": 51, "end": 120}]}], FRAMES),
+        ([{"x": 1.5, "y": 2, "width": 30, "height": 40}] * 2, BOX),
+        ([{"framesCount": 75, "sequence": [{"frame": 1, "x": 3, "y": 4}]}] * 2, FRAMES),
+    ],
+)
+def test_what_is_said_of_a_region_is_said_of_no_whole_video(
+    regions: list[dict[str, Any]], why: str
+) -> None:
+    texts = [
+        _text(f"{number}번 장면입니다.", region=f"r{number}", **value)
+        for number, value in enumerate(regions)
+    ]
+    taken = _taken("label-studio", _studio(*texts))
+    assert taken.rows == []
+    assert [(one.place, one.why) for one in taken.left_out] == [
+        ("a.json#1.1", why),
+        ("a.json#1.2", why),
+    ]
+    taken = _taken("label-studio", _studio(*texts, _text("개가 잡니다.", region="r9")))
+    assert [row.completion for row in taken.rows] == ["개가 잡니다."]
+    assert len(taken.left_out) == 2
+
+
+def test_of_several_texts_of_an_annotator_one_is_to_be_named() -> None:
+    file = _studio(_text("개가 잡니다."), _text("소리가 나쁩니다.", "note", "r2"))
+    taken = _taken("label-studio", file)
+    assert (taken.rows, "--question" in taken.left_out[0].why) == ([], True)
+    assert [row.completion for row in _taken("label-studio", file, question="caption").rows] == [
+        "개가 잡니다."
+    ]
+
+
+@pytest.mark.parametrize(("stage", "rows"), [("dpo", 0), ("kto", 0), ("sft", 1)])
+def test_a_pair_about_a_later_question_is_not_put_under_the_first(stage: Stage, rows: int) -> None:
+    said = ["무엇이 보이나요?", "고양이입니다.", "무슨 색인가요?", "검은색입니다."]
+    turns = [
+        {"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(said)
+    ]
+    item = {
+        "videos": ["a.mp4"],
+        "conversations": turns[:3] if stage == "dpo" else turns,
+        "chosen": {"from": "gpt", "value": "검은색입니다."},
+        "rejected": {"from": "gpt", "value": "흰색입니다."},
+        "kto_tag": False,
+    }
+    taken = _taken("llava", File("a.json", json.dumps([item]).encode()), stage=stage)
+    assert len(taken.rows) == rows
+    (why,) = [one.why for one in taken.left_out]
+    assert why == (
+        "a later question of a conversation is not learned"
+        if rows
+        else "its pair or thumb is not about the first question alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("aihub", "aihub-D2_AN_0531_000002.json"),
+        ("label-studio", "label-studio.json"),
+        ("argilla", "argilla.json"),
+    ],
+)
+def test_what_is_broken_in_a_file_keeps_nothing_else_from_being_taken(form: Any, name: str) -> None:
+    whole = json.loads(_file(name).body)
+    items = whole if isinstance(whole, list) else [whole]
+    rows = len(_taken(form, _file(name)).rows)
+    for broken in (None, {}, 7):
+        body = json.dumps([*items, broken, *items]).encode()
+        taken = _taken(form, File("a.json", body))
+        assert len(taken.rows) == 2 * rows
+        assert f"a.json#{len(items) + 1}" in {one.place for one in taken.left_out}
+
+
+def test_an_export_of_argilla_1_is_told_from_one_that_nobody_has_annotated() -> None:
+    record = json.loads((LAYOUTS / "argilla.json").read_text())[0]
+    answer = {"user_id": "u", "status": "submitted", "values": {"text": {"value": "개"}}}
+    record["responses"] = [answer]
+    (left_out,) = _taken("argilla", File("a.json", json.dumps([record]).encode())).left_out
+    assert "Argilla 1" in left_out.why
+
+
 def _record(**more: Any) -> dict[str, Any]:
     return {
         "status": "ok",

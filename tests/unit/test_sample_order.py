@@ -48,3 +48,16 @@ def test_those_of_like_length_are_in_one_batch() -> None:
     assert padding(LENGTHS) < padding(None) / 3
     starts = [LENGTHS[batch[0]] for batch in _steps(SampleOrder(40, 0, 5, range(8), LENGTHS), 5)]
     assert starts != sorted(starts)  # the short ones do not all come first
+
+
+@pytest.mark.parametrize("samples", [400, 401, 407, 3])
+def test_also_when_steps_do_not_end_with_an_epoch(samples: int) -> None:
+    lengths = [number * 37 % 401 for number in range(samples)]
+    steps = range(5 * samples // 8)
+    batches = _steps(SampleOrder(samples, 0, 8, steps, lengths), 8)
+    assert _steps(SampleOrder(samples, 0, 8, range(7, len(steps)), lengths), 8) == batches[7:]
+    seen = [one for batch in batches for one in batch]
+    for epoch in range(len(seen) // samples):
+        assert sorted(seen[epoch * samples : (epoch + 1) * samples]) == list(range(samples))
+    mixed = [batch for batch in batches if max(lengths[i] for i in batch) - lengths[batch[0]] > 100]
+    assert len(mixed) <= len(seen) / samples + 1  # one where an epoch ends, and no more

@@ -1,6 +1,5 @@
 """A training set in numbers: how much of what, and how long. Judges nothing."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,16 +73,18 @@ def _seconds(found: Examined, rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _groups(found: Examined) -> Iterator[Group]:
+    """Of each column those with the most rows first."""
     for column in GROUPED_BY:
-        counted = Counter(getattr(row, column) for row in found.rows)
-        if column != "split" and set(counted) <= {None}:
+        grouped: dict[Any, list[Row]] = {}
+        for row in found.rows:
+            grouped.setdefault(getattr(row, column), []).append(row)
+        if column != "split" and set(grouped) <= {None}:
             continue
-        for value, rows in counted.most_common():
-            those = [row for row in found.rows if getattr(row, column) == value]
+        for value, those in sorted(grouped.items(), key=lambda one: -len(one[1])):
             yield Group(
                 column,
                 "" if value is None else str(value).lower() if value in (True, False) else value,
-                rows,
+                len(those),
                 len({row.media.key for row in those}),
                 sum(_seconds(found, those).values()) if found.media else None,
             )

@@ -6,6 +6,7 @@ Knows the bucket and the queues; which of two captions is the better one is deci
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Annotated
@@ -21,7 +22,7 @@ from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
 from shared.bucket.videos import video_of
 from shared.console import AsJson, err, out, print_json
-from shared.errors import Forbidden, Missing, UsageError
+from shared.errors import BadData, Forbidden, Missing, UsageError
 from shared.language import spoken
 from shared.messages import AdapterUsed, Caption, CaptionJob, Decoding, Flag, Recipe, Sampling
 from shared.rows import FrameOrder, MediaRef, Row
@@ -29,7 +30,7 @@ from shared.settings import CardName, Settings, load_settings
 from workers.data.candidates import Candidates, least_class
 from workers.data.places import write
 from workers.data.preferences import By, Judge
-from workers.train.data import read_manifest
+from workers.train.data import read_manifest, with_splits
 from workers.train.manifest import MOST_BYTES, PARQUET, written
 
 ENDINGS = (".jsonl", PARQUET)
@@ -46,11 +47,13 @@ class Made:
 
     videos: int = 0
     drawn: int = 0
+    asked: int = 0
+    """Rows of whose videos captions were drawn."""
     failed: int = 0
     """Draws without a caption."""
     pairs: int = 0
     alike: int = 0
-    """Videos whose captions gave no pair."""
+    """Of these rows, whose captions gave no pair."""
     reordered: int = 0
     left_out: int = 0
     """Rows of a part of a video, of which the fleet draws nothing, or of an image."""
@@ -147,9 +150,11 @@ def pairs(
     out.print(
         spoken(
             f"{len(made)} rows: {told.pairs} of captions, {told.reordered} of frames in another "
-            f"order; {told.alike} of {told.videos} videos gave no pair"
+            f"order; {told.alike} of {told.asked} gave no pair"
         )
     )
+    if told.failed:
+        err.print(spoken(f"captions that could not be drawn: {told.failed}"))
     out.print(to, highlight=False, soft_wrap=True)
     if len(told.adapters) > 1:
         err.print(
@@ -201,6 +206,7 @@ def _drawn(
             row = asked.popleft()
             captions = [one for one in found if isinstance(one, Caption)]
             told.failed += draws - len(captions)
+            told.asked += 1
             for one in captions:
                 told.made_by(one.adapter)
             flawed = {one.text for one in captions if FLAWS & set(one.flags)}
@@ -240,6 +246,10 @@ def _rows(source: str, settings: Settings, store: ObjectStore, told: Made) -> li
         read = read_manifest(body, source, "sft", settings.prompt)
         films = [row for row in read if row.videos]
         told.left_out = len(read) - len(films)
+        with suppress(BadData):  # of one video: that training says so
+            # The split depends on the videos' names, so it comes before they are changed: what
+            # another stage holds out of this set, a training with the pairs holds out, too.
+            films = with_splits(films)
         rows = [row.with_media(uri=_absolute(source, row.media.uri)) for row in films]
     else:
         rows = list(_videos_under(bucket, key, settings, store))

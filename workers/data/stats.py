@@ -1,5 +1,7 @@
 """`jamak data stats`: a training set in numbers, and as a picture."""
 
+from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,16 +39,18 @@ def stats(
         )
         found = examination.of(manifest, stage)
     numbers = numbers_of(found)
-    if picture is not None:
-        from workers.data.plot import plot
-
-        plot(found, numbers, picture)
     if as_json:
         print_json({"manifest": found.manifest, "stage": found.stage, **numbers.dump()})
     else:
         _show(found, numbers)
-        if picture is not None:
+    if picture is not None and any(numbers.values.values()):
+        from workers.data.plot import plot
+
+        plot(found, numbers, picture)
+        if not as_json:
             out.print(spoken(f"histograms: {escape(str(picture))}"), highlight=False)
+    elif picture is not None:
+        err.print(spoken("there is nothing to draw"))
     # After the numbers: of what is not read they tell nothing.
     if found.errors:
         err.print(
@@ -58,7 +62,7 @@ def stats(
 def _show(found: Any, numbers: Any) -> None:
     out.print(escape(found.manifest), highlight=False)
     table = Grid("column", "value", "rows in all", "media", "hours")
-    for one in numbers.groups:
+    for one in _most(numbers.groups):
         hours = "" if one.seconds is None else f"{one.seconds / 3600:.2f}"
         table.add_row(one.column, escape(one.value or "-"), str(one.rows), str(one.media), hours)
     out.print(table)
@@ -68,4 +72,11 @@ def _show(found: Any, numbers: Any) -> None:
     out.print(table)
 
 
+def _most(groups: list[Any]) -> Iterator[Any]:
+    """Of each column those with the most rows: `--json` has all of them."""
+    for _, some in groupby(groups, lambda one: one.column):
+        yield from islice(some, MOST_GROUPS)
+
+
 FRACTIONS = ("Korean share", "seconds")
+MOST_GROUPS = 30

@@ -52,17 +52,23 @@ class SampleOrder(Sampler[int]):
     def _epoch(self, epoch: int) -> list[int]:
         key = f"{self._seed}/{epoch}"
         order = _shuffled(range(self._samples), key)
-        return order if self._lengths is None else _grouped(order, self._lengths, self._size, key)
+        if self._lengths is None:
+            return order
+        # The step that the epoch before left unfinished takes the first of them, as they come.
+        begun = min(-epoch * self._samples % self._size, self._samples)
+        return order[:begun] + _grouped(order[begun:], self._lengths, self._size, key)
 
 
-def _grouped(order: Sequence[int], lengths: Sequence[int], size: int, key: str) -> list[int]:
-    """Samples of like length beside each other, in groups of a step; the groups in any order."""
+def _grouped(order: list[int], lengths: Sequence[int], size: int, key: str) -> list[int]:
+    """Samples of like length beside each other, in groups of a step; the groups in any order. What
+    fills no step comes last."""
     groups: list[Sequence[int]] = []
-    for block in _cut(order, BLOCK * size):
+    whole = len(order) - len(order) % size
+    for block in _cut(order[:whole], BLOCK * size):
         alike = _cut(sorted(block, key=lambda sample: lengths[sample]), size)
         turns = _shuffled(range(len(alike)), f"{key}/{len(groups)}")
         groups += [alike[number] for number in turns]
-    return list(chain.from_iterable(groups))
+    return [*chain.from_iterable(groups), *order[whole:]]
 
 
 def _cut(samples: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -280,10 +280,17 @@ def _work_of(process: psutil.Process) -> tuple[float, ...]:
 
     What it reads is its own affair: that is not told of a process that keeps its memory private.
     """
-    family = [process, *process.children(recursive=True)]
-    cpu = [one.cpu_times() for one in family]
-    seconds = sum(times.user + times.system for times in cpu)
-    return (round(seconds, 1), sum(one.memory_info().rss for one in family) >> 20)
+    works = [_work_of_one(process)]
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error):  # a decoder may end at any time
+            works.append(_work_of_one(child))
+    seconds, size = map(sum, zip(*works, strict=True))
+    return (round(seconds, 1), int(size) >> 20)
+
+
+def _work_of_one(process: psutil.Process) -> tuple[float, int]:
+    times = process.cpu_times()
+    return times.user + times.system, process.memory_info().rss
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

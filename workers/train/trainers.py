@@ -78,7 +78,8 @@ def _arguments(job: TrainJob, loaded: LoadedModel, workdir: Path) -> dict[str, A
         "gradient_accumulation_steps": job.accumulate,
         "learning_rate": job.learning_rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": max(1, job.steps // 20),
+        # The first step has a rate of nothing: a job of one has none, or it would learn nothing.
+        "warmup_steps": min(max(1, job.steps // 20), job.steps - 1),
         # The collators cut nothing: cutting into visual tokens breaks a batch.
         "max_length": None,
         # TRL's columns are not the model's arguments; the collators need them.

@@ -17,12 +17,20 @@ from workers.data.imports.found import Asked, Found
 
 
 def found_in(file: File, asked: Asked) -> Iterator[Found | LeftOut]:
+    read_any = False
     for place, item in items_of(file):
-        if not isinstance(item, dict) or not isinstance(item.get("trigger_info"), list):
+        if not isinstance(item, dict) or "trigger_info" not in item:
+            if read_any:
+                yield LeftOut(place, "it has no 'trigger_info'")
+                continue
             raise BadData(
                 f"{file.name} has no 'trigger_info'",
                 cure="Of AI-Hub's data sets this reads 71492 (docs/training.md); of others, a CSV.",
             )
+        read_any = True
+        if not isinstance(item["trigger_info"], list):
+            yield LeftOut(place, "it has no text")
+            continue
         if not isinstance(video := item.get("video_name"), str):
             yield LeftOut(place, "it names no video")
             continue

@@ -50,6 +50,10 @@ def _found(
     if not turns or turns[0][0] not in ASKS:
         yield LeftOut(place, "it does not begin with a question")
         return
+    # A pair is two answers to the last question, and a thumb is for all that was answered.
+    if asked.stage in ("dpo", "kto") and len(turns) > 2:
+        yield LeftOut(place, "its pair or thumb is not about the first question alone")
+        return
     columns = _answers(item, turns, asked)
     if columns is None:
         yield LeftOut(place, "it lacks what the stage learns from")
