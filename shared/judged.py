@@ -33,9 +33,10 @@ class Figure(Message):
     against: float | None = None
     """The same of what it is compared with."""
     difference: float | None = None
-    """`value` less `against`."""
+    """`value` less `against`; None of one video alone, for nobody knows how much is chance."""
     spread: tuple[float, ...] = ()
-    """Percentiles of the difference on resampled sets, 0 to 100: the same videos on both sides."""
+    """Percentiles of the difference on resampled sets, 0 to 100: the same videos on both sides;
+    wider where there are few."""
 
     def bound(self, percentile: int) -> float:
         """Below which so many of 100 resampled differences lie."""

@@ -16,13 +16,14 @@ Every key may be left out. Knows nothing of where files lie, nor of what moves t
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from shared.errors import ConfigError
 from shared.judged import FORGETTING, HELD_OUT, PRIMARY, Figure, Judged, JudgedSet
-from shared.yaml_text import fault_of, read_yaml
+from shared.yaml_text import fault_of, read_yaml, unknown_word
 
 MARGINS: dict[str, float] = {
     "chrf": 0.5,
@@ -42,6 +43,8 @@ MARGINS: dict[str, float] = {
 go so much away from the reference's. `logp` in nats a token: who loses more tells worse captions
 apart, and is on its way to say nothing sensible."""
 MOST_BYTES = 64 << 10
+NEARLY = 0.7
+"""From 0 to 1: as like each other two words are of which one is a slip of the other."""
 MOST_SHARE = 0.5
 """Of a canary: with more it would be the rule, and not the exception."""
 
@@ -73,7 +76,7 @@ class Forgetting(_Part):
 
 class Policy(_Part):
     target: str = PRIMARY
-    rise: Annotated[float, Strict(), Field(ge=0)] = 0.0
+    rise: Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)] = 0.0
     confidence: Annotated[int, Strict(), Field(ge=50, le=99)] = 95
     margins: dict[str, Margin] = {}
     videos: Annotated[int, Strict(), Field(ge=1)] = 8
@@ -88,13 +91,37 @@ def read_policy(body: bytes, name: str) -> Policy:
     found = read_yaml(body, name, "Correct it there.")
     if not isinstance(found, dict | None):
         raise ConfigError(f"{name} is no policy", cure="Write `key: value` lines (docs/judge.md).")
+    if "canary" in (told := found or {}) and told["canary"] is None:
+        raise ConfigError(
+            f"{name}: canary: it says nothing",
+            cure="Write a share, such as 10%, or `false` for none; or leave the line out.",
+        )
     try:
-        return Policy.model_validate(found or {})
+        policy = Policy.model_validate(told)
     except ValidationError as error:
         words = [*Policy.model_fields, *Forgetting.model_fields]
         raise ConfigError(
             f"{name}: {fault_of(error, words)}", cure="docs/judge.md lists what a policy may say."
         ) from error
+    _check_measures(policy, name)
+    return policy
+
+
+def _check_measures(policy: Policy, name: str) -> None:
+    """Workers may have measures of other packages, whose names nobody here knows; but hardly ones
+    that are nearly those that all have."""
+    forgetting = policy.forgetting.margins if policy.forgetting else {}
+    for where, words in (
+        ("target", [policy.target]),
+        ("margins", [*policy.margins]),
+        ("forgetting.margins", [*forgetting]),
+    ):
+        for word in words:
+            if word not in MARGINS and get_close_matches(word, MARGINS, n=1, cutoff=NEARLY):
+                raise ConfigError(
+                    f"{name}: {unknown_word(where, word, [*MARGINS])}",
+                    cure="docs/judge.md lists the measures.",
+                )
 
 
 def objections(policy: Policy, judged: Judged) -> list[str]:
@@ -114,6 +141,8 @@ def objections(policy: Policy, judged: Judged) -> list[str]:
         known = judged.of(FORGETTING)
         if known is None:
             found.append("what it could do before was not judged")
+        elif known.data != policy.forgetting.data:
+            found.append(_another_set(known.data, policy.forgetting.data))
         else:
             found += [f"forgetting: {one}" for one in _fallen(known, policy.forgetting.margins)]
     return found
@@ -129,6 +158,10 @@ def why_not_against(judged: Judged, in_use: str | None) -> str | None:
         return None
     names = [name or "the base model" for name in (judged.against, in_use)]
     return f"it was judged against {names[0]}, but {names[1]} is in use: judge it again"
+
+
+def _another_set(judged: str, wanted: str) -> str:
+    return f"what it could do before was judged by {judged}, and the policy names {wanted}"
 
 
 def _target(policy: Policy, judged: JudgedSet) -> list[str]:

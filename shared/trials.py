@@ -27,6 +27,9 @@ class Observation(Message):
     """Whose turn it was; a caption that the canary owed is its own, whoever made it good."""
     pair: str | None = None
     """The same of both captions of one video; None: only one was made."""
+    pairable: bool = False
+    """Both are made of such jobs, if it is their turn. Of the rest nothing follows: those of the
+    canary without a pair are not of the same kind as those of the other one."""
     record: str
     """The start of the digest of the record's address."""
     bad: tuple[Signal, ...] = ()

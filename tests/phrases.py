@@ -51,7 +51,7 @@ ANSWERING = {
     ),
     *("note_skipped", "note_unfit", "note_unplanned", "note_unread"),
     *("not_judged", "why_moved", "why_not", "why_not_comparable", "why_unreachable"),
-    *("on_trial", "why_not_against", "said_of", "_untold"),
+    *("on_trial", "why_not_against", "said_of", "_untold", "_another_set"),
     *("_too_few", "_too_soon", "_one_video", "_one_label", "why_due", "why_unfit", "_rows_or_why"),
     *(
         "_comes_first",

@@ -1,9 +1,10 @@
 """What is compared between the canary and the incumbent, and how far apart they may be.
 
 Every comparison is a difference from -1 to 1, the larger the worse for the canary: of a pair, the
-same video by both; or of the mean of those of each that came since the last comparison, which are
-different videos. Which are compared is decided by a hash of the job, so if the canary is no worse
-the mean difference is at most 0, in either case.
+same video by both; or, of jobs that no worker captions twice, of the mean of those of each that
+came since the last comparison, which are different videos. Whose turn a job is, and which are
+captioned twice, is decided by a hash of the job, so if the canary is no worse the mean difference
+is at most 0, in either case.
 
 Knows nothing of where captions are told of, nor of what follows.
 """

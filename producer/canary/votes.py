@@ -5,10 +5,12 @@ it was. Knows nothing of what a vote weighs.
 """
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from producer.canary.state import TrialState
 from producer.feedback.store import FeedbackStore
 from shared.bucket.keys import is_record, parse_uri
+from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE, read
 from shared.errors import Reject
@@ -29,33 +31,44 @@ class Votes:
     ) -> None:
         self._store, self._settings, self._moved = store, settings, moved
         self._feedback = FeedbackStore(store, settings, moved)
-        self._trials: dict[str, TrialUsed | None] = {}
-        """Address of a record -> on which side it was: records do not change."""
+        self._trials: dict[str, tuple[str, datetime, TrialUsed] | None] = {}
+        """Address of a record -> of which base model, when it was made, and on which side of which
+        trial: records do not change."""
 
-    def of(self, state: TrialState) -> Iterator[tuple[str, Arm, bool]]:
+    def of(self, base: str, state: TrialState) -> Iterator[tuple[str, Arm, bool]]:
         """The name of each that was not counted yet, for whom it is, and whether it is for it.
-        What one reviewer says of a caption is one vote, by what was said first."""
+        What is said of a caption is one vote, by what was said first: what a second reviewer says
+        of the same text is hardly another observation of who made it."""
         counted = set(state.votes)
         said = [one.said for one in self._feedback.all() if one.said.at >= state.since]
         for one in sorted(said, key=lambda item: item.at):
             if len(counted) >= MOST:
                 return
-            name = digest([one.about.record, one.reviewer])[:12]
-            trial = self._trial_of(one.about.record) if name not in counted else None
-            if trial is not None and trial.generation == state.generation and not trial.instead:
+            name = digest(one.about.record)[:12]
+            found = self._trial_of(one.about.record) if name not in counted else None
+            if found is None:
+                continue
+            of_base, made_at, trial = found
+            # Each base model counts its trials from 1, and so does a pointer that was deleted.
+            if of_base != base or made_at < state.since or trial.generation != state.generation:
+                continue
+            if not trial.instead:
                 counted.add(name)
                 yield name, trial.arm, one.liked
 
-    def _trial_of(self, address: str) -> TrialUsed | None:
+    def _trial_of(self, address: str) -> tuple[str, datetime, TrialUsed] | None:
         if address not in self._trials:
             self._trials[address] = self._read(address)
             self._moved()
         return self._trials[address]
 
-    def _read(self, address: str) -> TrialUsed | None:
+    def _read(self, address: str) -> tuple[str, datetime, TrialUsed] | None:
         if not is_record(self._settings, address):
             return None
         try:
-            return read(self._store, Caption, *parse_uri(address)).trial
+            caption = read(self._store, Caption, *parse_uri(address))
         except (Reject, *UNREADABLE):
             return None
+        if caption.trial is None:
+            return None
+        return base_name(caption.model.weights_sha256), caption.created_at, caption.trial

@@ -92,7 +92,7 @@ class Watcher:
         key = pages.state_key(pointer.generation)
         before, etag = self._state(key, pointer)
         if before.verdict is None:
-            state = self._weigh(pages, before, pointer)
+            state = self._weigh(base, pages, before)
             if state is not before:
                 self._store.put(
                     self._bucket,
@@ -127,12 +127,12 @@ class Watcher:
             return fresh, None
         return (state if state.since == fresh.since else fresh), etag
 
-    def _weigh(self, pages: TrialPages, before: TrialState, pointer: Pointer) -> TrialState:
+    def _weigh(self, base: str, pages: TrialPages, before: TrialState) -> TrialState:
         """`before` itself if nothing came."""
         news = pages.read_new(before.generation, before.cursor)
         for error in news.unread:
             log.error("cannot read a page", message=str(error), cure=error.cure)
-        votes = list(self._votes.of(before))
+        votes = list(self._votes.of(base, before))
         if news.cursor == before.cursor and not votes:
             return before
         weighing = Weighing(before, self._margin)

@@ -51,7 +51,8 @@ class Weighing:
                 return
             self._count(one)
             if one.pair is None:
-                self._single(one)
+                if not one.pairable:
+                    self._single(one)
             elif (other := halves.pop(one.pair, None)) is None:
                 halves[one.pair] = one
             elif other.arm != one.arm:

@@ -14,7 +14,7 @@ from shared.bucket.storage import ObjectStore
 from shared.bucket.trials import TrialPages
 from shared.errors import StoreUnavailable
 from shared.feedback import Thumb, about
-from shared.messages import Arm, TrialUsed
+from shared.messages import Arm, ModelIdentity, TrialUsed
 from tests.records import caption
 from tests.trial_place import BASE, BEGUN, CANARY, EXPECTED, PORTIONS, Place, Unchecked, how
 from tests.trials import pairs
@@ -198,15 +198,23 @@ def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> 
     trial = place.begin()
     feedback = FeedbackStore(place.world.store, place.world.settings)
 
-    def vote(number: int, arm: Arm | None, generation: int = trial.generation) -> None:
+    def vote(
+        number: int,
+        arm: Arm | None,
+        generation: int = trial.generation,
+        reviewer: str = "kim",
+        **more: Any,
+    ) -> None:
         used = arm and TrialUsed(generation=generation, arm=arm)
-        record = caption("고양이").model_copy(update={"trial": used})
+        model = ModelIdentity(id="m", revision="r", weights_sha256=BASE)
+        told = {"trial": used, "model": model, "created_at": datetime.now(UTC), **more}
+        record = caption("고양이").model_copy(update=told)
         key = f"{place.world.prefix}records/b/x/{number}.json"
         place.world.store.put(place.world.output, key, record.model_dump_json().encode())
         feedback.add(
             Thumb(
                 about=about(record, f"s3://{place.world.output}/{key}"),
-                reviewer="kim",
+                reviewer=reviewer,
                 at=datetime.now(UTC) + timedelta(seconds=number),
                 up=arm != "canary",
             )
@@ -216,6 +224,9 @@ def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> 
     vote(2, "incumbent")
     vote(3, None)
     vote(4, "canary", generation=trial.generation + 1)
+    other = ModelIdentity(id="m", revision="r", weights_sha256="b" * 64)
+    vote(5, "canary", model=other)  # which has a trial of this number, too
+    vote(6, "canary", created_at=datetime.now(UTC) - timedelta(days=1))  # before a pointer was lost
     for _ in range(2):  # the second one has to read it from the state
         place.watcher().look()
         state = place.state(trial.generation)
@@ -223,8 +234,31 @@ def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> 
         assert [(side.votes, side.disliked) for side in sides] == [(1, 1), (1, 0)]
     assert state.weighed["disliked"].compared == 1
     moved: list[int] = []
-    of = Votes(place.world.store, place.world.settings, lambda: moved.append(1)).of(state)
-    assert (list(of), len(moved)) == ([], 6)  # what was said, and the two that count for nothing
+    of = Votes(place.world.store, place.world.settings, lambda: moved.append(1)).of(
+        base_name(BASE), state
+    )
+    assert (list(of), len(moved)) == ([], 10)  # what was said, and the four that count for nothing
+
+
+def test_a_caption_has_one_vote_however_many_agree(place: Place) -> None:
+    trial = place.begin()
+    feedback = FeedbackStore(place.world.store, place.world.settings)
+    model = ModelIdentity(id="m", revision="r", weights_sha256=BASE)
+    for arm, captions in (("canary", 1), ("incumbent", 40)):
+        for number in range(captions):
+            used = TrialUsed(generation=trial.generation, arm=arm)  # type: ignore[arg-type]
+            told = {"trial": used, "model": model, "created_at": datetime.now(UTC)}
+            record = caption("고양이").model_copy(update=told)
+            key = f"{place.world.prefix}records/b/x/{arm}-{number}.json"
+            place.world.store.put(place.world.output, key, record.model_dump_json().encode())
+            judged, ours = about(record, f"s3://{place.world.output}/{key}"), arm == "canary"
+            for reviewer in range(40 if ours else 1):
+                at = datetime.now(UTC) + timedelta(seconds=reviewer + number)
+                feedback.add(Thumb(about=judged, reviewer=f"{reviewer}", at=at, up=not ours))
+    place.watcher().look()
+    state = place.state(trial.generation)
+    assert (state.side("canary").votes, state.side("incumbent").votes) == (1, 40)
+    assert state.verdict is None
 
 
 # Who watches

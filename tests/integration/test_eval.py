@@ -1,5 +1,6 @@
 """`jamak eval`: real films and a real S3 API, the real engine, and what people get to see."""
 
+import hashlib
 import json
 import re
 import uuid
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from infra.local.stack import DEMO_MODEL
+from shared.bucket.keys import parse_uri
 from shared.bucket.reports import Reports
 from shared.errors import BadData, UsageError
 from shared.judged import Judged
@@ -125,6 +127,26 @@ def test_only_what_is_held_out_is_judged(
     assert judged.sets[0].figures["logp"].value < 0
 
 
+def test_nothing_that_either_was_trained_on_is_asked(
+    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
+) -> None:
+    """Whichever of the two it was."""
+    rows = [{**row, "split": None} for row in sft_rows(videos)]
+    data = in_s3(world, videos, rows)
+    bucket, key = parse_uri(data)
+    digest = hashlib.sha256(world.store.get(bucket, key)).hexdigest()
+    folder = make_adapter(DEMO_MODEL, tmp_path / "another", seed=2)
+    taught = publish(world.registry, folder, adapter.base, data_sha256=digest)
+    said = inside(
+        world,
+        evaluate,
+        *("--adapter", "base", "--against", taught.version, "--data", data),
+        *("--frames", "1", "--json"),
+    )
+    judged = decode(Judged, said.stdout.splitlines()[-1])
+    assert judged.sets[0].videos < len(rows) / 2
+
+
 def test_what_is_wrong_is_said_before_it_is_computed(
     world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
 ) -> None:
@@ -179,3 +201,12 @@ def test_questions_about_videos_are_answered_and_counted_for_each_model(
     assert re.search(r"the base model +100\.0 %", shown.stdout)
     assert re.search(rf"{adapter.version} +0\.0 %", shown.stdout)
     assert "the videos of 1 questions are not there" in shown.stderr
+    (tmp_path / "videos" / "video1.mp4").write_bytes(b"no video")
+    shown = asked()
+    assert re.search(r"the base model +100\.0 %", shown.stdout)
+    assert "the videos of 1 questions cannot be read" in shown.stderr
+    told = json.loads(asked("--json").stdout.splitlines()[-1])[0]["suites"]["msrvtt-qa"]
+    assert (told["questions"], told["left_out"]) == (1, 2)
+    (tmp_path / "videos" / "video0.mp4").write_bytes(b"no video")
+    with pytest.raises(BadData, match=r"video\d\.mp4"):
+        asked()

@@ -40,6 +40,8 @@ class Two(Silent):
     """The base model, and beside it a canary."""
 
     mute = False
+    silent = False
+    """So is the base model."""
     said = 0
     """Captions by the canary, of those that count."""
     fails: Exception | None = None
@@ -47,7 +49,7 @@ class Two(Silent):
     def caption(self, *args: Any) -> Answer:
         canary = args[4]
         if canary is None:
-            return Answer("빨간 원이 움직입니다.", True, 2, 3, 9, None)
+            return Answer("" if self.silent else "빨간 원이 움직입니다.", True, 2, 3, 9, None)
         by = AdapterUsed(version=self.tried[-1].version, generation=canary)
         return Answer("" if self.mute else "파란 사각형이 멈춰 있습니다.", True, 2, 3, 9, by)
 
@@ -182,6 +184,42 @@ def test_what_a_canary_owes_the_incumbent_makes_good(
     assert caption.trial is not None
     assert (caption.trial.arm, caption.trial.instead) == ("incumbent", EmptyCaption.reason)
     assert [(one.arm, one.bad) for one in place.seen()] == [("canary", ("empty",))]
+
+
+@pytest.mark.parametrize(("arm", "mute"), [("canary", True), ("incumbent", True), ("incumbent", 0)])
+def test_of_what_the_incumbent_has_nothing_to_say_both_are_seen_too(
+    world: World, decoders: DecoderPool, tmp_path: Path, arm: str, mute: bool
+) -> None:
+    """Or the canary would be compared by what is left."""
+    place = Place(world, tmp_path, decoders, f"8{arm[0]}{int(mute)}", paired=True)
+    place.captioner.silent, place.captioner.mute = True, mute
+    place.follower.look()
+    job = place.jobs()[arm]
+    lease = taken(world, job)
+    with pytest.raises(EmptyCaption) as nothing:
+        place.work.run(job, lease)
+    assert place.seen() == []
+    assert place.work.fail(job, lease, nothing.value) is False
+    seen = {one.arm: one for one in place.seen()}
+    assert {name: one.bad for name, one in seen.items()} == {
+        "canary": ("empty",) if mute else (),
+        "incumbent": ("empty",),
+    }
+    assert not any(one.published for one in seen.values())
+    assert seen["canary"].pair == seen["incumbent"].pair is not None
+
+
+def test_what_could_be_in_pairs_and_is_not_says_so(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    for name, options, pairable in (("9a", {}, True), ("9b", {"segments": "3"}, False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        place = Place(world, folder, decoders, name, paired=True)
+        place.follower.look()
+        job = place.jobs(sampling=Sampling(**options))["incumbent"]  # type: ignore[arg-type]
+        assert place.work.run(job, taken(world, job)) in ("ok", "partial")
+        assert {one.pairable for one in place.seen()} == {pairable}
 
 
 def test_a_canary_that_does_not_fit_stops_nobody(

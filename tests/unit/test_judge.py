@@ -14,11 +14,13 @@ from infra.demo.attributes import Attributes
 from infra.demo.captions import HABIT, caption, parse, phrasings
 from infra.demo.scenes import Scene, sample_scenes
 from workers.judge.bleu import Bleu
+from workers.judge.bootstrap import Resampled, percentiles
 from workers.judge.chrf import ChrF
 from workers.judge.cider import Cider
 from workers.judge.items import Item
 from workers.judge.judge import each, judge_set
 from workers.judge.measures import Measure
+from workers.judge.page import apart, verdict
 from workers.judge.unfounded import Unfounded
 
 SAID = "빨간 원이 왼쪽에서 오른쪽으로 움직입니다."
@@ -225,3 +227,28 @@ def differences(scene: Scene, other: Scene | None) -> int:
 def test_each_gives_a_number_for_every_caption() -> None:
     assert np.isnan(each(Bleu(), [item("원", "원이 있다")])).all()
     assert each(ChrF(), films(3)).shape == (3,)
+
+
+@pytest.mark.parametrize("videos", [2, 3, 5, 8, 30, 200])
+def test_of_no_difference_one_in_twenty_looks_sure_however_few_videos_there_are(
+    videos: int,
+) -> None:
+    resampled = Resampled([item(SAID, SAID, video=str(number)) for number in range(videos)])
+    chance = np.random.default_rng(videos)
+    sure = 0
+    for _ in range(1000):
+        values = chance.normal(size=(videos, 1))
+        drawn = resampled.sums(values)[:, 0] / videos
+        spread = percentiles(drawn, 101, float(values.mean()), videos)
+        assert list(spread) == sorted(spread)
+        sure += spread[5] > 0
+    assert 25 <= sure <= 90
+
+
+def test_of_one_video_no_difference_is_told() -> None:
+    new, old = item(SAID, SAID, video="1"), item(SAID, f"{SAID} 아닙니다.", video="1")
+    (figure,) = [judge_set("x", [new], [old]).figures[name] for name in ("chrf",)]
+    assert figure.against is not None
+    assert figure.value > figure.against
+    assert (figure.difference, figure.spread) == (None, ())
+    assert (verdict(figure), apart(figure)) == ("", "")

@@ -47,8 +47,13 @@ def judged(*sets: JudgedSet, **changed: Any) -> Judged:
     return Judged(**{**told, **changed})
 
 
-def report(new: list[Item], old: list[Item], name: str = "held out") -> JudgedSet:
-    return judge_set(name, new, old)
+KNOWN = "s3://b/known.jsonl"
+
+
+def report(
+    new: list[Item], old: list[Item], name: str = "held out", data: str = KNOWN
+) -> JudgedSet:
+    return judge_set(name, new, old, data=data)
 
 
 def asked(text: str, *sets: JudgedSet, **changed: Any) -> list[str]:
@@ -116,12 +121,15 @@ def test_what_the_policy_asks_for_and_nobody_measured_does_not_pass() -> None:
 
 def test_the_forgetting_set_holds() -> None:
     better, forgotten = report(said(0), said(1)), report(said(1), said(0), "forgetting")
-    policy = "forgetting: {data: s3://b/known.jsonl, margins: {chrf: 0.5}}"
+    policy = f"forgetting: {{data: {KNOWN!r}, margins: {{chrf: 0.5}}}}"
     assert asked(policy, better) == ["what it could do before was not judged"]
     reasons = asked(policy, better, forgotten)
     assert reasons[0].startswith("forgetting: chrf got worse by 2")
     held = report(said(0), said(0), "forgetting")
     assert asked(policy, better, held) == []
+    easy = report(said(0), said(0), "forgetting", "s3://b/easy.jsonl")
+    [reason] = asked(policy, better, easy)
+    assert reason.endswith(f"was judged by s3://b/easy.jsonl, and the policy names {KNOWN}")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +144,11 @@ def test_the_forgetting_set_holds() -> None:
         ("canary: 80%", "policy.yaml: canary: .*less than or equal to 0.5"),
         ("canary: 0%", "policy.yaml: canary: .*greater than 0"),
         ("canary: much%", "policy.yaml: canary: "),
+        ("canary:", "policy.yaml: canary: it says nothing"),
+        ("rise: .inf", "policy.yaml: rise: .*finite"),
+        ("target: chfr", "policy.yaml: target: nobody knows .*mean chrf"),
+        ("margins: {halucinated: null}", "policy.yaml: margins: nobody knows .*mean hallucinated"),
+        ("forgetting: {data: a, margins: {chfr: 1}}", "policy.yaml: forgetting.margins: nobody"),
         ("confidence: 100", "policy.yaml: confidence: "),
         ("- chrf", "policy.yaml is no policy"),
         ("a: [", "policy.yaml is no YAML"),

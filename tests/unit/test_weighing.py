@@ -89,6 +89,18 @@ def test_different_videos_are_compared_as_well() -> None:
     assert what(weighed(singles(0))) == "not worse"
 
 
+def test_what_could_be_a_pair_and_is_none_is_compared_with_nothing() -> None:
+    """The canary's would be those on which something went wrong, and the incumbent's all others."""
+    alone = [
+        seen(number, arm, bad=arm == "canary", pair=False).model_copy(update={"pairable": True})
+        for number in range(1000)
+        for arm in ("canary", "incumbent")
+    ]
+    found = weighed([*alone, *pairs(300, start=1000)])
+    assert what(found) == "not worse"
+    assert found.state().side("canary").bad == 1000
+
+
 def test_votes_against_it_are_enough() -> None:
     weighing = fresh()
     for number in range(60):

@@ -1,7 +1,8 @@
 """The model of the settings on this machine's card, as a captioner has it; and adapters for it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class Machine:
         """
         settings = self._settings
         sides = self._side(new), self._side(old)
-        trained_on = new.data_sha256 if new else None
+        trained_on = {one.data_sha256 for one in (new, old) if one is not None}
         rows = [self._fetched(name, data, trained_on) for name, data in sets.items()]
         decoders = decoders_of(settings, os.cpu_count() or 1, self._folder)
         try:
@@ -118,10 +119,11 @@ class Machine:
         most: int | None,
         frames: int | None,
     ) -> list[TableRow]:
-        """Of each model a row. Arguments are those of `jamak qa`; errors those of `judge`.
+        """Of each model a row, without questions about videos that cannot be read. Arguments are
+        those of `jamak qa`; errors those of `judge`.
 
         Raises:
-            BadData: a video cannot be read.
+            BadData: no video of a set can be read.
         """
         asked = [(suite.name, one) for suite in suites for one in suite.there[:most]]
         paths = {suite.name: suite.videos for suite in suites}
@@ -132,16 +134,30 @@ class Machine:
         most_frames = frames or self._plan.frames.value
         try:
             clips = Clips(rows, self._folder, decoders, self._loaded, files, frames=most_frames)
-            clips.prepare(lambda done, total: self._tell("frames", done, total))
+            keys = {row.media.key for row in rows}
+            unreadable = clips.prepare(lambda done, n: self._tell("frames", done, n), spare=keys)
+            left_out = Counter(
+                name
+                for (name, _), row in zip(asked, rows, strict=True)
+                if row.media.key in unreadable
+            )
+            there = [
+                (one, row)
+                for one, row in zip(asked, rows, strict=True)
+                if row.media.key not in unreadable
+            ]
+            for suite in suites:
+                if suite.name not in {name for (name, _), _ in there}:
+                    raise next(iter(unreadable.values()))
             encoder = Encoder(self._loaded, clips)
-            questions = [Question((row,)) for row in rows]
+            questions = [Question((row,)) for _, row in there]
             captioner = self._captioner(positions_of(questions, encoder, ANSWER))
             try:
                 table = []
                 for side in sides:
                     said = captions(captioner, side, questions, encoder, ANSWER, self._tell)
-                    row = TableRow(side.version)
-                    for (name, one), answer in zip(asked, said, strict=True):
+                    row = TableRow(side.version, left_out=dict(left_out))
+                    for ((name, one), _), answer in zip(there, said, strict=True):
                         row.answers[name].append(Answered(one, answer.text))
                     table.append(row)
                 return table
@@ -160,7 +176,7 @@ class Machine:
             mode=self._settings.engine,
         )
 
-    def _fetched(self, name: str, data: str, trained_on: str | None) -> JudgedRows:
+    def _fetched(self, name: str, data: str, trained_on: Collection[str]) -> JudgedRows:
         try:
             return fetch_set(
                 name,

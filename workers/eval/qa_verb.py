@@ -59,6 +59,11 @@ def qa(
             ),
         )
         table = machine.answer(manifests, found, most, frames)
+    unreadable = dict(table[0].left_out)
+    for row in table:
+        for suite in found:
+            lacking = len(suite.asked) - len(suite.there)
+            row.left_out[suite.name] = row.left_out.get(suite.name, 0) + lacking
     if as_json:
         print_json([one.told() for one in table])
         return
@@ -72,6 +77,10 @@ def qa(
         if lacking:
             err.print(
                 spoken(f"{suite.name}: the videos of {lacking} questions are not there: left out")
+            )
+        if bad := unreadable.get(suite.name):
+            err.print(
+                spoken(f"{suite.name}: the videos of {bad} questions cannot be read: left out")
             )
 
 

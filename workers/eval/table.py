@@ -25,6 +25,8 @@ class TableRow:
     """None = the base model."""
     answers: dict[str, list[Answered]] = field(default_factory=lambda: defaultdict(list))
     """Of each set."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Questions of each set whose videos are not there, or cannot be read."""
 
     def accuracy(self, suite: str) -> float:
         return _share(self.answers[suite])
@@ -36,6 +38,7 @@ class TableRow:
                 suite: {
                     "accuracy": _share(some),
                     "questions": len(some),
+                    "left_out": self.left_out.get(suite, 0),
                     "by_kind": _by_kind(some),
                     "answers": [
                         {"id": one.asked.id, "said": one.said, "right": one.right} for one in some

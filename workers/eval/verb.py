@@ -73,6 +73,8 @@ def evaluate(
             argument="--keep",
         )
     old = None if against in (None, NONE) else version_of(str(against), registry)
+    if to is not None:  # before all that takes long
+        to.mkdir(parents=True, exist_ok=True)
     from workers.eval.machine import Machine
 
     with (
@@ -89,23 +91,22 @@ def evaluate(
             old = machine.in_use(than=new)
         report = machine.judge(new, old, sets, frames, compared=against != NONE)
     files = report.files()
+    # First it is shown: whatever becomes of the files, hours of work are not lost.
+    if as_json:
+        print_json(report.judged.model_dump(mode="json"))
+    else:
+        for judged in report.judged.sets:
+            _show(report.judged, judged)
     if to is not None:
-        to.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (to / name).write_bytes(content)
-    kept = None
+        if not as_json:
+            out.print(spoken(f"report: {escape(str(to / 'judged.html'))}"), highlight=False)
     if keep and new is not None:
         reports = Reports(ObjectStore(), settings.output_bucket, settings.output_prefix)
         kept = reports.write(new.base.weights_sha256, new.version, files)
-    if as_json:
-        print_json(report.judged.model_dump(mode="json"))
-        return
-    for judged in report.judged.sets:
-        _show(report.judged, judged)
-    if to is not None:
-        out.print(spoken(f"report: {escape(str(to / 'judged.html'))}"), highlight=False)
-    if kept is not None:
-        out.print(spoken(f"kept: {escape(kept)}"), highlight=False, soft_wrap=True)
+        if not as_json:
+            out.print(spoken(f"kept: {escape(kept)}"), highlight=False, soft_wrap=True)
 
 
 def _check_there(data: str) -> None:

@@ -92,6 +92,8 @@ class CaptionWork:
         self._meter, self._kept = meter or Meter(), kept or Kept(0)
         self._records, self._units = Records(store, settings), Units(model.id)
         self._tenants, self._trials = Tenants(settings.tenants), trials
+        self._silent: dict[str, Comparison] = {}
+        """By lease: of what nothing was said, until that is recorded."""
         for outcome in ("ok", "partial", "failed"):
             # From 0 on: of a counter that begins with 1 Prometheus does not see the first.
             telemetry.CAPTIONS.labels(card.card.name, "", outcome)
@@ -189,15 +191,14 @@ class CaptionWork:
 
     def _observe(self, lease: Lease, comparison: Comparison, record: str) -> None:
         """What was published is safe by now."""
-
-        def before() -> None:
-            if self._draining():
-                raise Draining("nothing more is compared here")
-            lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
-
         if self._trials is not None:
-            attempt = lease.delivery.history.attempt
+            attempt, before = lease.delivery.history.attempt, partial(self._before_comparing, lease)
             comparison.observe(record, attempt, before, self._trials)
+
+    def _before_comparing(self, lease: Lease) -> None:
+        if self._draining():
+            raise Draining("nothing more is compared here")
+        lease.progress.ends_at = time.monotonic() + self._settings.caption_deadline_s
 
     def _caption(self, job: CaptionJob, lease: Lease, comparison: Comparison) -> Caption:
         recipe = job.recipe
@@ -244,8 +245,15 @@ class CaptionWork:
         reduced = kills or plan.reduced
         sparse_s, canary = self._settings.sparse_s, comparison.canary
         describer = Describer(self._captioner, recipe, wanted, sparse_s, progress, canary)
-        with self._turns.of(progress) as turn:
-            info, told = self._describe(job, lease, describer, turn)
+        try:
+            with self._turns.of(progress) as turn:
+                info, told = self._describe(job, lease, describer, turn)
+        except EmptyCaption:
+            # Its turn is over: what is asked now keeps no other job waiting.
+            record = self._records.place_of_failure(job)
+            comparison.said_nothing(record, describer, partial(self._before_comparing, lease))
+            self._silent[lease.delivery.lease] = comparison
+            raise
         return Caption(
             status=told.status,
             flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
@@ -328,6 +336,7 @@ class CaptionWork:
             LeaseLost: nothing was written.
             NewerObject: as `_is_done`.
         """
+        comparison = self._silent.pop(lease.delivery.lease, None)
         try:
             if self._is_done(job, lease):
                 return True
@@ -353,8 +362,8 @@ class CaptionWork:
         )
         lease.check()
         wrote = self._records.write_failure(job, failure)
-        if wrote and self._trials is not None and isinstance(error, EmptyCaption):
-            self._comparison(job).observe_nothing(self._records.place_of_failure(job), self._trials)
+        if wrote and comparison is not None and self._trials is not None:
+            comparison.observe_nothing(self._records.place_of_failure(job), self._trials)
         if self._settings.results and job.recipe.decoding.draw is None:
             record = self._records.place_of_failure(job)
             lease.event = of_failure(job, failure, record, self._tenants.of(job.video.uri))

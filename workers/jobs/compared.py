@@ -34,6 +34,7 @@ class Comparison:
         self._told: Described | None = None
         self._instead = ""
         self._again: Callable[[int | None], Described] | None = None
+        self._by_the_other: Observation | None = None
 
     @property
     def canary(self) -> int | None:
@@ -81,9 +82,7 @@ class Comparison:
             seen = [_seen(name, draw.arm, told, bad=again, published=True)]
             if draw.paired and (other := self._other(draw, name, again, before)):
                 seen.append(other)
-        if len(seen) == 2:
-            seen = [one.model_copy(update={"pair": name}) for one in seen]
-        trials.see(draw.trial.generation, seen)
+        self._see(name, seen, draw, trials)
 
     def _other(
         self, draw: Draw, name: str, again: tuple[Signal, ...], before: Callable[[], None]
@@ -102,11 +101,38 @@ class Comparison:
             return None  # the trial ended meanwhile
         return _seen(name, arm, told, bad=again)
 
+    def said_nothing(self, record: str, describer: Describer, before: Callable[[], None]) -> None:
+        """Whoever's turn it was said nothing, and neither did what is in use. Where it was that
+        one's, the canary is asked: it may have something to say, and who leaves such videos out
+        compares the two by the others.
+
+        Args:
+            record: the address of what will be recorded.
+            before: as of `observe`.
+        """
+        draw, name = self._draw, digest(record)[:16]
+        if draw is None or not draw.paired:
+            return
+        if draw.arm == "canary":
+            self._by_the_other = _seen(name, "incumbent", None, bad=("empty",))
+        elif describer.has_seen:
+            self._again = describer.describe_again
+            self._by_the_other = self._other(draw, name, (), before)
+
     def observe_nothing(self, record: str, trials: Trials) -> None:
-        """Whoever's turn it was said nothing, and neither did what is in use."""
-        if self._draw is not None:
-            seen = _seen(digest(record)[:16], self._draw.arm, None, bad=("empty",))
-            trials.see(self._draw.trial.generation, [seen])
+        """After `said_nothing`, when that is recorded."""
+        draw, name = self._draw, digest(record)[:16]
+        if draw is not None:
+            seen = [_seen(name, draw.arm, None, bad=("empty",))]
+            if self._by_the_other is not None:
+                seen.append(self._by_the_other)
+            self._see(name, seen, draw, trials)
+
+    @staticmethod
+    def _see(name: str, seen: list[Observation], draw: Draw, trials: Trials) -> None:
+        pair = name if len(seen) == 2 else None
+        more = {"pair": pair, "pairable": draw.pairable}
+        trials.see(draw.trial.generation, [one.model_copy(update=more) for one in seen])
 
 
 def _seen(

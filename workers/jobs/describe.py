@@ -105,6 +105,11 @@ class Describer:
         """What a canary cannot say, what is in use says. Raises EmptyCaption, NotFinite."""
         return self._said(lambda canary: self._describe(look, canary))
 
+    @property
+    def has_seen(self) -> bool:
+        """So that it can be described again."""
+        return self._seen is not None
+
     def describe_again(self, canary: int | None) -> Described:
         """What was looked at last, by the other one of a trial. Raises as `describe`."""
         assert self._seen is not None, "nothing was looked at"

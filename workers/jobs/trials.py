@@ -52,6 +52,8 @@ class Draw:
     """Whose turn it is."""
     paired: bool
     """The other one is to caption it as well."""
+    pairable: bool = False
+    """Of such jobs it does, if it is their turn."""
 
 
 @dataclass
@@ -135,11 +137,13 @@ class Trials:
         trial = self._trial
         if trial is None or job.recipe.decoding.draw is not None:
             return None
-        twice = self._pairs and job.recipe.sampling.segments is None
+        canary = trial.canary
+        pairable = self._pairs and canary.paired and job.recipe.sampling.segments is None
         return Draw(
             trial,
-            arm_of(job.id, trial.generation, trial.canary),
-            twice and is_paired(job.id, trial.generation, trial.canary),
+            arm_of(job.id, trial.generation, canary),
+            pairable and is_paired(job.id, trial.generation, canary),
+            pairable,
         )
 
     def see(self, generation: int, observations: Sequence[Observation]) -> None:

@@ -113,8 +113,11 @@ def _figure(
         against = float(measure.figure(other.sum(0)))
         apart = drawn - measure.figure(resampled.sums(other))
         if not np.isnan(against) and not np.isnan(apart).all():
-            spread = percentiles(apart, PERCENTILES)
-            told = {"against": against, "difference": value - against, "spread": spread}
+            told = {"against": against}
+            # Of one video nobody knows how much is chance.
+            if resampled.videos > 1:
+                spread = percentiles(apart, PERCENTILES, value - against, resampled.videos)
+                told |= {"difference": value - against, "spread": spread}
     return Figure(
         title=measure.title,
         better=measure.better,

@@ -1,7 +1,7 @@
 """Sets to be judged: their rows, and their media as files."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,17 +35,17 @@ def fetch_set(
     *,
     prompt: str,
     most: int,
-    trained_on: str | None = None,
+    trained_on: Collection[str] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> JudgedRows:
-    """The rows that are held out. A manifest that names none is taken whole; only of one that an
-    adapter was trained on those are taken that its training held out.
+    """The rows that are held out. A manifest that names none is taken whole; only of one that one
+    of the adapters was trained on those are taken that its training held out.
 
     Args:
         data: the manifest, in S3 or a file here. Its media may lie in either place.
         prompt: of rows that name none.
         most: bytes that a video may have.
-        trained_on: SHA-256 of the manifest that the adapter was trained on.
+        trained_on: SHA-256 of the manifests that the adapters were trained on.
 
     Raises:
         BadData: the manifest or a medium cannot be used.
@@ -54,7 +54,7 @@ def fetch_set(
     body = _body(data, store)
     sha256 = hashlib.sha256(body).hexdigest()
     rows = read_manifest(body, data, stage_of(body, data), prompt)
-    if not any(row.split == "eval" for row in rows) and sha256 == trained_on:
+    if not any(row.split == "eval" for row in rows) and sha256 in trained_on:
         rows = with_splits(rows, of_thumbs=False)
     rows = [row for row in rows if row.split == "eval"] or rows
     rows = with_reference(rows)
