@@ -1,5 +1,6 @@
 """The two Celery apps, with every reliability setting once and the reason beside it."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from shared.tenants import Tenants
 if TYPE_CHECKING:
     from celery import Celery
 
+_importing = threading.Lock()
 CAPTION_TASK = "jamak.caption"
 TRAIN_TASK = "jamak.train"
 TRAIN_QUEUE = "train"
@@ -81,9 +83,12 @@ def leased_queues(settings: Settings, prefix: str) -> LeasedQueues:
 
 
 def _app(settings: Settings, prefix: str, queues: list[str]) -> "Celery":
-    # Most verbs of `jamak` talk to Redis alone: Celery is imported by those who have an app.
-    import kombu
-    from celery import Celery
+    # Most verbs of `jamak` talk to Redis alone: Celery is imported by those who have an app. By one
+    # thread at a time: it and kombu put another module in their own place while they are imported,
+    # and who asks in between finds nothing in it (5.7; findings/celery-in-two-threads.sh).
+    with _importing:
+        import kombu
+        from celery import Celery
 
     from shared.broker.transport import SCHEME
 

@@ -131,7 +131,6 @@ def test_frames() -> None:
     assert all(row["identical"] and row["cpu_s"] > 0 for row in rows)
 
 
-@pytest.mark.soak
 def test_learning() -> None:
     """A fleet, a training and what the captioner says after it: a lesson of two steps."""
     found = run("learning")
@@ -250,7 +249,6 @@ def test_rounds_of_the_loop_end_the_same_if_all_that_matters_is_equal() -> None:
     assert loop.told({"peace": peace}) == peace
 
 
-@pytest.mark.soak
 def test_resume() -> None:
     found = run("resume")
     assert (found["kills"], found["bit_equal"], found["published"]) == (1, True, 1)
