@@ -133,6 +133,7 @@ class TrainOutcome(Message):
     message: str | None = None
     cure: str | None = None
     seconds: float
+    """Of workers, all tries together."""
     created_at: datetime
 
 

@@ -164,6 +164,9 @@ def test_the_next_try_goes_on_with_the_log_and_the_steps_of_the_one_before(
         assert told["usd"] == pytest.approx(2.0 + (told["spent_s"] - 3600.0), abs=0.01)
         said(place, "cancel", job.id)
         thread.join(60)
+    outcome = records.outcome(job.id)
+    assert outcome is not None
+    assert outcome.seconds > 3600
     assert [line[21:].split(",")[0] for line in files.log(job.id).splitlines()][:2] == [
         "try 1",
         "try 1",

@@ -154,7 +154,7 @@ class TrainWork:
             return False  # then nobody knows
 
     def _write(self, job: TrainJob, lease: Lease, **ended: Any) -> None:
-        seconds = round(sum(lease.progress.timings_s().values()), 3)
+        seconds = round(max(sum(lease.progress.timings_s().values()), self._spent_s(job)), 3)
         outcome = TrainOutcome(
             job_id=job.id, seconds=seconds, created_at=datetime.now(UTC), **ended
         )
@@ -169,6 +169,14 @@ class TrainWork:
             telemetry.TRAIN_JOB.observe(seconds)
         log.info("training ended", **outcome.model_dump(mode="json"))
         self._clear(job)
+
+    def _spent_s(self, job: TrainJob) -> float:
+        """By all tries, as the last one told."""
+        try:
+            told = self._records.progress(job.id)
+        except UNREADABLE:
+            return 0.0
+        return told.spent_s if told else 0.0
 
     def _clear(self, job: TrainJob) -> None:
         """Nobody goes on with it. What cannot be deleted ends by the bucket's rule."""
