@@ -126,7 +126,7 @@ def read_feedback(body: bytes) -> Feedback:
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"feedback is not JSON: {error}") from error
     kind = told.get("kind") if isinstance(told, dict) else None
-    if kind in KINDS:
+    if isinstance(kind, str) and kind in KINDS:
         return decode(KINDS[kind], told)
     try:
         return decode(Thumb, told)  # raises: a kind that came later is no fault, any other is one

@@ -16,7 +16,6 @@ Every key may be left out. Knows nothing of where files lie, nor of what moves t
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -43,8 +42,6 @@ MARGINS: dict[str, float] = {
 go so much away from the reference's. `logp` in nats a token: who loses more tells worse captions
 apart, and is on its way to say nothing sensible."""
 MOST_BYTES = 64 << 10
-NEARLY = 0.7
-"""From 0 to 1: as like each other two words are of which one is a slip of the other."""
 MOST_SHARE = 0.5
 """Of a canary: with more it would be the rule, and not the exception."""
 
@@ -108,8 +105,8 @@ def read_policy(body: bytes, name: str) -> Policy:
 
 
 def _check_measures(policy: Policy, name: str) -> None:
-    """Workers may have measures of other packages, whose names nobody here knows; but hardly ones
-    that are nearly those that all have."""
+    """Workers may have measures of other packages, whose names nobody here knows: only what is a
+    slip of one that all have is refused."""
     forgetting = policy.forgetting.margins if policy.forgetting else {}
     for where, words in (
         ("target", [policy.target]),
@@ -117,11 +114,23 @@ def _check_measures(policy: Policy, name: str) -> None:
         ("forgetting.margins", [*forgetting]),
     ):
         for word in words:
-            if word not in MARGINS and get_close_matches(word, MARGINS, n=1, cutoff=NEARLY):
+            meant = next((one for one in MARGINS if _is_slip(word, one)), None)
+            if word not in MARGINS and meant is not None:
                 raise ConfigError(
-                    f"{name}: {unknown_word(where, word, [*MARGINS])}",
+                    f"{name}: {unknown_word(where, word.casefold(), [meant])}",
                     cure="docs/judge.md lists the measures.",
                 )
+
+
+def _is_slip(word: str, meant: str) -> bool:
+    """In large letters, of two letters the second one first, or one too few in a long word:
+    `BLEU`, `chfr`, `halucinated`; but `cer`, `bleurt` and `chrf2` are measures."""
+    said = word.casefold()
+    swapped = {
+        meant[:at] + meant[at + 1] + meant[at] + meant[at + 2 :] for at in range(len(meant) - 1)
+    }
+    shorter = {meant[:at] + meant[at + 1 :] for at in range(len(meant))} if len(meant) > 5 else ()
+    return said == meant or said in swapped or said in shorter
 
 
 def objections(policy: Policy, judged: Judged) -> list[str]:

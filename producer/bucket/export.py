@@ -28,6 +28,7 @@ Format = Literal["jsonl", "parquet"]
 
 READS_AT_ONCE = 32
 STATE = "_export.json"
+EMPTY = {"id": "", "captions": 0}
 
 
 class Target(Protocol):
@@ -85,6 +86,8 @@ class Exported:
     """Written now."""
     kept: int = 0
     """There already."""
+    emptied: int = 0
+    """Of an earlier export of more videos."""
     captions: int = 0
     """In all of them."""
     videos: int = 0
@@ -119,9 +122,11 @@ def export(
     """
     told = Exported()
     ending = {"jsonl": ".jsonl.gz", "parquet": ".parquet"}[form]
+    names = set()
     state = json.loads(target.read(STATE) or b"{}")
     for number, part in enumerate(parts):
         name = f"part-{number:05}{ending}"
+        names.add(name)
         captions = state.get(name, {}).get("captions")
         if state.get(name) == {"id": part.id, "captions": part.videos}:
             told.kept += 1
@@ -137,6 +142,18 @@ def export(
         told.captions += captions
         told.videos += part.videos
         on_part(told)
+    # There were more videos before: what these hold is in the parts before them, or was deleted.
+    # Emptied and not deleted: who exports may write there, and no more.
+    left = [
+        name
+        for name, there in state.items()
+        if name.endswith(ending) and name not in names and there != EMPTY
+    ]
+    for name in left:
+        target.write(name, _WRITERS[form]([]))
+        state[name] = EMPTY
+        target.write(STATE, json.dumps(state, indent=1).encode())
+    told.emptied = len(left)
     return told
 
 

@@ -129,7 +129,7 @@ class Watcher:
 
     def _weigh(self, base: str, pages: TrialPages, before: TrialState) -> TrialState:
         """`before` itself if nothing came."""
-        news = pages.read_new(before.generation, before.cursor)
+        news = pages.read_new(before.generation, before.cursor, before.since)
         for error in news.unread:
             log.error("cannot read a page", message=str(error), cure=error.cure)
         votes = list(self._votes.of(base, before))

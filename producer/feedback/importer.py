@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from producer.bucket.captions import NoCaption
-from producer.feedback.heard import Heard, question_of
+from producer.feedback.heard import ANSWERS_AGAIN, Heard, Word, question_of, word_of
 from producer.feedback.incoming import (
     QUESTIONS,
     SAID_NOTHING,
@@ -52,7 +52,9 @@ class Imported:
     added: dict[str, int] = field(default_factory=dict)
     """By kind."""
     already: int = 0
-    """Said before; or taken back further down, where no time is told."""
+    """Said before."""
+    taken_back: int = 0
+    """Further down, by the same reviewer, where no time is told."""
     unsaid: list[LeftOut] = field(default_factory=list)
     """Nobody has said anything there."""
     refused: list[Refused] = field(default_factory=list)
@@ -70,8 +72,8 @@ class Importer:
         self._captions = Captions(store, settings)
         self._store = FeedbackStore(store, settings)
         self._lines: list[Line | Refused | LeftOut] = []
-        self._answered: set[Hashable] = set()
-        """The questions of what says no time."""
+        self._answered: dict[Hashable, set[Word]] = {}
+        """Of what says no time: what was said further down."""
         self.told = Imported()
 
     def read(self, file: File) -> None:
@@ -105,8 +107,8 @@ class Importer:
             unread: told why something that is there already cannot be read.
             done: told of so many lines more.
         """
-        heard = Heard(item.said for item in self._store.all(unread))
         now = datetime.now(UTC)
+        heard = Heard((item.said for item in self._store.all(unread)), now)
         # What says no time itself is said in the order of its lines. They are taken from the last
         # one back: of one person's answers the last is kept, or who says this and then that would
         # be heard again with every import of the file.
@@ -135,19 +137,21 @@ class Importer:
                 self.told.unsaid.append(said)
             else:
                 for item, timed in said:
-                    if self._answered_later(item, timed) or heard.knows(item, timed=timed):
+                    if not timed and self._answered_later(item):
+                        self.told.taken_back += 1
+                    elif heard.knows(item, timed=timed):
                         self.told.already += 1
                     else:
                         heard.hear(item)
                         yield item
 
-    def _answered_later(self, item: Feedback, timed: bool) -> bool:
+    def _answered_later(self, item: Feedback) -> bool:
         """By a line further down, which was looked at before."""
-        question = question_of(item)
-        if timed or question in self._answered:
-            return not timed
-        self._answered.add(question)
-        return False
+        later = self._answered.setdefault(question_of(item), set())
+        word = word_of(item)
+        found = bool(later.intersection(ANSWERS_AGAIN[word]))
+        later.add(word)
+        return found
 
     def _said(self, line: Line | Refused | LeftOut, now: datetime) -> Told | Refused | LeftOut:
         if not isinstance(line, Line):

@@ -98,6 +98,8 @@ def _show(told: Imported, dry_run: bool) -> None:
     out.print(spoken(would if dry_run else kept), highlight=False)
     if told.already:
         out.print(spoken(f"{told.already:,} were said before"))
+    if told.taken_back:
+        out.print(spoken(f"{told.taken_back:,} were taken back further down"))
     reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for one in told.refused:
         reasons[one.why, one.cure].append(one.place)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectInfo, ObjectStore
@@ -76,8 +77,13 @@ class TrialPages:
         body = page.model_dump_json().encode()
         self._store.put(self._bucket, key, body, content_type="application/json")
 
-    def read_new(self, generation: int, cursor: Cursor) -> News:
-        """What came since, by page and in its order."""
+    def read_new(self, generation: int, cursor: Cursor, since: datetime | None = None) -> News:
+        """What came since, by page and in its order.
+
+        Args:
+            since: when the trial began; a generation alone may come again, and what was seen before
+                is of another one.
+        """
         folder, found = self.folder(generation), dict(cursor)
         changed: list[tuple[str, ObjectInfo]] = []
         for item in self._store.list(self._bucket, folder):
@@ -97,12 +103,14 @@ class TrialPages:
                     continue
                 told, etag = page
                 count = found[name].count if name in found else 0
-                observations += told.observations[count:]
+                new = told.observations[count:]
+                observations += [one for one in new if since is None or one.at >= since]
+                is_old = since is not None and told.written_at < since
                 found[name] = PageRead(
                     etag=etag,
                     # A page that became shorter says nothing anew.
                     count=max(count, len(told.observations)),
-                    refused=told.refused,
+                    refused="" if is_old else told.refused,
                     worker=told.worker,
                 )
         return News(tuple(observations), found, tuple(unread))

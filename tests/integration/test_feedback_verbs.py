@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,17 @@ from producer.feedback.lessons import lessons_of
 from producer.feedback.store import FeedbackStore
 from shared.bucket.keys import feedback_folder
 from shared.bucket.records import Records
-from shared.feedback import Correction, Feedback, Judged, Preference, Thumb, about, text_digest
+from shared.errors import JamakError
+from shared.feedback import (
+    Correction,
+    Feedback,
+    Judged,
+    Preference,
+    Thumb,
+    about,
+    feedback_name,
+    text_digest,
+)
 from shared.messages import Caption, Video
 from tests.backlogs import caption_of
 from tests.terminal import Said, jamak_here
@@ -321,12 +331,71 @@ def test_of_lines_without_a_time_the_last_counts(place: Place, tmp_path: Path) -
         file = tmp_path / "said.jsonl"
         file.write_text("\n".join(map(json.dumps, others)))
         told = place.told("import", "jsonl", str(file))
-        assert (told["added"], told["already"]) == ({"thumb": 1}, 1)
+        assert (told["added"], told["taken_back"]) == ({"thumb": 1}, 1)
         told = place.told("import", "jsonl", str(file))
-        assert (told["added"], told["already"]) == ({}, 2)
+        assert (told["added"], told["already"], told["taken_back"]) == ({}, 1, 1)
     said = FeedbackStore(place.world.store, place.settings).all()
     assert [item.said.liked for item in said] == 12 * [False]
     assert [lesson.item.said.liked for lesson in lessons_of(said)[0]] == [False]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (["개", False], {"correction", "thumb"}),  # which confirms it
+        (["개", True], {"thumb"}),
+        ([False, "개"], {"correction"}),  # which says so, too
+        ([True, "개"], {"correction"}),
+        (["개", "소"], {"correction"}),
+    ],
+)
+def test_a_correction_is_kept_until_a_thumb_up_takes_it_back(
+    place: Place, tmp_path: Path, said: list[Any], kept: set[str]
+) -> None:
+    """And however often the file is brought."""
+    line = {"reviewer": f"{said}", "about": place.first.video.uri}
+    lines = [
+        {**line, "kind": "thumb", "up": one}
+        if isinstance(one, bool)
+        else {**line, "kind": "correction", "text": f"{one}가 뜁니다."}
+        for one in said
+    ]
+    file = tmp_path / "said.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert set(place.told("import", "jsonl", str(file))["added"]) == kept
+    for _ in range(2):
+        assert place.told("import", "jsonl", str(file))["added"] == {}
+
+
+def test_a_word_from_the_future_keeps_nobody_from_speaking_once(
+    place: Place, tmp_path: Path
+) -> None:
+    later = datetime.now(UTC) + timedelta(days=1)
+    FeedbackStore(place.world.store, place.settings).add(
+        Thumb(up=False, about=place.judged(place.first), reviewer="ahead", at=later)
+    )
+    file = tmp_path / "said.jsonl"
+    line = {"kind": "thumb", "up": True, "reviewer": "ahead", "about": place.first.video.uri}
+    file.write_text(json.dumps(line))
+    added = [place.told("import", "jsonl", str(file))["added"] for _ in range(3)]
+    assert added == [{"thumb": 1}, {}, {}]
+
+
+@pytest.mark.parametrize("kind", [["thumb"], {"a": 1}, 7, None])
+def test_what_has_no_kind_is_told_and_passed_over(place: Place, tmp_path: Path, kind: Any) -> None:
+    """Wherever it lies: who watches trials reads it, too."""
+    body = json.dumps({"kind": kind, "up": True}).encode()
+    bucket = place.settings.output_bucket
+    key = f"{feedback_folder(place.settings.output_prefix)}{feedback_name(body)}.json"
+    place.world.store.put(bucket, key, body)
+    unread: list[JamakError] = []
+    FeedbackStore(place.world.store, place.settings).all(unread.append)
+    assert len(unread) == 1
+    file = tmp_path / "said.jsonl"
+    file.write_bytes(body)
+    told = place.told("import", "jsonl", str(file), code=1)
+    assert [one["place"] for one in told["refused"]] == ["said.jsonl:1"]
+    place.world.store.delete(bucket, key)
 
 
 def test_what_is_wrong_with_lines_is_told_in_their_order(place: Place, tmp_path: Path) -> None:
@@ -410,7 +479,7 @@ def test_who_changes_their_mind_is_heard() -> None:
     def thumb(up: bool, minute: int) -> Feedback:
         return Thumb(up=up, about=judged, reviewer="kim", at=AT.replace(minute=minute))
 
-    heard = Heard([thumb(True, 1), thumb(False, 2)])
+    heard = Heard([thumb(True, 1), thumb(False, 2)], datetime.now(UTC))
     assert heard.knows(thumb(False, 3), timed=False)
     assert not heard.knows(thumb(True, 3), timed=False)
     assert not heard.knows(thumb(False, 3), timed=True)

@@ -146,6 +146,7 @@ def test_the_forgetting_set_holds() -> None:
         ("canary: much%", "policy.yaml: canary: "),
         ("canary:", "policy.yaml: canary: it says nothing"),
         ("rise: .inf", "policy.yaml: rise: .*finite"),
+        ("target: BLEU", "policy.yaml: target: nobody knows .*mean bleu"),
         ("target: chfr", "policy.yaml: target: nobody knows .*mean chrf"),
         ("margins: {halucinated: null}", "policy.yaml: margins: nobody knows .*mean hallucinated"),
         ("forgetting: {data: a, margins: {chfr: 1}}", "policy.yaml: forgetting.margins: nobody"),
@@ -159,6 +160,11 @@ def test_the_forgetting_set_holds() -> None:
 def test_what_is_no_policy_is_refused_by_the_key(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         read_policy(text.encode(), "policy.yaml")
+
+
+@pytest.mark.parametrize("name", ["cer", "bleurt", "spider", "chrf2", "bleu_1", "repetition"])
+def test_measures_of_other_packages_may_be_named(name: str) -> None:
+    assert read_policy(f"target: {name}\nmargins: {{{name}: 1}}".encode(), "p").target == name
 
 
 def test_a_canary_is_a_share_or_none() -> None:

@@ -273,7 +273,8 @@ class Describer:
             track=next((one.track for one in used if one.track), None),
             aspect=next((one.aspect for one in used if one.aspect), None),
         )
-        adapter = segments[-1].adapter
+        # A segment of which nothing was seen or said is nobody's.
+        adapter = [one.adapter for one in segments if one.text][-1]
         status: Literal["ok", "partial"] = "partial" if flags else "ok"
         return Described(
             status, flags, text, duration_s, frames, total, adapter, segments, cuts.reason
