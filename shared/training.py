@@ -108,6 +108,8 @@ class TrainProgress(Message):
     """Of the last steps, visual ones too. Since version 2, as what follows."""
     seconds_left: float | None = None
     """At the pace of the last steps, with the captions afterwards; None: nobody knows yet."""
+    after_s: float = 0.0
+    """That the captions afterwards take, as far as anybody knows."""
     spent_s: float = 0.0
     """Of workers, all tries together."""
     usd: float | None = None

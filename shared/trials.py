@@ -3,7 +3,7 @@
 Knows nothing of the bucket (shared/bucket/trials.py), nor of how the two are compared.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,6 +12,8 @@ from shared.messages import Arm, Count, Message, digest
 from shared.training import Canary
 
 MOST_ON_A_PAGE = 1000
+CLOCKS_APART = timedelta(minutes=5)
+"""At most, of two machines: what was made so much before a trial began was made in it."""
 _DIGITS = 13
 """Hexadecimal ones: what a float holds exactly."""
 

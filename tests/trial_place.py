@@ -14,7 +14,7 @@ from shared.bucket.stored import read
 from shared.bucket.trials import TrialPages
 from shared.training import Pointer
 from shared.trials import Observation, TrialPage
-from tests.trials import fresh, pairs
+from tests.trials import AT, fresh, pairs
 from tests.world import World
 
 BASE, CANARY = "a" * 64, "c" * 12
@@ -27,6 +27,7 @@ class Place:
         self.world = replace(world, redis_prefix=f"{world.redis_prefix}-{uuid.uuid4().hex[:6]}")
         self.registry = Unchecked(world.store, self.world.output, self.world.prefix)
         self.pages = TrialPages(world.store, self.world.output, self.world.prefix, BASE)
+        self._since = datetime.now(UTC)
 
     def begin(self) -> Pointer:
         return self.registry.begin_canary(BASE, CANARY, 0.1, paired=True, by="operator")
@@ -38,12 +39,14 @@ class Place:
         self.tell("b", *pairs(size // 2, canary_bad=1, start=size * 1000))
 
     def tell(self, worker: str, *seen: Observation, refused: str = "") -> None:
+        """As if it was seen since this place is there."""
+        later = self._since - AT
         page = TrialPage(
             generation=self.pointer.generation,
             worker=worker,
             number=0,
             written_at=datetime.now(UTC),
-            observations=seen,
+            observations=tuple(one.model_copy(update={"at": one.at + later}) for one in seen),
             refused=refused,
             jamak="",
         )

@@ -16,6 +16,7 @@ from shared.bucket.stored import UNREADABLE, read
 from shared.errors import Reject
 from shared.messages import Arm, Caption, TrialUsed, digest
 from shared.settings import Settings
+from shared.trials import CLOCKS_APART
 
 MOST = 5000
 """Of one trial. Who is not sure after so many never will be."""
@@ -50,7 +51,8 @@ class Votes:
                 continue
             of_base, made_at, trial = found
             # Each base model counts its trials from 1, and so does a pointer that was deleted.
-            if of_base != base or made_at < state.since or trial.generation != state.generation:
+            is_older = made_at < state.since - CLOCKS_APART
+            if of_base != base or is_older or trial.generation != state.generation:
                 continue
             if not trial.instead:
                 counted.add(name)

@@ -24,6 +24,7 @@ from shared.settings import Settings
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.rounds import look_again_and_again
 from shared.training import Pointer
+from shared.trials import CLOCKS_APART
 
 LOOK_S = 5.0
 
@@ -129,7 +130,8 @@ class Watcher:
 
     def _weigh(self, base: str, pages: TrialPages, before: TrialState) -> TrialState:
         """`before` itself if nothing came."""
-        news = pages.read_new(before.generation, before.cursor, before.since)
+        since = before.since - CLOCKS_APART
+        news = pages.read_new(before.generation, before.cursor, since)
         for error in news.unread:
             log.error("cannot read a page", message=str(error), cure=error.cure)
         votes = list(self._votes.of(base, before))

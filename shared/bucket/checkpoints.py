@@ -91,7 +91,7 @@ class Checkpoints:
         return 0
 
     def add(self, step: int, data_sha256: str, directory: Path, check: Callable[[], None]) -> None:
-        """The files, and then the line that makes them a checkpoint.
+        """The files, and then the line that makes them a checkpoint. Again is harmless.
 
         Args:
             check: raises if nobody wants it any more; asked before the line.
@@ -106,20 +106,35 @@ class Checkpoints:
         one = Checkpoint(step=step, epoch=self.epoch, data_sha256=data_sha256, files=files)
         for name in files:
             self._store.upload(directory / name, self._bucket, self._place(one) + name)
-        kept = (*self._run.checkpoints, one)[-KEPT:]
-        run = self._run.model_copy(update={"checkpoints": kept, "at": datetime.now(UTC)})
-        check()
-        try:
-            self._etag = self._write(run, self._etag)
-        except Conflict as error:
-            self.check()
-            raise self._overtaken(None) from error
-        dropped = [one for one in self._run.checkpoints if one not in kept]
+        before = self._run.checkpoints
+        for _ in swaps(f"s3://{self._bucket}/{self._key}"):
+            others = [other for other in self._run.checkpoints if other != one]
+            kept = (*others, one)[-KEPT:]
+            run = self._run.model_copy(update={"checkpoints": kept, "at": datetime.now(UTC)})
+            check()
+            try:
+                self._etag = self._write(run, self._etag)
+            except Conflict:
+                self._take_up()
+                continue
+            break
         self._run = run
         self._on_kept()
-        for old in dropped:
-            for name in old.files:
-                self._store.delete(self._bucket, self._place(old) + name)
+        for old in before:
+            if old not in kept:
+                for name in old.files:
+                    self._store.delete(self._bucket, self._place(old) + name)
+
+    def _take_up(self) -> None:
+        """What is there, if it is ours: the answer to what we wrote last got lost.
+
+        Raises:
+            LeaseLost: it is a later run's.
+        """
+        now, etag = self._look()
+        if now is None or (now.epoch, now.worker) != (self.epoch, self._run.worker):
+            raise self._overtaken(now.epoch if now else None)
+        self._run, self._etag = now, str(etag)
 
     def _take(self, worker: str, check: Callable[[], None]) -> tuple[TrainRun, str]:
         for _ in swaps(f"s3://{self._bucket}/{self._key}"):

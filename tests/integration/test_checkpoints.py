@@ -8,7 +8,7 @@ import pytest
 
 from shared.bucket.checkpoints import Checkpoints, clear
 from shared.bucket.keys import training_folder
-from shared.errors import LeaseLost
+from shared.errors import LeaseLost, StoreUnavailable
 from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, TrainRun, TrainState
 from tests.world import World
 
@@ -185,3 +185,33 @@ def test_an_answer_that_gets_lost_is_no_other_run(job: Job) -> None:
     job.add(run, 20)
     text = job.world.store.get(job.world.output, f"{job.key}epoch.json")
     assert [one.step for one in TrainRun.model_validate_json(text).checkpoints] == [10, 20]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_an_answer_that_never_comes_costs_one_checkpoint_and_not_the_job(
+    job: Job, written: bool
+) -> None:
+    """Its own line is no line of a later run."""
+    run = job.begin()
+    job.add(run, 10)
+    put = job.world.store.put_raw
+
+    def away(*arguments: object, **named: object) -> str:
+        if written:
+            put(*arguments, **named)  # type: ignore[arg-type]
+        raise StoreUnavailable("the answer got lost, and then 503")
+
+    job.world.store.put_raw = away  # type: ignore[assignment, method-assign]
+    try:
+        with pytest.raises(StoreUnavailable):
+            job.add(run, 20)
+    finally:
+        del job.world.store.put_raw
+    job.add(run, 30)
+    job.add(run, 40)
+    text = job.world.store.get(job.world.output, f"{job.key}epoch.json")
+    there = [one.step for one in TrainRun.model_validate_json(text).checkpoints]
+    assert there[-2:] == [30, 40]
+    assert job.fetched() == (40, b"tensors of step 40, run 1")
+    with pytest.raises(LeaseLost):
+        job.add(run, 50)  # for somebody has begun by now

@@ -462,6 +462,41 @@ def test_a_training_that_lacks_something_here_may_be_tried_again(
         _run(make_job(), settings, bucket)
 
 
+def test_a_training_that_lacks_memory_says_what_takes_less(
+    settings: Settings, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "print('torch.OutOfMemoryError: CUDA out of memory.'); raise SystemExit(75)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    with pytest.raises(OutOfResources) as caught:
+        _run(make_job(), settings, bucket)
+    assert "lower batch_size or frames" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "seen"),
+    [(None, 1, "0"), ("3,2", 1, "3"), ("GPU-a,GPU-b", 1, "GPU-a"), ("3,2", 2, "3,2")],
+)
+def test_one_process_sees_one_gpu(
+    settings: Settings,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    count: int,
+    seen: str,
+) -> None:
+    """Or transformers takes all of them, and TRL refuses that."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    code = "import os; print('sees', os.environ.get('CUDA_VISIBLE_DEVICES')); raise SystemExit(1)"
+    _instead_of_torch(code, tmp_path, monkeypatch)
+    on_any = settings.model_copy(update={"device": None})
+    with pytest.raises(Reject) as caught:
+        _run(make_job(processes=count), on_any, bucket)
+    assert f"sees {seen}" in caught.value.evidence["log"]
+
+
 def test_a_training_for_a_gpu_does_not_go_on_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,8 +510,12 @@ def test_what_a_machine_lacks_is_told_from_what_is_wrong_with_a_training(tmp_pat
         OSError(errno.EMFILE, "Too many open files"),
         MemoryError(),
         torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
     ):
         assert lacks_something(error, tmp_path)
+    with pytest.raises(RuntimeError) as allocating:
+        torch.empty(1 << 60)
+    assert lacks_something(allocating.value, tmp_path)
     serializing = SafetensorError("Error while serializing: I/O error")
     assert not lacks_something(serializing, tmp_path)
     assert not lacks_something(OSError("no file named model.safetensors"), tmp_path)

@@ -18,6 +18,7 @@ from shared.bucket.training import TrainingRecords
 from shared.errors import BrokerUnavailable, Paused, Reject, UsageError
 from tests.trainer import Trainer, held, job_for, running, said
 from tests.world import World
+from workers.jobs.training_kept import Kept
 from workers.progress import Progress
 
 pytestmark = pytest.mark.integration
@@ -53,6 +54,33 @@ def test_a_job_is_paused_while_it_runs_and_goes_on_when_it_is_resumed(
     records.begin(job.id, held)
     with pytest.raises(Reject, match="nobody has paused"):
         said(place, "resume", job.id)
+
+
+def test_a_job_that_is_cancelled_while_its_pause_is_written_down_has_ended(
+    place: World,
+    training: Training,
+    records: TrainingRecords,
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To keep its log and plot takes a while, and nobody else would end it."""
+    job = job_for(place)
+    training.submit(job)
+    said_so: list[str] = []
+    end = Kept._end
+
+    def slowly(kept: Kept, how: str) -> None:
+        end(kept, how)
+        if not said_so:
+            said_so.append(training.cancel(job.id))
+
+    monkeypatch.setattr(Kept, "_end", slowly)
+    with running(trainer, records, job, tmp_path, monkeypatch) as thread:
+        training.pause(job.id)
+        thread.join(60)
+    assert said_so == ["cancelling"]
+    assert training.job(job.id).state == "cancelled"
 
 
 def test_a_job_is_paused_while_its_videos_are_fetched(

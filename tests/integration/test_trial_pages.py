@@ -79,6 +79,16 @@ def test_each_observation_is_read_once_and_only_what_changed_is_read(place: Worl
     assert pages.read_new(4, {}).observations == ()  # of another trial
 
 
+def test_what_was_seen_in_an_older_trial_of_the_same_number_is_not_its_own(place: World) -> None:
+    """A pointer that was deleted counts from 1 again."""
+    pages = pages_of(place)
+    pages.write(page("one", 1, 2, 30))
+    pages.write(page("two", refused="half a file"))
+    assert pages.read_new(3, {}, NOW).refused == {"two": "half a file"}
+    news = pages.read_new(3, {}, NOW + timedelta(seconds=10))
+    assert ([one.syllables for one in news.observations], news.refused) == ([30], {})
+
+
 def test_what_cannot_be_read_waits_and_keeps_nobody(place: World) -> None:
     pages = pages_of(place)
     for name, body in (("bad-0.json", b"{"), ("new-0.json", b'{"v": 9}'), ("state.json", b"x")):

@@ -68,6 +68,18 @@ def test_a_pace_is_that_of_the_last_steps_and_what_is_left_has_the_captions_afte
     assert pace.seconds_left == pytest.approx(206.0)
 
 
+def test_who_goes_on_knows_how_long_the_captions_afterwards_take() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    assert pace.after_s == 0.0
+    pace.goes_on(990.0)  # as an earlier try has told
+    for step in range(51, 61):
+        now[0] += 1.0
+        pace.hear({"stage": "train", "step": step, "steps": 100, "tokens": 1})
+    assert pace.seconds_left == pytest.approx(40 + 990)
+    assert pace.after_s == 990.0
+
+
 def test_what_is_no_number_breaks_neither_the_line_nor_the_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -12,7 +12,7 @@ from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
 from shared.bucket.training_files import TrainingFiles
-from shared.errors import Cancelled, Conflict, Draining, JamakError
+from shared.errors import Cancelled, Conflict, Draining, JamakError, Paused
 from shared.prices import Price
 from shared.settings import Settings
 from shared.training import TrainJob, TrainOutcome
@@ -91,31 +91,36 @@ class TrainWork:
         def check() -> None:
             self._records.about_to_publish(job.id, ours)
 
-        with (
-            kept.of_this_try(),
-            watched(job, self._records, checkpoints, lease, kept, self._price) as watch,
-        ):
+        try:
+            with (
+                kept.of_this_try(),
+                watched(job, self._records, checkpoints, lease, kept, self._price) as watch,
+            ):
 
-            def ending() -> JamakError | None:
-                if self._draining():
-                    return Draining("the next worker goes on with it")
-                return watch.paused
+                def ending() -> JamakError | None:
+                    if self._draining():
+                        return Draining("the next worker goes on with it")
+                    return watch.paused
 
-            manifest, why_not_activated = run_train_job(
-                job,
-                self._settings,
-                self._store,
-                self._registry,
-                lease.progress,
-                check,
-                seen,
-                checkpoints,
-                watch.on_event,
-                ending,
-                self._features,
-                kept.on_line,
-                kept.reading,
-            )
+                manifest, why_not_activated = run_train_job(
+                    job,
+                    self._settings,
+                    self._store,
+                    self._registry,
+                    lease.progress,
+                    check,
+                    seen,
+                    checkpoints,
+                    watch.on_event,
+                    ending,
+                    self._features,
+                    kept.on_line,
+                    kept.reading,
+                )
+        except Paused:
+            # What is known of it was kept first, which takes a minute: it may be cancelled by now.
+            self._records.check_wanted(job.id)
+            raise
         lease.account.how, lease.account.adapter = "training", manifest.version
         lease.say(lambda: {"jamak.adapter": manifest.version})
         self._write(

@@ -180,7 +180,10 @@ class Kept:
             self._told[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         result = self._workdir / "result.json"
         if result.exists():
-            self._told["result"] = json.loads(result.read_text(encoding="utf-8"))
+            told = json.loads(result.read_text(encoding="utf-8"))
+            # What judges it afterwards says there that it has, and nothing of the training.
+            if told or "result" not in self._told:
+                self._told["result"] = told
 
     def _report(self) -> TrainReport:
         earlier = self._earlier

@@ -17,6 +17,7 @@ class Pace:
         self._steps_in_all = self._tokens = 0
         self._before: tuple[float, float] | None = None
         """First and last word about the captions before, which take as long as those after."""
+        self._after_s = 0.0
 
     def hear(self, event: dict[str, Any]) -> None:
         now = self._clock()
@@ -26,6 +27,15 @@ class Pace:
             self._tokens += event.get("tokens", 0)
             self._steps_in_all = event["steps"]
             self._steps.append((now, event["step"], self._tokens))
+
+    def goes_on(self, after_s: float) -> None:
+        """From a checkpoint: an earlier try made the captions before, in so many seconds."""
+        self._after_s = after_s
+
+    @property
+    def after_s(self) -> float:
+        """That the captions afterwards take, as those before did."""
+        return self._before[1] - self._before[0] if self._before else self._after_s
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -41,6 +51,5 @@ class Pace:
             return None
         (began, first, _), (now, last, _) = self._steps[0], self._steps[-1]
         each_s = (now - began) / (last - first) if last > first else 0.0
-        after_s = self._before[1] - self._before[0] if self._before else 0.0
-        left_s = (self._steps_in_all - last) * each_s + after_s
+        left_s = (self._steps_in_all - last) * each_s + self.after_s
         return max(0.0, left_s - (self._clock() - now))

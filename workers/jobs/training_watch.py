@@ -26,6 +26,8 @@ LOOK_S = 3.0
 """Between two looks at whether the job is still wanted."""
 TELL_S = 15.0
 """Between two words about how far it is: each is a version of an object where buckets keep them."""
+QUIET_S = 60.0
+"""Between two while it does not count steps."""
 
 log = telemetry.get_logger("jamak.training")
 
@@ -106,10 +108,15 @@ class Watch:
             return
         if not self._knows_earlier:
             self._earlier, self._knows_earlier = self._progress_before(), True
+            if self._earlier is not None:
+                self._pace.goes_on(self._earlier.after_s)
         self._kept.keep()
         now, progress = time.monotonic(), self._progress()
         new_stage = self._told is None or self._told.stage != progress.stage
-        if self._moved(progress) and (new_stage or now - self._told_at >= TELL_S):
+        waited_s = now - self._told_at
+        # Of what does not count its steps as well: it costs money, and whoever is killed says no
+        # last word.
+        if (self._moved(progress) and (new_stage or waited_s >= TELL_S)) or waited_s >= QUIET_S:
             self._records.tell(progress)
             self._told, self._told_at = progress, now
 
@@ -148,6 +155,7 @@ class Watch:
             loss=counted.get("loss"),
             tokens_per_s=self._pace.tokens_per_s if stage == "train" else None,
             seconds_left=self._pace.seconds_left if stage in ("train", "after") else None,
+            after_s=self._pace.after_s,
             spent_s=spent_s + (earlier.spent_s if earlier else 0.0),
             usd=usd,
             updated_at=datetime.now(UTC),

@@ -7,12 +7,13 @@ S3, of torch and of what becomes of the result.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,8 @@ from workers.video.limits import limits_of
 
 LOG_LINES = 40
 """Of the subprocess, kept for the error message."""
+MEMORY = re.compile("out of memory|allocate memory|OutOfMemoryError|MemoryError", re.IGNORECASE)
+TOO_LITTLE_MEMORY = "Probably too little memory: lower batch_size or frames, or use quantized."
 SAID = ("stage", "step", "steps", "loss")
 """Of an event, in the worker's log; all of it is in the job's own."""
 LOOK_S = 2.0
@@ -146,7 +149,7 @@ def _followed(
     tail: deque[str] = deque(maxlen=LOG_LINES)
     hide = Hidden({workdir: "WORKDIR"})
     with (
-        _subprocess(module, settings, workdir) as process,
+        _subprocess(module, job.processes, settings, workdir) as process,
         _watching(process, progress, ending) as asked,
     ):
         assert process.stdout is not None
@@ -179,14 +182,14 @@ def _result(ended: _Ended, job: TrainJob, workdir: Path, progress: Progress) -> 
     if ended.returncode < 0:
         raise OutOfResources(
             f"the training of job {job.id} was killed by signal {-ended.returncode}:\n{last}",
-            cure="Probably too little memory: lower batch_size or frames, or use quantized.",
+            cure=TOO_LITTLE_MEMORY,
             log=tail,
         )
     if ended.returncode == os.EX_TEMPFAIL:
-        raise OutOfResources(
-            f"the training of job {job.id} lacks something on this machine:\n{last}",
-            log=tail,
-        )
+        lacks = f"the training of job {job.id} lacks something on this machine:\n{last}"
+        if MEMORY.search(last):
+            raise OutOfResources(lacks, cure=TOO_LITTLE_MEMORY, log=tail)
+        raise OutOfResources(lacks, log=tail)
     raise Reject(
         f"the training of job {job.id} failed with status {ended.returncode}:\n{last}",
         cure="The last lines of its log say why.",
@@ -194,9 +197,15 @@ def _result(ended: _Ended, job: TrainJob, workdir: Path, progress: Progress) -> 
     )
 
 
+def first_gpu(environ: Mapping[str, str]) -> str:
+    """The one that the job was planned for, as CUDA_VISIBLE_DEVICES: transformers would take all
+    that one process sees (nn.DataParallel), as many times the rows a step, and TRL refuses it."""
+    return environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+
+
 @contextmanager
 def _subprocess(
-    module: list[str], settings: Settings, workdir: Path
+    module: list[str], processes: int, settings: Settings, workdir: Path
 ) -> Iterator["subprocess.Popen[str]"]:
     """Gone when the block is left."""
     # It reads what was fetched for it: it needs neither the bucket nor Redis.
@@ -205,6 +214,8 @@ def _subprocess(
     environment["PYTHONUTF8"] = "1"
     if settings.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    elif processes == 1:
+        environment["CUDA_VISIBLE_DEVICES"] = first_gpu(environment)
     gpu = ["--gpu"] if settings.device == "cuda" else []
     process = subprocess.Popen(
         [

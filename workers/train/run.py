@@ -391,8 +391,10 @@ def tell_result(workdir: Path, told: dict[str, Any]) -> None:
 
 def lacks_something(error: Exception, workdir: Path) -> bool:
     """Disk, memory, files or the GPU: what is no fault of the training, it seems."""
-    if isinstance(error, MemoryError | torch.AcceleratorError):
+    if isinstance(error, MemoryError | torch.AcceleratorError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+        return True  # as torch says it on a CPU
     if isinstance(error, OSError) and error.errno in LACKING:
         return True
     # What safetensors and torch say of a full disk is an error of their own.
