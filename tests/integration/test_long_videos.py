@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ from shared.broker.leased_queues import Delivery
 from shared.bucket.keys import part_key
 from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
 from shared.messages import (
+    AdapterUsed,
     Caption,
     CaptionJob,
     Cuts,
@@ -212,6 +214,23 @@ def test_one_segment_that_cannot_be_described_does_not_keep_the_others_from_it(
     caption = world.caption(job)
     assert [one.flags for one in caption.segments] == [(), ("empty",), ()]
     assert "empty" in caption.flags
+
+
+def test_whose_caption_it_is_does_not_depend_on_where_nothing_was_said(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    used = AdapterUsed(version="a" * 12, generation=3)
+
+    class Adapted(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            return replace(answer, adapter=used, text="" if self.captions == 3 else answer.text)
+
+    job = job_of(world, long_video, "long/adapted.mp4", "3")
+    assert work_with(world, Adapted(), decoders).run(job, taken(world, job)) == "partial"
+    caption = world.caption(job)
+    assert [one.adapter for one in caption.segments] == [used, used, None]
+    assert caption.adapter == used
 
 
 def test_what_is_wrong_with_the_summary_is_told_of_the_whole(
