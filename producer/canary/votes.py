@@ -41,7 +41,8 @@ class Votes:
         What is said of a caption is one vote, by what was said first: what a second reviewer says
         of the same text is hardly another observation of who made it."""
         counted = set(state.votes)
-        said = [one.said for one in self._feedback.all() if one.said.at >= state.since]
+        items = self._feedback.all(since=state.since - CLOCKS_APART)
+        said = [one.said for one in items if one.said.at >= state.since]
         for one in sorted(said, key=lambda item: item.at):
             if len(counted) >= MOST:
                 return

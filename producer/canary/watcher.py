@@ -5,10 +5,11 @@ object, by compare-and-swap; a verdict among it. Only then the pointer is moved,
 trial is still the one that was judged. Whoever comes next does what was left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from producer.canary.lease import Lease
 from producer.canary.state import MOST_STATE_BYTES, TrialState
@@ -53,7 +54,7 @@ class Watcher:
         self._margin = settings.canary_margin
         self._registry = Registry(store, self._bucket, self._prefix)
         self.health = LoopHealth()
-        self._votes = Votes(store, settings, self.health.moved)
+        self._votes = Votes(store, settings, self._moved)
         self.trials: tuple[Trial, ...] = ()
         """Those under way, as they were at the last look; none while somebody else watches, or
         nobody can."""
@@ -75,39 +76,46 @@ class Watcher:
         if not self._lease.hold():
             self.trials = ()
             return
-        found = []
+        found: list[Trial] = []
         for base, pointer in self._registry.pointers().items():
             self.health.moved()
             if pointer.canary is None:
                 continue
             try:
-                found.append(Trial(base, self._watch(base, pointer)))
+                for state in self._watch(base, pointer):
+                    self.trials = (*found, Trial(base, state))
+                found = [*self.trials]
             except UNREADABLE as error:  # the others are no worse for it
                 log.error("cannot watch", base=base, message=str(error), cure=error.cure)
             except Conflict as error:
                 log.info("somebody else was here", base=base, message=str(error))
         self.trials = tuple(found)
 
-    def _watch(self, base: str, pointer: Pointer) -> TrialState:
+    def _moved(self) -> None:
+        """There may be much feedback to read: it is still ours, and nobody else begins with it."""
+        self.health.moved()
+        self._lease.hold()
+
+    def _watch(self, base: str, pointer: Pointer) -> Iterator[TrialState]:
+        """First what workers saw, which may be enough; then what people say, which may be much."""
         pages = TrialPages(self._store, self._bucket, self._prefix, base)
         key = pages.state_key(pointer.generation)
-        before, etag = self._state(key, pointer)
-        if before.verdict is None:
-            state = self._weigh(base, pages, before)
-            if state is not before:
-                self._store.put(
-                    self._bucket,
-                    key,
-                    state.model_dump_json().encode(),
-                    content_type="application/json",
-                    if_none_match=etag is None,
-                    if_match=etag,
-                )
-        else:
-            state = before
+        state, etag = self._state(key, pointer)
+        for weigh in (partial(self._seen, pages), partial(self._voted, base)):
+            if state.verdict is None:
+                before, state = state, weigh(state)
+                if state is not before:
+                    etag = self._store.put(
+                        self._bucket,
+                        key,
+                        state.model_dump_json().encode(),
+                        content_type="application/json",
+                        if_none_match=etag is None,
+                        if_match=etag,
+                    )
+            yield state
         if state.verdict is not None:
             self._act(base, state)
-        return state
 
     def _state(self, key: str, pointer: Pointer) -> tuple[TrialState, str | None]:
         """What is known of the trial. One of another trial is none: a pointer that was deleted
@@ -128,22 +136,29 @@ class Watcher:
             return fresh, None
         return (state if state.since == fresh.since else fresh), etag
 
-    def _weigh(self, base: str, pages: TrialPages, before: TrialState) -> TrialState:
+    def _seen(self, pages: TrialPages, before: TrialState) -> TrialState:
         """`before` itself if nothing came."""
         since = before.since - CLOCKS_APART
         news = pages.read_new(before.generation, before.cursor, since)
         for error in news.unread:
             log.error("cannot read a page", message=str(error), cure=error.cure)
-        votes = list(self._votes.of(base, before))
-        if news.cursor == before.cursor and not votes:
+        if news.cursor == before.cursor:
             return before
         weighing = Weighing(before, self._margin)
         for why in news.refused.values():
             weighing.refused(why)
         weighing.see(news.observations)
+        return weighing.state(cursor=news.cursor)
+
+    def _voted(self, base: str, before: TrialState) -> TrialState:
+        """`before` itself if nobody said anything."""
+        votes = list(self._votes.of(base, before))
+        if not votes:
+            return before
+        weighing = Weighing(before, self._margin)
         for name, arm, liked in votes:
             weighing.vote(name, arm, liked)
-        return weighing.state(cursor=news.cursor)
+        return weighing.state()
 
     def _act(self, base: str, state: TrialState) -> None:
         verdict = state.verdict

@@ -9,6 +9,7 @@ not what its name says, or cannot be read, is told and passed over. Knows nothin
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from shared.bucket.keys import feedback_folder
@@ -56,20 +57,27 @@ class FeedbackStore:
         self._store.put(self._bucket, key, body, content_type="application/json")
         return item
 
-    def all(self, unread: Callable[[JamakError], None] = lambda error: None) -> list[Item]:
+    def all(
+        self,
+        unread: Callable[[JamakError], None] = lambda error: None,
+        since: datetime | None = None,
+    ) -> list[Item]:
         """Every item, in the order of their names.
 
         Args:
             unread: told why one cannot be read; the others are read all the same.
+            since: nobody asks for what was written before.
         """
-        there = {
-            info.key: info.etag
+        listed = [
+            info
             for info in self._store.list(self._bucket, self._folder)
             if info.key.endswith(".json")
-        }
+        ]
+        there = {info.key: info.etag for info in listed}
+        asked = [info.key for info in listed if since is None or info.last_modified >= since]
         self._known = {key: item for key, item in self._known.items() if key in there}
         self._bad = {key: bad for key, bad in self._bad.items() if there.get(key) == bad[0]}
-        new = iter([key for key in there if key not in self._known and key not in self._bad])
+        new = iter([key for key in asked if key not in self._known and key not in self._bad])
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="feedback") as pool:
             while some := list(islice(new, PAGE)):
                 for key, found in zip(some, pool.map(self._read, some), strict=True):

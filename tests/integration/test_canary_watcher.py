@@ -240,6 +240,34 @@ def test_votes_on_records_of_the_trial_count_and_others_do_not(place: Place) -> 
     assert (list(of), len(moved)) == ([], 10)  # what was said, and the four that count for nothing
 
 
+def test_what_workers_saw_is_acted_on_before_anybody_reads_what_people_say(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of that there may be hundreds of thousands."""
+    place.begin()
+    place.tell("a", *pairs(60, canary_bad=5))
+
+    def much(*_: Any) -> Any:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(Votes, "of", much)
+    place.watcher().look()
+    assert place.pointer.canary is None
+
+
+def test_feedback_from_before_a_trial_is_not_read_for_it(place: Place) -> None:
+    trial = place.begin()
+    store = FeedbackStore(place.world.store, place.world.settings)
+    record = about(
+        caption("고양이"), f"s3://{place.world.output}/{place.world.prefix}records/b/x/1.json"
+    )
+    store.add(Thumb(about=record, reviewer="kim", at=datetime.now(UTC), up=False))
+    read: list[int] = []
+    fresh = FeedbackStore(place.world.store, place.world.settings, lambda: read.append(1))
+    assert len(fresh.all(since=trial.updated_at + timedelta(hours=1))) == len(read) == 0
+    assert len(fresh.all(since=trial.updated_at - timedelta(hours=1))) == len(read) >= 1
+
+
 def test_a_caption_has_one_vote_however_many_agree(place: Place) -> None:
     trial = place.begin()
     feedback = FeedbackStore(place.world.store, place.world.settings)
