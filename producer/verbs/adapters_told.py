@@ -1,5 +1,7 @@
 """What the verbs for adapters have in common: where they are, and how a version is told of."""
 
+from datetime import datetime
+
 from rich.markup import escape
 
 from producer.verbs.console import Grid, out
@@ -18,16 +20,27 @@ def registry_of(settings: Settings) -> Registry:
 
 def use_of(version: str, pointer: Pointer, why_not: str | None) -> str:
     if pointer.version == version:
-        return f"← in use since {pointer.updated_at:%Y-%m-%d %H:%M}"
+        return f"← in use since {in_use_since(pointer):%Y-%m-%d %H:%M}"
     if pointer.canary is not None and pointer.canary.version == version:
         since, percent = pointer.canary.since, 100 * pointer.canary.share
         return f"← on trial since {since:%Y-%m-%d %H:%M}, with {percent:g} %"
-    for stop, next_stop in zip(
-        reversed(pointer.history[:-1]), reversed(pointer.history[1:]), strict=True
-    ):
-        if stop.version == version:
-            return f"in use until {next_stop.at:%Y-%m-%d %H:%M}"
+    for stop, next_stop in reversed(list(zip(pointer.history, pointer.history[1:], strict=False))):
+        until = f"{next_stop.at:%Y-%m-%d %H:%M}"
+        if next_stop.canary == version and next_stop.how not in ("canary begun", "canary promoted"):
+            return f"on trial until {until}{f': {next_stop.why}' if next_stop.why else ''}"
+        if stop.version == version and next_stop.version != version:
+            return f"in use until {until}"
     return f"not put to use: {why_not}" if why_not else ""
+
+
+def in_use_since(pointer: Pointer) -> datetime:
+    """A trial beside it moves the pointer as well."""
+    since = pointer.updated_at
+    for stop in reversed(pointer.history):
+        if stop.version != pointer.version:
+            break
+        since = stop.at
+    return since
 
 
 def scores_of(metrics: dict[str, float]) -> str:
@@ -60,10 +73,18 @@ def training_of(item: AdapterManifest) -> str:
 def show_history(base: str, pointer: Pointer) -> None:
     if not pointer.history:
         return
-    table = Grid("no.", "since", "in use", "how", title=f"what was in use, of {escape(base)}")
+    columns = ("no.", "since", "in use", "how", "canary", "by", "why")
+    table = Grid(*columns, title=f"what was in use, of {escape(base)}")
     for stop in pointer.history:
         since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
+        share = f" {100 * stop.share:g} %" if stop.share is not None else ""
         table.add_row(
-            str(stop.generation), since, stop.version or spoken("the base model"), spoken(stop.how)
+            str(stop.generation),
+            since,
+            stop.version or spoken("the base model"),
+            spoken(stop.how),
+            f"{stop.canary}{share}" if stop.canary else "",
+            escape(stop.by or ""),
+            escape(stop.why or ""),
         )
     out.print(table)

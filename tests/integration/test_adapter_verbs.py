@@ -133,7 +133,10 @@ def test_a_canary_is_begun_shown_ended_and_promoted(
         told(world, "promote", other)
     ended = told(world, "rollback")
     assert (ended["version"], ended.get("canary")) == (incumbent, None)
-    assert "on trial" not in jamak(world, "adapters", "list").stdout
+    shown = jamak(world, "adapters", "list").stdout
+    assert "← on trial" not in shown
+    assert "on trial until" in shown
+    assert f"{version} 20 %" in shown  # the history
     assert not told(world, "canary", version, "--single")["canary"]["paired"]
     assert told(world, "promote", version)["version"] == version
     with pytest.raises(UsageError, match="'60%' is no share"):
