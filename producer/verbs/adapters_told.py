@@ -73,7 +73,7 @@ def training_of(item: AdapterManifest) -> str:
 def show_history(base: str, pointer: Pointer) -> None:
     if not pointer.history:
         return
-    columns = ("no.", "since", "in use", "how", "canary", "by", "why")
+    columns = ("no.", "since", "in use", "how", "canary", "moved by", "why")
     table = Grid(*columns, title=f"what was in use, of {escape(base)}")
     for stop in pointer.history:
         since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
