@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from producer.backlog.manifest import Backlog, backlog_names
 from producer.bucket.captions import NoCaption
 from producer.bucket.unused_adapters import Unused, delete
 from producer.canary.lease import Lease
+from producer.canary.state import TrialState
+from producer.canary.votes import Votes
 from producer.canary.watcher import Watcher
 from producer.feedback.store import FeedbackStore
 from producer.jobs.asked import AskedJobs
@@ -43,6 +45,7 @@ from shared.bucket.keys import retraining_folder, training_folder, view_key
 from shared.bucket.ledgers import TRAINER
 from shared.bucket.neighbours import prove_output, prove_reads
 from shared.bucket.records import Records
+from shared.bucket.registry import base_name
 from shared.bucket.reports import POLICY, Reports
 from shared.bucket.training import TrainingRecords
 from shared.bucket.trials import TrialPages
@@ -275,6 +278,17 @@ class Story:
     def watcher_watches(self) -> None:
         with self._acting("watcher") as world:
             world.store.prove(self._output, proofs.conditions)
+            # While workers have not seen enough, what people say counts as well.
+            now = datetime.now(UTC)
+            undecided = TrialState(
+                generation=self._trial,
+                version=self._version,
+                since=now - timedelta(hours=1),
+                updated_at=now,
+                jamak="",
+            )
+            votes = Votes(world.store, world.settings)
+            assert not [*votes.of(base_name(BASE.weights_sha256), undecided)]
             lease = Lease(world.store, OUTPUT, world.prefix, "w")
             Watcher(world.store, world.settings, lease, lambda pause_s: True).run()
             last = world.registry.pointer(BASE.weights_sha256).history[-1]
