@@ -8,6 +8,7 @@ reads.
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 _TURNING = (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -51,3 +52,8 @@ def as_json(value: Any, *, ascii_only: bool = False) -> str:
 def safe_json(line: str) -> str:
     """Of a JSON text: its strings are the only place for such characters."""
     return line.translate(_IN_JSON)
+
+
+def utc(at: datetime, *, seconds: bool = False) -> str:
+    """`2026-11-30 08:00 UTC`, in whichever zone it was told: moments are compared by eye."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M{':%S' if seconds else ''} UTC}"

@@ -30,6 +30,7 @@ from shared.bucket.training import TrainingRecords
 from shared.errors import JamakError, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
+from shared.shown import utc
 from shared.training import AdapterManifest, Pointer, TrainOutcome
 
 READERS = 16
@@ -75,7 +76,7 @@ def adapters_list(as_json: AsJson = False) -> None:
     table = Grid("version", "use", "held out", "training", "data", "made", wide=("weights",))
     for item in found:
         pointer = pointers.get(item.base.weights_sha256)
-        made = f"{item.created_at:%Y-%m-%d %H:%M}"
+        made = utc(item.created_at)
         use = use_of(item.version, pointer, reasons.get(item.version)) if pointer else "?"
         trained = training_of(item)
         row = (
@@ -149,7 +150,7 @@ def adapters_prune(
         return
     table = Grid("version", "base", "made", "size")
     for one in unused:
-        made = f"{one.modified:%Y-%m-%d %H:%M}"
+        made = utc(one.modified)
         table.add_row(escape(one.version), escape(one.base), made, size(one.size_bytes))
     out.print(table)
     if not yes:

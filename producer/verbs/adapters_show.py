@@ -17,6 +17,7 @@ from shared.errors import Missing
 from shared.judged import Judged
 from shared.language import spoken
 from shared.settings import load_settings
+from shared.shown import utc
 from shared.training import AdapterManifest, Pointer, Stop
 
 MOST_PARENTS = 100
@@ -129,7 +130,7 @@ def _show(manifest: AdapterManifest, pointer: Pointer, parents: list[str]) -> No
         table.add_row("note", escape(spoken(note)))
     for name, sha256 in sorted(manifest.files.items()):
         table.add_row(name, sha256)
-    table.add_row("made", f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("made", utc(manifest.created_at, seconds=True))
     out.print(table)
 
 

@@ -9,6 +9,7 @@ from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
 from shared.language import spoken
 from shared.settings import Settings
+from shared.shown import utc
 from shared.training import AdapterManifest, Pointer
 
 
@@ -20,12 +21,12 @@ def registry_of(settings: Settings) -> Registry:
 
 def use_of(version: str, pointer: Pointer, why_not: str | None) -> str:
     if pointer.version == version:
-        return f"← in use since {in_use_since(pointer):%Y-%m-%d %H:%M}"
+        return f"← in use since {utc(in_use_since(pointer))}"
     if pointer.canary is not None and pointer.canary.version == version:
         since, percent = pointer.canary.since, 100 * pointer.canary.share
-        return f"← on trial since {since:%Y-%m-%d %H:%M}, with {percent:g} %"
+        return f"← on trial since {utc(since)}, with {percent:g} %"
     for stop, next_stop in reversed(list(zip(pointer.history, pointer.history[1:], strict=False))):
-        until = f"{next_stop.at:%Y-%m-%d %H:%M}"
+        until = utc(next_stop.at)
         if next_stop.canary == version and next_stop.how not in ("canary begun", "canary promoted"):
             return f"on trial until {until}{f': {next_stop.why}' if next_stop.why else ''}"
         if stop.version == version and next_stop.version != version:
@@ -76,7 +77,7 @@ def show_history(base: str, pointer: Pointer) -> None:
     columns = ("no.", "since", "in use", "how", "canary", "moved by", "why")
     table = Grid(*columns, title=f"what was in use, of {escape(base)}")
     for stop in pointer.history:
-        since = f"{stop.at:%Y-%m-%d %H:%M:%S}"
+        since = utc(stop.at, seconds=True)
         share = f" {100 * stop.share:g} %" if stop.share is not None else ""
         table.add_row(
             str(stop.generation),

@@ -21,6 +21,7 @@ from shared.errors import Unfinished, UsageError
 from shared.language import spoken
 from shared.messages import Caption, Failure
 from shared.settings import load_settings
+from shared.shown import utc
 
 SHOWN_FRAMES = 32
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
@@ -201,7 +202,7 @@ def _provenance(caption: Caption) -> Iterator[tuple[str, str]]:
     yield "card", f"{card.name} on {card.device}, {card.dtype}{', 4-bit' if card.quantized else ''}"
     yield "recipe", f"{caption.recipe_id}, generation {caption.recipe.generation}"
     yield "stages", ", ".join(f"{name} {spent:.2f} s" for name, spent in caption.timings_s.items())
-    yield "made", f"{caption.created_at:%Y-%m-%d %H:%M:%S} UTC by jamak {caption.jamak}"
+    yield "made", f"{utc(caption.created_at, seconds=True)} by jamak {caption.jamak}"
 
 
 def upload(

@@ -22,6 +22,7 @@ from shared.errors import JamakError, UsageError
 from shared.language import spoken
 from shared.messages import Failure, Recipe
 from shared.settings import load_settings
+from shared.shown import utc
 
 Where = Annotated[str | None, typer.Argument(help="s3://bucket/prefix of the videos; none = all")]
 Reason = Annotated[
@@ -74,7 +75,7 @@ def list_failures(
     headers = "reason", "video", "message", "tries", "when"
     table = Grid(*headers, wide=("recipe", "etag"))
     for one in shown:
-        when = f"{one.created_at:%Y-%m-%d %H:%M}"
+        when = utc(one.created_at)
         uri, message = escape(one.video.uri), escape(spoken(one.message))
         row = one.reason, uri, message, str(one.attempts), when
         table.add_row(*row, one.recipe_id, one.video.etag)
@@ -127,7 +128,7 @@ def show_failure(failure: Failure) -> None:
     table = Grid()
     table.add_row("recipe", failure.recipe_id)
     table.add_row("tries", str(failure.attempts))
-    table.add_row("when", f"{failure.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("when", utc(failure.created_at, seconds=True))
     for name, value in failure.evidence.items():
         table.add_row(escape(name), escape(str(value)))
     out.print(table)

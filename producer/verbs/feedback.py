@@ -19,6 +19,7 @@ from shared.errors import JamakError, UsageError
 from shared.feedback import KINDS, Feedback, Kind
 from shared.language import spoken
 from shared.settings import load_settings
+from shared.shown import utc
 
 feedback = typer.Typer(no_args_is_help=True, help="What people say of captions.")
 feedback.command("import")(feedback_import)
@@ -135,7 +136,7 @@ def feedback_list(
     if rows:
         table = Grid("kind", "reviewer", "said", "first", "last", "captions found good")
         for row in rows:
-            first, last = (f"{row[end]:%Y-%m-%d %H:%M}" for end in ("first", "last"))
+            first, last = (utc(row[end]) for end in ("first", "last"))
             liked = f"{row['liked']:,}"
             kind, reviewer = spoken(row["kind"]), escape(row["reviewer"])
             table.add_row(kind, reviewer, f"{row['count']:,}", first, last, liked)

@@ -19,6 +19,7 @@ from shared.broker.proofs import prove_producer
 from shared.errors import Unfinished, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
+from shared.shown import utc
 
 Ids = Annotated[
     list[str] | None,
@@ -75,7 +76,7 @@ def list_poison(
         return
     table = Grid("id", "queue", "video or job", "reason", "when")
     for one in shown:
-        when = f"{one.at:%Y-%m-%d %H:%M}"
+        when = utc(one.at)
         table.add_row(one.id, escape(one.queue), escape(one.about), escape(one.reason), when)
     out.print(table)
     rest = counted.total() - len(shown)

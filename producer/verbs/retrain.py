@@ -26,6 +26,7 @@ from shared.bucket.training import TrainingRecords
 from shared.errors import ConfigError, Missing, TooLarge, UsageError
 from shared.language import spoken
 from shared.settings import Settings, load_settings
+from shared.shown import utc
 from shared.signals import GRACE_S, end_on_signal
 from shared.telemetry.health import LoopHealth
 from shared.telemetry.metrics import registry_of
@@ -161,7 +162,7 @@ def _show(told: Look, records: TrainingRecords) -> None:
     if told.runs:
         runs = Grid("run", "rule", "began", "rows", "training job", "result", "why")
         for run in told.runs[-SHOWN:]:
-            began = f"{run.at:%Y-%m-%d %H:%M}"
+            began = utc(run.at)
             outcome = None
             try:
                 outcome = records.outcome(run.job.id)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from producer.jobs.training_job import TrainingJob
 from producer.verbs.console import duration, err, out, usd, warn
 from shared.language import spoken
+from shared.shown import utc
 from shared.training import TrainOutcome, TrainProgress
 
 
@@ -118,7 +119,7 @@ def spent(progress: TrainProgress) -> str:
 
 
 def time(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "?"
+    return utc(moment, seconds=True) if moment else "?"
 
 
 def ago(moment: datetime) -> str:

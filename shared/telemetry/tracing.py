@@ -28,6 +28,8 @@ Facts = Mapping[str, Value]
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 FLUSH_S = 1.0
 """At the end of a process, for spans that are not exported yet: a collector may be away."""
+WORKER_FLUSH_S = 5.0
+"""At a worker's end, which hands over what its last jobs were: nobody waits for its prompt."""
 
 log = get_logger("jamak.tracing")
 

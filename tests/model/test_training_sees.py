@@ -1,9 +1,11 @@
 """What training sees of a clip: to the bit what captioning sees, once computed and kept."""
 
 import json
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +36,7 @@ from workers.jobs.looks import Film
 from workers.jobs.turns import Turns
 from workers.model.loading import LoadedModel, load_model
 from workers.progress import Progress
+from workers.train import ranks
 from workers.train.adapter import with_adapter
 from workers.train.clips import Clips
 from workers.train.collate import Batch, Encoder, SftCollator
@@ -448,3 +451,46 @@ def test_a_set_that_is_larger_than_its_room_is_trained_on_all_the_same(
     whole = sft(encoder_of(loaded, rows, tmp_path / "all", FRAMES, decoders=decoders), *rows)
     assert torch.equal(batch["pixel_values_videos"], whole["pixel_values_videos"])
     assert sorted((tmp_path / "features").glob("*.safetensors")) == sorted(kept)
+
+
+def test_the_processes_of_one_training_share_the_looking_and_agree_on_what_is_unreadable(
+    decoders: DecoderPool,
+    films: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One video is too slow to decode, and the process that finds it so is not the first one."""
+    rows = [row(films[3], at / 20) for at in range(4)]
+    slow = rows[1].media.key
+    here, pixels = threading.local(), Clips.pixels
+    looked: list[tuple[int, str]] = []
+
+    def counted(clips: Clips, key: str) -> torch.Tensor:
+        looked.append((clips.of_rank, key))  # type: ignore[attr-defined]
+        if key == slow:
+            raise BadData("it is too slow", cure="Leave it out.")
+        return pixels(clips, key)
+
+    monkeypatch.setattr(Clips, "pixels", counted)
+    monkeypatch.setattr(ranks, "rank", lambda: here.rank)
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+
+    models = load(), load()
+
+    def prepare(rank: int) -> tuple[dict[str, BadData], list[int | None]]:
+        here.rank = rank
+        files = FeatureFiles(tmp_path / "features", 1 << 30)
+        clips = Clips(rows, tmp_path, decoders, models[rank], files, frames=FRAMES)
+        clips.of_rank = rank  # type: ignore[attr-defined]
+        unreadable = clips.prepare(lambda done, total: None, {slow})
+        return unreadable, [clips._frames.get(one.media.key) for one in rows]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(prepare, range(2)))
+    for unreadable, frames in found:
+        assert {key: (str(why), why.cure) for key, why in unreadable.items()} == {
+            slow: ("it is too slow", "Leave it out.")
+        }
+        assert frames == [FRAMES, None, FRAMES, FRAMES]
+    keys = [one.media.key for one in rows]
+    assert sorted(looked) == sorted([(0, keys[0]), (1, keys[1]), (0, keys[2]), (1, keys[3])])

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 
 import botocore.exceptions
 import kombu
@@ -18,7 +19,7 @@ from producer.cli import _explain
 from shared.console import Whole, print_json
 from shared.errors import BrokerUnavailable, ConfigError
 from shared.settings import load_settings
-from shared.shown import as_json, for_people, visible, without_passwords
+from shared.shown import as_json, for_people, utc, visible, without_passwords
 from shared.telemetry import configure_logging, get_logger
 
 EVIL = "\x1b]0;title\x07\x9b31m\x7f\u202e\u2066\u2028\r"
@@ -159,3 +160,9 @@ def test_an_address_that_reads_as_another_is_refused_without_its_password(
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert "12" not in str(caught.value)
+
+
+def test_moments_of_several_zones_are_told_in_one() -> None:
+    seoul = datetime(2026, 11, 30, 8, 0, 7, tzinfo=timezone(timedelta(hours=9)))
+    assert utc(seoul) == "2026-11-29 23:00 UTC"
+    assert utc(seoul, seconds=True) == "2026-11-29 23:00:07 UTC"

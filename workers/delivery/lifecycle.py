@@ -141,4 +141,4 @@ class Lifecycle:
         self.at_end()
         if self._ledger is not None:
             self._ledger.end()
-        tracing.stop()
+        tracing.stop(tracing.WORKER_FLUSH_S)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from shared.judged import Bad, Figure, Judged, JudgedSet
+from shared.shown import utc
 
 Sheets = Mapping[tuple[str, str], bytes]
 """Name of the set, id of the caption -> a JPEG of what its video shows."""
@@ -48,7 +49,7 @@ def provenance(judged: Judged) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in judged.libraries.items())
     return (
         f"{judged.model.id}@{judged.model.revision}, {judged.frames} frames at most, greedy; "
-        f"{judged.created_at:%Y-%m-%d %H:%M} UTC, Jamak {judged.jamak}, {libraries}"
+        f"{utc(judged.created_at)}, Jamak {judged.jamak}, {libraries}"
     )
 
 

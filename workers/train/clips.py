@@ -7,7 +7,7 @@ them, on disk and not in memory: 1.2 MB for 4 frames of a 7B model, less than th
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
@@ -19,6 +19,7 @@ import torch
 from shared.errors import BadData
 from shared.rows import Row
 from workers.model.loading import LoadedModel
+from workers.train import ranks
 from workers.train.data import first_of_pixels
 from workers.train.feature_files import FeatureFiles
 from workers.train.media import STRATEGY, frames_of
@@ -62,10 +63,11 @@ class Clips:
         self, on_clip: Callable[[int, int], None], spare: Collection[str] = ()
     ) -> dict[str, BadData]:
         """Look at all of them, as far as there is room to keep what was seen; the rest is decoded,
-        so that what cannot be read is known before anything is trained.
+        so that what cannot be read is known before anything is trained. The processes of one
+        training share this work.
 
         Args:
-            on_clip: called with (clips done, clips in all).
+            on_clip: called with (clips done, clips in all), of this process.
             spare: keys of clips that nothing fails without.
 
         Returns:
@@ -92,13 +94,13 @@ class Clips:
                 raise
 
         missing, unreadable = [], {}
-        for key in self._firsts:
+        for key in self._mine():
             known = self._files.frames(self._name(key))
             if known is None:
                 missing.append(key)
             else:
                 self._frames[key] = known
-                on_clip(len(self._frames), len(self._firsts))
+                on_clip(len(self._frames), len(self._mine()))
         for key, found in zip(missing, self._decoded(missing, pixels), strict=True):
             if isinstance(found, BadData):
                 unreadable[key] = found
@@ -106,8 +108,25 @@ class Clips:
                 self._frames[key] = len(found)
                 if not self._files.full:
                     self._files.keep(self._name(key), self._sight(found))
-            on_clip(len(self._frames) + len(unreadable), len(self._firsts))
-        return unreadable
+            on_clip(len(self._frames) + len(unreadable), len(self._mine()))
+        return self._with_those_of_others(unreadable)
+
+    def _mine(self) -> list[str]:
+        """Those that this process of the training looks at."""
+        return list(self._firsts)[ranks.rank() :: ranks.count()]
+
+    def _with_those_of_others(self, unreadable: Mapping[str, BadData]) -> dict[str, BadData]:
+        """All processes have to learn from the same rows, and a video that is too slow to decode
+        for one of them need not be for another: what one cannot read none does."""
+        why = {key: (str(error), error.cure) for key, error in unreadable.items()}
+        found = ranks.told_by_all([self._frames, why], "clips", self._folder)
+        for frames, _ in found:
+            self._frames.update(frames)
+        return {
+            key: BadData(message, cure=cure)
+            for _, bad in found
+            for key, (message, cure) in bad.items()
+        }
 
     def close(self) -> None:
         """Gives back what looking takes: its processes and memory. Whoever looks again has it

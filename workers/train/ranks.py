@@ -4,14 +4,24 @@ The launcher (processes.py) says so in the environment, with the names that torc
 read too. Knows nothing of what is trained.
 """
 
+import json
 import os
+import time
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
 
+LOOK_S = 0.2
+
 
 def rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
@@ -35,6 +45,27 @@ def anywhere(here: bool, device: torch.device) -> bool:
     told = torch.tensor(float(here), device=device)
     distributed.all_reduce(told, distributed.ReduceOp.MAX)
     return bool(told)
+
+
+def told_by_all(here: Any, name: str, folder: Path) -> list[Any]:
+    """What each process has to tell, in the order of their ranks; waits for all of them.
+
+    Before the trainer begins nothing but a folder joins them. One that fails instead is no reason
+    to wait: the launcher ends the others.
+
+    Args:
+        here: of this one; anything that JSON can hold.
+        name: of the question, new in this folder.
+    """
+    if count() == 1:
+        return [here]
+    part = folder / f"{name}.{rank()}.part"
+    part.write_text(json.dumps(here), encoding="utf-8")
+    part.replace(part.with_suffix(".json"))
+    paths = [folder / f"{name}.{other}.json" for other in range(count())]
+    while not all(path.exists() for path in paths):
+        time.sleep(LOOK_S)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def be_silent_unless_first() -> None:
