@@ -45,16 +45,30 @@ class Before(Message):
     """Of each row, its texts: log-probability, tokens."""
 
 
+class Looked(Message):
+    """What was found of the clips before the first step: whoever goes on looks at none but those
+    of its next batch."""
+
+    clips_sha256: str
+    """Which they were, and what they were looked at for."""
+    frames: tuple[Count, ...]
+    """Of each clip, in their order; 0: it cannot be read."""
+    unreadable: dict[str, tuple[str, str]]
+    """Key of such a clip -> why, and the cure."""
+
+
 class TrainState(Message):
     """What a checkpoint holds besides its tensors."""
 
-    v: Count = 1
+    v: Count = 2
     step: Count
     base_sha256: str
     """Of the weights that it was trained on."""
     rows_sha256: str = ""
     """Of the rows that it was trained on, and of those that were held out. Empty: it is not said,
     by a Jamak that left none out."""
+    looked: Looked | None = None
+    """None: it is not said, by a Jamak that looked at all of them again."""
     before: Before
     losses: tuple[float, ...]
     rates: tuple[float, ...]

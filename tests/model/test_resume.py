@@ -10,6 +10,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from shared.training import TrainJob
 from shared.training_runs import STATE_FILE, TrainState
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
+from workers.train.clips import Clips
 from workers.train.collate import SftCollator
 from workers.train.ending import Ending, Stopped
 from workers.train.report import StepReporter
@@ -41,11 +42,7 @@ class EndsAfter(Ending):
 
 @pytest.mark.parametrize(
     ("stage", "quantized"),
-    [
-        ("dpo", True),
-        pytest.param("sft", True, marks=pytest.mark.soak),
-        pytest.param("dpo", False, marks=pytest.mark.soak),
-    ],
+    [("dpo", True), ("sft", True), ("dpo", False)],
 )
 def test_a_training_goes_on_elsewhere_to_the_last_digit(
     videos: dict[str, Path], tmp_path: Path, stage: str, quantized: bool
@@ -79,16 +76,28 @@ def test_a_training_that_is_asked_to_end_goes_on_from_that_very_step_and_reads_n
     text = (far / STATE_FILE).read_text()
     state = TrainState.model_validate_json(text).model_copy(update={"step": 20_000})
     (far / STATE_FILE).write_text(state.model_dump_json())
-    made = []
-    collate = SftCollator.__call__
+    made, looked, before_step = [], list[str](), list[int]()
+    collate, pixels, on_log = SftCollator.__call__, Clips.pixels, StepReporter.on_log
 
     def spy(collator: SftCollator, features: Any) -> Any:
         made.append(features)
         return collate(collator, features)
 
+    def look(clips: Clips, key: str) -> Any:
+        looked.append(key)
+        return pixels(clips, key)
+
+    def heard(*arguments: Any, **named: Any) -> None:
+        before_step.append(len(looked))
+        on_log(*arguments, **named)
+
     monkeypatch.setattr(SftCollator, "__call__", spy)
+    monkeypatch.setattr(Clips, "pixels", look)
+    monkeypatch.setattr(StepReporter, "on_log", heard)
     _trained(make_job(steps=20_001, batch_size=3), rows, tmp_path / "far", far)
     assert len(made) == 1
+    # Nothing that another machine has seen is kept here, and no other video is looked at for it.
+    assert before_step[0] == 3
 
 
 def _few(videos: dict[str, Path]) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,9 @@ from typing import TypeVar
 import torch
 
 from shared.errors import BadData
+from shared.messages import digest
 from shared.rows import Row
+from shared.training_runs import Looked
 from workers.model.loading import LoadedModel
 from workers.train import ranks
 from workers.train.data import first_of_pixels
@@ -56,12 +59,16 @@ class Clips:
         self._decoders, self._files, self._most = decoders, files, frames
         self._preprocessor, self._sight = loaded.preprocessor, Sight(loaded)
         self._frames: dict[str, int] = {}
+        self._unreadable: dict[str, BadData] = {}
         self._names: dict[str, str] = {}
         """Key of a clip -> that of its file."""
 
     def prepare(
-        self, on_clip: Callable[[int, int], None], spare: Collection[str] = ()
-    ) -> dict[str, BadData]:
+        self,
+        on_clip: Callable[[int, int], None],
+        spare: Collection[str] = (),
+        before: Looked | None = None,
+    ) -> Mapping[str, BadData]:
         """Look at all of them, as far as there is room to keep what was seen; the rest is decoded,
         so that what cannot be read is known before anything is trained. The processes of one
         training share this work.
@@ -69,6 +76,8 @@ class Clips:
         Args:
             on_clip: called with (clips done, clips in all), of this process.
             spare: keys of clips that nothing fails without.
+            before: what was found by whom this training goes on from. If it was of these clips it
+                is believed, and none is looked at before it is wanted.
 
         Returns:
             Which of these cannot be read, and why.
@@ -77,10 +86,14 @@ class Clips:
             BadData: another video cannot be read.
             OutOfResources: no decoder can be started, or the disk is full.
         """
+        if before is not None and before.clips_sha256 == self._digest:
+            self._take_up(before)
+            return self._unreadable
         try:
-            return self._look(on_clip, spare)
+            self._unreadable = self._look(on_clip, spare)
         finally:
             self.close()
+        return self._unreadable
 
     def _look(
         self, on_clip: Callable[[int, int], None], spare: Collection[str]
@@ -128,6 +141,27 @@ class Clips:
             for key, (message, cure) in bad.items()
         }
 
+    @property
+    def looked(self) -> Looked:
+        """What `prepare` found, for whoever goes on."""
+        return Looked(
+            clips_sha256=self._digest,
+            frames=tuple(self._frames.get(key, 0) for key in self._firsts),
+            unreadable={key: (str(why), why.cure) for key, why in self._unreadable.items()},
+        )
+
+    def _take_up(self, looked: Looked) -> None:
+        found = zip(self._firsts, looked.frames, strict=True)
+        self._frames = {key: frames for key, frames in found if frames}
+        self._unreadable = {
+            key: BadData(why, cure=cure) for key, (why, cure) in looked.unreadable.items()
+        }
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of which clips these are, and of all that their number of frames depends on."""
+        return digest([RULES, STRATEGY, self._most, list(self._firsts)])
+
     def close(self) -> None:
         """Gives back what looking takes: its processes and memory. Whoever looks again has it
         again; most trainings do not."""
@@ -168,7 +202,7 @@ class Clips:
             media = self._firsts[key].media
             told = [
                 RULES,
-                media.sha256 or _digest(self._folder / media.uri),
+                media.sha256 or _sha256_of(self._folder / media.uri),
                 media.start or 0.0,
                 media.end,
                 bool(self._firsts[key].images),
@@ -194,7 +228,7 @@ class Clips:
                 yield running.popleft().result()
 
 
-def _digest(path: Path) -> str:
+def _sha256_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

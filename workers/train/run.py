@@ -50,6 +50,7 @@ from shared.errors import BadAdapter, BadData, JamakError
 from shared.messages import Decoding, ModelIdentity, decode
 from shared.rows import Row
 from shared.training import AdapterManifest, TrainJob
+from shared.training_runs import Looked
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
@@ -74,7 +75,7 @@ from workers.train.memory import evaluated_at_once
 from workers.train.mix import mixed, taught
 from workers.train.report import report, tell_captions, tell_data
 from workers.train.row_limits import check_limits
-from workers.train.saving import Saving
+from workers.train.saving import Saving, looked_before
 from workers.train.sayable import check_sayable
 from workers.train.unfit import note_unfit, without_unfit
 from workers.video.limits import Limits
@@ -114,18 +115,20 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     """
     report("load", 0, 1)
     _check_gpus(job)
-    if (workdir / "checkpoint").exists():
-        # Its data have been looked at before: then it goes on as soon as the model is there.
-        import_module("workers.train.trainers")
+    decoding = captions_asked(workdir)
     rows = with_splits(
         read_rows((workdir / "manifest.jsonl").read_text(encoding="utf-8"), job.stage, job.prompt)
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
+    if (workdir / "checkpoint").exists():
+        # Its data have been looked at before: then it goes on as soon as the model is there.
+        import_module("workers.train.trainers")
     loaded = load_base(job, workdir / "model")
     check_model(loaded)
     if not job.skip_unfit:
         check_sayable(loaded.tokenizer, rows)
+        check_limits(rows, loaded.tokenizer, decoding)
     parent = _parent(job, loaded, workdir / "parent")
     report("load", 1, 1)
 
@@ -134,18 +137,21 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         clips = Clips(every, workdir, decoders, loaded, features_of(workdir), frames=job.frames)
         needed = set() if job.skip_unfit else {row.media.key for row in rows}
         spare = {row.media.key for row in every} - needed
-        unreadable = clips.prepare(lambda done, total: report("frames", done, total), spare)
-        encoder, decoding = Encoder(loaded, clips), captions_asked(workdir)
-        before = _held_out(rows)
+        unreadable = clips.prepare(
+            lambda done, total: report("frames", done, total), spare, looked_before(workdir)
+        )
+        encoder = Encoder(loaded, clips)
+        held_out = _held_out(rows)
         rows, notes = _learnable(rows, job, encoder, decoding, unreadable)
-        if _held_out(rows) - before:
+        if _held_out(rows) - held_out:
             earlier, copies = _without_copies(earlier, rows, workdir)
             notes = (*notes, *copies)
         earlier, told = without_unfit(earlier, encoder, decoding, unreadable, note_unfit)
         if ranks.is_first():
             tell_data(workdir, rows, earlier)
             keep_rows(workdir / "rows.jsonl", rows)
-        result = _trained(job, workdir, rows, earlier, encoder, parent, ending or Ending())
+        ending = ending or Ending()
+        result = _trained(job, workdir, rows, earlier, encoder, parent, ending, clips.looked)
         return replace(result, notes=(*notes, *told))
     finally:
         decoders.close()
@@ -161,7 +167,6 @@ def _learnable(
     """The job's own rows, and a note if some are left out."""
     if not job.skip_unfit:
         encoder.check_lengths(rows)
-        check_limits(rows, encoder.loaded.tokenizer, decoding)
         return rows, ()
     fit, notes = without_unfit(rows, encoder, decoding, unreadable, note_skipped, unsaid=True)
     if not fit:
@@ -199,6 +204,7 @@ def _trained(
     encoder: Encoder,
     parent: Adapter | None,
     ending: Ending,
+    looked: Looked,
 ) -> TrainResult:
     # peft and TRL are loaded here: what is wrong with the data is known without them, and sooner.
     from workers.train.adapter import save_adapter, with_adapter
@@ -224,6 +230,7 @@ def _trained(
         ending,
         encoder.lengths(train_rows, job),
         _digest_of([*rows, *earlier]),
+        looked,
     )
     if ranks.is_first():
         saving.before = saving.before or examined("before")

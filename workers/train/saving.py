@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from shared.errors import Diverged
 from shared.messages import decode
-from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, TrainState
+from shared.training_runs import STATE_FILE, TENSORS_FILE, Before, Looked, TrainState
 from workers.train.ending import Ending
 from workers.train.examine import Examined
 from workers.train.likelihood import Likely
@@ -44,6 +44,7 @@ class Saving:
     ending: whether it is asked to end.
     lengths: of the samples, where those of like length are to be in one batch.
     rows_sha256: of the rows that are trained on, and of those that are held out.
+    looked: what was found of their clips.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Saving:
         ending: Ending,
         lengths: Sequence[int] | None = None,
         rows_sha256: str = "",
+        looked: Looked | None = None,
     ) -> None:
         self.workdir, self.ending, self.lengths = workdir, ending, lengths
         self._base_sha256, self._rows_sha256 = base_sha256, rows_sha256
+        self._looked = looked
         self.saved = _read(workdir / "checkpoint", base_sha256, rows_sha256)
         self.before = _examined(self.saved.state.before) if self.saved else None
         """The held-out videos before the training; None = they have still to be looked at."""
@@ -91,6 +94,7 @@ class Saving:
             step=step,
             base_sha256=self._base_sha256,
             rows_sha256=self._rows_sha256,
+            looked=self._looked,
             before=Before(
                 captions=tuple(before.captions),
                 likely=tuple(tuple(map(astuple, texts)) for texts in before.likely),
@@ -154,6 +158,12 @@ class Saving:
             torch.cuda.set_rng_state(self.saved.tensors[f"{RANDOM}cuda"])
 
 
+def looked_before(workdir: Path) -> Looked | None:
+    """What was found of the clips by whom this training goes on from."""
+    path = workdir / "checkpoint" / STATE_FILE
+    return _state(path).looked if path.exists() else None
+
+
 def _examined(before: Before) -> Examined:
     likely = [tuple(Likely(*text) for text in texts) for texts in before.likely]
     return Examined(list(before.captions), likely)
@@ -166,7 +176,7 @@ def _trained(model: Any) -> dict[str, torch.nn.Parameter]:
 def _read(directory: Path, base_sha256: str, rows_sha256: str) -> Saved | None:
     if not directory.exists():
         return None
-    state = decode(TrainState, (directory / STATE_FILE).read_text(encoding="utf-8"))
+    state = _state(directory / STATE_FILE)
     if state.base_sha256 != base_sha256:
         print("the checkpoint is of other weights than the model now has: trained from the start")
         return None
@@ -174,3 +184,7 @@ def _read(directory: Path, base_sha256: str, rows_sha256: str) -> Saved | None:
         print("other rows than then can be learned now: trained from the start")
         return None
     return Saved(state, load_file(directory / TENSORS_FILE))
+
+
+def _state(path: Path) -> TrainState:
+    return decode(TrainState, path.read_text(encoding="utf-8"))
