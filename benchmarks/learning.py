@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import Goals, goals_table, judged
 from benchmarks.programs import begin, parser_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ INTO = Path("build/learning")
 Found = dict[str, dict[str, dict[str, float]]]
 """Part -> figure -> mean, min, max of the seeds."""
 
-GOALS: dict[str, tuple[str, str, float]] = {
+GOALS: Goals = {
     "purple and diagonal motion, before": ("sft.new_before.max", "<=", 0.05),
     "purple and diagonal motion, after": ("sft.new_after.min", ">=", 0.90),
     "forgotten while it learned them": ("sft.old_lost.max", "<=", 0.01),
@@ -46,6 +47,7 @@ GOALS: dict[str, tuple[str, str, float]] = {
     "nats a token that chosen texts lost": ("dpo.chosen_nats_lost.max", "<=", 0.2),
     "of the original, recovered after the swap": ("swap.share.min", ">=", 0.95),
     "of the errors of motion, left": ("motion.left.max", "<=", 0.5),
+    **{f"seconds of a seed, {part}": (f"{part}.seconds.max", "<=", 600.0) for part in NAMES},
 }
 """What is wanted of the worst seed."""
 
@@ -68,8 +70,8 @@ def main() -> None:
             for part in arguments.parts
         }
     found = {part: gathered([derived(one) for one in some]) for part, some in pieces.items()}
-    goals = judged(found)
-    Console(file=sys.stdout).print(table(found), goals_table(goals))
+    goals = judged(found, GOALS)
+    Console(file=sys.stdout).print(table(found), goals_table(goals, "worst seed"))
     if arguments.json:
         print(json.dumps({**found, "seeds": list(arguments.seeds), "goals": goals}))
 
@@ -117,34 +119,12 @@ def gathered(pieces: "Sequence[Figures]") -> dict[str, dict[str, float]]:
     }
 
 
-def judged(found: Found) -> list[dict[str, Any]]:
-    told = []
-    for name, (path, sign, wanted) in GOALS.items():
-        part, figure, which = path.split(".")
-        if part in found:
-            value = found[part][figure][which]
-            reached = value <= wanted if sign == "<=" else value >= wanted
-            told.append(
-                {"goal": name, "found": value, "wanted": f"{sign} {wanted}", "reached": reached}
-            )
-    return told
-
-
 def table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     grid = Table("part", "figure", "mean", "least", "most", title="learned and forgotten")
     for part, figures in found.items():
         for name, value in figures.items():
             cells = (f"{value[which]:.3f}" for which in ("mean", "min", "max"))
             grid.add_row(part, name.replace("_", " "), *cells)
-    return grid
-
-
-def goals_table(goals: Sequence[Mapping[str, Any]]) -> Table:
-    grid = Table("goal", "worst seed", "wanted", "reached")
-    for one in goals:
-        grid.add_row(
-            one["goal"], f"{one['found']:.3f}", one["wanted"], "yes" if one["reached"] else "no"
-        )
     return grid
 
 

@@ -65,6 +65,8 @@ class Report:
     bit_equal: bool = False
     repeated: int = 0
     published: int = 0
+    first_step_s: float = 0.0
+    """From the model to the first step of whoever went on, the longest."""
 
 
 def told(reports: Sequence[Report]) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def told(reports: Sequence[Report]) -> dict[str, Any]:
         "bit_equal": all(one.bit_equal for one in reports),
         "steps_repeated_max": max(one.repeated for one in reports),
         "published": max(reports, key=lambda one: abs(one.published - 1)).published,
+        "first_step_s_max": max(one.first_step_s for one in reports),
         "frozen": sum(one.frozen for one in reports),
         "jobs": [vars(one) for one in reports],
     }
@@ -115,6 +118,7 @@ def _report(
         bit_equal=killed.result == peace.result and killed.said <= peace.said,
         repeated=killed.repeated,
         published=len(killed.versions),
+        first_step_s=killed.first_step_s,
     )
     say(f"{plan.name}: {report}")
     return report
@@ -139,6 +143,8 @@ class Trained:
         """Step and loss, as the workers said them."""
         self.repeated = 0
         """Steps that were trained once more, the most after one kill."""
+        self.first_step_s = 0.0
+        """Of those that went on: from the model's being there to the end of their first step."""
 
     def train(self, faults: Faults) -> None:
         """Until it has ended, whoever is killed meanwhile."""
@@ -198,6 +204,7 @@ class Trained:
             self.losses = losses
 
     def _read(self, logs: Sequence[Path]) -> None:
+        self.first_step_s = max(map(_first_step_s, logs))
         reached = 0
         told = [event for log in logs for event in events_of(log)]
         for event in sorted(told, key=lambda one: datetime.fromisoformat(one["timestamp"])):
@@ -207,6 +214,21 @@ class Trained:
             elif event["event"] == "training" and event["stage"] == "train":
                 reached = max(reached, event["step"])
                 self.said.add((event["step"], event["loss"]))
+
+
+def _first_step_s(log: Path) -> float:
+    """0 of a worker that began the job, or got to no step."""
+    after, ready = 0, None
+    for event in events_of(log):
+        if event["event"] == "training begins":
+            after = event["after_step"]
+        elif event["event"] == "training":
+            at = datetime.fromisoformat(event["timestamp"])
+            if event["stage"] == "load":
+                ready = at
+            elif event["stage"] == "train" and after and ready is not None:
+                return round((at - ready).total_seconds(), 2)
+    return 0.0
 
 
 def _put_films(stack: LocalStack, store: ObjectStore) -> None:

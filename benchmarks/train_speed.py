@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.engine_rounds import spread
+from benchmarks.goals import Goals, goals_table, judged
 from benchmarks.programs import begin, need, parser_of
 
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -46,6 +47,19 @@ SYSTEMS, KEPT, KEPT_ROUNDS = ("jamak", "trl"), "trl_kept", 2
 FILM_S, QUICK_FILM_S = 2.0, 1.0
 WIDTH, HEIGHT, FPS = 320, 240, 24
 LOOK_S = 0.05
+GOALS: Goals = {
+    "a step, by TRL's": ("step_ratio.median", ">=", 1.0),
+    "an epoch after the first, by TRL's": ("second_epoch_ratio.median", ">=", 1.5),
+    "peak memory, of TRL's": ("rss_ratio", "<=", 1.0),
+    **{
+        f"data of an epoch after the first, of the first one's, {stage}": (
+            f"{stage}.data_share.second_epoch.median",
+            "<=",
+            0.05,
+        )
+        for stage in STAGES
+    },
+}
 
 Told = dict[str, float]
 Round = dict[str, dict[str, Told]]
@@ -193,7 +207,7 @@ def report(found: Sequence[Round]) -> dict[str, Any]:
             told[stage]["kept"] = {
                 "second_epoch_ratio": spread(ratios(found, "second_epoch_s", KEPT)[stage])
             }
-    return told
+    return {**told, "goals": judged(told, GOALS)}
 
 
 def _each(rounds: Sequence[Told]) -> dict[str, float]:
@@ -218,7 +232,7 @@ def show(told: Mapping[str, Any]) -> None:
     for part in ("second_epoch", "second_job"):
         shares = [told[stage]["data_share"][part]["median"] for stage in STAGES]
         grid.add_row(f"data of {part.replace('_', ' ')}", *(f"{100 * one:.1f} %" for one in shares))
-    err.print(grid)
+    err.print(grid, goals_table(told["goals"]))
 
 
 def main() -> None:

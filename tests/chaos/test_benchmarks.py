@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from benchmarks import learning, loop, mutants
+from benchmarks.goals import judged
 from benchmarks.gpu.__main__ import Clock
 from benchmarks.korean_tokenizers import PACKAGES, llama_files
 from benchmarks.korean_tokenizers import read as read_as_model
@@ -146,7 +147,7 @@ def test_what_was_learned_is_judged_by_the_worst_seed() -> None:
     ]
     told = learning.gathered([learning.derived(one) for one in some])
     assert told["old_lost"] == {"mean": 0.01, "min": 0.0, "max": 0.02}
-    goals = {one["goal"]: one["reached"] for one in learning.judged({"sft": told})}
+    goals = {one["goal"]: one["reached"] for one in judged({"sft": told}, learning.GOALS)}
     assert goals["forgotten while it learned them"] is False
     assert goals["purple and diagonal motion, after"] is True
     assert len(goals) == 3
@@ -253,6 +254,7 @@ def test_resume() -> None:
     found = run("resume")
     assert (found["kills"], found["bit_equal"], found["published"]) == (1, True, 1)
     assert found["steps_repeated_max"] <= 24
+    assert "first_step_s_max" in found
 
 
 def test_s3_dialect() -> None:
@@ -301,7 +303,7 @@ def test_train_speed(tmp_path: Path) -> None:
     for stage in ("sft", "dpo"):
         assert set(found[stage]["each"]) == {"jamak", "trl"}
         # Files are read, and nothing is decoded: that is no matter of how fast a machine is.
-        assert found[stage]["data_share"]["second_epoch"]["median"] < 0.2
+        assert found[stage]["data_share"]["second_epoch"]["median"] < 0.05
         assert found[stage]["data_share"]["second_job"]["median"] < 0.5
 
 

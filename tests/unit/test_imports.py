@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producer.bucket.export import _jsonl
 from shared.annotations.files import File, LeftOut, seconds, text_of
 from shared.errors import BadData
+from shared.messages import Caption, decode
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row, Stage
 from workers.data.imports.found import Asked
@@ -391,6 +393,22 @@ def test_our_captions_are_learned_as_people_corrected_them(pack: Any) -> None:
     assert _taken("records", file).left_out[0].why.startswith("nobody has looked at it")
 
 
+def test_what_an_export_writes_is_what_the_importer_reads() -> None:
+    """The file holds lines of `jamak export`, and beside them what somebody has said of each."""
+    file = _file("records.jsonl")
+    lines = [json.loads(line) for line in file.body.decode().splitlines()]
+    for line in lines:
+        for one in (line, *line["segments"]):
+            for said in ("correction", "label"):
+                one.pop(said, None)
+    exported = gzip.decompress(_jsonl([decode(Caption, line) for line in lines])).decode()
+    assert [json.loads(line) for line in exported.splitlines()] == lines
+    assert [
+        (row.completion, row.media.uri, row.media.end) for row in _taken("records", file).rows
+    ] == [("고양이가 잡니다.", "s3://b/k", None), ("문이 열립니다.", "s3://b/k", 4.0)]
+    assert [row.label for row in _taken("records", file, stage="kto").rows].count(True) == 2
+
+
 def test_a_file_of_another_layout_is_named_and_the_others_are_taken() -> None:
     other = File("notes.json", b'{"a": 1}')
     for form, name in (
@@ -398,6 +416,7 @@ def test_a_file_of_another_layout_is_named_and_the_others_are_taken() -> None:
         ("llava", "llava.json"),
         ("label-studio", "label-studio.json"),
         ("argilla", "argilla.json"),
+        ("records", "records.jsonl"),
     ):
         taken = _taken(form, other, _file(name))  # type: ignore[arg-type]
         assert taken.rows, form
