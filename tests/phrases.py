@@ -26,6 +26,7 @@ TABLES = {
 }
 """What holds messages until one of them is chosen."""
 ANSWERING = {
+    "_cure_of",
     *("_by_memory", "_cure_of_versions", "_later", "_less", "_unavailable", "_why", "_why_alone"),
     *(
         "_how_in_time",

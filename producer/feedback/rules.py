@@ -20,7 +20,7 @@ from shared.messages import digest
 from shared.settings import Settings
 from shared.stages import check_job
 from shared.training import TrainJob
-from shared.training_defaults import STAGES
+from shared.training_defaults import completed
 from shared.yaml_text import fault_of, read_yaml, unknown_word
 
 MOST_BYTES = 64 << 10
@@ -102,27 +102,17 @@ class Rule(_Part):
         Raises:
             BadData: what it asks for does not go together.
         """
-        usual = STAGES[self.train.stage]
-        options = {
-            "steps": usual.steps,
-            "batch_size": usual.batch_size,
-            "learning_rate": usual.learning_rate,
-            "rank": usual.rank,
-            "frames": usual.frames,
-            **self.train.options,
-        }
-        earlier = start_from is not None or options.get("replay") is not None
-        options["replay_share"] = options.get("replay_share", usual.replay_share) if earlier else 0
+        asked = {**self.train.options, "start_from": start_from}
+        if start_from is None and asked.get("replay") is None:
+            asked["replay_share"] = 0.0  # a rule that begins at the base has nothing to replay yet
         job = TrainJob(
             id=job_id,
-            stage=self.train.stage,
             data=data,
             model=settings.model,
             revision=settings.model_revision,
             prompt=settings.prompt,
-            start_from=start_from,
             skip_unfit=True,  # or one long correction would fail every later run
-            **options,
+            **completed(self.train.stage, asked),
         )
         check_job(job)
         return job

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from producer.verbs.console import AsJson, Grid, err, out, print_json, warn_of
-from producer.verbs.training_send import SUMMARIES, opened, verb_of
+from producer.verbs.training_send import SUMMARIES, opened, submit, verb_of
 from producer.verbs.training_shown import (
     ago,
     left,
@@ -28,6 +28,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `jamak train list`
 train = typer.Typer(no_args_is_help=True, help="Train adapters, and see how far they are.")
 for _stage in SUMMARIES:
     train.command(_stage)(verb_of(_stage))
+train.command("submit")(submit)
 
 
 @train.command("list")

@@ -1,14 +1,16 @@
 """`jamak train sft` and its siblings: one verb for each stage, with the same options and defaults
-of its own."""
+of its own; and one for a job that is in a file."""
 
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from producer.jobs.job_file import read_job
 from producer.jobs.training import Training, new_job_id
 from producer.verbs import completion
 from producer.verbs.console import AsJson, err, out, print_json, warn
@@ -162,19 +164,40 @@ def verb_of(stage: Stage) -> Callable[..., None]:
             seed=seed,
             activate=activate,
         )
-        training = opened(settings, sends=True)
-        training.submit(job)
-        if unserved := training.why_unserved():
-            warn(unserved)
-        if wait:
-            _tell_how_it_ends(training, job.id, as_json)
-        elif as_json:
-            print_json({"job_id": job.id, "status": "queued"})
-        else:
-            out.print(spoken(f"queued: training job {job.id}"), highlight=False)
+        _sent(job, settings, wait=wait, as_json=as_json)
 
     send.__doc__ = SUMMARIES[stage]
     return send
+
+
+def submit(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, allow_dash=True, help="YAML or JSON (docs/training.md)"
+        ),
+    ],
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a training job that is written in a file, or that was recorded with an adapter."""
+    settings = load_settings()
+    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    job = read_job(body, str(file), settings, new_job_id())
+    _sent(job, settings, wait=wait, as_json=as_json)
+
+
+def _sent(job: TrainJob, settings: Settings, *, wait: bool, as_json: bool) -> None:
+    training = opened(settings, sends=True)
+    training.submit(job)
+    if unserved := training.why_unserved():
+        warn(unserved)
+    if wait:
+        _tell_how_it_ends(training, job.id, as_json)
+    elif as_json:
+        print_json({"job_id": job.id, "status": "queued"})
+    else:
+        out.print(spoken(f"queued: training job {job.id}"), highlight=False)
 
 
 def _job(**fields: Any) -> TrainJob:

@@ -423,6 +423,12 @@ ROWS: dict[str, list[Row]] = {
         ("--data nonsense", {}, 2, "'nonsense' is not an S3 address"),
         ("--data s3://b/m.jsonl", NONSENSE, 78, "JAMAK_OUTPUT"),
     ],
+    "train submit": [
+        ("", {}, 2, "Missing argument"),
+        ("/no/such/job.yaml", {}, 2, "/no/such/job.yaml"),
+        (__file__, NONSENSE, 78, "JAMAK_OUTPUT"),
+        (__file__, {}, 2, "is no YAML"),
+    ],
     "upload": [
         ("/no/such/file s3://b/", {}, 2, "/no/such/file"),
         (f"{__file__} s3://b/prefix", {}, 2, "End it with a slash: s3://b/prefix/"),

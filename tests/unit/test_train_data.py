@@ -100,6 +100,21 @@ def test_a_faulty_line_is_named(second: str, said: str) -> None:
     assert caught.value.cure
 
 
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        (json.dumps({"id": "a", "videos": [{"uri": "a.mp4"}], "complet": "개"}), "Call it comp"),
+        (json.dumps({"id": "a", "videos": [{"uri": "a.mp4"}], "xyz": "개"}), "Remove it: no row"),
+        (json.dumps({"id": "a", "videos": [{"uri": "a.mp4", "start": "0:01"}]}), "Write seconds"),
+        ("[1, 2]", "Write one JSON object a line"),
+    ],
+)
+def test_a_faulty_line_has_a_cure_of_its_own(line: str, cure: str) -> None:
+    with pytest.raises(BadData) as caught:
+        read_rows(line, "sft", BASE_PROMPT)
+    assert caught.value.cure.startswith(cure)
+
+
 def test_a_preference_row_has_both_captions() -> None:
     row = {"id": "a", "videos": [{"uri": "a.mp4"}], "chosen": "고양이"}
     with pytest.raises(BadData, match="line 1: no 'rejected'"):

@@ -60,7 +60,9 @@ def faults(kind: str, found: Iterable[tuple[str, JamakError]]) -> Iterator[Findi
     by_cure = sorted(found, key=lambda one: one[1].cure)  # stable: places stay in order
     for cure, those in groupby(by_cure, key=lambda one: one[1].cure):
         told = tuple(Told(place, str(error)) for place, error in those)
-        yield Finding(kind, "error", told[0].what, cure, told)
+        first = told[0].what
+        message = first if len(told) == 1 else f"{first} (and {len(told) - 1} more like it)"
+        yield Finding(kind, "error", message, cure, told)
 
 
 def row_faults(kind: str, found: Iterable[tuple[Row, BadData]]) -> Iterator[Finding]:

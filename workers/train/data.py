@@ -4,6 +4,7 @@ Knows nothing of where the media lie, nor of files (workers/train/manifest.py).
 """
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from shared.errors import BadData, ConfigError
 from shared.prompts import MARK, check_prompt
-from shared.rows import COLUMNS, TAUGHT, Row, Stage, held_out
+from shared.rows import COLUMNS, TAUGHT, MediaRef, Row, Stage, held_out
 from shared.text import stray
 from workers.train.manifest import Place, Raw, raw_lines, raw_rows
 
@@ -143,7 +144,21 @@ def parse_row(raw: Any, place: Place) -> Row:
     try:
         return Row.model_validate(raw)
     except ValidationError as error:
-        raise BadData(place.says(fault_of(error))) from error
+        raise BadData(place.says(fault_of(error)), cure=_cure_of(error)) from error
+
+
+def _cure_of(error: ValidationError) -> str | None:
+    """None: that of all bad data."""
+    fault = error.errors()[0]
+    *_, name = map(str, fault["loc"] or ("",))
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(name, [*Row.model_fields, *MediaRef.model_fields], n=1)
+        return f"Call it {near[0]}." if near else "Remove it: no row has such a column."
+    if name in ("start", "end"):
+        return "Write seconds, as a number: 12.5."
+    if fault["type"] in ("model_type", "dict_type"):
+        return "Write one JSON object a line into it."
+    return None
 
 
 def fault_of(error: ValidationError) -> str:
