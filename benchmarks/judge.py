@@ -7,15 +7,18 @@ Captions of the demo's scenes, in every phrasing, with a counted number of wrong
 (Kendall's tau-a, the mean of the films; 1 is perfect, 0 is blind, and a tie counts for nothing).
 `auc`: how often the figure of an adapter that slips in 2 % of its captions is better than that of
 one that tells a further 10 % wrongly, each on films of its own. Measures that miss 0.9 or 0.99 are
-weak here; some of them look for faults of another kind. `one_reference`: the same for the primary
-measure, where each film has one phrasing for reference and the other phrasings count as errors.
-`--json` ends with one object, the primary measure's figures first.
+weak here; some of them look for faults of another kind: `auc_own` is the same with those. `logp`,
+which no caption moves, is that of the captions themselves: how likely the demo's model finds those
+of some of the films, before the film. `one_reference`: the same for the primary measure, where each
+film has one phrasing for reference and the other phrasings count as errors. `--json` ends with one
+object, the primary measure's figures first.
 """
 
 import json
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from workers.judge.measures import Measure, Numbers
 
 FILMS, QUICK_FILMS = 1200, 120
+ASKED, QUICK_ASKED = 200, 20
+"""Films whose captions the model is asked for."""
 SETS, QUICK_SETS = 1000, 100
 """Of each adapter."""
 CAPTIONS = 200
@@ -48,7 +53,8 @@ def main() -> None:
     from shared.judged import PRIMARY
 
     films, sets = (QUICK_FILMS, QUICK_SETS) if arguments.quick else (FILMS, SETS)
-    every = judged(films, sets, arguments.seed)
+    asked = QUICK_ASKED if arguments.quick else ASKED
+    every = judged(films, sets, arguments.seed, asked=asked)
     metrics = {name: every[name] for name in sorted(every, key=lambda name: name != PRIMARY)}
     Console(file=sys.stdout).print(table(metrics))
     alone = judged(films, sets, arguments.seed, references=1)[PRIMARY]
@@ -64,6 +70,7 @@ def main() -> None:
                     "weak": weak,
                     "one_reference": {name: alone[name] for name in ("kendall_tau", "auc")},
                     "films": films,
+                    "films_asked": asked,
                     "sets": sets,
                     "captions_a_set": CAPTIONS,
                     "seed": arguments.seed,
@@ -73,25 +80,29 @@ def main() -> None:
 
 
 def judged(
-    films: int, sets: int, seed: int, references: int | None = None
+    films: int, sets: int, seed: int, references: int | None = None, asked: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Measure -> its figures.
 
     Args:
         references: of each film, the canonical one first; None = every phrasing.
+        asked: films whose captions the model is asked for.
     """
+    from benchmarks.judge_errors import FAULTS
     from infra.demo.attributes import Attributes
     from workers.judge.judge import measures
 
     rng = random.Random(seed)  # noqa: S311
     captions = with_counted_errors(scenes(films, seed), rng, references)
+    likely = with_likelihood(captions, scenes(films, seed), asked) if asked else captions
     found: dict[str, dict[str, Any]] = {}
     for measure in measures([Attributes()]):
-        if why_not := measure.why_not(captions[0]):
+        of = likely if measure.name == "logp" else captions
+        if why_not := measure.why_not(of[0]):
             blind = {"kendall_tau": None, "auc": None, "weak": True, "title": measure.title}
             found[measure.name] = {**blind, "note": why_not}
             continue
-        sums = [measure.sums(items) for items in captions]
+        sums = [measure.sums(items) for items in of]
         tau = kendall_tau(measure, sums)
         auc = auc_of_sets(measure, sums, sets, seed)
         found[measure.name] = {
@@ -100,6 +111,9 @@ def judged(
             "weak": tau < TAU or auc < AUC,
             "title": measure.title,
         }
+        if (fault := FAULTS.get(measure.name)) is not None:
+            own = [sums[0], measure.sums([fault(one) for one in captions[0]])]
+            found[measure.name]["auc_own"] = round(auc_of_sets(measure, own, sets, seed), 4)
     return found
 
 
@@ -135,6 +149,23 @@ def with_counted_errors(
         ]
         for errors in range(MOST + 1)
     ]
+
+
+def with_likelihood(
+    captions: "Sequence[Sequence[Item]]", films: "Sequence[Scene]", asked: int
+) -> "list[list[Item]]":
+    """Some of the films, evenly from all, and how likely the model finds what is said of each."""
+    from benchmarks.judge_likelihood import nats_a_token
+
+    some = range(0, len(captions[0]), max(len(captions[0]) // asked, 1))[:asked]
+    chosen = [[items[place] for items in captions] for place in some]
+    shown = [films[int(of_film[0].id)] for of_film in chosen]
+    found = nats_a_token(shown, [[item.said for item in of_film] for of_film in chosen])
+    likely = [
+        [replace(item, logp=nats) for item, nats in zip(*one, strict=True)]
+        for one in zip(chosen, found, strict=True)
+    ]
+    return [list(of_errors) for of_errors in zip(*likely, strict=True)]
 
 
 def kendall_tau(measure: "Measure", sums: "Sequence[Numbers]") -> float:
@@ -179,10 +210,12 @@ def worth_of(measure: "Measure", figures: "Numbers") -> "Numbers":
 
 
 def table(metrics: dict[str, dict[str, Any]]) -> Table:
-    grid = Table("measure", "tau", "AUC", "", title="errors in captions, and who sees them")
+    columns = "measure", "tau", "AUC", "AUC of its own faults", ""
+    grid = Table(*columns, title="errors in captions, and who sees them")
     for name, one in metrics.items():
         note = one.get("note") or ("weak" if one["weak"] else "")
-        cells = ("-" if one[key] is None else f"{one[key]:.3f}" for key in ("kendall_tau", "auc"))
+        values = (one.get(key) for key in ("kendall_tau", "auc", "auc_own"))
+        cells = ("-" if value is None else f"{value:.3f}" for value in values)
         grid.add_row(f"{name}: {one['title']}", *cells, note)
     return grid
 

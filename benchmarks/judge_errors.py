@@ -1,14 +1,16 @@
 """Captions with a counted number of errors: attributes of a demo scene, told as other ones.
 
-Each caption with one error more keeps those that it had.
+Each caption with one error more keeps those that it had. And captions with faults of another kind,
+each of which one measure looks for.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from infra.demo.captions import STYLES, phrasings
 from infra.demo.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Scene
+from workers.judge.items import Item
 
 MOST = 3
 
@@ -28,6 +30,15 @@ def with_errors(scene: Scene, rng: random.Random, most: int = MOST) -> list[str]
             scene = wrong
             told.append(phrasings(scene)[style])
     return told
+
+
+FAULTS: Mapping[str, Callable[[Item], Item]] = {
+    "hangul": lambda item: replace(item, said="A red circle moves to the right."),
+    "repetitive": lambda item: replace(item, said=" ".join([item.said] * 5)),
+    "empty": lambda item: replace(item, said=""),
+    "cut": lambda item: replace(item, said=item.said[: len(item.said) // 2], finished=False),
+}
+"""Measure -> a caption with its own kind of fault."""
 
 
 Place = tuple[int, int | None, str]

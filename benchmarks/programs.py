@@ -31,7 +31,7 @@ PROGRAMS = {
     "gpu": Program("What does the engine do on one card, and what could the card do?", 10, 480),
     "growth": Program("What do many workers and keys cost Redis and the feeder?", 10, 300),
     "ingest": Program("How fast do events become jobs, and can the listener be fooled?", 6, 300),
-    "judge": Program("Which measures of the judge see errors in captions?", 6, 40),
+    "judge": Program("Which measures of the judge see errors in captions?", 10, 100),
     "korean": Program("Is Korean whole wherever a caption is cut?", 5, 120),
     "learning": Program("What do models learn from captions and preferences?", 12, 1800),
     "loop": Program("Does the loop close by itself, whoever is killed?", 12, 2400),

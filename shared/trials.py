@@ -18,7 +18,8 @@ _DIGITS = 13
 """Hexadecimal ones: what a float holds exactly."""
 
 Signal = Literal["empty", "truncated", "repetitive", "wrong_language", "garbled", "retried"]
-"""What speaks against a caption: a flag of it, or that there was none at the first try."""
+"""What speaks against a caption: a flag of it, or that there was none at the first try (of a pair:
+of whose turn it was)."""
 
 
 class Observation(Message):

@@ -48,6 +48,8 @@ class Guarded:
     """of so many."""
     seconds: float
     """It was on trial."""
+    added_s: float
+    """By all of this to the demo."""
 
 
 def guard(
@@ -68,6 +70,7 @@ def guard(
     Raises:
         DemoFailed: one of them was let through.
     """
+    started = time.monotonic()
     folder.mkdir()
     good, data = lesson.outcome.version, lesson.data
     refused = spoilt(registry, good, folder / "refused", WRONG)
@@ -104,6 +107,7 @@ def guard(
         published=by_it,
         captions=captions,
         seconds=round((stop.at - began.updated_at).total_seconds(), 1),
+        added_s=round(time.monotonic() - started, 1),
     )
 
 

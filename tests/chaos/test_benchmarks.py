@@ -66,6 +66,11 @@ def test_judge() -> None:
     assert found["auc"] >= 0.99
     assert set(found["weak"]) == {name for name, one in found["metrics"].items() if one["weak"]}
     assert found["one_reference"]["auc"] < found["auc"]
+    # The model knows what it sees; and who looks for faults of another kind finds those.
+    assert found["metrics"]["logp"]["kendall_tau"] >= 0.9
+    own = {name: one["auc_own"] for name, one in found["metrics"].items() if "auc_own" in one}
+    assert own.keys() == {"hangul", "repetitive", "empty", "cut"}
+    assert min(own.values()) >= 0.99
 
 
 def test_canary() -> None:

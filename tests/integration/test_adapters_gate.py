@@ -29,24 +29,26 @@ def manifest_of(world: World, folder: Path, content: str) -> AdapterManifest:
 
 
 def report(version: str, gain: float, against: str | None = None) -> Judged:
-    figure = Figure(
-        title="chrF++",
-        better="higher",
-        percent=False,
-        value=50 + gain,
-        low=40,
-        high=90,
-        against=50,
-        difference=gain,
-        spread=(gain,) * 101,
-    )
+    def figure(title: str, before: float, gain: float) -> Figure:
+        return Figure(
+            title=title,
+            better="higher",
+            percent=False,
+            value=before + gain,
+            low=before - 10,
+            high=before + 40,
+            against=before,
+            difference=gain,
+            spread=(gain,) * 101,
+        )
+
     held_out = JudgedSet(
         name=HELD_OUT,
         data="s3://b/m.jsonl",
         data_sha256="0" * 64,
         captions=9,
         videos=9,
-        figures={"chrf": figure},
+        figures={"chrf": figure("chrF++", 50, gain), "logp": figure("nats a token", -1, 0)},
         left_out={},
     )
     return Judged(

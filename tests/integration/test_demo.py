@@ -61,6 +61,8 @@ def test_the_whole_mission(environ: dict[str, str], tmp_path: Path) -> None:
     assert guarded["reasons"][0].startswith("chrf got worse by")
     assert "of the adapter in use" in guarded["verdict"]  # more are bad, or they are far longer
     assert 0 < guarded["published"] < guarded["captions"]
+    # 20 s where nothing else runs; ten times that, as everywhere.
+    assert 0 < guarded["seconds"] < guarded["added_s"] < 200
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

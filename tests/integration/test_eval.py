@@ -188,6 +188,8 @@ def test_questions_about_videos_are_answered_and_counted_for_each_model(
         arguments = ("--suite", suite, "--adapter", adapter.version, "--frames", "1")
         return inside(world, qa, *arguments, *more)
 
+    with pytest.raises(UsageError, match="msrvtt-qa is there twice"):
+        asked("--suite", f"msrvtt-qa={tmp_path}")
     base, other = json.loads(asked("--json").stdout.splitlines()[-1])
     assert (base["version"], other["version"]) == (None, adapter.version)
     told = base["suites"]["msrvtt-qa"]

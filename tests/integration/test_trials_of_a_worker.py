@@ -11,7 +11,15 @@ from shared import telemetry
 from shared.bucket.stored import read
 from shared.bucket.trials import TrialPages
 from shared.cards import CLASSES, CardChoice
-from shared.errors import BadAdapter, EmptyCaption, OutOfResources, StoreUnavailable
+from shared.errors import (
+    BadAdapter,
+    EmptyCaption,
+    InternalError,
+    NotFinite,
+    OutOfResources,
+    StoreUnavailable,
+    TooSlow,
+)
 from shared.messages import AdapterUsed, CaptionJob, ModelIdentity, Sampling
 from shared.trials import Observation, TrialPage, arm_of
 from tests.adapters import publish
@@ -45,9 +53,14 @@ class Two(Silent):
     said = 0
     """Captions by the canary, of those that count."""
     fails: Exception | None = None
+    falls: Exception | None = None
+    """Whenever it is asked for a caption."""
+    both_fall = False
 
     def caption(self, *args: Any) -> Answer:
         canary = args[4]
+        if self.falls is not None and (canary is not None or self.both_fall):
+            raise self.falls
         if canary is None:
             return Answer("" if self.silent else "빨간 원이 움직입니다.", True, 2, 3, 9, None)
         by = AdapterUsed(version=self.tried[-1].version, generation=canary)
@@ -207,6 +220,63 @@ def test_of_what_the_incumbent_has_nothing_to_say_both_are_seen_too(
     }
     assert not any(one.published for one in seen.values())
     assert seen["canary"].pair == seen["incumbent"].pair is not None
+
+
+@pytest.mark.parametrize("arm", ["canary", "incumbent"])
+@pytest.mark.parametrize("falls", [NotFinite("NaN"), RuntimeError("a step failed")])
+def test_a_canary_that_breaks_the_engine_fails_no_job_and_is_seen(
+    world: World, decoders: DecoderPool, tmp_path: Path, arm: str, falls: Exception
+) -> None:
+    name = f"c{arm[0]}{type(falls).__name__[0]}".lower()
+    place = Place(world, tmp_path, decoders, name, paired=True)
+    place.captioner.falls = falls
+    place.follower.look()
+    job = place.jobs()[arm]
+    assert place.work.run(job, taken(world, job)) == "ok"
+    caption = world.caption(job)
+    assert caption.adapter is None
+    assert caption.trial is not None
+    instead = getattr(falls, "reason", InternalError.reason) if arm == "canary" else ""
+    assert (caption.trial.arm, caption.trial.instead) == ("incumbent", instead)
+    seen = {one.arm: one for one in place.seen()}
+    assert {name: one.bad for name, one in seen.items()} == {
+        "canary": ("retried",),
+        "incumbent": (),
+    }
+    assert seen["canary"].pair == seen["incumbent"].pair is not None
+
+
+@pytest.mark.parametrize("arm", ["canary", "incumbent"])
+def test_a_film_that_both_fall_over_is_seen_of_both(
+    world: World, decoders: DecoderPool, tmp_path: Path, arm: str
+) -> None:
+    place = Place(world, tmp_path, decoders, f"d{arm[0]}", paired=True)
+    place.captioner.falls, place.captioner.both_fall = NotFinite("NaN"), True
+    place.follower.look()
+    job = place.jobs()[arm]
+    lease = taken(world, job)
+    with pytest.raises(NotFinite) as nothing:
+        place.work.run(job, lease)
+    assert place.work.fail(job, lease, nothing.value) is False
+    assert {one.arm: one.bad for one in place.seen()} == {
+        "canary": ("retried",),
+        "incumbent": ("retried",),
+    }
+
+
+def test_what_the_machine_or_the_film_is_to_blame_for_is_seen_of_nobody(
+    world: World, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    place = Place(world, tmp_path, decoders, "e", paired=True)
+    place.follower.look()
+    place.captioner.both_fall = True
+    job = place.jobs()["canary"]
+    for error in (RuntimeError("the engine has ended"), TooSlow("out of time")):
+        place.captioner.falls, lease = error, taken(world, job)
+        with pytest.raises(type(error)):
+            place.work.run(job, lease)
+    assert place.work.fail(job, lease, TooSlow("out of time")) is False
+    assert place.seen() == []
 
 
 def test_what_could_be_in_pairs_and_is_not_says_so(

@@ -1,25 +1,32 @@
 """What a policy may say, and which reports it lets pass."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from benchmarks.judge_errors import with_errors
-from infra.demo.captions import HABIT, phrasings
+from infra.demo.attributes import Attributes
+from infra.demo.captions import HABIT, caption, phrasings
 from infra.demo.scenes import sample_scenes
 from shared.errors import ConfigError
 from shared.judged import Judged, JudgedSet
-from shared.messages import Decoding, ModelIdentity
-from shared.policy import objections, read_policy
+from shared.messages import Decoding, ModelIdentity, decode
+from shared.policy import MARGINS, objections, read_policy
 from workers.judge.items import Item
-from workers.judge.judge import judge_set
+from workers.judge.judge import judge_set, measures
 
 SCENES = sample_scenes(40, 7, split="heldout")
+ALONE = [
+    (Item(str(number), str(number), (caption(scene),), "", logp=-1.0), scene)
+    for number, scene in enumerate(SCENES)
+]
+"""Each with one reference."""
 
 
-def said(errors: int, more: str = "", logp: float | None = None) -> list[Item]:
+def said(errors: int, more: str = "", logp: float | None = -1.0) -> list[Item]:
     return [
         Item(
             str(number),
@@ -109,14 +116,49 @@ def test_no_figure_falls_beyond_its_margin() -> None:
 
 
 def test_what_the_policy_asks_for_and_nobody_measured_does_not_pass() -> None:
-    better = report(said(0), said(1))
-    [reason] = asked("margins: {logp: 0.2}", better)
+    better, alone = report(said(0), said(1)), report(said(0, logp=None), said(1, logp=None))
+    [reason] = asked("", alone)
     assert reason == "logp cannot be told: no model was asked how likely it finds the references"
+    assert asked("margins: {logp: null}", alone) == []
     assert "there is no such figure" in asked("target: beauty", better)[0]
     assert asked("", better, compared=False) == ["it was compared with nothing"]
     assert asked("") == ["nothing was held out"]
     [reason] = asked("videos: 41", better)
     assert reason == "40 videos were held out; the policy wants 41"
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf")])
+def test_a_model_that_finds_no_number_for_a_reference_does_not_pass(broken: float) -> None:
+    """Neither as the new one nor as what it is compared with; and the report can be kept."""
+    [first, *rest] = said(0)
+    items = [replace(first, logp=broken), *rest]
+    new = report(items, said(1))
+    assert asked("", new) == ["logp cannot be told: of 1 of 40 captions it is no number"]
+    told = decode(Judged, judged(new).model_dump_json().encode())
+    assert "logp" not in told.sets[0].figures
+    [reason] = asked("", report(said(0), [replace(one, logp=broken) for one in said(1)]))
+    assert reason == "logp cannot be told: there is none of what it is compared with"
+
+
+def test_each_measure_has_a_margin_and_so_has_each_share_that_nobody_named() -> None:
+    assert MARGINS.keys() == {one.name for one in measures([Attributes()])}
+    better = report(said(0), said(1))
+    kind = better.figures["exact"]
+    fallen = kind.model_copy(update={"value": 0.5, "against": 0.53, "difference": -0.03})
+    also = better.model_copy(update={"figures": {**better.figures, "politeness": fallen}})
+    assert asked("", also) == ["politeness got worse by 3.00 points; it may by 2.00 points"]
+    assert asked("margins: {politeness: 0.05}", also) == []
+    counted = fallen.model_copy(update={"percent": False})
+    also = better.model_copy(update={"figures": {**better.figures, "politeness": counted}})
+    assert asked("", also) == []
+
+
+def test_wrong_facts_in_the_words_of_the_references_do_not_pass() -> None:
+    """Letters alone are nearer to them than the right facts in other words are."""
+    wrong = [replace(one, said=with_errors(scene, random.Random(7))[1]) for one, scene in ALONE]
+    other = [replace(one, said=phrasings(scene)[1]) for one, scene in ALONE]
+    found = judge_set("held out", wrong, other, extra=[Attributes()])
+    assert any(one.startswith("attributes got worse by") for one in asked("", found))
 
 
 def test_the_forgetting_set_holds() -> None:

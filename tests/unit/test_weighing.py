@@ -4,11 +4,14 @@ import random
 
 import pytest
 
+from producer.canary.measures import measures
 from producer.canary.state import TrialState
-from producer.canary.weighing import Weighing
+from producer.canary.weighing import ARMS, Weighing
 from shared.messages import decode
 from shared.trials import Observation
 from tests.trials import MARGIN, fresh, pairs, seen, weighed
+
+RUNS, CAPTIONS = 100, 150
 
 
 def what(weighing: Weighing) -> str | None:
@@ -152,3 +155,23 @@ def test_after_a_verdict_nothing_is_weighed() -> None:
     weighing.refused("too late")
     assert what(weighing) == "not worse"
     assert weighing.state().sides == before
+
+
+def test_what_may_be_wrong_by_chance_is_one_of_a_hundred_in_all() -> None:
+    assert sum(one.alpha for one in measures(MARGIN)) <= 0.01
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_of_adapters_that_are_alike_hardly_one_is_sent_back(paired: bool) -> None:
+    """Of half of the captions one or the other is bad, so that chance has as much room as it can
+    have; and it is looked at after each of them."""
+    sent_back = 0
+    for seed in range(RUNS):
+        chance, weighing = random.Random(seed), fresh()
+        weighing.see(
+            seen(number, arm, bad=chance.random() < 0.5, pair=paired)
+            for number in range(CAPTIONS)
+            for arm in ARMS
+        )
+        sent_back += what(weighing) == "worse"
+    assert sent_back <= RUNS // 100

@@ -39,7 +39,7 @@ def qa(
 ) -> None:
     """Answer the questions of video QA sets, and count the right answers: a row for each model."""
     settings = load_settings()
-    found = [_suite(one) for one in suites]
+    found = _suites(suites)
     registry = Registry(
         ObjectStore(outputs=settings.all_outputs), settings.output_bucket, settings.output_prefix
     )
@@ -82,6 +82,21 @@ def qa(
             err.print(
                 spoken(f"{suite.name}: the videos of {bad} questions cannot be read: left out")
             )
+
+
+def _suites(given: list[str]) -> list[Suite]:
+    """Known by their names: in the table, and in what is answered."""
+    found: dict[str, Suite] = {}
+    for one in given:
+        suite = _suite(one)
+        if suite.name in found:
+            raise UsageError(
+                f"{suite.name} is there twice",
+                cure="Name each set once; for another folder run it again.",
+                argument="--suite",
+            )
+        found[suite.name] = suite
+    return list(found.values())
 
 
 def _suite(given: str) -> Suite:

@@ -23,6 +23,7 @@ from shared.errors import (
     LacksMemory,
     NewerObject,
     NoRoom,
+    NotFinite,
     WrongModel,
 )
 from shared.messages import (
@@ -248,10 +249,10 @@ class CaptionWork:
         try:
             with self._turns.of(progress) as turn:
                 info, told = self._describe(job, lease, describer, turn)
-        except EmptyCaption:
+        except (EmptyCaption, NotFinite) as error:
             # Its turn is over: what is asked now keeps no other job waiting.
-            record = self._records.place_of_failure(job)
-            comparison.said_nothing(record, describer, partial(self._before_comparing, lease))
+            record, before = self._records.place_of_failure(job), self._before_comparing
+            comparison.said_nothing(record, error.reason, describer, partial(before, lease))
             self._silent[lease.delivery.lease] = comparison
             raise
         return Caption(

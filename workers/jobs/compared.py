@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from shared import telemetry
-from shared.errors import EmptyCaption, NotFinite
+from shared.errors import EmptyCaption
 from shared.messages import Arm, Flag, TrialUsed, digest
 from shared.text import composed
 from shared.trials import Observation, Signal
-from workers.jobs.describe import Described, Describer
+from workers.jobs.describe import UNSAID, Described, Describer
 from workers.jobs.trials import Draw, Trials
 
 SIGNALS: frozenset[str] = frozenset(get_args(Signal))
@@ -34,7 +34,7 @@ class Comparison:
         self._told: Described | None = None
         self._instead = ""
         self._again: Callable[[int | None], Described] | None = None
-        self._by_the_other: Observation | None = None
+        self._silent: list[Observation] = []
 
     @property
     def canary(self) -> int | None:
@@ -72,61 +72,64 @@ class Comparison:
         if draw is None or told is None:
             return
         name = digest(record)[:16]
+        # Of the arm that was drawn alone: the other one had no try of its own to fail. The draw is
+        # the same at each try, so what makes all jobs try again speaks against neither.
         again: tuple[Signal, ...] = ("retried",) if attempt > 1 else ()
         if self._instead:
             # The canary owed it, and what is in use made it good.
-            seen = [_seen(name, "canary", None, bad=(_owed(self._instead),))]
+            seen = [_seen(name, "canary", None, bad=(*again, _owed(self._instead)))]
             if draw.paired:
-                seen.append(_seen(name, "incumbent", told, bad=again, published=True))
+                seen.append(_seen(name, "incumbent", told, published=True))
         else:
             seen = [_seen(name, draw.arm, told, bad=again, published=True)]
-            if draw.paired and (other := self._other(draw, name, again, before)):
+            if draw.paired and (other := self._other(draw, name, before)):
                 seen.append(other)
         self._see(name, seen, draw, trials)
 
-    def _other(
-        self, draw: Draw, name: str, again: tuple[Signal, ...], before: Callable[[], None]
-    ) -> Observation | None:
+    def _other(self, draw: Draw, name: str, before: Callable[[], None]) -> Observation | None:
         arm: Arm = "canary" if draw.arm == "incumbent" else "incumbent"
         assert self._again is not None
         try:
             before()
             told = self._again(draw.trial.generation if arm == "canary" else None)
-        except (EmptyCaption, NotFinite) as error:
+        except UNSAID as error:
+            log.info("nothing to compare with", record=name, arm=arm, message=str(error))
             return _seen(name, arm, None, bad=(_owed(error.reason),))
         except Exception as error:
             log.info("not compared", record=name, message=str(error))
             return None
         if draw.trial.arm_by(told.adapter) != arm:
             return None  # the trial ended meanwhile
-        return _seen(name, arm, told, bad=again)
+        return _seen(name, arm, told)
 
-    def said_nothing(self, record: str, describer: Describer, before: Callable[[], None]) -> None:
+    def said_nothing(
+        self, record: str, why: str, describer: Describer, before: Callable[[], None]
+    ) -> None:
         """Whoever's turn it was said nothing, and neither did what is in use. Where it was that
         one's, the canary is asked: it may have something to say, and who leaves such videos out
         compares the two by the others.
 
         Args:
             record: the address of what will be recorded.
+            why: what is in use said nothing: the reason of its error.
             before: as of `observe`.
         """
         draw, name = self._draw, digest(record)[:16]
-        if draw is None or not draw.paired:
+        if draw is None:
             return
-        if draw.arm == "canary":
-            self._by_the_other = _seen(name, "incumbent", None, bad=("empty",))
-        elif describer.has_seen:
+        owed = describer.instead or why if draw.arm == "canary" else why
+        self._silent = [_seen(name, draw.arm, None, bad=(_owed(owed),))]
+        if draw.paired and draw.arm == "canary":
+            self._silent.append(_seen(name, "incumbent", None, bad=(_owed(why),)))
+        elif draw.paired and describer.has_seen:
             self._again = describer.describe_again
-            self._by_the_other = self._other(draw, name, (), before)
+            if other := self._other(draw, name, before):
+                self._silent.append(other)
 
     def observe_nothing(self, record: str, trials: Trials) -> None:
         """After `said_nothing`, when that is recorded."""
-        draw, name = self._draw, digest(record)[:16]
-        if draw is not None:
-            seen = [_seen(name, draw.arm, None, bad=("empty",))]
-            if self._by_the_other is not None:
-                seen.append(self._by_the_other)
-            self._see(name, seen, draw, trials)
+        if self._draw is not None:
+            self._see(digest(record)[:16], self._silent, self._draw, trials)
 
     @staticmethod
     def _see(name: str, seen: list[Observation], draw: Draw, trials: Trials) -> None:
@@ -140,7 +143,7 @@ def _seen(
     arm: Arm,
     told: Described | None,
     *,
-    bad: tuple[Signal, ...],
+    bad: tuple[Signal, ...] = (),
     published: bool = False,
 ) -> Observation:
     return Observation(

@@ -3,7 +3,8 @@
 Knows nothing of records, queues and leases; what is to happen between segments is handed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -12,6 +13,7 @@ from shared.errors import (
     DecoderDied,
     DoesNotFit,
     EmptyCaption,
+    InternalError,
     JamakError,
     NotAVideo,
     NotFinite,
@@ -43,6 +45,21 @@ log = telemetry.get_logger("jamak.caption")
 
 class CanaryLeft(Exception):
     """Its trial ended while a video was captioned: what is left would be said by another one."""
+
+
+UNSAID = (EmptyCaption, NotFinite, InternalError)
+"""What keeps an adapter from saying anything, and may be its own fault."""
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    """Whatever the engine raised. Raises InternalError."""
+    try:
+        yield
+    except JamakError:
+        raise
+    except Exception as error:
+        raise InternalError(f"{type(error).__name__}: {error}") from error
 
 
 COSTLY = 3
@@ -111,9 +128,11 @@ class Describer:
         return self._seen is not None
 
     def describe_again(self, canary: int | None) -> Described:
-        """What was looked at last, by the other one of a trial. Raises as `describe`."""
+        """What was looked at last, by the other one of a trial. Raises one of UNSAID, and what
+        says nothing of either."""
         assert self._seen is not None, "nothing was looked at"
-        return self._describe(self._seen, canary)
+        with _told_as_ours():
+            return self._describe(self._seen, canary)
 
     def _said(self, say: Callable[[int | None], T]) -> T:
         if self._canary is not None:
@@ -121,17 +140,23 @@ class Describer:
                 return say(self._canary)
             except CanaryLeft:
                 log.info("the trial is over; the video begins anew", trial=self._canary)
-            except (EmptyCaption, NotFinite) as error:
+            except UNSAID as error:
                 self.instead = error.reason
                 log.warning("in place of the canary", message=str(error), trial=self._canary)
         return say(None)
 
+    @staticmethod
+    def _asking(canary: int | None) -> AbstractContextManager[None]:
+        """Where the machine is at fault what is in use fails, too, and that is told as it is."""
+        return nullcontext() if canary is None else _told_as_ours()
+
     def _describe(self, look: Look, canary: int | None) -> Described:
         recipe, used = self._recipe, look.used
-        answer = self._captioner.caption(
-            look.frames, recipe.prompt, recipe.decoding, self._progress, canary
-        )
         self._seen = look
+        with self._asking(canary):
+            answer = self._captioner.caption(
+                look.frames, recipe.prompt, recipe.decoding, self._progress, canary
+            )
         if answer.features is not None:
             look.keep(answer.features)
             self._seen = replace(look, frames=answer.features)
@@ -286,7 +311,8 @@ class Describer:
         longest = self._captioner.longest(decoding)
 
         def ask(prompt: str) -> str:
-            answers.append(self._captioner.answer(prompt, decoding, self._progress, canary))
+            with self._asking(canary):
+                answers.append(self._captioner.answer(prompt, decoding, self._progress, canary))
             self._check_side(answers[-1].adapter, canary)
             return answers[-1].text
 

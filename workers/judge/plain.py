@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -25,7 +26,10 @@ class Mean:
     """Why it is left out, if no caption has the number."""
 
     def why_not(self, items: Sequence[Item]) -> str | None:
-        return None if any(self.of(item) is not None for item in items) else self.nothing
+        values = [value for item in items if (value := self.of(item)) is not None]
+        if broken := sum(not isfinite(value) for value in values):
+            return f"of {broken} of {len(values)} captions it is no number"
+        return None if values else self.nothing
 
     def sums(self, items: Sequence[Item]) -> Numbers:
         values = [self.of(item) for item in items]
