@@ -19,7 +19,16 @@ from infra.demo.scenes import single
 from infra.local.processes import stop
 from shared.broker.leased_queues import Delivery
 from shared.bucket.keys import part_key
-from shared.errors import Draining, EmptyCaption, NotAVideo, StoreUnavailable, TooSlow
+from shared.errors import (
+    Draining,
+    EmptyCaption,
+    LacksMemory,
+    NotAVideo,
+    NotFinite,
+    Reject,
+    StoreUnavailable,
+    TooSlow,
+)
 from shared.messages import (
     AdapterUsed,
     Caption,
@@ -28,6 +37,7 @@ from shared.messages import (
     Decoding,
     Sampling,
     Segment,
+    TokensUsed,
     TrackUsed,
     decode,
 )
@@ -38,7 +48,9 @@ from tests.waiting import wait_until
 from tests.work import Silent, taken, work_with
 from tests.world import World
 from workers.caption.captioner import Answer
+from workers.caption.frames import Plan
 from workers.delivery.leases import Leases
+from workers.jobs.describe import COSTLY
 from workers.jobs.parts import Parts
 from workers.progress import Progress
 from workers.video import pool as pool_module
@@ -226,6 +238,10 @@ def test_whose_caption_it_is_does_not_depend_on_where_nothing_was_said(
             answer = super().caption(*args)  # type: ignore[arg-type]
             return replace(answer, adapter=used, text="" if self.captions == 3 else answer.text)
 
+        def answer(self, *args: object) -> Answer:
+            # Of a model that cannot sum up.
+            return replace(super().answer(*args), adapter=None, text="")  # type: ignore[arg-type]
+
     job = job_of(world, long_video, "long/adapted.mp4", "3")
     assert work_with(world, Adapted(), decoders).run(job, taken(world, job)) == "partial"
     caption = world.caption(job)
@@ -254,6 +270,129 @@ def test_a_video_of_which_nothing_can_be_said_fails(
     job = job_of(world, long_video, "long/silent.mp4", "3")
     with pytest.raises(EmptyCaption):
         work_with(world, Silent(), decoders).run(job, taken(world, job))
+    again = Counting()  # sent again, with an adapter that is not mute
+    assert work_with(world, again, decoders).run(job, taken(world, job)) == "ok"
+    assert again.captions == 3
+
+
+def test_a_part_without_text_is_made_anew(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    """Also one that an older version kept."""
+
+    class Dying(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            return replace(answer, text="") if self.captions == 1 else answer
+
+    job = job_of(world, long_video, "long/anew.mp4", "3")
+    with pytest.raises(KeyboardInterrupt):
+        work_with(world, Dying(dies_at=3), decoders).run(job, taken(world, job))
+    key = part_key(world.prefix, job, "0000")
+    assert world.times_written(key).total() == 0
+    kept = decode(Segment, world.store.get(world.output, part_key(world.prefix, job, "0001")))
+    older = kept.model_copy(update={"text": "", "flags": ("empty",)})
+    world.store.put(world.output, key, older.model_dump_json().encode())
+    after = Counting()
+    assert work_with(world, after, decoders).run(job, taken(world, job)) == "ok"
+    assert after.captions == 2
+    assert all(one.text for one in world.caption(job).segments)
+    assert decode(Segment, world.store.get(world.output, key)).text == "1번째 장면입니다."
+
+
+NOT_FINITE = "the model's numbers for it are not finite"
+
+
+@pytest.mark.parametrize("spoilt", [{2}, {1, 2, 3}])
+def test_numbers_that_are_not_finite_cost_only_their_segment(
+    world: World, long_video: Path, decoders: DecoderPool, spoilt: set[int]
+) -> None:
+    class Spoilt(Counting):
+        def caption(self, *args: object) -> Answer:
+            answer = super().caption(*args)  # type: ignore[arg-type]
+            if self.captions in spoilt:
+                raise NotFinite(NOT_FINITE)
+            return answer
+
+    job = job_of(world, long_video, f"long/spoilt-{len(spoilt)}.mp4", "3")
+    work = work_with(world, Spoilt(), decoders)
+    if len(spoilt) == 3:
+        with pytest.raises(NotFinite):
+            work.run(job, taken(world, job))
+        return
+    assert work.run(job, taken(world, job)) == "partial"
+    caption = world.caption(job)
+    assert [one.flags for one in caption.segments] == [(), ("empty",), ()]
+    assert caption.segments[1].frames.damage == NOT_FINITE
+    assert "empty" in caption.flags
+
+
+@pytest.mark.parametrize("error", [NotFinite, LacksMemory, TooSlow])
+def test_a_whole_that_cannot_be_summed_up_is_its_parts(
+    world: World, long_video: Path, decoders: DecoderPool, error: type[Reject]
+) -> None:
+    class Tired(Counting):
+        def answer(self, *args: object) -> Answer:
+            if error is not TooSlow:
+                raise error("not now")
+            lease.progress.ends_at = 0.0
+            lease.progress.tick("generate")
+            raise AssertionError("it is late")
+
+    job = job_of(world, long_video, f"long/whole-{error.reason}.mp4", "3")
+    lease = taken(world, job)
+    assert work_with(world, Tired(), decoders).run(job, lease) == "partial"
+    caption = world.caption(job)
+    assert caption.text == "1번째 장면입니다. 2번째 장면입니다. 3번째 장면입니다."
+    assert caption.flags == ("empty", "emulated")
+    assert [one.flags for one in caption.segments] == [(), (), ()]
+
+
+def test_a_record_is_by_whoever_summed_it_up(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    """Its segments may be by the adapter before; and the tokens are of all that was asked."""
+    first, second = (AdapterUsed(version=name * 12, generation=3) for name in "ab")
+
+    class Adapted(Counting):
+        def __init__(self, used: AdapterUsed, dies_at: int | None = None) -> None:
+            super().__init__(dies_at)
+            self._used = used
+
+        def caption(self, *args: object) -> Answer:
+            return replace(super().caption(*args), adapter=self._used)  # type: ignore[arg-type]
+
+        def answer(self, *args: object) -> Answer:
+            if self._used == first:
+                raise KeyboardInterrupt
+            return replace(super().answer(*args), adapter=self._used)  # type: ignore[arg-type]
+
+    job = job_of(world, long_video, "long/summed-up.mp4", "3")
+    lease = taken(world, job)
+    with pytest.raises(KeyboardInterrupt):
+        work_with(world, Adapted(first), decoders).run(job, lease)
+    assert work_with(world, Adapted(second), decoders).run(job, lease) == "ok"
+    caption = world.caption(job)
+    assert [one.adapter for one in caption.segments] == [first] * 3
+    assert caption.adapter == second
+    assert caption.tokens == TokensUsed(visual=6, prompt=4 * 3, generated=4 * 9)
+
+
+def test_fewer_frames_are_told_of_whoever_ends_the_video(
+    world: World, long_video: Path, decoders: DecoderPool
+) -> None:
+    class Small(Counting):
+        def plan(self, *args: object) -> Plan:
+            return Plan(frames=1, visual_tokens=1, reason="memory ran out", reduced=True)
+
+    job = job_of(world, long_video, "long/reduced.mp4", "3")
+    lease = taken(world, job)
+    with pytest.raises(KeyboardInterrupt):
+        work_with(world, Small(dies_at=3), decoders).run(job, lease)
+    assert work_with(world, Counting(), decoders).run(job, lease) == "ok"
+    caption = world.caption(job)
+    assert [one.flags for one in caption.segments] == [("reduced",), ("reduced",), ()]
+    assert caption.flags == ("reduced", "emulated")
 
 
 def test_a_segment_whose_decoder_is_stopped_costs_only_itself(
@@ -277,26 +416,34 @@ def test_a_segment_whose_decoder_is_stopped_costs_only_itself(
     pool.close()
 
 
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_video_that_stops_its_decoders_again_and_again_is_rejected(
-    world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, long_video: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(process, "SILENT_S", 0.5)
-    kept = OpenVideo._reopen
+    """As all of its segments do, or several. Who follows the cure gets all of them."""
+    kept, stalled = OpenVideo._reopen, list[OpenVideo]()
 
     def stalling(video: OpenVideo) -> None:
         kept(video)
+        stalled.append(video)
         (copy,) = psutil.Process(video.decoder.pid).children()
         copy.suspend()
 
     pool = DecoderPool(1)
-    job = job_of(world, long_video, "long/stalls.mp4", "4")
+    job = job_of(world, long_video, f"long/stalls-{count}.mp4", str(count))
     parts = Parts(world.store, world.settings, job)
-    parts.cuts(lambda: Cuts(segments_s=tuple((i, i + 1.0) for i in range(4)), reason="a test"))
-    monkeypatch.setattr(OpenVideo, "_reopen", stalling)
-    with pytest.raises(TooSlow, match="killed"):
-        work_with(world, Counting(), pool).run(job, taken(world, job))
-    assert world.times_written(part_key(world.prefix, job, "0001")).total() == 1
-    assert world.times_written(part_key(world.prefix, job, "0002")).total() == 0
+    parts.cuts(lambda: Cuts(segments_s=tuple((i, i + 1.0) for i in range(count)), reason="a test"))
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "SILENT_S", 0.5)
+        patch.setattr(OpenVideo, "_reopen", stalling)
+        with pytest.raises(TooSlow, match="killed"):
+            work_with(world, Counting(), pool).run(job, taken(world, job))
+    assert len(stalled) == min(count, COSTLY)
+    for number in range(count):
+        name = part_key(world.prefix, job, f"{number:04d}")
+        assert world.times_written(name).total() == 0
+    assert work_with(world, Counting(), pool).run(job, taken(world, job)) == "ok"
+    assert all(one.text for one in world.caption(job).segments)
     pool.close()
 
 

@@ -1,6 +1,7 @@
 """A worker with a canary: whose turn a job is, what its record says, and what is seen of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -384,19 +385,39 @@ class Wordy(Two):
         return self.caption(None, *args)
 
 
-def test_what_a_canary_cannot_say_to_its_end_is_said_by_the_incumbent_from_the_beginning(
+def test_a_long_video_that_another_one_summed_up_is_on_no_side(
     world: World, decoders: DecoderPool, tmp_path: Path
 ) -> None:
+    later = AdapterUsed(version="f" * 12, generation=99)
+
+    class Moved(Wordy):
+        def answer(self, *args: Any, **options: Any) -> Answer:
+            return replace(super().answer(*args, **options), adapter=later)
+
+    place = Place(world, tmp_path, decoders, "c", captioner=Moved(""))
+    place.follower.look()
+    job = place.jobs(sampling=SEGMENTS)["incumbent"]
+    assert place.work.run(job, taken(world, job)) == "ok"
+    caption = world.caption(job)
+    assert (caption.adapter, caption.trial) == (later, None)
+    assert place.seen() == []
+
+
+@pytest.mark.parametrize("third", ["", NotFinite("its numbers are not finite")])
+def test_what_a_canary_cannot_say_to_its_end_is_said_by_the_incumbent_from_the_beginning(
+    world: World, decoders: DecoderPool, tmp_path: Path, third: Exception | str
+) -> None:
     """All parts of a record are by one adapter."""
-    place = Place(world, tmp_path, decoders, "8", captioner=Wordy(""))
+    place = Place(world, tmp_path, decoders, "d" if third else "8", captioner=Wordy(third))
     place.follower.look()
     job = place.jobs(sampling=SEGMENTS)["canary"]
     assert place.work.run(job, taken(world, job)) == "ok"
     caption = world.caption(job)
     assert [one.adapter for one in caption.segments] == [None] * 3
     assert caption.trial is not None
-    assert (caption.trial.arm, caption.trial.instead) == ("incumbent", EmptyCaption.reason)
-    assert [(one.arm, one.bad) for one in place.seen()] == [("canary", ("empty",))]
+    reason, bad = ("not_finite", "retried") if third else (EmptyCaption.reason, "empty")
+    assert (caption.trial.arm, caption.trial.instead) == ("incumbent", reason)
+    assert [(one.arm, one.bad) for one in place.seen()] == [("canary", (bad,))]
 
 
 def test_a_canary_says_a_long_video_from_where_a_worker_was_killed(

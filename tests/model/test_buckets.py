@@ -16,6 +16,7 @@ from tests.engines import SIZE, asked, film, films, plain, spoil
 from tests.played_graphs import play_graphs
 from tests.tiny_model import make_checkpoint
 from workers.caption.engine import attention, deltas, linear, runner
+from workers.caption.engine import kv as kv_module
 from workers.caption.engine.buckets import Bucketed, Graphs, Key, buckets
 from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.engine import Engine, Size
@@ -256,6 +257,34 @@ def test_no_graph_looks_at_memory_that_was_given_back(
     engine.size = replace(engine.size, rows=1)
     assert not isinstance(engine._runner._decoder, Bucketed)
     assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+
+
+def test_no_graph_looks_at_memory_of_which_a_part_was_given_back(
+    make: Make, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory may end in any layer; the rest is given back later."""
+    loaded = load_model(checkpoint, model_id="tests/tiny")
+    wanted = [one.tokens for one in asked(make(loaded, mode="plain"), *films(loaded))]
+    with_graphs(monkeypatch)
+    engine = make(loaded)
+    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    zeros, calls = kv_module._zeros, iter(range(10**6))
+
+    def lacking(*args: Any) -> torch.Tensor:
+        if next(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return zeros(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kv_module, "_zeros", lacking)
+        with torch.inference_mode(), pytest.raises(torch.OutOfMemoryError):
+            engine._runner.shrink(2)
+    assert engine._runner.kv.rows == SIZE.rows
+    assert not isinstance(engine._runner._decoder, Bucketed)
+    engine.size = replace(engine.size, rows=2)
+    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    assert engine._runner.kv.rows == 2
+    assert isinstance(engine._runner._decoder, Bucketed)
 
 
 ON_THE_CPU: dict[str, Any] = {"dtype": torch.bfloat16, "device": torch.device("cpu")}

@@ -323,7 +323,9 @@ def small_card(engine: Engine, patch: pytest.MonkeyPatch, *, tokens: int, frames
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         return vision(some, pool_stride)
 
-    patch.setattr(engine._runner, "_decoder", Decoder())
+    for name in ("_decoder", "_plain"):
+        patch.setattr(engine._runner, name, Decoder())
+    patch.setattr(engine._runner, "_passes", Decoder)
     patch.setattr(engine._runner, "_vision", see)
 
 

@@ -1,6 +1,7 @@
 """The engine when memory ends, when its device fails, and what it finds out about itself."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from shared.errors import LacksMemory, NoRoom, OutOfResources
 from shared.messages import AdapterUsed, Decoding
 from shared.prompts import BASE_PROMPT
 from tests.adapters import make_adapter
+from tests.engines import film
 from tests.waiting import wait_until
 from workers.caption.captioner import EngineCaptioner
 from workers.caption.engine import deltas, linear
@@ -79,6 +81,63 @@ def test_fewer_rows_give_their_memory_back(make: Make, monkeypatch: pytest.Monke
     assert engine.size.rows == engine._runner.kv.rows == 2
     assert engine._runner.kv.bytes * 2 == before
     engine.audit()
+
+
+def test_on_a_cpu_too_what_memory_ended_for_is_done_again_with_less(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch has no class of error for it there."""
+    engine = make()
+    requests = [text(seed) for seed in range(6)]
+    wanted = said(engine, *requests)
+    begin, calls = engine._runner.begin, iter(range(10**6))
+
+    def lacking(*args: Any) -> Any:
+        if next(calls) == 3:
+            torch.empty(1 << 46)
+        return begin(*args)
+
+    monkeypatch.setattr(engine._runner, "begin", lacking)
+    assert said(engine, *requests) == wanted
+    assert engine.size.rows == 2
+
+
+@pytest.mark.parametrize("free", [3, 0])
+def test_on_a_cpu_too_fewer_frames_are_seen_at_once(
+    make: Make, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    engine = make(replace(SIZE, patches=4 * loaded.layout.patches_per_side**2))
+    request = film(loaded, 3, 4)
+    [wanted] = said(engine, request)
+    see = engine._runner.see
+
+    def lacking(some: torch.Tensor, *more: Any) -> torch.Tensor:
+        if len(some) > free:
+            torch.empty(1 << 46)
+        return see(some, *more)
+
+    monkeypatch.setattr(engine._runner, "see", lacking)
+    if free:
+        assert said(engine, request) == [wanted]
+    else:
+        with pytest.raises(LacksMemory):
+            said(engine, request)
+
+
+@pytest.mark.parametrize("when", ["ready", "put"])
+def test_on_a_cpu_too_an_adapter_without_memory_is_for_later(
+    make: Make, adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    engine = make()
+    used = AdapterUsed(version="a", generation=1)
+    for ask in (engine.use, engine.stand_by):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._adapters._deltas[2], when, lambda *args: torch.empty(1 << 46))
+            with pytest.raises(OutOfResources, match="allocate memory"):
+                ask(used, adapters[0])
+        ask(used, adapters[0])
+        engine.use(None, None)
+        used = AdapterUsed(version="b", generation=2)
 
 
 def test_what_was_learned_holds_for_the_same_card_model_and_adapter(

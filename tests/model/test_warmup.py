@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from shared.cards import CLASSES
 from shared.errors import ConfigError, DoesNotFit
@@ -78,5 +79,7 @@ def test_memory_that_runs_out_at_the_start_is_told_with_a_cure(loaded: LoadedMod
     with told as refused, enough_memory():
         Engine(loaded, Size(rows=2**30, positions=64))
     assert "nvidia-smi" in refused.value.cure
+    with told, enough_memory():
+        torch.empty(1 << 46)
     with pytest.raises(StepFailed), enough_memory():
         raise StepFailed("a kernel")

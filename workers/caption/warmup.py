@@ -15,9 +15,9 @@ from workers.caption.card_plan import MOST_ROWS, VISION_FRAMES, CardPlan
 from workers.caption.engine.engine import Engine, Size
 from workers.caption.engine.requests import Request
 from workers.caption.engine.sampling import Sampling
-from workers.caption.engine.size import NO_MEMORY
 from workers.caption.machines import RESERVE
 from workers.model.loading import LoadedModel
+from workers.model.memory import lacks_memory
 
 
 class Memory(Protocol):
@@ -57,10 +57,8 @@ def enough_memory() -> Iterator[None]:
     """To start with. Raises ConfigError: there is less of it than was planned with."""
     try:
         yield
-    except (*NO_MEMORY, LacksMemory, RuntimeError) as error:
-        lacking = isinstance(error, (*NO_MEMORY, LacksMemory))
-        # A CPU's allocator has no class of error of its own.
-        if not lacking and "can't allocate memory" not in str(error):
+    except Exception as error:
+        if not (isinstance(error, LacksMemory) or lacks_memory(error)):
             raise
         raise ConfigError(
             f"memory ran out before the first caption: {error}",

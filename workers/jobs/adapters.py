@@ -17,24 +17,21 @@ from shared import telemetry
 from shared.bucket.registry import Registry
 from shared.errors import (
     BadAdapter,
-    ConfigError,
-    DamagedObject,
-    Forbidden,
     InternalError,
     JamakError,
-    Missing,
     NewerObject,
     OutOfResources,
-    Retry,
 )
 from shared.messages import AdapterUsed
 from shared.training import Pointer
 from workers.caption.captioner import Captioner
 from workers.jobs.trials import Trial, Trials
 from workers.model.adapter_files import Adapter
+from workers.model.memory import lacks_memory
 
-MAY_PASS = (Retry, ConfigError, Missing, Forbidden, DamagedObject)
-"""By itself or by somebody's hand. What a newer Jamak published is for newer workers."""
+FOR_GOOD = (BadAdapter, NewerObject)
+"""What speaks against a version itself, here: what a newer Jamak published is for newer workers.
+All else may pass, by itself or by somebody's hand."""
 
 log = telemetry.get_logger("jamak.adapters")
 
@@ -107,34 +104,22 @@ class AdapterFollower:
             return True
         except JamakError as error:
             log.warning("adapter not followed yet", message=str(error), cure=error.cure)
-            if isinstance(error, OutOfResources):
-                with suppress(OSError):
-                    self._mend()
         except Exception:
             log.exception("adapter not followed yet")
         return False
 
     def _follow_to(self, pointer: Pointer) -> None:
-        """Raises what may pass, by itself or by somebody's hand: S3 is away, lets us not in, or has
-        no such version."""
+        """Raises what may pass: S3 is away, lets us not in, or has no such version; memory or disk
+        are short; and what nobody thought of."""
         try:
             if pointer.version in self._refused:
                 raise BadAdapter(f"adapter {pointer.version} was refused before")
             self._switch(pointer.version, pointer.generation)
-        except Exception as error:
-            if isinstance(error, MAY_PASS) and not isinstance(error, NewerObject):
-                raise
-            # Trying again cannot help: stay as we are until the pointer moves on.
+        except FOR_GOOD as error:
+            # Stay as we are until the pointer moves on.
             self._refused.add(pointer.version)
             telemetry.ADAPTERS_REFUSED.inc()
-            known = error if isinstance(error, JamakError) else BadAdapter(repr(error))
-            log.error(
-                "adapter refused",
-                message=str(known),
-                cure=known.cure,
-                exc_info=known is not error,
-                **known.evidence,
-            )
+            log.error("adapter refused", message=str(error), cure=error.cure, **error.evidence)
 
     def _switch(self, version: str | None, generation: int) -> None:
         started = time.monotonic()
@@ -194,10 +179,8 @@ class AdapterFollower:
     def _not_tried(self, generation: int, version: str, error: Exception) -> None:
         """Only what is wrong with its files speaks against a canary, for it ends the whole trial.
         What is wrong with this worker keeps this one out of the trial."""
-        if isinstance(error, MAY_PASS) and not isinstance(error, NewerObject):
-            self._stay_apart(generation, error)
-            return
-        self._untried = None
+        if isinstance(error, FOR_GOOD):
+            self._untried = None
         if isinstance(error, BadAdapter):
             self._refused.add(version)
             telemetry.ADAPTERS_REFUSED.inc()
@@ -235,5 +218,9 @@ class AdapterFollower:
             with TemporaryDirectory(prefix="jamak-adapter-", dir=self._scratch) as folder:
                 self._registry.download(self._base, version, Path(folder))
                 return self._captioner.check_adapter(version, Path(folder))
-        except (OSError, MemoryError) as error:
+        except Exception as error:
+            if not (isinstance(error, OSError) or lacks_memory(error)):
+                raise
+            with suppress(OSError):
+                self._mend()
             raise OutOfResources(f"adapter {version} cannot be kept here: {error}") from error

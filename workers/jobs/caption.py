@@ -245,7 +245,7 @@ class CaptionWork:
         wanted = max(1, plan.frames // 2) if kills else plan.frames
         reduced = kills or plan.reduced
         sparse_s, canary = self._settings.sparse_s, comparison.canary
-        describer = Describer(self._captioner, recipe, wanted, sparse_s, progress, canary)
+        describer = Describer(self._captioner, recipe, wanted, sparse_s, progress, canary, reduced)
         try:
             with self._turns.of(progress) as turn:
                 info, told = self._describe(job, lease, describer, turn)
@@ -257,7 +257,7 @@ class CaptionWork:
             raise
         return Caption(
             status=told.status,
-            flags=(*told.flags, *(("reduced",) if reduced else ()), *self._card_flags()),
+            flags=(*told.flags, *self._card_flags()),
             text=told.text,
             video=job.video,
             last_modified=info.last_modified,

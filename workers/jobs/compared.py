@@ -49,8 +49,7 @@ class Comparison:
         self._told = None
         if draw is None:
             return None
-        by = [told.adapter, *(one.adapter for one in told.segments if one.text)]
-        sides = {draw.trial.arm_by(adapter) for adapter in by}
+        sides = {draw.trial.arm_by(adapter) for adapter in told.said_by}
         arm = draw.trial.arm_by(told.adapter)
         if arm is None or sides != {"incumbent" if instead else draw.arm}:
             return None

@@ -15,6 +15,7 @@ from shared.errors import (
     EmptyCaption,
     InternalError,
     JamakError,
+    LacksMemory,
     NotAVideo,
     NotFinite,
     TooLarge,
@@ -47,7 +48,8 @@ class CanaryLeft(Exception):
     """Its trial ended while a video was captioned: what is left would be said by another one."""
 
 
-UNSAID = (EmptyCaption, NotFinite, InternalError)
+NOT_SAID = (EmptyCaption, NotFinite)
+UNSAID = (*NOT_SAID, InternalError)
 """What keeps an adapter from saying anything, and may be its own fault."""
 
 
@@ -62,6 +64,7 @@ def _told_as_ours() -> Iterator[None]:
         raise InternalError(f"{type(error).__name__}: {error}") from error
 
 
+COSTS = (TooSlow, TooLarge, DecoderDied)
 COSTLY = 3
 """Segments of one video that may end only when their decoder is stopped; then all of it does."""
 Window = tuple[float, float]
@@ -77,8 +80,21 @@ class Described:
     frames: FramesUsed
     tokens: TokensUsed
     adapter: AdapterUsed | None
+    said_by: frozenset[AdapterUsed | None]
+    """All who said something that it is made of."""
     segments: tuple[Segment, ...] = ()
     parting: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    text: str
+    flags: tuple[Flag, ...]
+    """Why to doubt it."""
+    answers: tuple[Answer, ...] = ()
+    """That were asked for on the way to it."""
+    is_answer: bool = False
+    """It is the last one of these; else the texts of the segments, one after another."""
 
 
 class Describer:
@@ -88,6 +104,7 @@ class Describer:
         frames: for each caption.
         sparse_s: with more seconds of video per frame a caption covers little.
         canary: the trial of the one that is to say it; None = what is in use does.
+        reduced: these are fewer frames than there should be.
 
     Attributes:
         instead: why what is in use said something that was the canary's to say: a stable word.
@@ -101,11 +118,15 @@ class Describer:
         sparse_s: float,
         progress: Progress,
         canary: int | None = None,
+        reduced: bool = False,
     ) -> None:
         self._captioner, self._recipe, self._progress = captioner, recipe, progress
+        self._flags: tuple[Flag, ...] = ("reduced",) if reduced else ()
         self._canary, self.instead = canary, ""
         self._seen: Look | None = None
         self.frames, self._sparse_s = frames, sparse_s
+        self._untold: dict[type[JamakError], JamakError] = {}
+        """Why there is no text of some segments: the first of each kind."""
         self._costly = 0
 
     def look(self, film: Film) -> Look:
@@ -177,7 +198,9 @@ class Describer:
             generated=answer.generated_tokens,
         )
         duration_s = round(look.duration_s, 6)
-        return Described(status, flags, answer.text, duration_s, used, tokens, answer.adapter)
+        by = answer.adapter
+        flags = (*flags, *self._flags)
+        return Described(status, flags, answer.text, duration_s, used, tokens, by, frozenset({by}))
 
     def describe_parts(
         self,
@@ -196,12 +219,13 @@ class Describer:
             before_write: called with how many there are, when one is made; may raise, too.
 
         Raises:
-            NotAVideo, EmptyCaption: nothing could be seen in any of them, or said.
-            TooSlow, TooLarge, DecoderDied: several of them were.
+            NotAVideo, EmptyCaption, NotFinite: nothing could be seen in any of them, or said.
+            TooSlow, TooLarge, DecoderDied: several of them were, or all.
         """
         cuts = parts.cuts(lambda: self._cut(film))
 
         def say(canary: int | None) -> Described:
+            self._untold.clear()
             self._costly = 0
             segments = []
             for number, window_s in enumerate(cuts.segments_s):
@@ -230,11 +254,11 @@ class Describer:
         try:
             told = self._describe(film.look(*wanted), canary)
             self._check_side(told.adapter, canary)
-        except (NotAVideo, EmptyCaption) as error:
-            if canary is not None and isinstance(error, EmptyCaption):
+        except (NotAVideo, *NOT_SAID) as error:
+            if canary is not None and isinstance(error, NOT_SAID):
                 raise
             told = self._nothing(error)
-        except (TooSlow, TooLarge, DecoderDied) as error:
+        except COSTS as error:
             self._progress.tick("check")  # raises when it is the job that is out of time
             self._costly += 1
             if self._costly == COSTLY:
@@ -255,27 +279,36 @@ class Describer:
             raise CanaryLeft
 
     def _nothing(self, error: JamakError) -> Described:
-        flag: Flag = "empty" if isinstance(error, EmptyCaption) else "damaged"
+        self._untold.setdefault(type(error), error)
+        flag: Flag = "empty" if isinstance(error, NOT_SAID) else "damaged"
         frames = FramesUsed(requested=self.frames, decoded=0, timestamps_s=(), damage=str(error))
         tokens = TokensUsed(visual=0, prompt=0, generated=0)
-        return Described("partial", (flag,), "", 0.0, frames, tokens, None)
+        return Described("partial", (flag,), "", 0.0, frames, tokens, None, frozenset())
+
+    def _nothing_at_all(self, count: int) -> JamakError:
+        """Why there is no text of any segment: of so many, what came nearest to one."""
+        if EmptyCaption in self._untold:
+            return EmptyCaption("not one of its segments has a caption", segments=count)
+        for kind in (NotFinite, *COSTS):
+            if kind in self._untold:
+                return self._untold[kind]
+        seen = self._untold[NotAVideo]
+        return NotAVideo(f"not one of its {count} segments can be seen: {seen}")
 
     def _joined(self, segments: tuple[Segment, ...], cuts: Cuts, canary: int | None) -> Described:
         texts = [one.text for one in segments if one.text]
         if not texts:
-            if all("damaged" in one.flags for one in segments):
-                raise NotAVideo(
-                    f"not one of its {len(segments)} segments can be seen: "
-                    f"{segments[0].frames.damage}"
-                )
-            raise EmptyCaption("not one of its segments has a caption", segments=len(segments))
-        text, of_summary = self._summary(texts, canary) if len(texts) > 1 else (texts[0], ())
+            raise self._nothing_at_all(len(segments))
+        whole = self._summary(texts, canary) if len(texts) > 1 else Summary(texts[0], ())
         of_segments = (flag for one in segments for flag in one.flags)
-        flags = tuple(dict.fromkeys([*of_segments, *of_summary]))
+        flags = tuple(dict.fromkeys([*of_segments, *whole.flags]))
+        asked = whole.answers
         total = TokensUsed(
             visual=sum(one.tokens.visual for one in segments),
-            prompt=sum(one.tokens.prompt for one in segments),
-            generated=sum(one.tokens.generated for one in segments),
+            prompt=sum(one.tokens.prompt for one in segments)
+            + sum(one.prompt_tokens for one in asked),
+            generated=sum(one.tokens.generated for one in segments)
+            + sum(one.generated_tokens for one in asked),
         )
         used = [one.frames for one in segments]
         decoded = sum(one.decoded for one in used)
@@ -299,14 +332,27 @@ class Describer:
             aspect=next((one.aspect for one in used if one.aspect), None),
         )
         # A segment of which nothing was seen or said is nobody's.
-        adapter = [one.adapter for one in segments if one.text][-1]
-        status: Literal["ok", "partial"] = "partial" if flags else "ok"
+        by = [one.adapter for one in segments if one.text]
+        if whole.is_answer:
+            by += [one.adapter for one in asked]
+        # A caption of few frames is whole, be it of a segment or of a short video.
+        status: Literal["ok", "partial"] = "partial" if {*flags} - {"reduced"} else "ok"
         return Described(
-            status, flags, text, duration_s, frames, total, adapter, segments, cuts.reason
+            status,
+            flags,
+            whole.text,
+            duration_s,
+            frames,
+            total,
+            by[-1],
+            frozenset(by),
+            segments,
+            cuts.reason,
         )
 
-    def _summary(self, texts: list[str], canary: int | None) -> tuple[str, tuple[Flag, ...]]:
-        """The text, and why to doubt it: it is believed no sooner than that of a segment."""
+    def _summary(self, texts: list[str], canary: int | None) -> Summary:
+        """Believed no sooner than the text of a segment; where it cannot be made, theirs stand for
+        it."""
         decoding, answers = self._recipe.decoding, list[Answer]()
         longest = self._captioner.longest(decoding)
 
@@ -319,12 +365,20 @@ class Describer:
         def fits(prompt: str) -> bool:
             return self._captioner.fits(prompt, longest)
 
+        text, why = "", tuple[Flag, ...]()
         try:
             text = summarise(texts, fits, ask)
+        except (NotFinite, LacksMemory, TooSlow) as error:
+            if canary is not None and isinstance(error, NotFinite):
+                raise
+            log.warning("not summed up", message=str(error))
+            why = ("empty",)
+            if isinstance(error, TooSlow):
+                self._progress.ends_at = None  # only the record is left to be written
         except DoesNotFit:
-            text = ""
+            pass
         if not text:  # a model that cannot sum up has still said what is in each
-            return " ".join(texts), ()
+            return Summary(" ".join(texts), why, tuple(answers))
         told = answers[-1]
         _, flags = check_text(
             told.heard or told.text,
@@ -336,4 +390,4 @@ class Describer:
             damaged=False,
             wrong_colours=False,
         )
-        return text, flags
+        return Summary(text, flags, tuple(answers), is_answer=True)

@@ -3,13 +3,16 @@
 They lie in the bucket, so that whoever takes the job next goes on where the last one ended. Each is
 written once; who comes second takes what is there. One that cannot be read is made anew. What a
 canary said lies apart: nobody goes on from it but the same trial's canary.
+
+A segment without text is not kept. There may be some when it is tried again: by another adapter, on
+a machine that is less busy, or with more time to decode, as the cure of the failure advises.
 """
 
 from collections.abc import Callable
 
 from shared.bucket.keys import part_key
 from shared.bucket.storage import ObjectStore
-from shared.bucket.stored import M, read
+from shared.bucket.stored import M, read, read_with_etag
 from shared.errors import Conflict, DamagedObject, Missing
 from shared.messages import CaptionJob, Cuts, Segment
 from shared.settings import Settings
@@ -30,22 +33,32 @@ class Parts:
         self, number: int, make: Callable[[], Segment], canary: int | None = None
     ) -> Segment:
         """Args:
-        make: only called if it is not there yet.
+        make: only called if there is none with text yet.
         canary: the trial of the one that is to say it; None = what is in use does.
         """
         side = "" if canary is None else f"canary-{canary}/"
-        return self._once(Segment, f"{side}{number:04d}", make)
+        return self._once(Segment, f"{side}{number:04d}", make, lambda one: bool(one.text))
 
-    def _once(self, kind: type[M], name: str, make: Callable[[], M]) -> M:
+    def _once(
+        self,
+        kind: type[M],
+        name: str,
+        make: Callable[[], M],
+        is_kept: Callable[[M], bool] = lambda one: True,
+    ) -> M:
         key = part_key(self._prefix, self._job, name)
         etag: str | None = None
         try:
-            return read(self._store, kind, self._bucket, key)
+            found, etag = read_with_etag(self._store, kind, self._bucket, key)
+            if is_kept(found):  # older versions kept all
+                return found
         except Missing:
             pass
         except DamagedObject as error:
             etag = error.evidence["etag"]
         made = make()
+        if not is_kept(made):
+            return made
         body = made.model_dump_json().encode()
         try:
             self._store.put(
@@ -57,6 +70,7 @@ class Parts:
                 if_match=etag,
             )
         except Conflict:
-            return read(self._store, kind, self._bucket, key)
+            found = read(self._store, kind, self._bucket, key)
+            return found if is_kept(found) else made
         self.written += 1
         return made

@@ -103,11 +103,12 @@ class Adapter:
 
 
 def read_adapter(version: str, directory: Path, shape: AdapterShape) -> Adapter:
-    """Raises BadAdapter: it does not fit this base model, completely and with sane numbers."""
+    """Raises BadAdapter: it does not fit this base model, completely and with sane numbers.
+    OSError: its files cannot be read here, and nothing is known of what they say."""
     try:
         rank = _rank(version, directory / CONFIG_FILE)
         tensors = _tensors(version, directory / WEIGHTS_FILE, shape.tensors(rank), shape.dtype)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+    except (ValueError, RecursionError, SafetensorError) as error:
         raise BadAdapter(f"adapter {version} cannot be read: {error}") from error
     return Adapter(rank, tensors)
 

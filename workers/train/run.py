@@ -54,6 +54,7 @@ from shared.training_runs import Looked
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
 from workers.model.checkpoint import find_checkpoint
 from workers.model.loading import LoadedModel, load_model
+from workers.model.memory import lacks_memory
 from workers.model.selfcheck import check_model
 from workers.train import ranks
 from workers.train.clips import Clips
@@ -398,10 +399,8 @@ def tell_result(workdir: Path, told: dict[str, Any]) -> None:
 
 def lacks_something(error: Exception, workdir: Path) -> bool:
     """Disk, memory, files or the GPU: what is no fault of the training, it seems."""
-    if isinstance(error, MemoryError | torch.AcceleratorError | torch.OutOfMemoryError):
+    if isinstance(error, torch.AcceleratorError) or lacks_memory(error):
         return True
-    if isinstance(error, RuntimeError) and "allocate memory" in str(error):
-        return True  # as torch says it on a CPU
     if isinstance(error, OSError) and error.errno in LACKING:
         return True
     # What safetensors and torch say of a full disk is an error of their own.

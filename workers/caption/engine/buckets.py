@@ -21,6 +21,7 @@ from workers.caption.engine.attention import fastest
 from workers.caption.engine.batch import Batch
 from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.kv import KV
+from workers.model.memory import lacks_memory
 
 Mode = Literal["fast", "same", "plain"]
 """`fast`: on a GPU in buckets, with graphs. `same`: all rows at every step, so that company changes
@@ -152,9 +153,9 @@ class Graphs:
         self._caught = {k: graph for k, graph in self._caught.items() if k.rank in (0, key.rank)}
         try:
             graph = self._catch(compute)
-        except torch.OutOfMemoryError:
-            raise  # with less at once, or without what others take, it may be caught
         except RuntimeError as error:
+            if lacks_memory(error):
+                raise  # with less at once, or without what others take, it may be caught
             self._fails, self._caught = True, {}
             log.warning("no CUDA graphs from here on", message=f"{type(error).__name__}: {error}")
             return None

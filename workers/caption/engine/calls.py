@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from shared.errors import OutOfResources
 from workers.caption.engine.requests import Request, Said, Ticket
-from workers.caption.engine.size import NO_MEMORY
+from workers.model.memory import lacks_memory
 
 
 class Calls:
@@ -29,13 +29,18 @@ class Calls:
                 if not what():
                     return
                 ticket.say(0, Said((), "stop", (), None))
-            except NO_MEMORY as error:
-                ticket.fail(OutOfResources(f"{type(error).__name__}: {error}"))
             except Exception as error:
-                ticket.fail(error)
+                ticket.fail(known(error))
             self._waiting.popleft()
 
     def end(self, error: Exception) -> None:
         """None is answered any more."""
         for _, ticket in self._waiting:
             ticket.fail(error)
+
+
+def known(error: Exception) -> Exception:
+    """The same; OutOfResources for memory that ran out."""
+    if lacks_memory(error):
+        return OutOfResources(f"{type(error).__name__}: {error}")
+    return error

@@ -23,14 +23,15 @@ from shared.messages import AdapterUsed
 from workers.caption.engine.adapters import AdapterSlots, Ready
 from workers.caption.engine.audit import faults
 from workers.caption.engine.buckets import Mode
-from workers.caption.engine.calls import Calls
+from workers.caption.engine.calls import Calls, known
 from workers.caption.engine.entry import Entry, TooManyFrames
 from workers.caption.engine.requests import Request, Row, Said, Ticket
 from workers.caption.engine.runner import Runner, Step
-from workers.caption.engine.size import NO_MEMORY, Limits, Size
+from workers.caption.engine.size import Limits, Size
 from workers.caption.language_lock import LanguageLock
 from workers.model.adapter_files import Adapter
 from workers.model.loading import LoadedModel
+from workers.model.memory import lacks_memory
 
 __all__ = ["Engine", "Size", "StepFailed"]
 
@@ -129,15 +130,21 @@ class Engine:
         Raises:
             OutOfResources: there is no memory for it now; all others stay as they are.
         """
-        # In the caller's thread: who decodes does not wait for it.
-        ready = None if adapter is None else self._adapters.ready(adapter)
+        ready = self._ready(adapter)
         self._call(lambda: self._use(used, ready))
 
     def stand_by(self, used: AdapterUsed, adapter: Adapter | None) -> None:
         """A canary beside what is in use, for requests that ask for it. Arguments and errors as of
         `use`; the one in use keeps its slot."""
-        ready = None if adapter is None else self._adapters.ready(adapter)
+        ready = self._ready(adapter)
         self._call(lambda: self._stand_by(used, ready))
+
+    def _ready(self, adapter: Adapter | None) -> Ready | None:
+        """In the caller's thread: who decodes does not wait for it."""
+        try:
+            return None if adapter is None else self._adapters.ready(adapter)
+        except Exception as error:
+            raise known(error) from error
 
     def audit(self) -> None:
         """Waits until it has nothing to do. Raises AssertionError: something is left behind."""
@@ -192,7 +199,7 @@ class Engine:
         try:
             self._turn()
         except Exception as error:
-            lacking = isinstance(error, NO_MEMORY)
+            lacking = lacks_memory(error)
             if not lacking:
                 log.exception("a step failed")
             return lacking, f"{type(error).__name__}: {error}"
@@ -233,8 +240,11 @@ class Engine:
         """The memory of rows that are not used any more, once nobody is at work."""
         unused = self._runner.kv.rows > self.size.rows
         if unused and not (self._rows or self._entry.prompts or self._step):
-            with suppress(*NO_MEMORY):
+            try:
                 self._runner.shrink(self.size.rows)
+            except Exception as error:
+                if not lacks_memory(error):
+                    raise
 
     def _drop(self) -> list[Ticket]:
         """Everybody who is at work, in the order in which they came."""

@@ -14,7 +14,7 @@ from workers.caption.engine.adapters import AdapterSlots
 from workers.caption.engine.batch import Part
 from workers.caption.engine.requests import Prompt, Ticket
 from workers.caption.engine.runner import Runner
-from workers.caption.engine.size import NO_MEMORY
+from workers.model.memory import lacks_memory
 
 
 class TooManyFrames(MemoryError):
@@ -61,10 +61,11 @@ class Entry:
         for prompt in [one for one in self.prompts if one.inputs is None]:
             try:
                 budget = self._see_of(prompt, most, budget)
-            except NO_MEMORY as error:
-                prompt.frames, prompt.features = 0, []
-                raise TooManyFrames(f"{type(error).__name__}: {error}", prompt, most) from None
             except Exception as error:
+                if lacks_memory(error):
+                    prompt.frames, prompt.features = 0, []
+                    told = f"{type(error).__name__}: {error}"
+                    raise TooManyFrames(told, prompt, most) from None
                 prompt.ticket.fail(error)
             if prompt.ticket.over:
                 self.forget(prompt)

@@ -13,7 +13,7 @@ import torch
 
 from workers.caption.engine.adapters import AdapterSlots
 from workers.caption.engine.batch import Batch, Part
-from workers.caption.engine.buckets import Bucketed, Mode, passes_of
+from workers.caption.engine.buckets import Mode, passes_of
 from workers.caption.engine.decoder import Decoder
 from workers.caption.engine.kv import KV
 from workers.caption.engine.lock import Lock
@@ -197,7 +197,8 @@ class Runner:
 
     def shrink(self, rows: int) -> None:
         """Memory for so many rows, instead of more. Nobody may be at work."""
+        # Passes in buckets are sized and caught for what there was, so they go before any of it
+        # does; and there is no memory for others before all of it has gone.
+        self._decoder = self._plain
         self.kv.shrink(rows)
-        if isinstance(self._decoder, Bucketed):  # sized and caught for what there was
-            self._decoder = self._plain  # also if there is no memory for others
-            self._decoder = self._passes()
+        self._decoder = self._passes()

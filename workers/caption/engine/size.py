@@ -14,11 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from shared import telemetry
 
-NO_MEMORY = (torch.OutOfMemoryError, MemoryError)
 LEAST_CHUNK = 128
 """Shorter parts of prompts free little memory and make them slow: before, there are fewer rows."""
 KEPT_S = 24 * 3600.0
