@@ -63,7 +63,8 @@ def captioned(
         by = AdapterUsed(version=CANARY.version, generation=3) if canary else None
         bad = chance.random() < (0.5 if in_parts else 0.05)
         flags = ("repetitive",) if bad else ()
-        return SimpleNamespace(adapter=by, segments=(), flags=flags, text="가" * 40)
+        text = "가" * 40
+        return SimpleNamespace(adapter=by, said_by={by}, segments=(), flags=flags, text=text)
 
     describer: Any = SimpleNamespace(
         instead="", has_seen=True, describe_again=lambda generation: told(generation is not None)
