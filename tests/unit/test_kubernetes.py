@@ -101,6 +101,16 @@ def test_every_value_is_one_that_the_settings_take(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_no_pod_says_what_is_so_anyway(name: str) -> None:
+    """Of a pod it counts more than settings.env, where somebody may have written another value."""
+    for owner, template in pods(overlay(name)):
+        for one in container(template).get("env", []):
+            if "value" in one:
+                default = Settings.model_fields[one["name"].removeprefix("JAMAK_").lower()].default
+                assert setting(name, template, one["name"]) != default, (owner, one["name"])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_every_secret_is_a_reference(name: str) -> None:
     assert not of_kind(overlay(name), "Secret")
     for owner, template in pods(overlay(name)):
@@ -119,7 +129,7 @@ def test_each_role_has_its_own_redis_user() -> None:
     asked = {
         one["valueFrom"]["secretKeyRef"]["name"].removeprefix("jamak-redis-")
         for _, _, template in every_pod()
-        for one in container(template)["env"]
+        for one in container(template).get("env", [])
         if one["name"] == "JAMAK_REDIS_URL"
     }
     assert asked == users - {"operator"}
