@@ -371,8 +371,10 @@ def test_selectors_find_what_they_are_for(name: str) -> None:
 
     budgets = of_kind(overlay(name), "PodDisruptionBudget")
     kept = [found(one["spec"]["selector"]["matchLabels"]) for one in budgets]
-    # A budget of a pod that nobody replaces in place would only forbid.
-    assert sorted(kept) == sorted([owner] for owner in labels if owner != "trainer")
+    # A pod that starts, drains or waits for S3 is not ready, and counts against its budget: one of
+    # captioners would keep those on a machine that goes away from hearing of it, until it is gone.
+    workers = {owner for owner, has in labels.items() if LABEL in has or owner == "trainer"}
+    assert sorted(kept) == sorted([owner] for owner in labels.keys() - workers)
     for one in of_kind(overlay(name), "Deployment"):
         own = one["spec"]["selector"]["matchLabels"]
         assert found(own) == [one["metadata"]["name"]]
