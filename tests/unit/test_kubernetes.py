@@ -427,6 +427,14 @@ def with_more(folder: Path, *lines: str) -> tuple[Manifest, ...]:
     return tuple(render(folder))
 
 
+def test_terraform_knows_the_namespace_that_the_manifests_have() -> None:
+    """KEDA and Prometheus ask in it by name (scaler.jamak.svc), so nobody is asked for another."""
+    terraform = ROOT / "infra/terraform"
+    (told,) = re.findall(r'^  namespace += "(.*)"$', (terraform / "main.tf").read_text(), re.M)
+    assert 'variable "namespace"' not in (terraform / "variables.tf").read_text()
+    assert {named(overlay(name), "Namespace", told)["kind"] for name in OVERLAYS} == {"Namespace"}
+
+
 def test_with_irsa_each_account_has_a_role(tmp_path: Path) -> None:
     component = os.path.relpath(KUBERNETES / "overlays/eks/irsa", tmp_path)
     accounts = of_kind(with_more(tmp_path, f"components: [{component}]"), "ServiceAccount")
