@@ -73,7 +73,7 @@ def environment(manifests: tuple[Manifest, ...], template: Manifest) -> dict[str
     found: dict[str, str | None] = {}
     for name in names:
         found |= named(manifests, "ConfigMap", name)["data"]
-    return found | {one["name"]: one.get("value") for one in only["env"]}
+    return found | {one["name"]: one.get("value") for one in only.get("env", [])}
 
 
 def line_of_procfile(template: Manifest) -> str:

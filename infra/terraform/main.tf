@@ -11,6 +11,9 @@ locals {
   region     = data.aws_region.current.name
   irsa       = var.oidc_provider_arn != ""
 
+  # Of the pods. KEDA and Prometheus ask in it by name: infra/kubernetes, infra/prometheus.
+  namespace = "jamak"
+
   lifecycle_rules = jsondecode(file("${path.module}/../s3/lifecycle.json")).Rules
 }
 
@@ -112,7 +115,7 @@ module "policies" {
     how               = local.irsa ? "irsa" : "pod-identity"
     cluster           = var.cluster_name
     oidc_provider_arn = var.oidc_provider_arn
-    namespace         = var.namespace
+    namespace         = local.namespace
   }
 }
 
@@ -122,7 +125,7 @@ module "roles" {
   policies         = module.policies.policies
   trust            = module.policies.trust
   service_accounts = module.policies.service_accounts
-  pod_identity     = local.irsa ? null : { cluster = var.cluster_name, namespace = var.namespace }
+  pod_identity     = local.irsa ? null : { cluster = var.cluster_name, namespace = local.namespace }
 }
 
 module "interruption" {

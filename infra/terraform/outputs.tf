@@ -29,7 +29,7 @@ locals {
 
 module "kustomize" {
   source     = "./modules/kustomize"
-  namespace  = var.namespace
+  namespace  = local.namespace
   settings   = local.shared
   redis_urls = { for user, url in local.redis_urls : user => url if contains(local.redis_users_of_pods, user) }
   role_arns = {

@@ -182,12 +182,6 @@ variable "oidc_provider_arn" {
   }
 }
 
-variable "namespace" {
-  description = "Of the pods."
-  type        = string
-  default     = "jamak"
-}
-
 variable "operators" {
   description = "ARNs of those who may take the operator's role: people who run `jamak`. Without any there is none."
   type        = list(string)

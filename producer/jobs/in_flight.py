@@ -95,6 +95,13 @@ def first_argument(item: bytes) -> dict[str, Any] | None:
         return None  # what is no message is no job
 
 
+def bucket_in(item: bytes) -> str | None:
+    """Of the video of a message; None: it names none."""
+    video = (first_argument(item) or {}).get("video")
+    bucket = video.get("bucket") if isinstance(video, dict) else None
+    return bucket if isinstance(bucket, str) else None
+
+
 def _lists(queues: LeasedQueues, names: list[str]) -> list[str]:
     return [key for queue in names for key in queues.lists(queue)]
 

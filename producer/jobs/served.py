@@ -50,8 +50,7 @@ class SourcesAway:
             with reaching_redis():
                 self._workers = self._queues.workers()
             self._looked_at = time.monotonic()
-        told = [set(map(str, one.about.get("away", ()))) for one in serving(self._workers, queue)]
-        return set.intersection(*told) if told else set()
+        return buckets_away(self._workers, queue)
 
 
 def needs_of(recipe: Recipe) -> Needs:
@@ -64,8 +63,14 @@ def serving(workers: Sequence[WorkerSeen], queue: str) -> list[WorkerSeen]:
     return [
         worker
         for worker in workers
-        if queue in worker.about.get("queues", ()) and not worker.about.get("draining")
+        if queue in (worker.about.get("queues") or ()) and not worker.about.get("draining")
     ]
+
+
+def buckets_away(workers: Sequence[WorkerSeen], queue: str) -> set[str]:
+    """Of which all that serve a queue say that they do not answer."""
+    told = [set(map(str, one.about.get("away") or ())) for one in serving(workers, queue)]
+    return set.intersection(*told) if told else set()
 
 
 def able(workers: Sequence[WorkerSeen], queue: str, needs: Needs) -> list[WorkerSeen]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
-from producer.jobs.in_flight import first_argument
+from producer.jobs.in_flight import bucket_in
 from producer.jobs.served import Needs, able, serving, why_unserved
 from shared.broker.leased_queues import History, LeasedQueues, WorkerSeen, split_item
 from shared.broker.sharing import list_of, shares_of
@@ -236,8 +236,7 @@ def _why_handed_on(workers: Sequence[WorkerSeen], queue: str, item: bytes) -> st
     unserved = why_unserved(workers, queue, needs_in(item) or Needs())
     if unserved:
         return unserved.message
-    video = (first_argument(item) or {}).get("video")
-    bucket = video.get("bucket") if isinstance(video, dict) else None
+    bucket = bucket_in(item)
     if any(bucket in one.about.get("away", ()) for one in serving(workers, queue)):
         return f"s3://{bucket} does not answer"
     return "another worker takes it"

@@ -51,7 +51,7 @@ class Sender:
             try:
                 pause_s = self.turn()
             except redis.RedisError as error:
-                self._failed(str(error))
+                self._ails.failed("cannot ask Redis for results", message=str(error))
                 pause_s = LOOK_S
             except Exception:
                 log.exception("could not tell results")
@@ -66,11 +66,12 @@ class Sender:
         if len(self._mine) < AT_ONCE:
             self._mine += self._take(AT_ONCE - len(self._mine))
         if not self._mine:
+            self._worked()
             return LOOK_S
         try:
             became = self._teller.send(self._mine)
         except Away as error:
-            self._failed(str(error))
+            self._is_away(str(error))
             self._put_behind(self._mine)
             return self._longer_s()
         told = list(zip(self._mine, became, strict=True))
@@ -122,17 +123,18 @@ class Sender:
             log.error("a result was refused", message=why, result=one.event)
         return True
 
-    def _failed(self, why: str) -> None:
+    def _is_away(self, why: str) -> None:
         RESULTS_AWAY.set(1)
         self._ails.failed("cannot tell results", message=why, waiting=len(self._mine))
         self._say(why)
 
     def _worked(self) -> None:
+        """Something was told, or nothing is left to tell."""
+        RESULTS_AWAY.set(0)
         self._ails.worked()
         if self._said_at != float("-inf"):
             self._results.say("")
             self._said_at = float("-inf")
-        RESULTS_AWAY.set(0)
 
     def _say(self, why: str) -> None:
         """For `jamak status`."""

@@ -5,8 +5,9 @@ not know" for "nothing to do". Knows nothing of HTTP, and of what starts and end
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -133,15 +134,41 @@ def answer_of(
     queues: those whose work this class does.
     """
     found = demand_of(card, queues, seen, settings, unfed, outside)
-    stay = kept(found.demand)
+    able = seen if seen.hopeful is None else replace(seen, waiting=seen.hopeful)
+    hopeful = demand_of(card, queues, able, settings, unfed, outside).demand
+    stay = kept(hopeful)
     least = min(max(found.lasting, stay), settings.scale_most)
-    answer = wanted(found.demand, slo_s=settings.slo_s, most=settings.scale_most, least=least)
+    asked = partial(wanted, slo_s=settings.slo_s, least=least)
+    most, notes = settings.scale_most, list(found.notes)
+    for line in _bounds(card, queues, seen, asked(hopeful, most=most).replicas, found):
+        most = max(least, min(most, int(line.value)))
+        notes.append(line)
+    answer = asked(found.demand, most=most)
     staying = (
         Line("replicas that have work for a minute", stay, "of those that run, by what waits"),
         Line("replicas whose work outlasts a drain", found.lasting, "by what they have in hand"),
     )
-    sums = (*found.notes, *answer.sums[:-1], *staying, answer.sums[-1])
+    sums = (*notes, *answer.sums[:-1], *staying, answer.sums[-1])
     return Answer(card, replace(answer, sums=sums), found.demand.running, found)
+
+
+def _bounds(
+    card: CardName, queues: Sequence[str], seen: Snapshot, hopeful: int, found: ClassDemand
+) -> Iterator[Line]:
+    """How many replicas are enough, where more could do no more.
+
+    Args:
+        hopeful: so many are wanted for what some worker may do now.
+    """
+    what, running = "replicas at the most", found.demand.running
+    if seen.hopeful is not None and any(seen.hopeful[one] != seen.waiting[one] for one in queues):
+        # One of those that run may do what others handed on; where none runs, one finds out.
+        tries = running if seen.handed_on.intersection(queues) else 0
+        how = "some of what waits no worker may do now"
+        yield Line(what, max(1, hopeful, tries), how)
+    about = [one.about for one in seen.workers if one.about.get("card") == card]
+    if running and all(one.get("paused") or one.get("draining") for one in about):
+        yield Line(what, running, "all workers of this class are paused")
 
 
 def _of_training(seen: Snapshot, settings: Settings) -> Answer:

@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 
 from shared.broker.held import HOLD_S
 
+TOLERANCE = 0.1
+"""Of those that run: so many too many Kubernetes leaves (its HorizontalPodAutoscaler's default)."""
+
 Name = TypeVar("Name")
 
 
@@ -37,10 +40,16 @@ class Running(Generic[Name]):
         return (knows and not self.units) or self.held_s > HOLD_S + self.drain_s
 
 
-def to_go(running: Iterable[Running[Name]], too_many: int) -> list[Running[Name]]:
+def too_many(running: int, wanted: int) -> int:
+    """How many go: none that Kubernetes would leave, for held they would do nothing for hours."""
+    more = running - wanted
+    return more if more > TOLERANCE * running else 0
+
+
+def to_go(running: Iterable[Running[Name]], many: int) -> list[Running[Name]]:
     """Those that go already, and then those that have the least in hand."""
     order = sorted(running, key=lambda one: (one.held_s is None, one.units))
-    return order[: max(0, too_many)]
+    return order[: max(0, many)]
 
 
 def still_finish(going: Collection[Running[Name]]) -> int:

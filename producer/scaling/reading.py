@@ -5,14 +5,15 @@ from some of them, taken from all along it. Knows nothing of units, rates and re
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from redis.exceptions import NoPermissionError
 
-from producer.jobs.in_flight import first_argument
+from producer.jobs.in_flight import bucket_in, first_argument
+from producer.jobs.served import buckets_away
 from producer.scaling.arrivals import MINUTE_S, MINUTES
 from shared.broker.leased_queues import ITEM, LeasedQueues, WorkerSeen
 from shared.broker.queue_order import BULK
@@ -71,6 +72,11 @@ class Snapshot:
     learned: dict[str, str]
     """What workers found out, of which some are gone (shared/broker/lua/common.lua)."""
     workers: list[WorkerSeen]
+    hopeful: dict[str, Pile] | None = None
+    """As `waiting`, without what no worker may do for now: what lies in a bucket of which all that
+    serve the queue say that it is away, and what was handed on. None: it is the same."""
+    handed_on: frozenset[str] = frozenset()
+    """Queues of which something waits that was handed on, and for all that is known not in vain."""
 
 
 def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
@@ -79,15 +85,42 @@ def take_snapshot(side: LeasedQueues, queues: Sequence[str]) -> Snapshot:
     lengths, arrivals = _lengths(side, lists, queues, now_s)
     read, later, leased = _messages(side, lists, lengths)
     workers = side.workers()
-    waiting = {queue: Pile() for queue in queues}
+    waiting, hopeful = ({queue: Pile() for queue in queues} for _ in range(2))
+    away = {queue: buckets_away(workers, queue) for queue in queues}
     for (queue, _), length, items in zip(lists, lengths, read, strict=True):
         waiting[queue].add(length, items, _age_s(items, now_s))
+        able = _readable(items, away[queue])
+        part = math.ceil(length * len(able) / len(items)) if items else length
+        hopeful[queue].add(part, able, _age_s(able, now_s))
     for queue, items in _by_queue(later, 1).items():
         if queue in waiting:
             waiting[queue].add(_share(items, delayed), items)
+    tried = [one for one in later if not _was_handed_on(one)]
+    for queue, items in _by_queue(tried, 1).items():
+        if queue in waiting:
+            able = _readable(items, away[queue])
+            hopeful[queue].add(_share(able, delayed), able)
+    handed_on = _by_queue(filter(_was_handed_on, later), 1)
     in_flight = {queue: Pile() for queue in queues}
     _add_held(in_flight, held, leased, workers)
-    return Snapshot(waiting, in_flight, arrivals, taken, learned, workers)
+    return Snapshot(
+        waiting,
+        in_flight,
+        arrivals,
+        taken,
+        learned,
+        workers,
+        hopeful,
+        frozenset(one for one in queues if _readable(handed_on.get(one, []), away[one])),
+    )
+
+
+def _readable(items: Sequence[bytes], away: Collection[str]) -> list[bytes]:
+    return [item for item in items if not away or bucket_in(item) not in away]
+
+
+def _was_handed_on(member: bytes) -> bool:
+    return member.split(b"\n", 3)[2:3] == [b"last"]
 
 
 def _totals(

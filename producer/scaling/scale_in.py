@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 
 from producer.scaling.answers import TRAIN, Answer, Look
 from producer.scaling.demand import units_in_hand
-from producer.scaling.going import Running, still_finish, to_go
+from producer.scaling.going import Running, still_finish, to_go, too_many
 from producer.scaling.pods import PodsUnreachable
 from producer.scaling.policy import Line
 from shared import telemetry
@@ -78,7 +78,7 @@ class ScaleIn:
             self._redis.worked()
         self._write(costs_of(found, [one for many in going.values() for one in many]))
         answers = {
-            name: _told(answer, still_finish(going.get(name, ())))
+            name: _with_those_left(_told(answer, still_finish(going.get(name, ()))))
             for name, answer in found.answers.items()
         }
         return replace(found, answers=answers)
@@ -93,7 +93,7 @@ class ScaleIn:
                 continue  # each of its workers ends after one job
             there = [one for one in found.workers if _may_go(one, name)]
             running = [self._running(one, now) for one in there]
-            going[name] = to_go(running, answer.running - answer.wanted.replicas)
+            going[name] = to_go(running, _too_many(answer))
             names = {one.name for one in going[name]}
             let_go = {one.name for one in running} & held - names
             self._holds.lift(let_go)
@@ -130,6 +130,10 @@ class ScaleIn:
             self._pods.worked()
 
 
+def _too_many(answer: Answer) -> int:
+    return too_many(answer.running, answer.wanted.replicas)
+
+
 def _may_go(worker: WorkerSeen, card: str) -> bool:
     """It is in a pod, and of a version that can be held."""
     about = worker.about
@@ -148,10 +152,25 @@ def _told(answer: Answer, finish: int) -> Answer:
     return replace(answer, wanted=replace(wanted, replicas=told, reason=reason, sums=sums))
 
 
+def _with_those_left(answer: Answer) -> Answer:
+    """As many as run, where Kubernetes leaves those that are too many. It counts those that start,
+    too: for the true number it would end some that work."""
+    wanted = answer.wanted
+    left = answer.running - wanted.replicas
+    if left <= 0 or answer.name == TRAIN or _too_many(answer):
+        return answer
+    line = Line("replicas that Kubernetes leaves", left, "at most one in ten is too many")
+    reason = f"{wanted.reason}; {left} more are left"
+    sums = (*wanted.sums[:-1], line, Line("replicas wanted", answer.running, "with those"))
+    return replace(
+        answer, wanted=replace(wanted, replicas=answer.running, reason=reason, sums=sums)
+    )
+
+
 def costs_of(found: Look, going: Iterable[Running[str]] = ()) -> dict[str, int]:
-    """Pod -> cost, of each class that has more workers than are wanted."""
+    """Pod -> cost, of each class of which some shall go."""
     less = {one.name: DONE if one.is_done else GOES for one in going}
-    fewer = {one.name for one in found.answers.values() if one.wanted.replicas < one.running}
+    fewer = {one.name for one in found.answers.values() if _too_many(one)}
     return {
         pod: cost_of(worker.about) + less.get(worker.name, 0)
         for worker in found.workers

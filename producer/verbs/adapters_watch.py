@@ -31,7 +31,7 @@ log = telemetry.get_logger("jamak.watcher")
 
 def adapters_watch() -> None:
     """Promote canaries that are not worse, and roll back those that are, until stopped."""
-    with running("watcher") as (settings, store, _):
+    with running("watcher") as (settings, store):
         _watch(settings, store)
 
 

@@ -46,7 +46,7 @@ from producer.verbs.options import (
 )
 from producer.verbs.process import running
 from shared import telemetry
-from shared.broker.apps import leased_queues, reaching_redis, train_prefix
+from shared.broker.apps import caption_prefix, leased_queues, reaching_redis, train_prefix
 from shared.broker.backlog_progress import fed_of
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_broker, prove_producer, prove_results
@@ -73,8 +73,8 @@ What = Annotated[
 
 def feed() -> None:
     """Enqueue backlogs, bit by bit, until stopped. Several at once do no harm."""
-    with running("feeder") as (settings, store, queues):
-        _feed(settings, store, queues)
+    with running("feeder") as (settings, store):
+        _feed(settings, store, leased_queues(settings, caption_prefix(settings)))
 
 
 def _feed(settings: Settings, store: ObjectStore, queues: LeasedQueues) -> None:

@@ -13,6 +13,7 @@ from producer.verbs.console import AsJson, Grid, err, out, print_json, warn, war
 from producer.verbs.failures import show_failure
 from producer.verbs.process import running
 from producer.verbs.status import read_status, unserved
+from shared.broker.apps import caption_prefix, leased_queues
 from shared.bucket.keys import parse_uri, place_of
 from shared.bucket.records import Records
 from shared.bucket.storage import ObjectStore
@@ -66,8 +67,8 @@ def listen() -> None:
     """Turn S3 events from SQS into jobs, until stopped."""
     from producer.uploads.listen import listen_until_stopped  # what only this verb needs
 
-    with running("listener") as (settings, store, queues):
-        listen_until_stopped(settings, store, queues)
+    with running("listener") as (settings, store):
+        listen_until_stopped(settings, store, leased_queues(settings, caption_prefix(settings)))
 
 
 def status(as_json: AsJson = False) -> None:

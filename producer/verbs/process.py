@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import telemetry
-from shared.broker.apps import caption_prefix, leased_queues
-from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.storage import ObjectStore
 from shared.settings import Settings, load_settings
 from shared.telemetry import tracing
@@ -15,8 +13,8 @@ log = telemetry.get_logger("jamak.settings")
 
 
 @contextmanager
-def running(role: Role) -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
-    """Settings, the bucket and the caption queues.
+def running(role: Role) -> Iterator[tuple[Settings, ObjectStore]]:
+    """Settings and the bucket. Who needs Redis connects to it: not all may, and have its address.
 
     Raises:
         SystemExit: what has to be configured first is the last line of the log.
@@ -29,5 +27,4 @@ def running(role: Role) -> Iterator[tuple[Settings, ObjectStore, LeasedQueues]]:
         for warning in unknown:
             log.warning(warning)
         tracing.start(role)
-        store = ObjectStore(outputs=settings.all_outputs)
-        yield settings, store, leased_queues(settings, caption_prefix(settings))
+        yield settings, ObjectStore(outputs=settings.all_outputs)

@@ -58,7 +58,7 @@ def retrain(
             "--watch goes with neither --dry-run nor --json", cure="It logs what it does."
         )
     if watch:
-        with running("retrainer") as (settings, store, _):
+        with running("retrainer") as (settings, store):
             _watch(settings, store, rules)
         return
     settings = load_settings()

@@ -41,7 +41,7 @@ log = telemetry.get_logger("jamak.scale")
 @scale.command("serve")
 def serve() -> None:
     """Answer KEDA and Prometheus how many workers are wanted, until stopped."""
-    with running("scaler") as (settings, _, _):
+    with running("scaler") as (settings, _):
         _serve(settings)
 
 

@@ -68,7 +68,7 @@ def provider_of(named: str, user: str | None, *, tls: bool) -> Provider:
         if not user or not tls:
             raise ConfigError(
                 "JAMAK_REDIS_URL: tokens of AWS IAM want a user and TLS",
-                cure="Write rediss://USER@host:port/0, or rediss+cluster://.",
+                cure="Name a user in it, and write rediss:// or rediss+cluster://.",
             )
         return Provider(IamTokens(kind, name, user))
     try:

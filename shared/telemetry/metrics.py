@@ -446,7 +446,8 @@ MODEL_LOAD = _gauge(
 )
 FIRST_CAPTION = _gauge(
     "jamak_first_caption_seconds",
-    "From the start of the process to its first record, by stage; up to `ready`: its cold start.",
+    "From the start of the process to its first record, by stage; up to `ready`, without "
+    "`servers`: its cold start.",
     "stage",
     of=CAPTIONER,
 )

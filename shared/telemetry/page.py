@@ -91,12 +91,13 @@ first record:
 | `waits` | for a first job, which is no time of the worker's own |
 | `record` | from taking that job to its record |
 
-The first six are the worker's *cold start*, which it tells in its beat, too (`cold_start_s`). What
+The first six but `servers` are the worker's *cold start*, which it tells in its beat, too
+(`cold_start_s`): an outage at one start says nothing of how long the next ones take. What
 comes before the process, a machine and an image, is not in it: Kubernetes knows that. Nine workers
 of ten start faster than this; without `sum by (instance)` it says in which stage:
 
 ```promql
-quantile(0.9, sum by (instance) (jamak_first_caption_seconds{stage!~"waits|record"}))
+quantile(0.9, sum by (instance) (jamak_first_caption_seconds{stage!~"servers|waits|record"}))
 ```
 
 SQS tells programs how many messages wait, but not how old the oldest one is: CloudWatch alone knows

@@ -1,11 +1,14 @@
 """Trials of canaries that end by themselves, whoever watches and wherever he is killed."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.processes import stop
 from producer.canary.lease import BEAT_S, DEAD_S, Lease
 from producer.canary.votes import Votes
 from producer.feedback.store import FeedbackStore
@@ -18,6 +21,7 @@ from shared.messages import Arm, ModelIdentity, TrialUsed
 from tests.records import caption
 from tests.trial_place import BASE, BEGUN, CANARY, EXPECTED, PORTIONS, Place, Unchecked, how
 from tests.trials import pairs
+from tests.warm import WarmProcess
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -52,6 +56,22 @@ class Mortal(ObjectStore):
 @pytest.fixture
 def place(world: World) -> Place:
     return Place(world)
+
+
+def test_it_starts_with_what_all_pods_have_on_aws_and_no_redis(
+    world: World, tmp_path: Path
+) -> None:
+    """tests/unit/test_kustomize.py shows that a watcher's pod has the one, and not the other."""
+    env = {**os.environ, **world.env, "JAMAK_REDIS_CREDENTIALS": "elasticache/jamak"}
+    del env["JAMAK_REDIS_URL"]
+    log = tmp_path / "watcher.log"
+    log.touch()
+    command = ["jamak", "adapters", "watch"]
+    watcher = WarmProcess("watcher", command, log=log, env=env, cwd=Path.cwd())
+    try:
+        watcher.wait_until(lambda: '"event": "watching"' in log.read_text(), 60)
+    finally:
+        stop([watcher], patience_s=20)
 
 
 def test_a_worse_canary_is_rolled_back_and_the_history_says_why(place: Place) -> None:

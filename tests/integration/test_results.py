@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+import redis
 
 from infra.local.processes import Process, stop
 from infra.local.procfile import ROOT
@@ -25,11 +26,12 @@ from shared.broker import told_results
 from shared.broker.apps import leased_queues, train_prefix
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_results, prove_telling
-from shared.broker.told_results import Results
+from shared.broker.told_results import Results, ToTell
 from shared.errors import EmptyCaption
 from shared.messages import Decoding
 from shared.results import ResultEvent
 from shared.sinks import Sink, key_of
+from shared.telemetry.metrics import RESULTS_AWAY
 from tests.hook import Sent, hook
 from tests.verbs import inside
 from tests.videos import write_clip
@@ -389,6 +391,41 @@ def test_after_redis_has_lost_everything_results_are_told_again(told: World) -> 
         ended(told.queues, event())
         until_empty(one)
         assert len(there.got) == 1
+
+
+def away() -> bool:
+    """As the alert reads it."""
+    return bool(RESULTS_AWAY._value.get())
+
+
+def test_redis_that_is_gone_for_a_moment_says_nothing_of_who_wants_to_hear(told: World) -> None:
+    """Nothing waits, so nothing that is told later would take it back."""
+    turns = []
+
+    class Blinks(Results):
+        def take(self, most: int) -> list[ToTell]:
+            turns.append(most)
+            if len(turns) == 2:
+                raise redis.ConnectionError("Connection closed by server")
+            return super().take(most)
+
+    Sender(Blinks(told.queues), None, lambda pause_s: len(turns) == 4).run()  # type: ignore[arg-type]
+    assert len(turns) == 4
+    assert not away()
+    assert Results(told.queues).untold().why == ""
+
+
+def test_nobody_is_away_when_another_sender_has_told_it_all(told: World) -> None:
+    with hook(lambda sent: 503) as there:
+        ended(told.queues, event())
+        one = sender(told, webhook(there.address))
+        for _ in range(MOST_TRIES):
+            one.turn()
+        assert away()
+        told.queues.redis.xtrim(f"{told.queues.prefix}results", maxlen=0)
+        assert one.turn() == sending.LOOK_S
+        assert not away()
+        assert Results(told.queues).untold().why == ""
 
 
 def test_the_feeder_tells_what_has_ended(told: World, tmp_path: Path) -> None:

@@ -195,6 +195,47 @@ def test_who_drains_keeps_nobody_running(fleet: Make) -> None:
     assert of and of.lasting == 1
 
 
+LONG = recipe(segments="8")
+
+
+def test_what_was_handed_on_wants_no_more_than_run(fleet: Make) -> None:
+    """Whoever is started for it would hand it on, too; but where none runs, one may be able."""
+    one = fleet(scale_classes=("l4",))
+    one.put(L4, 600, LONG)
+    many = one.look()["l4"].wanted.replicas
+    assert many > 3
+    for lease in one.take(L4, 600):
+        one.queues.release(lease, None, delay_s=600)
+    assert one.look()["l4"].wanted.replicas == 1
+    for _ in range(3):
+        one.worker("l4")
+    assert one.look()["l4"].wanted.replicas == 3
+    one.put(L4, 600, LONG)
+    assert one.look()["l4"].wanted.replicas == many
+
+
+def test_what_lies_in_a_bucket_that_is_away_wants_one_that_asks_for_it(fleet: Make) -> None:
+    one = fleet(scale_classes=("l4",))
+    one.put(L4, 600, LONG)
+    many = one.look()["l4"].wanted.replicas  # nobody has said it yet
+    for _ in range(2):
+        one.worker("l4", away=["a", "b"])
+    assert one.look()["l4"].wanted.replicas == 1
+    one.worker("l4", away=["a"])  # this one reads it
+    assert one.look()["l4"].wanted.replicas == many > 3
+
+
+def test_while_all_are_paused_no_more_are_wanted_than_run(fleet: Make) -> None:
+    one = fleet(scale_classes=("l4",))
+    one.put(L4, 600, LONG)
+    many = one.look()["l4"].wanted.replicas
+    for _ in range(2):
+        one.worker("l4", paused={"output": "S3 answers 503"})
+    assert one.look()["l4"].wanted.replicas == 2
+    one.worker("l4", paused={})
+    assert one.look()["l4"].wanted.replicas == many > 3
+
+
 def test_what_waits_in_sqs_counts_for_the_class_of_uploads(fleet: Make) -> None:
     one = fleet(scale_classes=("l4",))
     one.put(T4, 20, recipe(segments="3"))

@@ -27,13 +27,25 @@ def test_stages_follow_each_other_and_are_told_once() -> None:
     for stage in STAGES:
         now[0] += 1.5
         first.ended(stage)
-        assert (first.cold_start_s is None) == (stage in COLD[:-1])
+        assert (first.cold_start_s is None) == (stage in STAGES[: STAGES.index("ready")])
     assert told() == {**dict.fromkeys(STAGES, 1.5), "process": 3.5}
-    assert first.cold_start_s == sum(told()[stage] for stage in COLD) == 11.0
+    assert first.cold_start_s == sum(told()[stage] for stage in COLD) == 9.5
     now[0] += 60
     for stage in STAGES:  # the second caption
         first.ended(stage)
     assert told()["record"] == 1.5
+
+
+def test_an_outage_at_the_start_is_no_part_of_how_long_starts_take() -> None:
+    """Or the scaler would allow for an hour of it at each start of the next fifty."""
+    telemetry.FIRST_CAPTION.clear()
+    now = [0.0]
+    first = FirstCaption(lambda: now[0], lambda: now[0])
+    for stage, took_s in {"process": 5, "servers": 3600, "weights": 50, "ready": 5}.items():
+        now[0] += took_s
+        first.ended(stage)  # type: ignore[arg-type]
+    assert told()["servers"] == 3600
+    assert first.cold_start_s == 60
 
 
 def test_what_a_process_passes_over_took_no_time() -> None:

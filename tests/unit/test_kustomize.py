@@ -44,7 +44,7 @@ def test_the_pods_read_what_terraform_made(tmp_path: Path) -> None:
         assert {name: variables[name] for name in SETTINGS} == SETTINGS
         urls_of_it = [
             one["valueFrom"]["secretKeyRef"]
-            for one in container(template)["env"]
+            for one in container(template).get("env", [])
             if one["name"] == "JAMAK_REDIS_URL"
         ]
         if owner in without_redis:

@@ -13,6 +13,7 @@ from producer.cli import run
 from shared import language
 from shared.errors import ConfigError
 from shared.language import in_korean, is_korean, spoken, spoken_error
+from shared.shown import without_passwords
 from tests import phrases
 from tests.terminal import speaking
 
@@ -61,6 +62,12 @@ def test_the_source_is_read_well_enough_to_find_messages_of_every_kind() -> None
         "why they wait",  # a heading
         "the bucket s3://{} does not exist (named by {})",  # told by the class itself
     } <= phrases.said().keys()
+
+
+def test_nothing_that_we_say_looks_like_a_password() -> None:
+    """Whatever is shown loses those (shared/shown.py), and a cure what it says in their place."""
+    said = [text for pair in translated().items() for text in pair]
+    assert [text for text in said if without_passwords(text) != text] == []
 
 
 def test_no_korean_is_for_what_is_said_no_more() -> None:

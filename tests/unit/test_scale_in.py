@@ -3,14 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from producer.scaling.answers import Look, answer_of
+from benchmarks.autoscaling.kubernetes import desired
+from producer.scaling.answers import Answer, Look, answer_of
 from producer.scaling.demand import UPLOADS
-from producer.scaling.going import Running, still_finish, to_go
+from producer.scaling.going import TOLERANCE, Running, still_finish, to_go
+from producer.scaling.policy import Line, Wanted
 from producer.scaling.reading import Pile, Snapshot
 from producer.scaling.scale_in import GOES, ScaleIn, cost_of, costs_of
 from shared.broker.apps import CAPTION_QUEUES
@@ -190,8 +192,11 @@ def test_in_a_thousand_scale_ins_nobody_is_ended_that_has_work_for_longer_than_i
             continue
         scale_ins += 1
         scale_in = ScaleIn(lambda costs, pods=pods: _annotate(pods, costs), Zset(pods))
-        assert scale_in.prepare(found) == found
-        gone = ended(pods, wanted)
+        running = found.answers[CARD].running
+        is_left = 0 < running - wanted <= TOLERANCE * running
+        told = scale_in.prepare(found).answers[CARD].wanted.replicas
+        assert told == (running if is_left else wanted)  # nobody is held, so nobody is waited for
+        gone = ended(pods, told)
         busy = [pod for pod in gone if pod.units]
         idle = sum(not pod.units for pod in pods)
         assert len(busy) == max(0, len(gone) - idle)  # none while an idle one is left
@@ -278,6 +283,24 @@ def test_the_lower_number_is_told_when_those_that_go_have_nothing_left() -> None
     pods[0].units = 9000.0  # more are wanted again
     assert seen(pods, now).answers[CARD].wanted.replicas >= 3
     assert told()[1] == set()
+
+
+def test_nobody_is_held_whom_kubernetes_would_keep() -> None:
+    """It would be paid for, and take nothing."""
+    for running in range(1, 41):
+        pods = [Pod(f"p{number}", "Running", True, 9, 0.0) for number in range(running)]
+        found = seen(pods)
+        for wanted in range(running):
+            zset, written = Zset(pods), list[Any]()
+            answer = Answer(CARD, Wanted(wanted, "", (Line("", wanted, ""),)), running)
+            told = ScaleIn(written.append, zset).prepare(replace(found, answers={CARD: answer}))
+            kept = desired(wanted, 1, running) == running
+            assert len(zset.held()) == (0 if kept else running - wanted), (running, wanted)
+            assert bool(written) is not kept
+            # As many as run: of those that start, of which the scaler knows nothing, none is kept
+            # in the place of one that works.
+            assert told.answers[CARD].wanted.replicas == running
+            zset.lift(zset.held())
 
 
 def test_who_is_in_no_pod_or_cannot_be_held_is_not() -> None:

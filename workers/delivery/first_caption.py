@@ -1,8 +1,9 @@
 """How long this process took from its start to its first caption, stage by stage.
 
 What an autoscaler plans with is its *cold start*: from the start of the process until it takes
-work. Then it waits for a first job, which is none of its own time, and makes a first record. Knows
-nothing of what is done in a stage.
+work, less what it waited for S3 and Redis, which an outage makes as long as it likes. Then it waits
+for a first job, which is none of its own time, and makes a first record. Knows nothing of what is
+done in a stage.
 """
 
 import threading
@@ -24,7 +25,8 @@ Stage = Literal[
     "record",  # from that to its record
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-COLD = STAGES[: STAGES.index("ready") + 1]
+READY = STAGES.index("ready")
+COLD = tuple(stage for stage in STAGES[: READY + 1] if stage != "servers")
 
 
 class FirstCaption:
@@ -40,7 +42,7 @@ class FirstCaption:
         self, age_s: Callable[[], float], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._age_s, self._clock, self._lock = age_s, clock, threading.Lock()
-        self._began = self._since = 0.0
+        self._since = self._cold_s = 0.0
         self._next = 0
         self.cold_start_s: float | None = None
         """None: it does not take work yet."""
@@ -55,10 +57,13 @@ class FirstCaption:
                 return
             now = self._clock()
             if not self._next:
-                self._began = self._since = now - self._age_s()
-            telemetry.FIRST_CAPTION.labels(stage).set(round(now - self._since, 3))
-            if stage == COLD[-1]:
-                self.cold_start_s = round(now - self._began, 3)
+                self._since = now - self._age_s()
+            took_s = now - self._since
+            telemetry.FIRST_CAPTION.labels(stage).set(round(took_s, 3))
+            if stage in COLD:
+                self._cold_s += took_s
+            if number == READY:
+                self.cold_start_s = round(self._cold_s, 3)
             self._since, self._next = now, number + 1
 
 
