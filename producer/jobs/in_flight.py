@@ -35,14 +35,16 @@ def remove(queues: LeasedQueues, names: list[str], unwanted: Callable[[bytes], b
     """
     removed = 0
     with reaching_redis():
-        for key in _lists(queues, names):
-            for item in _list(queues, key):
-                if unwanted(item):
-                    # It is there, or a worker took it.
-                    removed += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
-        for member in _delayed(queues):
-            if unwanted(member.split(b"\n", 3)[3]):
-                removed += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
+        # Twice: what was delayed may have returned to its queue since that was looked at.
+        for _ in range(2):
+            for key in _lists(queues, names):
+                for item in _list(queues, key):
+                    if unwanted(item):
+                        # It is there, or a worker took it.
+                        removed += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
+            for member in _delayed(queues):
+                if unwanted(member.split(b"\n", 3)[3]):
+                    removed += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
     return removed
 
 

@@ -1,5 +1,7 @@
 """Backlogs of a real bucket through a real Redis, with the workers' part played by hand."""
 
+import gzip
+import json
 import threading
 import time
 from collections import Counter
@@ -29,7 +31,9 @@ from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog, backlog_names
 from producer.backlog.scan import create
 from producer.bucket import reconcile
+from producer.bucket.export import Exported, LocalTarget, backlog_parts, export
 from producer.bucket.reconcile import Reconciled, Reconciler
+from producer.jobs import in_flight
 from producer.jobs.examine import examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
@@ -290,6 +294,26 @@ def test_pause_resume_and_cancel(world: World, name: str) -> None:
         turn(world.store, world.settings, name, "running")
 
 
+def test_a_job_that_comes_back_while_its_backlog_is_cancelled_is_withdrawn_too(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 1)
+    feed(world, start(world, name))
+    ((delivery, job),) = take_all(world)
+    world.queues.release(delivery.lease, delivery.history, delay_s=60)
+    look = in_flight._delayed
+
+    def due(queues: LeasedQueues) -> list[bytes]:
+        for member in look(queues):  # after the queues were looked at
+            queues.redis.zrem(f"{queues.prefix}delayed", member)
+            queues.put(QUEUE, messages([job]))
+        return look(queues)
+
+    monkeypatch.setattr(in_flight, "_delayed", due)
+    assert cancel(world.store, world.settings, world.queues, name) == 1
+    assert world.waiting(QUEUE) == 0
+
+
 def test_a_scan_that_was_cut_goes_on(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +363,18 @@ def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> 
     assert (counts.done, counts.failed) == (1, {"gone": 1, "truncated": 1})
     assert progress.ended(0, 8) == {1, 3}
     assert progress.ended(8, 16) == {9}
+
+
+def test_what_the_bucket_says_of_a_line_is_counted_once(world: World, name: str) -> None:
+    progress = BacklogProgress(world.queues, name)
+    progress.note(0, "failed:set_aside")
+    progress.note(1, "done")  # after the bucket was asked, which knew of its failure only
+    progress.note(2, "failed:gone")
+    found = {"failed:truncated": [0, 1], "done": [3]}
+    progress.merge(0, 8, found, missing=())
+    counts = progress.counts()
+    assert (counts.done, counts.failed) == (2, {"truncated": 1, "gone": 1})
+    assert progress.ended(0, 8) == {0, 1, 2, 3}
 
 
 def test_a_look_whether_redis_lets_us_touches_no_backlog(world: World) -> None:
@@ -636,6 +672,30 @@ def test_a_backlog_that_is_over_is_deleted_and_its_name_is_free(world: World, na
     start(world, name, generation=1)
     told = status(world, name)
     assert (told["state"], told["fed"], told["done"], told["left"]) == ("running", 0, 0, 20)
+
+
+def test_captions_of_another_backlog_of_the_name_are_no_part_of_its_export(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    def exported() -> Exported:
+        return export(
+            backlog_parts(world.store, world.settings, name), LocalTarget(tmp_path), "jsonl"
+        )
+
+    fill(world, name, 3)
+    feed(world, start(world, name))
+    work(world)
+    assert exported().parts == 1
+    assert exported().kept == 1
+    remove(world, name)
+    backlog = start(world, name, generation=1)
+    minute_later(world, name)
+    feed(world, backlog)
+    work(world)
+    assert exported().parts == 1
+    (part,) = tmp_path.glob("part-*")
+    rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+    assert [row["recipe"]["generation"] for row in rows] == [1, 1, 1]
 
 
 def test_what_is_left_of_a_backlog_is_deleted(world: World, name: str) -> None:
