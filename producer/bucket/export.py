@@ -164,7 +164,8 @@ def backlog_parts(store: ObjectStore, settings: Settings, name: str) -> Iterator
     records = Records(store, settings)
 
     def read(number: int) -> Iterator[Read]:
-        jobs = [CaptionJob(video=video, recipe=manifest.recipe) for video in backlog.shard(number)]
+        videos = backlog.shard(manifest.shard_name(number))
+        jobs = [CaptionJob(video=video, recipe=manifest.recipe) for video in videos]
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="export") as pool:
             yield from pool.map(lambda job: _or_why_not(lambda: records.find(job)), jobs)
 

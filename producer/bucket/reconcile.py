@@ -78,7 +78,7 @@ class Reconciler:
         fed = max(feed.cursor.fed, feed.fed)
         for number in range((fed + SHARD_LINES - 1) // SHARD_LINES):
             start = number * SHARD_LINES
-            videos = feed.backlog.shard(number)
+            videos = feed.backlog.shard(feed.manifest.shard_name(number))
             end = start + len(videos)
             with reaching_redis():
                 known = progress.ended(start, end)

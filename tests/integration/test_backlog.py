@@ -5,7 +5,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -28,13 +29,13 @@ from producer.backlog.backlogs import (
 )
 from producer.backlog.enqueue import Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
-from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.manifest import Backlog, Manifest, backlog_names
 from producer.backlog.scan import create
 from producer.bucket import reconcile
 from producer.bucket.export import Exported, LocalTarget, backlog_parts, export
 from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs import in_flight
-from producer.jobs.examine import examine
+from producer.jobs.examine import Examined, examine
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
@@ -46,8 +47,8 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket
-from shared.messages import Video
+from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket, StoreUnavailable
+from shared.messages import Recipe, Video, decode
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
 
@@ -56,6 +57,7 @@ pytestmark = pytest.mark.integration
 SHARD = 16
 """Lines a shard, so that small backlogs have several."""
 
+RECIPE = Recipe(prompt="p", model="m", revision="r")
 _numbers = count()
 
 
@@ -365,6 +367,67 @@ def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> 
     assert progress.ended(8, 16) == {9}
 
 
+def test_the_shard_of_a_scan_that_was_too_late_is_nobodys(world: World, name: str) -> None:
+    extra = f"{name}/!.mp4"
+    world.store.put(world.videos, extra, b"1")
+    videos = fill(world, name, 40)
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+    late = Backlog(world.store, world.settings, name)
+    write = late.write_shard
+
+    def first(number: int, some: Sequence[Video]) -> str:
+        world.store.delete(world.videos, extra)  # which the late one has listed
+        scan.scan(world.store, world.settings, world.queues, made)
+        return write(number, some)
+
+    late.write_shard = first  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="another process"):
+        scan.scan(world.store, world.settings, world.queues, late)
+    feed(world, made)
+    assert [job.video for job in work(world)] == [one for one in videos if one.key != extra]
+    assert status(world, name)["state"] == "done"
+
+
+def test_what_a_scan_found_before_it_was_cut_is_believed_of_no_other_video(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = fill(world, name, 20)
+    records = Records(world.store, world.settings)
+    for video in videos[:3]:
+        records.write(world.job(video), caption_of(world.job(video)))
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+
+    def away(told: manifest.Manifest, etag: str) -> str:
+        raise StoreUnavailable("it is away for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "save", away)
+        with pytest.raises(StoreUnavailable):
+            scan.scan(world.store, world.settings, world.queues, made)
+    world.store.put(world.videos, f"{name}/!.mp4", b"1")  # now line n is another video
+    scan.scan(world.store, world.settings, world.queues, made)
+    feed(world, made)
+    asked = [job.video.key for job in work(world)]
+    assert asked == [f"{name}/!.mp4", *(video.key for video in videos[3:])]
+    told = status(world, name)
+    assert (told["state"], told["done"]) == ("done", 21)
+
+
+def test_a_manifest_is_read_by_an_earlier_jamak_unless_a_shard_has_another_name() -> None:
+    first = Manifest(
+        name="n", source="s", recipe=RECIPE, card="t4", lines=2 * SHARD, created_at=datetime.now(UTC)
+    )
+    assert "names" not in json.loads(first.as_json())
+    assert json.loads(first.as_json())["v"] == 1
+    assert decode(Manifest, first.as_json()).shard_name(1) == "00001"
+    again = first.model_copy(update={"names": {1: "00001-b"}})
+    assert json.loads(again.as_json())["v"] == 2
+    kept = decode(Manifest, again.as_json())
+    assert [kept.shard_name(number) for number in range(2)] == ["00000", "00001-b"]
+
+
 def test_what_the_bucket_says_of_a_line_is_counted_once(world: World, name: str) -> None:
     progress = BacklogProgress(world.queues, name)
     progress.note(0, "failed:set_aside")
@@ -600,14 +663,13 @@ def test_a_scan_that_fails_leaves_another_backlog_of_its_name(
 ) -> None:
     fill(world, name, 2)
     source, other = f"s3://{world.videos}/{name}/", f"s3://{world.videos}/{name}-other/"
-    skip_what_ended = scan.skip_what_ended
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(*arguments: Any) -> Examined:
         remove(world, name, force=True)
         create(world.store, world.settings, name, other, world.recipe, "t4")
-        skip_what_ended(*arguments)
+        return examine(*arguments)
 
-    monkeypatch.setattr(scan, "skip_what_ended", meanwhile)
+    monkeypatch.setattr(scan, "examine", meanwhile)
     with pytest.raises(Conflict, match="was deleted"):
         scan_new(world, name, source)
     assert Backlog(world.store, world.settings, name).manifest()[0].source == other
