@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from producer.backlog import backlogs, feeder, manifest, scan
+from producer.backlog import backlogs, feeder, lines, manifest, scan
 from producer.backlog.backlogs import (
     StillGoing,
     cancel,
@@ -29,10 +29,12 @@ from producer.backlog.backlogs import (
 )
 from producer.backlog.enqueue import Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
+from producer.backlog.lines import Lines
 from producer.backlog.manifest import Backlog, Manifest, backlog_names
 from producer.backlog.scan import create
 from producer.bucket import reconcile
 from producer.bucket.export import Exported, LocalTarget, backlog_parts, export
+from producer.bucket.failures import Wanted, find_failures, redrive
 from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs import in_flight
 from producer.jobs.examine import Examined, examine
@@ -40,6 +42,7 @@ from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.in_flight import job_ids
 from producer.jobs.send import messages
 from producer.jobs.served import SourcesAway
+from producer.jobs.set_aside import all_set_aside, put_back
 from producer.verbs import bulk
 from shared.broker.apps import caption_app, leased_queues, queues_of
 from shared.broker.backlog_progress import BacklogProgress, fed_of
@@ -48,7 +51,7 @@ from shared.broker.proofs import prove_producer
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
 from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket, StoreUnavailable
-from shared.messages import Recipe, Video, decode
+from shared.messages import BacklogLine, Recipe, Video, decode
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
 
@@ -63,7 +66,7 @@ _numbers = count()
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (manifest, scan, feeder, reconcile, backlogs):
+    for module in (manifest, scan, feeder, lines, reconcile, backlogs):
         monkeypatch.setattr(module, "SHARD_LINES", SHARD)
 
 
@@ -417,7 +420,12 @@ def test_what_a_scan_found_before_it_was_cut_is_believed_of_no_other_video(
 
 def test_a_manifest_is_read_by_an_earlier_jamak_unless_a_shard_has_another_name() -> None:
     first = Manifest(
-        name="n", source="s", recipe=RECIPE, card="t4", lines=2 * SHARD, created_at=datetime.now(UTC)
+        name="n",
+        source="s",
+        recipe=RECIPE,
+        card="t4",
+        lines=2 * SHARD,
+        created_at=datetime.now(UTC),
     )
     assert "names" not in json.loads(first.as_json())
     assert json.loads(first.as_json())["v"] == 1
@@ -734,6 +742,58 @@ def test_a_backlog_that_is_over_is_deleted_and_its_name_is_free(world: World, na
     start(world, name, generation=1)
     told = status(world, name)
     assert (told["state"], told["fed"], told["done"], told["left"]) == ("running", 0, 0, 20)
+
+
+@pytest.mark.parametrize("how", ["failed", "set aside"])
+def test_what_is_sent_again_counts_for_no_later_backlog_of_the_name(
+    world: World, name: str, how: str
+) -> None:
+    fill(world, f"{name}-old", 3)
+    videos = fill(world, name, 3)
+
+    def started(source: str) -> Backlog:
+        made = create(
+            world.store, world.settings, name, f"s3://{world.videos}/{source}/", world.recipe, "t4"
+        )
+        scan.scan_new(world.store, world.settings, world.queues, made)
+        minute_later(world, name)
+        return made
+
+    feed(world, started(f"{name}-old"))
+    if how == "failed":
+        work(world, failing=range(3))
+    else:
+        for delivery, _ in take_all(world):
+            world.queues.poison(delivery.lease, "unwritable")
+    remove(world, name)
+    backlog = started(name)
+    if how == "failed":
+        wanted = Wanted(world.videos, f"{name}-old/")
+        found = list(find_failures(world.store, world.settings, wanted))
+        redrive(world.store, world.settings, world.queues, found, lambda queue: 10)
+    else:
+        own = Lines(world.store, world.settings).own
+        assert put_back(world.queues, list(all_set_aside(world.queues)), own) == 3
+    assert {job.video.key.split("/")[0] for job in work(world)} == {f"{name}-old"}
+    assert status(world, name)["done"] == 0
+    feed(world, backlog)
+    assert [job.video for job in work(world)] == videos
+    assert status(world, name)["done"] == 3
+
+
+def test_what_is_sent_again_keeps_a_line_that_is_its_own(world: World, name: str) -> None:
+    """Also in a later backlog of the name."""
+    fill(world, name, 3)
+    for _ in range(2):
+        backlog = start(world, name)
+        asked = Lines(world.store, world.settings)
+        for line, video in enumerate(backlog.shard("00000")):
+            job = world.job(video).model_copy(update={"backlog": BacklogLine(name=name, line=line)})
+            assert asked.own(job) == job
+            other = job.model_copy(update={"recipe": RECIPE})
+            assert asked.own(other) == other.model_copy(update={"backlog": None})
+        remove(world, name, force=True)
+    assert Lines(world.store, world.settings).own(job).backlog is None
 
 
 def test_captions_of_another_backlog_of_the_name_are_no_part_of_its_export(

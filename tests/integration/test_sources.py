@@ -34,9 +34,7 @@ def skipped(found: list[Entry]) -> list[str]:
     return [entry.skipped for entry in found if not entry.video]
 
 
-def inventory(
-    world: World, form: str, schema: str, *files: bytes, partition: str = "aws"
-) -> str:
+def inventory(world: World, form: str, schema: str, *files: bytes, partition: str = "aws") -> str:
     where = f"inventory-{form}"
     listed = []
     for number, body in enumerate(files):
