@@ -10,16 +10,24 @@ from typing import Any, Literal
 
 from shared.broker.apps import CAPTION_QUEUES, reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
+from shared.messages import CaptionJob
+
+JobName = tuple[str, str, str, str]
+"""Id, bucket, key and ETag: of many million videos some share their ids."""
 
 
-def job_ids(queues: LeasedQueues) -> set[str]:
+def name_of(job: CaptionJob) -> JobName:
+    return job.id, job.video.bucket, job.video.key, job.video.etag
+
+
+def job_names(queues: LeasedQueues) -> set[JobName]:
     """Of all jobs that are in flight.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    items = (one.item for one in in_flight(queues, CAPTION_QUEUES))
-    return set(filter(None, map(_id, items)))
+    items = {one.item for one in in_flight(queues, CAPTION_QUEUES)}
+    return set(filter(None, map(_name, items)))
 
 
 def withdraw(queues: LeasedQueues, backlog: str) -> int:
@@ -111,10 +119,12 @@ def _delayed(queues: LeasedQueues) -> list[bytes]:
     return list(found)
 
 
-def _id(item: bytes) -> str | None:
+def _name(item: bytes) -> JobName | None:
     try:
-        return str(json.loads(split_item(item)[2])["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
+        message = json.loads(split_item(item)[2])
+        video = json.loads(message["body"])[0][0]["video"]
+        return message["headers"]["id"], video["bucket"], video["key"], video["etag"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None  # what is no message is no job
 
 

@@ -39,7 +39,7 @@ from producer.bucket.reconcile import Reconciled, Reconciler
 from producer.jobs import in_flight
 from producer.jobs.examine import Examined, examine
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.jobs.in_flight import job_ids
+from producer.jobs.in_flight import job_names
 from producer.jobs.send import messages
 from producer.jobs.served import SourcesAway
 from producer.jobs.set_aside import all_set_aside, put_back
@@ -487,10 +487,20 @@ def test_reconcile_leaves_alone_what_is_in_flight(world: World, name: str) -> No
     later = world.queues.take(world.queues.new_lease(), [QUEUE])
     assert running and later
     world.queues.release(later.lease, later.history, delay_s=60)
-    assert len(job_ids(world.queues)) == 12
+    assert len(job_names(world.queues)) == 12
     told = reconciler(world).backlog(one)
     assert (told.enqueued, told.in_flight) == (0, 12)
     assert world.waiting(QUEUE) == 10
+
+
+def test_a_job_in_flight_hides_no_other_one_of_its_id(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Video, "video8", "0" * 8)
+    videos = fill(world, name, 2)
+    world.queues.put(QUEUE, messages([world.job(videos[0])]))
+    asked = reconciler(world).videos(videos, world.recipe, "t4", QUEUE)
+    assert (asked.in_flight, asked.enqueued) == (1, 1)
 
 
 def test_reconcile_enqueues_nothing_of_what_is_paused_or_cancelled(world: World, name: str) -> None:
