@@ -17,16 +17,25 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
 
 from producer.backlog.terms import SpentSoFar, Terms
+from shared.bucket.neighbours import prove_reads
 from shared.bucket.storage import ObjectStore
-from shared.bucket.stored import M, fetch, read_with_etag
+from shared.bucket.stored import M, T, fetch
 from shared.bucket.swaps import swaps
-from shared.errors import BadMessage, Conflict, Missing, UsageError
-from shared.messages import Message, Recipe, Video
+from shared.errors import (
+    BadMessage,
+    Conflict,
+    DamagedObject,
+    Missing,
+    StoreUnavailable,
+    UsageError,
+)
+from shared.messages import Message, Recipe, Video, decode
 from shared.settings import CardName, Settings
 
 SHARD_LINES = 10_000
@@ -254,7 +263,7 @@ class Backlog:
         return name
 
     def shard(self, name: str) -> list[Video]:
-        return fetch(self._store, self._bucket, self._shard(name), _videos_in)[0]
+        return self._had(self._shard(name), _videos_in)[0]
 
     def _put_shard(self, name: str, body: bytes) -> None:
         self._store.put(
@@ -269,7 +278,15 @@ class Backlog:
         return f"{self._folder}shards/{name}.jsonl.gz"
 
     def _read(self, kind: type[M], name: str) -> tuple[M, str]:
-        return read_with_etag(self._store, kind, self._bucket, f"{self._folder}{name}")
+        return self._had(f"{self._folder}{name}", partial(decode, kind))
+
+    def _had(self, key: str, parse: Callable[[bytes], T]) -> tuple[T, str]:
+        """Raises DamagedObject: also where the store fails at this object, and not at others."""
+        try:
+            return fetch(self._store, self._bucket, key, parse)
+        except StoreUnavailable as error:
+            prove_reads(self._store, self._bucket, key)
+            raise DamagedObject(str(error)) from error
 
     def _put(self, name: str, value: Manifest | Cursor, etag: str | None) -> str:
         return self._store.put(

@@ -50,6 +50,7 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
+from shared.bucket.storage import ObjectStore
 from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket, StoreUnavailable
 from shared.messages import BacklogLine, Recipe, Video, decode
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
@@ -539,6 +540,54 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     # Of those that can be read; the one that was made last, last.
     assert list(feeder.lines().items()) == [(name, 20), (f"{name}-shard", 20)]
     assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
+
+
+@pytest.mark.parametrize("what", ["manifest.json", "cursor.json", "shards/00000.jsonl.gz"])
+def test_a_backlog_that_the_store_fails_at_does_not_keep_the_others(
+    world: World, name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a store does that has lost the parts of one object."""
+    sick = f"{name}-sick"
+    for one in (name, sick):
+        fill(world, one, 20)
+        start(world, one)
+    lost, get = f"{world.prefix}backlogs/{sick}/{what}", ObjectStore.get_with_etag
+
+    def fails(store: ObjectStore, bucket: str, key: str, *most: int) -> tuple[bytes, str]:
+        if key == lost:
+            raise StoreUnavailable(f"s3://{bucket}/{key}: 503")
+        return get(store, bucket, key, *most)
+
+    monkeypatch.setattr(ObjectStore, "get_with_etag", fails)
+    rounds = iter([False] * 8 + [True])
+    Feeder(
+        lambda: [sick, name],
+        partial(fed_of, world.queues),
+        lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
+        lambda queue: 30,
+        lambda pause_s: next(rounds),
+    ).run()
+    assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
+    listed = read_all(world.store, world.settings, world.queues)
+    states = {one["name"]: one["state"] for one in listed if one["name"] in (name, sick)}
+    assert states == {name: "done", sick: "running" if "shards" in what else "unreadable"}
+
+
+def test_a_store_that_is_away_is_no_backlog_that_cannot_be_read(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 2)
+    one = Feed(start(world, name), world.queues)
+
+    def away(*asked: object, **how: object) -> None:
+        raise StoreUnavailable("503")
+
+    for ask in ("get_with_etag", "get_range"):
+        monkeypatch.setattr(ObjectStore, ask, away)
+    for read in (one.look, lambda: one.step(1)):
+        with pytest.raises(StoreUnavailable):
+            read()
+    assert one.broken is None
 
 
 def test_reconcile_renders_the_views_that_are_missing(world: World, name: str) -> None:
