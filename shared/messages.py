@@ -73,8 +73,13 @@ class Video(Message):
     version_id: str | None = None
 
     @property
+    def content(self) -> tuple[str, str, str, int]:
+        """Its identity."""
+        return self.bucket, self.key, self.etag, self.size_bytes
+
+    @property
     def video8(self) -> str:
-        return digest([self.bucket, self.key, self.etag, self.size_bytes])[:8]
+        return digest(self.content)[:8]
 
     @property
     def in_bucket(self) -> bool:

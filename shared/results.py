@@ -6,7 +6,7 @@ Knows nothing of how it is told.
 from datetime import datetime
 from typing import Literal
 
-from shared.messages import Caption, CaptionJob, Failure, Message
+from shared.messages import Caption, CaptionJob, Failure, Message, digest
 
 
 class ToldVideo(Message):
@@ -18,11 +18,11 @@ class ToldVideo(Message):
 
 
 class ResultEvent(Message):
-    """Told at least once; the same job has the same `id`, and the same record the same `record`."""
+    """Told at least once: the same result has the same `id`, and no other has it."""
 
     v: Literal[1] = 1
     id: str
-    """Of the job."""
+    """Of the result: follows from `record` and `created_at`."""
     status: Literal["ok", "partial", "failed"]
     record: str
     """The address of the record, or of the failure."""
@@ -72,7 +72,7 @@ def _event(
         version_id=job.video.version_id,
     )
     return ResultEvent(
-        id=job.id,
+        id=digest([record, created_at.isoformat()])[:32],
         status=status,
         record=record,
         video=video,

@@ -207,7 +207,7 @@ class Feed:
     def _videos(self, number: int) -> list[Video]:
         have, shard = self._shard
         if have != number:
-            shard = self.backlog.shard(number)
+            shard = self.backlog.shard(self.manifest.shard_name(number))
             self._shard = number, shard
         return shard
 

@@ -42,7 +42,7 @@ def inventory_rows(store: ObjectStore, bucket: str, key: str, after: int) -> Ite
     uri = f"s3://{bucket}/{key}"
     try:
         manifest = json.loads(store.get(bucket, key))
-        where = manifest["destinationBucket"].removeprefix("arn:aws:s3:::")
+        where = manifest["destinationBucket"].rpartition(":::")[2]  # an ARN, of any partition
         files = [file["key"] for file in manifest["files"]]
         columns = [name.strip() for name in manifest["fileSchema"].split(",")]
         form = manifest["fileFormat"]

@@ -4,8 +4,9 @@
     <output>backlogs/<name>/shards/00000.jsonl.gz   10,000 videos, one in each line
     <output>backlogs/<name>/cursor.json             running, paused or cancelled; how far it is fed
 
-Shards are written once. Manifest and cursor move by compare-and-swap, so two processes at once do
-no harm. Knows nothing of Redis.
+Shards are written once; where a scan left one behind that the manifest does not count, the next one
+takes another name. Manifest and cursor move by compare-and-swap, so two processes at once do no
+harm. Knows nothing of Redis.
 """
 
 import gzip
@@ -16,16 +17,25 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
 
 from producer.backlog.terms import SpentSoFar, Terms
+from shared.bucket.neighbours import prove_reads
 from shared.bucket.storage import ObjectStore
-from shared.bucket.stored import M, fetch, read_with_etag
+from shared.bucket.stored import M, T, fetch
 from shared.bucket.swaps import swaps
-from shared.errors import BadMessage, Conflict, Missing, UsageError
-from shared.messages import Message, Recipe, Video
+from shared.errors import (
+    BadMessage,
+    Conflict,
+    DamagedObject,
+    Missing,
+    StoreUnavailable,
+    UsageError,
+)
+from shared.messages import Message, Recipe, Video, decode
 from shared.settings import CardName, Settings
 
 SHARD_LINES = 10_000
@@ -40,7 +50,7 @@ State = Literal["running", "paused", "cancelled"]
 
 
 class Manifest(Message):
-    v: int = 1
+    v: int = 2
     name: str
     source: str
     recipe: Recipe
@@ -57,9 +67,18 @@ class Manifest(Message):
     scanned: bool = False
     """Nothing comes after it."""
     created_at: datetime
+    names: dict[int, str] = Field(default_factory=dict)
+    """Of the shards that are not named by their number alone. Since version 2."""
 
     def as_json(self) -> bytes:
-        return self.model_dump_json(indent=2).encode()
+        """Where no shard has another name as version 1: whoever knows of none finds them all."""
+        if self.v > 2 or self.names:
+            return self.model_dump_json(indent=2).encode()
+        first = self.model_copy(update={"v": 1})
+        return first.model_dump_json(indent=2, exclude={"names"}).encode()
+
+    def shard_name(self, number: int) -> str:
+        return self.names.get(number, _shard_name(number))
 
     @property
     def shards(self) -> int:
@@ -231,19 +250,43 @@ class Backlog:
             self._store.delete(self._bucket, key)
         return len(files)
 
-    def write_shard(self, number: int, videos: Sequence[Video]) -> None:
+    def write_shard(self, number: int, videos: Sequence[Video]) -> str:
+        """Beside what another scan has written, which may be the one that counts. Its name."""
         lines = (video.model_dump_json(exclude_none=True) for video in videos)
         body = gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0)
-        self._store.put(self._bucket, self._shard(number), body, content_type="application/gzip")
+        name = _shard_name(number)
+        try:
+            self._put_shard(name, body)
+        except Conflict:
+            name = f"{name}-{uuid.uuid4().hex[:8]}"
+            self._put_shard(name, body)
+        return name
 
-    def shard(self, number: int) -> list[Video]:
-        return fetch(self._store, self._bucket, self._shard(number), _videos_in)[0]
+    def shard(self, name: str) -> list[Video]:
+        return self._had(self._shard(name), _videos_in)[0]
 
-    def _shard(self, number: int) -> str:
-        return f"{self._folder}shards/{number:05}.jsonl.gz"
+    def _put_shard(self, name: str, body: bytes) -> None:
+        self._store.put(
+            self._bucket,
+            self._shard(name),
+            body,
+            content_type="application/gzip",
+            if_none_match=True,
+        )
+
+    def _shard(self, name: str) -> str:
+        return f"{self._folder}shards/{name}.jsonl.gz"
 
     def _read(self, kind: type[M], name: str) -> tuple[M, str]:
-        return read_with_etag(self._store, kind, self._bucket, f"{self._folder}{name}")
+        return self._had(f"{self._folder}{name}", partial(decode, kind))
+
+    def _had(self, key: str, parse: Callable[[bytes], T]) -> tuple[T, str]:
+        """Raises DamagedObject: also where the store fails at this object, and not at others."""
+        try:
+            return fetch(self._store, self._bucket, key, parse)
+        except StoreUnavailable as error:
+            prove_reads(self._store, self._bucket, key)
+            raise DamagedObject(str(error)) from error
 
     def _put(self, name: str, value: Manifest | Cursor, etag: str | None) -> str:
         return self._store.put(
@@ -254,6 +297,10 @@ class Backlog:
             if_none_match=etag is None,
             if_match=etag,
         )
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:05}"
 
 
 def _videos_in(shard: bytes) -> list[Video]:

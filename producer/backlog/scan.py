@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from producer.backlog.manifest import SHARD_LINES, Backlog, Manifest
 from producer.backlog.sources import Entry, open_source
 from producer.backlog.terms import Terms
-from producer.jobs.examine import examine
+from producer.jobs.examine import Examined, examine
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
 from shared.broker.leased_queues import LeasedQueues
@@ -98,9 +98,13 @@ def scan(
     for videos, skipped, position in _shards(entries):
         if not videos and not manifest.lines:
             raise _no_videos(manifest.source, skipped)
+        start, number, names = manifest.lines, manifest.shards, manifest.names
+        found = Examined()
         if videos:
-            backlog.write_shard(manifest.shards, videos)
-            skip_what_ended(store, settings, progress, manifest, videos)
+            name = backlog.write_shard(number, videos)
+            if name != manifest.shard_name(number):
+                names = {**names, number: name}
+            found = examine(store, settings, manifest.recipe, videos)
         manifest = manifest.model_copy(
             update={
                 "lines": manifest.lines + len(videos),
@@ -108,6 +112,7 @@ def scan(
                 "skipped": dict(Counter(manifest.skipped) + skipped),
                 "position": position,
                 "scanned": len(videos) < SHARD_LINES,
+                "names": names,
             }
         )
         try:
@@ -117,6 +122,11 @@ def scan(
                 f"{backlog.name} is scanned by another process, too, or was deleted",
                 cure="`jamak backlog status` shows how it goes.",
             ) from error
+        # Not before: else the lines may become other videos. A worker finds out what is fed
+        # meanwhile.
+        if len(found.missing) < len(videos):
+            with reaching_redis():
+                progress.merge(start, manifest.lines, found.outcomes(start), missing=())
         on_shard(manifest)
     if (spans := tracing.spans()) is not None:
         facts: tracing.Facts = {"jamak.source": manifest.source, "jamak.videos": manifest.lines}
@@ -133,21 +143,6 @@ def _no_videos(source: str, skipped: Mapping[str, int]) -> NoVideos:
         cure="Check the bucket, the prefix, and which endings are videos (JAMAK_VIDEO_SUFFIXES).",
         skipped=dict(skipped),
     )
-
-
-def skip_what_ended(
-    store: ObjectStore,
-    settings: Settings,
-    progress: BacklogProgress,
-    manifest: Manifest,
-    videos: list[Video],
-) -> None:
-    """Count what has its record or failure, of the shard behind the manifest's last line."""
-    found = examine(store, settings, manifest.recipe, videos)
-    start = manifest.lines
-    if len(found.missing) < len(videos):
-        with reaching_redis():
-            progress.merge(start, start + len(videos), found.outcomes(start), missing=())
 
 
 def _shards(entries: Iterator[Entry]) -> Iterator[tuple[list[Video], Counter[str], str]]:

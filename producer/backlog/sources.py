@@ -122,6 +122,8 @@ class KeyList:
                 opened = stack.enter_context(Path(self._path).open(encoding="utf-8"))
             for number, line in enumerate(opened, 1):
                 text = line.rstrip("\r\n")
+                if number == 1:
+                    text = text.removeprefix("\ufeff")  # Windows writes it
                 if number <= after or not text:
                     continue
                 try:

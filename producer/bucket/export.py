@@ -164,13 +164,16 @@ def backlog_parts(store: ObjectStore, settings: Settings, name: str) -> Iterator
     records = Records(store, settings)
 
     def read(number: int) -> Iterator[Read]:
-        jobs = [CaptionJob(video=video, recipe=manifest.recipe) for video in backlog.shard(number)]
+        videos = backlog.shard(manifest.shard_name(number))
+        jobs = [CaptionJob(video=video, recipe=manifest.recipe) for video in videos]
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="export") as pool:
             yield from pool.map(lambda job: _or_why_not(lambda: records.find(job)), jobs)
 
+    # Another backlog of the name has other captions.
+    which = f"{name} {manifest.created_at.isoformat()} {manifest.recipe.id}"
     for number in range(manifest.shards):
         videos = min(SHARD_LINES, manifest.lines - number * SHARD_LINES)
-        yield Part(f"{name}/{number}", videos, lambda number=number: read(number))  # type: ignore[misc]
+        yield Part(f"{which}/{number}", videos, lambda number=number: read(number))  # type: ignore[misc]
 
 
 def prefix_parts(

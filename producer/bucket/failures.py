@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from producer.backlog.lines import Lines
 from producer.jobs.send import queue_of, send_as_room_allows
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import failure_key
@@ -124,8 +125,9 @@ def redrive(
 
     First the failure goes: whatever happens then, `jamak reconcile` finds the job missing.
     """
+    lines = Lines(store, settings)
     for failure in failures:
-        job = job_of(failure)
+        job = lines.own(job_of(failure))
         bucket, prefix = settings.output_of(job.video.bucket, job.video.key)
         store.delete(bucket, failure_key(prefix, job))
         send_as_room_allows(queues, queue_of(failure.least, bulk=True), [job], room)

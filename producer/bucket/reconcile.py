@@ -14,7 +14,7 @@ from producer.backlog.feeder import Feed
 from producer.backlog.manifest import SHARD_LINES
 from producer.jobs.asked import AskedJobs, just_asked
 from producer.jobs.examine import Examined, examine
-from producer.jobs.in_flight import job_ids
+from producer.jobs.in_flight import JobName, job_names, name_of
 from producer.jobs.send import queue_of, send_as_room_allows
 from shared.broker.apps import reaching_redis
 from shared.broker.backlog_progress import BacklogProgress
@@ -78,11 +78,11 @@ class Reconciler:
         fed = max(feed.cursor.fed, feed.fed)
         for number in range((fed + SHARD_LINES - 1) // SHARD_LINES):
             start = number * SHARD_LINES
-            videos = feed.backlog.shard(number)
+            videos = feed.backlog.shard(feed.manifest.shard_name(number))
             end = start + len(videos)
             with reaching_redis():
                 known = progress.ended(start, end)
-            in_flight = job_ids(self._queues)
+            in_flight = job_names(self._queues)
             found = self._examined(videos, feed.manifest.recipe)
             outcomes = found.outcomes(start)
             if not self._dry_run:
@@ -108,7 +108,7 @@ class Reconciler:
     ) -> Reconciled:
         """Any videos, in their order."""
         for some in _shards(videos):
-            in_flight = job_ids(self._queues)
+            in_flight = job_names(self._queues)
             found = self._examined(some, recipe)
             jobs = (CaptionJob(video=some[i], recipe=recipe, card=card) for i in found.missing)
             self._send(queue, jobs, in_flight)
@@ -121,7 +121,9 @@ class Reconciler:
         for job, at in jobs.all(lambda error: self.told.unread.append(str(error))):
             groups[job.recipe, job.card].append((job, at))
         for (recipe, card), some in groups.items():
-            in_flight = job_ids(self._queues) | {job.id for job, at in some if just_asked(at)}
+            in_flight = job_names(self._queues) | {
+                name_of(job) for job, at in some if just_asked(at)
+            }
             found = self._examined([job.video for job, _ in some], recipe)
             missing = set(found.missing)
             for i, (job, _) in enumerate(some):
@@ -150,11 +152,11 @@ class Reconciler:
             self.told.unread.append(f"{job.video.uri}: {error}")
 
     def _send(
-        self, queue: str, jobs: Iterable[CaptionJob], in_flight: set[str], wanted: bool = True
+        self, queue: str, jobs: Iterable[CaptionJob], in_flight: set[JobName], wanted: bool = True
     ) -> None:
         waiting = []
         for job in jobs:
-            if job.id in in_flight:
+            if name_of(job) in in_flight:
                 self.told.in_flight += 1
             else:
                 waiting.append(job)

@@ -10,16 +10,24 @@ from typing import Any, Literal
 
 from shared.broker.apps import CAPTION_QUEUES, reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
+from shared.messages import CaptionJob
+
+JobName = tuple[str, str, str, str]
+"""Id, bucket, key and ETag: of many million videos some share their ids."""
 
 
-def job_ids(queues: LeasedQueues) -> set[str]:
+def name_of(job: CaptionJob) -> JobName:
+    return job.id, job.video.bucket, job.video.key, job.video.etag
+
+
+def job_names(queues: LeasedQueues) -> set[JobName]:
     """Of all jobs that are in flight.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    items = (one.item for one in in_flight(queues, CAPTION_QUEUES))
-    return set(filter(None, map(_id, items)))
+    items = {one.item for one in in_flight(queues, CAPTION_QUEUES)}
+    return set(filter(None, map(_name, items)))
 
 
 def withdraw(queues: LeasedQueues, backlog: str) -> int:
@@ -35,14 +43,16 @@ def remove(queues: LeasedQueues, names: list[str], unwanted: Callable[[bytes], b
     """
     removed = 0
     with reaching_redis():
-        for key in _lists(queues, names):
-            for item in _list(queues, key):
-                if unwanted(item):
-                    # It is there, or a worker took it.
-                    removed += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
-        for member in _delayed(queues):
-            if unwanted(member.split(b"\n", 3)[3]):
-                removed += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
+        # Twice: what was delayed may have returned to its queue since that was looked at.
+        for _ in range(2):
+            for key in _lists(queues, names):
+                for item in _list(queues, key):
+                    if unwanted(item):
+                        # It is there, or a worker took it.
+                        removed += int(queues.redis.lrem(key, 1, item))  # type: ignore[arg-type]
+            for member in _delayed(queues):
+                if unwanted(member.split(b"\n", 3)[3]):
+                    removed += int(queues.redis.zrem(f"{queues.prefix}delayed", member))
     return removed
 
 
@@ -116,10 +126,12 @@ def _delayed(queues: LeasedQueues) -> list[bytes]:
     return list(found)
 
 
-def _id(item: bytes) -> str | None:
+def _name(item: bytes) -> JobName | None:
     try:
-        return str(json.loads(split_item(item)[2])["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
+        message = json.loads(split_item(item)[2])
+        video = json.loads(message["body"])[0][0]["video"]
+        return message["headers"]["id"], video["bucket"], video["key"], video["etag"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None  # what is no message is no job
 
 

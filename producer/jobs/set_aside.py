@@ -5,7 +5,8 @@ Redis keeps the newest ten thousand (`shared/broker/lua/common.lua`). Knows noth
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +16,8 @@ from producer.jobs.in_flight import first_argument
 from shared.broker.apps import reaching_redis
 from shared.broker.leased_queues import LeasedQueues, split_item
 from shared.broker.sharing import list_of, weight_text
+from shared.errors import BadMessage, NewerMessage
+from shared.messages import CaptionJob, decode
 
 AT_ONCE = 100
 """An entry may have 64 KiB."""
@@ -73,16 +76,48 @@ def list_for(queues: LeasedQueues, one: SetAside) -> str:
         return list_of(one.queue, _tenant(queues, one))
 
 
-def put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
+def put_back(
+    queues: LeasedQueues,
+    found: list[SetAside],
+    own: Callable[[CaptionJob], CaptionJob] = lambda job: job,
+) -> int:
     """Each to the end of the queue that it came from, as new, and at most once; how many were
-    still set aside. Raises BrokerUnavailable, BrokerRefuses."""
+    still set aside. Raises BrokerUnavailable, BrokerRefuses.
+
+    Args:
+        own: a job without the line of a backlog that is not its own any more.
+    """
     with reaching_redis():
         told = [
             word
             for one in found
-            for word in (one.entry, _tenant(queues, one), _weight(queues, one))
+            for word in (
+                one.entry,
+                _tenant(queues, one),
+                _weight(queues, one),
+                _without_line(one) if _is_anothers_line(one, own) else b"",
+            )
         ]
         return int(queues.run("redrive", *told))
+
+
+def _is_anothers_line(one: SetAside, own: Callable[[CaptionJob], CaptionJob]) -> bool:
+    told = one.job
+    if told is None or not told.get("backlog"):
+        return False
+    try:
+        job = decode(CaptionJob, told)
+    except (BadMessage, NewerMessage):
+        return True
+    return own(job) != job
+
+
+def _without_line(one: SetAside) -> bytes:
+    """Its message."""
+    message = json.loads(one.message)
+    args, *rest = json.loads(message["body"])
+    body = [[{**args[0], "backlog": None}, *args[1:]], *rest]
+    return json.dumps({**message, "body": json.dumps(body)}).encode()
 
 
 def _tenant(queues: LeasedQueues, one: SetAside) -> str:

@@ -29,7 +29,8 @@ class Latest:
         if is_older(event.sequencer, sequencer):
             return "stale"
         if version == seen:
-            return "duplicate"
+            # Put there again; what lay there in between may have been another listener's news.
+            return "news" if is_older(sequencer, event.sequencer) else "duplicate"
         return "news" if event.sequencer and sequencer else "unordered"
 
     def content(self, bucket: str, key: str) -> str | None:

@@ -272,7 +272,9 @@ class Listener:
             batch.news += [(event, key, "") for key in event.keys]
             return "gone"
         known = self._latest.content(event.bucket, current.key) == current.video8
-        if known and event.kind != "restored":  # that one had a job, which could not read it
+        # The job of what was restored could not read it; and of what was removed another listener
+        # may have heard, so that its caption is shown.
+        if known and event.kind not in ("restored", "version_removed"):
             return "stale"
         return self._enqueue(event, current, batch)
 

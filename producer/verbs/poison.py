@@ -1,7 +1,7 @@
 """The operator's verbs for what workers have set aside."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from producer.backlog.lines import Lines
 from producer.jobs.high_water_marks import HighWaterMarks
 from producer.jobs.set_aside import AT_ONCE, SetAside, all_set_aside, forget, list_for, put_back
 from producer.verbs import completion
@@ -16,8 +17,10 @@ from producer.verbs.console import AsJson, Grid, out, print_json
 from shared.broker.apps import caption_prefix, leased_queues, train_prefix
 from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
+from shared.bucket.storage import ObjectStore
 from shared.errors import Unfinished, UsageError
 from shared.language import spoken
+from shared.messages import CaptionJob
 from shared.settings import Settings, load_settings
 from shared.shown import utc
 
@@ -115,14 +118,17 @@ def redrive(
 ) -> None:
     """Put them back at the end of their queues, each at most once, as if they were new."""
     wanted = set(ids or ())
-    found = {side.queues: list(side.find(wanted)) for side in sides(load_settings(), reason)}
+    settings = load_settings()
+    found = {side.queues: list(side.find(wanted)) for side in sides(settings, reason)}
     _check_ids(wanted, [one for some in found.values() for one in some])
     count = sum(map(len, found.values()))
+    sent = 0
     if go:
         for queues, some in found.items():
             if some:
                 prove_producer(queues)
-    sent = sum(_put_back(queues, some) for queues, some in found.items()) if go else 0
+        own = Lines(ObjectStore(), settings).own
+        sent = sum(_put_back(queues, some, own) for queues, some in found.items())
     told = {"count": count, "sent": sent}
     full = go and sent < count
     if full:
@@ -165,7 +171,9 @@ def drop(
     out.print(spoken(f"forgotten: {dropped}"))
 
 
-def _put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
+def _put_back(
+    queues: LeasedQueues, found: list[SetAside], own: Callable[[CaptionJob], CaptionJob]
+) -> int:
     """As many as their queues have room for; how many that were."""
     room = HighWaterMarks(queues).room
     by_list: dict[str, list[SetAside]] = {}
@@ -175,7 +183,7 @@ def _put_back(queues: LeasedQueues, found: list[SetAside]) -> int:
     for name, some in by_list.items():
         fitting = islice(some, room(name))
         while now := list(islice(fitting, AT_ONCE)):
-            sent += put_back(queues, now)
+            sent += put_back(queues, now, own)
     return sent
 
 

@@ -119,24 +119,23 @@ class BacklogProgress:
     def merge(
         self, start: int, end: int, outcomes: Mapping[str, Iterable[int]], missing: Iterable[int]
     ) -> None:
-        """What the bucket says about the lines [start, end), over what was counted.
+        """What the bucket says about the lines [start, end), over what was counted: of each line
+        one outcome.
 
         Args:
             start: a multiple of 8.
             missing: lines that had ended before the bucket was asked, but have nothing in it.
         """
         size = (end - start + 7) // 8
-        gone = _bits(size, start, missing)
-        done = _bits(size, start, outcomes.get(DONE, ()))
+        gone = set(missing)
         told: list[str | int | bytes] = []
-        for outcome in sorted({*self._outcomes(), *outcomes}):
-            found = _bits(size, start, outcomes.get(outcome, ()))
-            clear = (
-                gone if outcome == DONE else bytes(a | b for a, b in zip(gone, done, strict=True))
-            )
-            told += [outcome, found, clear]
-        if told:
-            self._queues.run("merge", self._name, REMEMBERED_S, start // 8, *told)
+        for outcome in [DONE, *sorted({*self._outcomes(), *outcomes} - {DONE})]:
+            found = set(outcomes.get(outcome, ()))
+            other = gone
+            if outcome != DONE:
+                other = gone.union(*(some for one, some in outcomes.items() if one != outcome))
+            told += [outcome, _bits(size, start, found), _bits(size, start, other)]
+        self._queues.run("merge", self._name, REMEMBERED_S, start // 8, *told)
 
     def counts(self) -> Counts:
         outcomes = self._outcomes()

@@ -308,9 +308,10 @@ class ObjectStore:
     def list_page(
         self, bucket: str, prefix: str, after: str = ""
     ) -> tuple[Sequence[ObjectInfo], bool]:
-        """At most PAGE_KEYS objects, and whether there are more."""
+        """At most PAGE_KEYS objects, and whether there are more. None only where nothing is."""
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        page = next(self._pages(bucket, prefix, **start))
+        pages = self._pages(bucket, prefix, **start)
+        page = next(one for one in pages if one.get("Contents") or not one["IsTruncated"])
         return _listed(bucket, page), page["IsTruncated"]
 
     def lists_in_order(self, bucket: str, prefix: str) -> bool:

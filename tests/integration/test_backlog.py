@@ -1,9 +1,12 @@
 """Backlogs of a real bucket through a real Redis, with the workers' part played by hand."""
 
+import gzip
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from producer.backlog import backlogs, feeder, manifest, scan
+from producer.backlog import backlogs, feeder, lines, manifest, scan
 from producer.backlog.backlogs import (
     StillGoing,
     cancel,
@@ -26,15 +29,20 @@ from producer.backlog.backlogs import (
 )
 from producer.backlog.enqueue import Enqueuer
 from producer.backlog.feeder import Feed, Feeder, feed_round
-from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.lines import Lines
+from producer.backlog.manifest import Backlog, Manifest, backlog_names
 from producer.backlog.scan import create
 from producer.bucket import reconcile
+from producer.bucket.export import Exported, LocalTarget, backlog_parts, export
+from producer.bucket.failures import Wanted, find_failures, redrive
 from producer.bucket.reconcile import Reconciled, Reconciler
-from producer.jobs.examine import examine
+from producer.jobs import in_flight
+from producer.jobs.examine import Examined, examine
 from producer.jobs.high_water_marks import HighWaterMarks
-from producer.jobs.in_flight import job_ids
+from producer.jobs.in_flight import job_names
 from producer.jobs.send import messages
 from producer.jobs.served import SourcesAway
+from producer.jobs.set_aside import all_set_aside, put_back
 from producer.verbs import bulk
 from shared.broker.apps import caption_app, leased_queues, queues_of
 from shared.broker.backlog_progress import BacklogProgress, fed_of
@@ -42,8 +50,9 @@ from shared.broker.leased_queues import LeasedQueues
 from shared.broker.proofs import prove_producer
 from shared.bucket.keys import failure_key, record_key, view_key
 from shared.bucket.records import Records
-from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket
-from shared.messages import Video
+from shared.bucket.storage import ObjectStore
+from shared.errors import BrokerRefuses, ConfigError, Conflict, NoSuchBucket, StoreUnavailable
+from shared.messages import BacklogLine, Recipe, Video, decode
 from tests.backlogs import QUEUE, caption_of, failure_of, fill, take_all, work
 from tests.world import World
 
@@ -52,12 +61,13 @@ pytestmark = pytest.mark.integration
 SHARD = 16
 """Lines a shard, so that small backlogs have several."""
 
+RECIPE = Recipe(prompt="p", model="m", revision="r")
 _numbers = count()
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (manifest, scan, feeder, reconcile, backlogs):
+    for module in (manifest, scan, feeder, lines, reconcile, backlogs):
         monkeypatch.setattr(module, "SHARD_LINES", SHARD)
 
 
@@ -290,6 +300,26 @@ def test_pause_resume_and_cancel(world: World, name: str) -> None:
         turn(world.store, world.settings, name, "running")
 
 
+def test_a_job_that_comes_back_while_its_backlog_is_cancelled_is_withdrawn_too(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 1)
+    feed(world, start(world, name))
+    ((delivery, job),) = take_all(world)
+    world.queues.release(delivery.lease, delivery.history, delay_s=60)
+    look = in_flight._delayed
+
+    def due(queues: LeasedQueues) -> list[bytes]:
+        for member in look(queues):  # after the queues were looked at
+            queues.redis.zrem(f"{queues.prefix}delayed", member)
+            queues.put(QUEUE, messages([job]))
+        return look(queues)
+
+    monkeypatch.setattr(in_flight, "_delayed", due)
+    assert cancel(world.store, world.settings, world.queues, name) == 1
+    assert world.waiting(QUEUE) == 0
+
+
 def test_a_scan_that_was_cut_goes_on(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +371,84 @@ def test_progress_is_exact_however_often_it_is_told(world: World, name: str) -> 
     assert progress.ended(8, 16) == {9}
 
 
+def test_the_shard_of_a_scan_that_was_too_late_is_nobodys(world: World, name: str) -> None:
+    extra = f"{name}/!.mp4"
+    world.store.put(world.videos, extra, b"1")
+    videos = fill(world, name, 40)
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+    late = Backlog(world.store, world.settings, name)
+    write = late.write_shard
+
+    def first(number: int, some: Sequence[Video]) -> str:
+        world.store.delete(world.videos, extra)  # which the late one has listed
+        scan.scan(world.store, world.settings, world.queues, made)
+        return write(number, some)
+
+    late.write_shard = first  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="another process"):
+        scan.scan(world.store, world.settings, world.queues, late)
+    feed(world, made)
+    assert [job.video for job in work(world)] == [one for one in videos if one.key != extra]
+    assert status(world, name)["state"] == "done"
+
+
+def test_what_a_scan_found_before_it_was_cut_is_believed_of_no_other_video(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = fill(world, name, 20)
+    records = Records(world.store, world.settings)
+    for video in videos[:3]:
+        records.write(world.job(video), caption_of(world.job(video)))
+    source = f"s3://{world.videos}/{name}/"
+    made = create(world.store, world.settings, name, source, world.recipe, "t4")
+
+    def away(told: manifest.Manifest, etag: str) -> str:
+        raise StoreUnavailable("it is away for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "save", away)
+        with pytest.raises(StoreUnavailable):
+            scan.scan(world.store, world.settings, world.queues, made)
+    world.store.put(world.videos, f"{name}/!.mp4", b"1")  # now line n is another video
+    scan.scan(world.store, world.settings, world.queues, made)
+    feed(world, made)
+    asked = [job.video.key for job in work(world)]
+    assert asked == [f"{name}/!.mp4", *(video.key for video in videos[3:])]
+    told = status(world, name)
+    assert (told["state"], told["done"]) == ("done", 21)
+
+
+def test_a_manifest_is_read_by_an_earlier_jamak_unless_a_shard_has_another_name() -> None:
+    first = Manifest(
+        name="n",
+        source="s",
+        recipe=RECIPE,
+        card="t4",
+        lines=2 * SHARD,
+        created_at=datetime.now(UTC),
+    )
+    assert "names" not in json.loads(first.as_json())
+    assert json.loads(first.as_json())["v"] == 1
+    assert decode(Manifest, first.as_json()).shard_name(1) == "00001"
+    again = first.model_copy(update={"names": {1: "00001-b"}})
+    assert json.loads(again.as_json())["v"] == 2
+    kept = decode(Manifest, again.as_json())
+    assert [kept.shard_name(number) for number in range(2)] == ["00000", "00001-b"]
+
+
+def test_what_the_bucket_says_of_a_line_is_counted_once(world: World, name: str) -> None:
+    progress = BacklogProgress(world.queues, name)
+    progress.note(0, "failed:set_aside")
+    progress.note(1, "done")  # after the bucket was asked, which knew of its failure only
+    progress.note(2, "failed:gone")
+    found = {"failed:truncated": [0, 1], "done": [3]}
+    progress.merge(0, 8, found, missing=())
+    counts = progress.counts()
+    assert (counts.done, counts.failed) == (2, {"truncated": 1, "gone": 1})
+    assert progress.ended(0, 8) == {0, 1, 2, 3}
+
+
 def test_a_look_whether_redis_lets_us_touches_no_backlog(world: World) -> None:
     progress = BacklogProgress(world.queues, "prove")
     progress.note(1, "done")
@@ -380,10 +488,20 @@ def test_reconcile_leaves_alone_what_is_in_flight(world: World, name: str) -> No
     later = world.queues.take(world.queues.new_lease(), [QUEUE])
     assert running and later
     world.queues.release(later.lease, later.history, delay_s=60)
-    assert len(job_ids(world.queues)) == 12
+    assert len(job_names(world.queues)) == 12
     told = reconciler(world).backlog(one)
     assert (told.enqueued, told.in_flight) == (0, 12)
     assert world.waiting(QUEUE) == 10
+
+
+def test_a_job_in_flight_hides_no_other_one_of_its_id(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Video, "video8", "0" * 8)
+    videos = fill(world, name, 2)
+    world.queues.put(QUEUE, messages([world.job(videos[0])]))
+    asked = reconciler(world).videos(videos, world.recipe, "t4", QUEUE)
+    assert (asked.in_flight, asked.enqueued) == (1, 1)
 
 
 def test_reconcile_enqueues_nothing_of_what_is_paused_or_cancelled(world: World, name: str) -> None:
@@ -422,6 +540,54 @@ def test_a_broken_backlog_does_not_keep_the_others(world: World, name: str) -> N
     # Of those that can be read; the one that was made last, last.
     assert list(feeder.lines().items()) == [(name, 20), (f"{name}-shard", 20)]
     assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
+
+
+@pytest.mark.parametrize("what", ["manifest.json", "cursor.json", "shards/00000.jsonl.gz"])
+def test_a_backlog_that_the_store_fails_at_does_not_keep_the_others(
+    world: World, name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a store does that has lost the parts of one object."""
+    sick = f"{name}-sick"
+    for one in (name, sick):
+        fill(world, one, 20)
+        start(world, one)
+    lost, get = f"{world.prefix}backlogs/{sick}/{what}", ObjectStore.get_with_etag
+
+    def fails(store: ObjectStore, bucket: str, key: str, *most: int) -> tuple[bytes, str]:
+        if key == lost:
+            raise StoreUnavailable(f"s3://{bucket}/{key}: 503")
+        return get(store, bucket, key, *most)
+
+    monkeypatch.setattr(ObjectStore, "get_with_etag", fails)
+    rounds = iter([False] * 8 + [True])
+    Feeder(
+        lambda: [sick, name],
+        partial(fed_of, world.queues),
+        lambda one: Feed(Backlog(world.store, world.settings, one), world.queues),
+        lambda queue: 30,
+        lambda pause_s: next(rounds),
+    ).run()
+    assert Counter(job.video.key.split("/")[0] for job in work(world)) == {name: 20}
+    listed = read_all(world.store, world.settings, world.queues)
+    states = {one["name"]: one["state"] for one in listed if one["name"] in (name, sick)}
+    assert states == {name: "done", sick: "running" if "shards" in what else "unreadable"}
+
+
+def test_a_store_that_is_away_is_no_backlog_that_cannot_be_read(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, name, 2)
+    one = Feed(start(world, name), world.queues)
+
+    def away(*asked: object, **how: object) -> None:
+        raise StoreUnavailable("503")
+
+    for ask in ("get_with_etag", "get_range"):
+        monkeypatch.setattr(ObjectStore, ask, away)
+    for read in (one.look, lambda: one.step(1)):
+        with pytest.raises(StoreUnavailable):
+            read()
+    assert one.broken is None
 
 
 def test_reconcile_renders_the_views_that_are_missing(world: World, name: str) -> None:
@@ -564,14 +730,13 @@ def test_a_scan_that_fails_leaves_another_backlog_of_its_name(
 ) -> None:
     fill(world, name, 2)
     source, other = f"s3://{world.videos}/{name}/", f"s3://{world.videos}/{name}-other/"
-    skip_what_ended = scan.skip_what_ended
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(*arguments: Any) -> Examined:
         remove(world, name, force=True)
         create(world.store, world.settings, name, other, world.recipe, "t4")
-        skip_what_ended(*arguments)
+        return examine(*arguments)
 
-    monkeypatch.setattr(scan, "skip_what_ended", meanwhile)
+    monkeypatch.setattr(scan, "examine", meanwhile)
     with pytest.raises(Conflict, match="was deleted"):
         scan_new(world, name, source)
     assert Backlog(world.store, world.settings, name).manifest()[0].source == other
@@ -636,6 +801,82 @@ def test_a_backlog_that_is_over_is_deleted_and_its_name_is_free(world: World, na
     start(world, name, generation=1)
     told = status(world, name)
     assert (told["state"], told["fed"], told["done"], told["left"]) == ("running", 0, 0, 20)
+
+
+@pytest.mark.parametrize("how", ["failed", "set aside"])
+def test_what_is_sent_again_counts_for_no_later_backlog_of_the_name(
+    world: World, name: str, how: str
+) -> None:
+    fill(world, f"{name}-old", 3)
+    videos = fill(world, name, 3)
+
+    def started(source: str) -> Backlog:
+        made = create(
+            world.store, world.settings, name, f"s3://{world.videos}/{source}/", world.recipe, "t4"
+        )
+        scan.scan_new(world.store, world.settings, world.queues, made)
+        minute_later(world, name)
+        return made
+
+    feed(world, started(f"{name}-old"))
+    if how == "failed":
+        work(world, failing=range(3))
+    else:
+        for delivery, _ in take_all(world):
+            world.queues.poison(delivery.lease, "unwritable")
+    remove(world, name)
+    backlog = started(name)
+    if how == "failed":
+        wanted = Wanted(world.videos, f"{name}-old/")
+        found = list(find_failures(world.store, world.settings, wanted))
+        redrive(world.store, world.settings, world.queues, found, lambda queue: 10)
+    else:
+        own = Lines(world.store, world.settings).own
+        assert put_back(world.queues, list(all_set_aside(world.queues)), own) == 3
+    assert {job.video.key.split("/")[0] for job in work(world)} == {f"{name}-old"}
+    assert status(world, name)["done"] == 0
+    feed(world, backlog)
+    assert [job.video for job in work(world)] == videos
+    assert status(world, name)["done"] == 3
+
+
+def test_what_is_sent_again_keeps_a_line_that_is_its_own(world: World, name: str) -> None:
+    """Also in a later backlog of the name."""
+    fill(world, name, 3)
+    for _ in range(2):
+        backlog = start(world, name)
+        asked = Lines(world.store, world.settings)
+        for line, video in enumerate(backlog.shard("00000")):
+            job = world.job(video).model_copy(update={"backlog": BacklogLine(name=name, line=line)})
+            assert asked.own(job) == job
+            other = job.model_copy(update={"recipe": RECIPE})
+            assert asked.own(other) == other.model_copy(update={"backlog": None})
+        remove(world, name, force=True)
+    assert Lines(world.store, world.settings).own(job).backlog is None
+
+
+def test_captions_of_another_backlog_of_the_name_are_no_part_of_its_export(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    def exported() -> Exported:
+        return export(
+            backlog_parts(world.store, world.settings, name), LocalTarget(tmp_path), "jsonl"
+        )
+
+    fill(world, name, 3)
+    feed(world, start(world, name))
+    work(world)
+    assert exported().parts == 1
+    assert exported().kept == 1
+    remove(world, name)
+    backlog = start(world, name, generation=1)
+    minute_later(world, name)
+    feed(world, backlog)
+    work(world)
+    assert exported().parts == 1
+    (part,) = tmp_path.glob("part-*")
+    rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+    assert [row["recipe"]["generation"] for row in rows] == [1, 1, 1]
 
 
 def test_what_is_left_of_a_backlog_is_deleted(world: World, name: str) -> None:

@@ -267,10 +267,10 @@ def test_interrupted_and_started_again_it_goes_on(
     asked = "--where", "status=ok", under(world, name)
     written = Backlog.write_shard
 
-    def cut(backlog: Backlog, number: int, some: list[Video]) -> None:
+    def cut(backlog: Backlog, number: int, some: list[Video]) -> str:
         if number == 2:
             raise KeyboardInterrupt
-        written(backlog, number, some)
+        return written(backlog, number, some)
 
     with monkeypatch.context() as patch:
         patch.setattr(Backlog, "write_shard", cut)

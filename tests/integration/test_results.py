@@ -124,6 +124,11 @@ def test_a_caption_and_a_failure_are_told_with_their_records(
     assert (failure["status"], failure["reason"]) == ("failed", "empty_caption")
     bucket, _, key = failure["record"].removeprefix("s3://").partition("/")
     assert told.store.exists(bucket, key)
+    lease = taken(told, failing)  # it is sent again
+    work_with(told, Speaking(), decoders).run(failing, lease)
+    *_, second = end(told, lease)
+    assert second["status"] == caption["status"]
+    assert len({one["id"] for one in (caption, failure, second)}) == 3
 
 
 def test_who_dies_between_record_and_acknowledgement_leaves_it_to_the_next(
@@ -138,7 +143,7 @@ def test_who_dies_between_record_and_acknowledgement_leaves_it_to_the_next(
     again = taken(told, job)
     assert work.run(job, again) == "duplicate"
     (only,) = end(told, again)
-    assert only["id"] == job.id
+    assert only["id"] == json.loads(lease.event)["id"]
 
 
 def test_one_of_several_draws_is_recorded_and_neither_told_nor_shown(

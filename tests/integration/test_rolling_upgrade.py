@@ -11,7 +11,7 @@ from celery import Celery
 
 from producer.backlog.backlogs import read_all
 from producer.backlog.feeder import Feed, Feeder
-from producer.backlog.manifest import Backlog, backlog_names
+from producer.backlog.manifest import Backlog, Manifest, backlog_names
 from producer.backlog.scan import create, scan_new
 from producer.jobs.send import send
 from shared.broker.apps import CAPTION_TASK
@@ -154,7 +154,7 @@ def test_backlogs_of_both_versions_are_fed_by_whoever_can_read_them(place: World
     with upgraded():
         started("theirs")
     manifest = place.store.get(place.output, f"{place.prefix}backlogs/theirs/manifest.json")
-    assert json.loads(manifest)["v"] == 2
+    assert json.loads(manifest)["v"] == Manifest.model_fields["v"].default + 1
     started("ours")
     assert fed() == {"ours": 3, "theirs": -1}
     assert place.store.get(place.output, f"{place.prefix}backlogs/theirs/manifest.json") == manifest

@@ -34,7 +34,7 @@ def skipped(found: list[Entry]) -> list[str]:
     return [entry.skipped for entry in found if not entry.video]
 
 
-def inventory(world: World, form: str, schema: str, *files: bytes) -> str:
+def inventory(world: World, form: str, schema: str, *files: bytes, partition: str = "aws") -> str:
     where = f"inventory-{form}"
     listed = []
     for number, body in enumerate(files):
@@ -43,7 +43,7 @@ def inventory(world: World, form: str, schema: str, *files: bytes) -> str:
         listed.append({"key": key, "size": len(body)})
     manifest = {
         "sourceBucket": "source",
-        "destinationBucket": f"arn:aws:s3:::{world.videos}",
+        "destinationBucket": f"arn:{partition}:s3:::{world.videos}",
         "version": "2016-11-30",
         "fileFormat": form,
         "fileSchema": schema,
@@ -106,6 +106,13 @@ def test_an_inventory_in_csv_has_its_keys_encoded(world: World) -> None:
     assert entries(world, source, found[2].position) == found[3:]
 
 
+@pytest.mark.parametrize("partition", ["aws-us-gov", "aws-cn"])
+def test_an_inventory_of_another_partition_of_aws_is_read(world: World, partition: str) -> None:
+    rows = csv_file(["source", "in/1.mp4", "1", "e0"])
+    source = inventory(world, "CSV", "Bucket, Key, Size, ETag", rows, partition=partition)
+    assert [video.key for video in videos(entries(world, source))] == ["in/1.mp4"]
+
+
 @pytest.mark.parametrize("form", ["Parquet", "ORC"])
 def test_an_inventory_in_columns_has_them_as_they_are(world: World, form: str) -> None:
     source = inventory(world, form, "message s3.inventory { … }", columnar(form))
@@ -155,6 +162,10 @@ def test_a_list_of_keys(world: World, tmp_path: Path, monkeypatch: pytest.Monkey
     assert entries(world, str(told), "3") == found[3:]
     monkeypatch.setattr("sys.stdin", io.StringIO(told.read_text()))
     assert videos(entries(world, "-")) == videos(found)
+    told.write_text(told.read_text(), encoding="utf-8-sig")  # as Windows writes it
+    assert entries(world, str(told)) == found
+    monkeypatch.setattr("sys.stdin", io.StringIO(told.read_text()))
+    assert entries(world, "-") == found
     with pytest.raises(ConfigError, match="standard input"):
         entries(world, "-", "3")
 

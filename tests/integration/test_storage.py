@@ -323,3 +323,28 @@ def test_what_is_there_is_found_by_listing_whatever_lies_between(
     assert [i.key for i in world.store.list(world.output, "join/", listed[7])] == listed[8:]
     folders = {name.split("/")[1] for name in there if name.count("/") > 1}
     assert set(world.store.folders(world.output, "join/")) == folders
+
+
+def test_a_page_without_a_key_is_not_the_end_of_what_is_there(world: World) -> None:
+    """S3 may send such pages where much was deleted; the stand-in never does."""
+    store, going_on = ObjectStore(), True
+    for name in ("empty/a.json", "empty/b.json"):
+        store.put(world.output, name, b"")
+
+    def answer(request: Any, **_: Any) -> Any:
+        start, token, _ = request.url.partition("&continuation-token=")
+        if token and going_on:
+            request.url = start
+            return None  # from here on the real one
+        told = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+        body = f"<ListBucketResult>{told}</ListBucketResult>".encode()
+        return AWSResponse(request.url, 200, {}, RawBody(body))
+
+    store.client.s3.meta.events.register("before-send.s3.ListObjectsV2", answer)
+    page, more = store.list_page(world.output, "empty/")
+    assert ([item.key for item in page], more) == (["empty/a.json", "empty/b.json"], False)
+    wanted = {"empty/a.json", "empty/b.json", "empty/c.json"}
+    assert present(store, world.output, "empty/", wanted) == wanted - {"empty/c.json"}
+    going_on = False
+    with pytest.raises(StoreUnavailable, match="does not end"):
+        store.list_page(world.output, "empty/")

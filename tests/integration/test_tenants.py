@@ -14,7 +14,7 @@ from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.scan import create, scan
 from producer.jobs.fleet import fleet_reading
 from producer.jobs.high_water_marks import LEAST, MOST, MOST_OF_ALL, HighWaterMarks
-from producer.jobs.in_flight import job_ids, withdraw
+from producer.jobs.in_flight import job_names, withdraw
 from producer.jobs.send import send, send_as_room_allows
 from producer.jobs.set_aside import all_set_aside, put_back
 from producer.jobs.waits import look
@@ -78,7 +78,7 @@ def test_each_tenants_uploads_wait_in_a_list_of_their_own(shared: World) -> None
     assert shared.queues.waiting(QUEUE) == 18
     taken = [shared.queues.take(shared.queues.new_lease(), [QUEUE]) for _ in range(10)]
     assert Counter(one.tenant for one in taken if one) == {"a": 2, "b": 6, OTHER: 2}
-    assert len(job_ids(shared.queues)) == 18
+    assert len(job_names(shared.queues)) == 18
 
 
 def test_what_a_worker_sends_on_is_its_tenants(shared: World) -> None:
@@ -222,7 +222,7 @@ def test_what_is_taken_away_is_taken_from_its_list(shared: World) -> None:
     one = fed_from(shared, "a", 7)
     feed_round([one], lambda name: 100)
     send(shared.queues, BULK, jobs(shared, "b", 2))
-    assert len(job_ids(shared.queues)) == one.manifest.lines + 2
+    assert len(job_names(shared.queues)) == one.manifest.lines + 2
     assert withdraw(shared.queues, "of-a") == one.manifest.lines
     assert by_tenant(shared, BULK) == {"b": 2}
     found = [shared.queues.take(shared.queues.new_lease(), [BULK]) for _ in range(3)]
