@@ -178,3 +178,16 @@ def test_a_canary_whose_files_are_lost_here_is_fetched_again(tmp_path: Path) -> 
     assert "No such file" in pages.last.apart
     follower.look()
     assert [one.version for one in captioner.tried] == ["c" * 12]
+
+
+def test_what_is_fetched_in_vain_is_fetched_less_and_less_often(tmp_path: Path) -> None:
+    registry, captioner = Registry(IN_USE), Choosy("using", ValueError("nobody thought of it"))
+    follower = AdapterFollower(registry, captioner, "b", 5.0, tmp_path)  # type: ignore[arg-type]
+    pauses = [5.0]
+    for _ in range(6):
+        assert not follower.look()
+        pauses.append(follower._pause_after(pauses[-1]))
+    assert pauses == [5, 10, 20, 40, 60, 60, 60]
+    captioner.fails = None
+    assert follower.look()
+    assert follower._pause_after(60.0) == 5.0

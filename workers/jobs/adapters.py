@@ -33,6 +33,9 @@ FOR_GOOD = (BadAdapter, NewerObject)
 """What speaks against a version itself, here: what a newer Jamak published is for newer workers.
 All else may pass, by itself or by somebody's hand."""
 
+LONGEST_S = 60.0
+"""Between two looks that fetch a version and cannot use it."""
+
 log = telemetry.get_logger("jamak.adapters")
 
 
@@ -65,6 +68,8 @@ class AdapterFollower:
         self._uses: str | None = None
         self._refused: set[str | None] = set()
         """Versions that do not fit, as long as this process lives."""
+        self._in_vain = False
+        """The last look fetched a version, and could not use it."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="adapters", daemon=True)
         telemetry.ADAPTER_INFO.labels("").set(1)
@@ -72,8 +77,10 @@ class AdapterFollower:
     def start(self) -> None:
         """Returns once the pointer was followed, or what it names was refused: until then nobody
         knows with which adapter a caption should be made."""
+        pause_s = self._poll_s
         while not self.look():
-            self._stopping.wait(self._poll_s)
+            self._stopping.wait(pause_s)
+            pause_s = self._pause_after(pause_s)
         self._thread.start()
 
     def stop(self) -> None:
@@ -82,8 +89,14 @@ class AdapterFollower:
             self._thread.join()
 
     def _follow(self) -> None:
-        while not self._stopping.wait(self._poll_s):
+        pause_s = self._poll_s
+        while not self._stopping.wait(pause_s):
             self.look()
+            pause_s = self._pause_after(pause_s)
+
+    def _pause_after(self, pause_s: float) -> float:
+        """Longer and longer, as long as a version is fetched in vain."""
+        return min(2 * pause_s, max(LONGEST_S, self._poll_s)) if self._in_vain else self._poll_s
 
     def look(self) -> bool:
         """Follow the pointer if it moved; False: that cannot be done yet. A canary that cannot be
@@ -91,6 +104,7 @@ class AdapterFollower:
 
         It is compared as a whole: one that was deleted and set again counts from 1 again.
         """
+        self._in_vain = False
         try:
             pointer = self._registry.pointer(self._base)
             if pointer != self._followed:
@@ -131,7 +145,7 @@ class AdapterFollower:
             self._captioner.use_adapter(
                 AdapterUsed(version=version, generation=generation), adapter
             )
-        self._uses, self._in_memory = version, {version}
+        self._uses, self._in_memory, self._in_vain = version, {version}, False
         seconds = time.monotonic() - started
         telemetry.ADAPTER_SWAP.observe(seconds)
         telemetry.ADAPTER_INFO.clear()
@@ -163,7 +177,7 @@ class AdapterFollower:
         except Exception as error:
             self._not_tried(pointer.generation, canary.version, error)
             return
-        self._untried = None
+        self._untried, self._in_vain = None, False
         self._in_memory.add(canary.version)
         trials.begin(Trial(pointer.generation, canary, pointer.version))
         telemetry.CANARY_APART.clear()
@@ -214,6 +228,7 @@ class AdapterFollower:
 
     def _fetched(self, version: str) -> Adapter:
         """Read and found to fit."""
+        self._in_vain = True
         try:
             with TemporaryDirectory(prefix="jamak-adapter-", dir=self._scratch) as folder:
                 self._registry.download(self._base, version, Path(folder))
