@@ -203,7 +203,7 @@ def _paused(name: str, jobs: int, cursor: Cursor, fed: int) -> Wait:
     if cursor.why != "budget" or terms is None or terms.budget_usd is None:
         return Wait("paused", jobs, f"`jamak backlog resume {name}`")
     used = spent.usd if spent else 0.0
-    unpaid = spent.unpaid(fed) if spent else 0
+    unpaid = cursor.unpaid(fed) if spent else 0
     if unpaid:
         return Wait(
             "budget",

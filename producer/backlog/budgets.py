@@ -49,7 +49,7 @@ def affordable(
     if not each_usd:
         return None
     left_usd = terms.budget_usd - (spent.usd if spent else 0.0)
-    return math.floor(left_usd / each_usd) - (spent.unpaid(fed) if spent else fed)
+    return math.floor(left_usd / each_usd) - cursor.unpaid(fed)
 
 
 class Budgets:
@@ -123,7 +123,7 @@ class Budgets:
         left = affordable(self._settings, feed.manifest, feed.cursor, fed, self._workers)
         if left is None:
             return room
-        allowed, unpaid = left, spent.unpaid(fed)
+        allowed, unpaid = left, feed.cursor.unpaid(fed)
         if not is_sure(spent) and feed.name not in self._untold:
             allowed = min(left, max(1, (left + unpaid) // TRIED) - unpaid)
         if allowed >= 1:

@@ -35,7 +35,7 @@ from shared.errors import (
     StoreUnavailable,
     UsageError,
 )
-from shared.messages import Message, Recipe, Video, decode
+from shared.messages import Count, Message, Recipe, Video, decode
 from shared.settings import CardName, Settings
 
 SHARD_LINES = 10_000
@@ -72,10 +72,11 @@ class Manifest(Message):
 
     def as_json(self) -> bytes:
         """Where no shard has another name as version 1: whoever knows of none finds them all."""
-        if self.v > 2 or self.names:
+        if self.v > 2:
             return self.model_dump_json(indent=2).encode()
-        first = self.model_copy(update={"v": 1})
-        return first.model_dump_json(indent=2, exclude={"names"}).encode()
+        version, unknown = (2, set()) if self.names else (1, {"names"})
+        older = self.model_copy(update={"v": version})
+        return older.model_dump_json(indent=2, exclude=unknown).encode()
 
     def shard_name(self, number: int) -> str:
         return self.names.get(number, _shard_name(number))
@@ -86,27 +87,36 @@ class Manifest(Message):
 
 
 class Cursor(Message):
-    v: int = 2
+    v: int = 3
     state: State = "running"
     fed: int = 0
     """Lines before this one were enqueued; maybe some after it."""
     updated_at: datetime
     terms: Terms | None = None
-    """Since version 2, as all that follows."""
+    """Since version 2, as what follows."""
     spent: SpentSoFar | None = None
     """As far as a feeder has summed it up, which it does where there is a budget."""
     why: Literal["", "budget", "costs"] = ""
     """Nothing more of it is fed though nobody has paused it: its budget is used up, or what it
     costs cannot be read."""
+    again: Count = 0
+    """Jobs that were sent again after they had failed, while it had terms. Since version 3."""
 
     def as_json(self) -> bytes:
-        """Without terms as version 1: whoever knows none may feed it. With them it may not."""
-        if self.v > 2:
+        """Without terms as version 1: whoever knows none may feed it. With them it may not; nor
+        may who does not know that jobs were sent again, where some were."""
+        if self.v > 3:
             return self.model_dump_json(indent=2).encode()
+        version, unknown = (3, set()) if self.again else (2, {"again"})
         if self.terms is None:
-            first = self.model_copy(update={"v": 1})
-            return first.model_dump_json(indent=2, exclude={"terms", "spent", "why"}).encode()
-        return self.model_copy(update={"v": 2}).model_dump_json(indent=2).encode()
+            version, unknown = 1, {"again", "terms", "spent", "why"}
+        older = self.model_copy(update={"v": version})
+        return older.model_dump_json(indent=2, exclude=unknown).encode()
+
+    def unpaid(self, fed: int) -> int:
+        """Of so many lines that are fed, and of what was sent again: jobs that no page tells of."""
+        jobs = fed + self.again
+        return self.spent.unpaid(jobs) if self.spent else jobs
 
 
 class Backlog:
@@ -193,6 +203,12 @@ class Backlog:
     def agree(self, terms: Terms) -> Cursor:
         """By when, and for how much."""
         return self.move(lambda cursor: _moved(cursor, terms=terms or None))
+
+    def send_again(self, jobs: int) -> Cursor:
+        """So many of its jobs had failed, and are to be paid for once more."""
+        return self.move(
+            lambda cursor: _moved(cursor, again=cursor.again + jobs) if cursor.terms else cursor
+        )
 
     def spend(self, spent: SpentSoFar) -> Cursor:
         """So much was spent on it. Nothing is written where only the time has changed."""

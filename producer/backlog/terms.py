@@ -63,7 +63,7 @@ class SpentSoFar(Sums):
         return self.usd / self.jobs if self.jobs and self.usd else None
 
     def unpaid(self, fed: int) -> int:
-        """How many of the lines that are fed no page tells of: they wait, run, ended just now or
+        """How many of the jobs that are fed no page tells of: they wait, run, ended just now or
         with a worker that writes no pages, or were lost with Redis."""
         return max(0, fed - self.free - self.jobs - self.duplicates)
 

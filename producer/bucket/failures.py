@@ -1,12 +1,15 @@
 """Failure records: find them, read them, and send their jobs again."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
 from producer.backlog.lines import Lines
+from producer.backlog.manifest import Backlog
 from producer.jobs.send import queue_of, send_as_room_allows
 from shared.broker.leased_queues import LeasedQueues
 from shared.bucket.keys import failure_key
@@ -14,7 +17,7 @@ from shared.bucket.records import Records
 from shared.bucket.storage import ObjectInfo, ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.stored import read as read_stored
-from shared.errors import DamagedObject, JamakError, Missing, NewerObject
+from shared.errors import DamagedObject, JamakError, Missing, NewerObject, Reject, UsageError
 from shared.messages import CaptionJob, Failure
 from shared.settings import Output, Settings
 
@@ -126,8 +129,12 @@ def redrive(
     First the failure goes: whatever happens then, `jamak reconcile` finds the job missing.
     """
     lines = Lines(store, settings)
-    for failure in failures:
-        job = lines.own(job_of(failure))
+    jobs = [lines.own(job_of(failure)) for failure in failures]
+    # Counted before: a budget may wait for what was never sent, but pays for no more than it has.
+    for name, count in Counter(job.backlog.name for job in jobs if job.backlog).items():
+        with suppress(UsageError, Reject, NewerObject):
+            Backlog(store, settings, name).send_again(count)
+    for failure, job in zip(failures, jobs, strict=True):
         bucket, prefix = settings.output_of(job.video.bucket, job.video.key)
         store.delete(bucket, failure_key(prefix, job))
         send_as_room_allows(queues, queue_of(failure.least, bulk=True), [job], room)

@@ -9,13 +9,14 @@ import pytest
 import redis
 
 from producer.backlog.backlogs import read_backlog, resume
-from producer.backlog.budgets import Budgets
+from producer.backlog.budgets import Budgets, affordable
 from producer.backlog.deadlines import Deadlines
 from producer.backlog.estimate import offer
 from producer.backlog.feeder import Feed, Feeder, feed_round
 from producer.backlog.manifest import Backlog
 from producer.backlog.scan import create, scan
-from producer.backlog.terms import Terms
+from producer.backlog.terms import SpentSoFar, Terms
+from producer.bucket.failures import Wanted, find_failures, redrive
 from shared.broker.backlog_progress import fed_of
 from shared.bucket.ledgers import How, Ledger, Spent, ledger_key
 from shared.bucket.records import Records
@@ -180,6 +181,29 @@ def test_what_no_page_tells_of_counts_as_spent(
     assert (cursor.state, cursor.why) == ("paused", "budget")
     (why, *_) = read_backlog(world.store, settings, world.queues, name)["why"]
     assert "$0.00 of $50.00 are used, 50 fed jobs are on no worker's page" in why["message"]
+
+
+def test_what_is_sent_again_is_paid_for_again(world: World, name: str) -> None:
+    backlog = start(world, name, 9, Terms(budget_usd=20))
+    feed = Feed(backlog, world.queues)
+    feed.step(6)
+    feed.save()
+    work(world, failing={0, 1})
+    backlog.spend(SpentSoFar(usd=6, captions=4, failures=2, at=datetime.now(UTC)))
+
+    def left() -> int | None:
+        cursor, _ = backlog.cursor()
+        return affordable(dollar_a_job(world), feed.manifest, cursor, feed.fed, [])
+
+    assert left() == 14
+    found = list(find_failures(world.store, world.settings, Wanted(world.videos, f"{name}/")))
+    redrive(world.store, world.settings, world.queues, found, lambda queue: 10)
+    assert left() == 12
+    assert len(work(world)) == 2
+    backlog.spend(SpentSoFar(usd=8, captions=6, failures=2, at=datetime.now(UTC)))
+    assert left() == 12
+    feed.step(3)
+    assert left() == 9  # these wait
 
 
 def feeder_of(world: World, budgets: Budgets, *names: str) -> Feeder:

@@ -1,5 +1,6 @@
 """By when a backlog shall be done, and for how much: typed, kept, judged."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,10 @@ def test_a_cursor_without_terms_is_read_by_an_earlier_jamak_and_one_with_them_is
     with pytest.raises(NewerMessage):
         decode(EarlierCursor, agreed.as_json())
     assert decode(Cursor, agreed.as_json()).terms == Terms(by=NOW)
+    assert json.loads(agreed.as_json())["v"] == 2
+    again = agreed.model_copy(update={"again": 2})
+    assert json.loads(again.as_json())["v"] == 3
+    assert decode(Cursor, again.as_json()).again == 2
     earlier = EarlierCursor(updated_at=NOW, fed=9).model_dump_json()
     assert decode(Cursor, earlier).fed == 9
 
