@@ -119,8 +119,8 @@ class Shards(Backlog):
             )
         )
 
-    def shard(self, number: int) -> list[Video]:
-        start = number * SHARD_LINES
+    def shard(self, name: str) -> list[Video]:
+        start = int(name) * SHARD_LINES
         return [video(line) for line in range(start, min(start + SHARD_LINES, self._total))]
 
 

@@ -56,9 +56,12 @@ def place(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     ]
     said = "\n".join(map(json.dumps, rows)).encode()
     world.store.put(world.output, "set/rows.jsonl", said)
+    asked = folder / "job.yaml"
+    asked.write_text(f"stage: sft\ndata: s3://{world.output}/set/manifest.jsonl\n")
     return {
         "done": done.uri,
         "table": str(table),
+        "asked": str(asked),
         "set": f"s3://{world.output}/set/",
         "failed": failed.uri,
         "waiting": waiting.uri,
@@ -127,6 +130,7 @@ SAID = {
     "train align": ("train align --data {data}", "queued: training job"),
     "train kto": ("train kto --data {data}", "queued: training job"),
     "train dpo": ("train dpo --data {data}", "queued: training job"),
+    "train submit": ("train submit {asked}", "queued: training job"),
     "train list": ("train list", "queued"),
     "train status": ("train status {job}", "{job}"),
     "train logs": ("train logs {job}", "train 1 of 2"),
