@@ -66,7 +66,7 @@ FULL = Plan(
     recover=Training(400, 3e-3),
     dpo=Training(60, 3e-4, batch_size=8),
     early=Training(150, 5e-3),
-    motion=Training(60, 3e-3, batch_size=8),
+    motion=Training(120, 3e-3, batch_size=8),
 )
 BRIEF = Training(2, 1e-3, batch_size=2)
 QUICK = Plan(6, 6, 4, 0.5, 4, 2, 2, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF, BRIEF)

@@ -283,6 +283,7 @@ def test_no_graph_looks_at_memory_of_which_a_part_was_given_back(
     assert not isinstance(engine._runner._decoder, Bucketed)
     engine.size = replace(engine.size, rows=2)
     assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    engine.audit()  # when nobody is at work
     assert engine._runner.kv.rows == 2
     assert isinstance(engine._runner._decoder, Bucketed)
 
