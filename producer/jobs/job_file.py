@@ -45,7 +45,7 @@ def read_job(body: bytes, name: str, settings: Settings, job_id: str) -> TrainJo
     if FROM in asked:
         asked["start_from"] = asked.pop(FROM)
     stage = asked.pop("stage", None)
-    if stage not in STAGES:
+    if not isinstance(stage, str) or stage not in STAGES:
         raise UsageError(
             f"{name}: stage is none of {', '.join(STAGES)}", cure="Say which one it is."
         )

@@ -238,15 +238,23 @@ def test_memory_that_ends_while_one_is_caught_is_no_reason_to_go_without(
     assert not graphs._fails
 
 
+def at_work(
+    make: Make, checkpoint: Path, patch: pytest.MonkeyPatch
+) -> tuple[Engine, LoadedModel, list[tuple[int, ...]]]:
+    """An engine that has caught its graphs, and what it said, as one without graphs does."""
+    loaded = load_model(checkpoint, model_id="tests/tiny")
+    wanted = [one.tokens for one in asked(make(loaded, mode="plain"), *films(loaded))]
+    with_graphs(patch)
+    engine = make(loaded)
+    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    return engine, loaded, wanted
+
+
 def test_no_graph_looks_at_memory_that_was_given_back(
     make: Make, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if there is none for what takes its place."""
-    loaded = load_model(checkpoint, model_id="tests/tiny")
-    wanted = [one.tokens for one in asked(make(loaded, mode="plain"), *films(loaded))]
-    with_graphs(monkeypatch)
-    engine = make(loaded)
-    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    engine, loaded, wanted = at_work(make, checkpoint, monkeypatch)
 
     def lacking(*args: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -263,11 +271,7 @@ def test_no_graph_looks_at_memory_of_which_a_part_was_given_back(
     make: Make, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory may end in any layer; the rest is given back later."""
-    loaded = load_model(checkpoint, model_id="tests/tiny")
-    wanted = [one.tokens for one in asked(make(loaded, mode="plain"), *films(loaded))]
-    with_graphs(monkeypatch)
-    engine = make(loaded)
-    assert [one.tokens for one in asked(engine, *films(loaded))] == wanted
+    engine, loaded, wanted = at_work(make, checkpoint, monkeypatch)
     zeros, calls = kv_module._zeros, iter(range(10**6))
 
     def lacking(*args: Any) -> torch.Tensor:

@@ -20,7 +20,7 @@ from transformers import set_seed
 from infra.demo.clips import write_film
 from infra.local.stack import DEMO_MODEL
 from shared.cards import CLASSES
-from shared.errors import BadData
+from shared.errors import BadData, OutOfResources
 from shared.messages import Cuts, Decoding, Recipe, Segment, Video
 from shared.prompts import BASE_PROMPT
 from shared.rows import Row
@@ -494,3 +494,26 @@ def test_the_processes_of_one_training_share_the_looking_and_agree_on_what_is_un
         assert frames == [FRAMES, None, FRAMES, FRAMES]
     keys = [one.media.key for one in rows]
     assert sorted(looked) == sorted([(0, keys[0]), (1, keys[1]), (0, keys[2]), (1, keys[3])])
+
+
+def test_what_could_be_read_before_is_no_fault_of_the_data(
+    decoders: DecoderPool, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on, on a machine on which a video is too slow to decode."""
+
+    def clips(folder: str) -> Clips:
+        files = FeatureFiles(tmp_path / folder, 1 << 30)
+        return Clips([row(films[3])], tmp_path, decoders, load(), files, frames=FRAMES)
+
+    first, elsewhere, anew = map(clips, ("first", "elsewhere", "anew"))
+    first.prepare(lambda done, total: None)
+
+    def too_slow(clips: Clips, key: str) -> torch.Tensor:
+        raise BadData("it is too slow")
+
+    monkeypatch.setattr(Clips, "pixels", too_slow)
+    assert not elsewhere.prepare(lambda done, total: None, before=first.looked)
+    with pytest.raises(OutOfResources, match="it is too slow; it could be read before"):
+        elsewhere.features([row(films[3]).media.key])
+    with pytest.raises(BadData):
+        anew.prepare(lambda done, total: None)

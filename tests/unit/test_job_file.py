@@ -41,6 +41,7 @@ def test_a_job_that_was_recorded_is_sent_again_as_another_one() -> None:
         quantized=True,
         losses=("kto",),
         replay_share=0.5,
+        learning_rate=2e-5,  # YAML takes what JSON writes of it for a text
         seed=7,
     )
     assert _read(recorded.model_dump_json()) == recorded.model_copy(update={"id": "new"})
@@ -53,6 +54,7 @@ def test_a_job_that_was_recorded_is_sent_again_as_another_one() -> None:
         ("- stage: sft", "job.yaml holds no names with values"),
         ("stage: [", "job.yaml is no YAML"),
         ("data: s3://b/m.jsonl", "job.yaml: stage is none of align, sft, dpo, kto"),
+        ("stage: [sft]\ndata: s3://b/m", "job.yaml: stage is none of align, sft, dpo, kto"),
         ("stage: rlhf\ndata: s3://b/m", "job.yaml: stage is none of align, sft, dpo, kto"),
         ("stage: sft\ndata: s3://b/m\nstep: 3", "job.yaml: step: nobody knows this word; did you"),
         ("stage: sft", "job.yaml: data: Field required"),

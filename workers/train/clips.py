@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from shared.errors import BadData
+from shared.errors import BadData, OutOfResources
 from shared.messages import digest
 from shared.rows import Row
 from shared.training_runs import Looked
@@ -175,13 +175,18 @@ class Clips:
         return self._frames[key]
 
     def features(self, keys: Sequence[str]) -> list[torch.Tensor]:
-        """(frames, tokens of each, vision hidden), of each key."""
+        """(frames, tokens of each, vision hidden), of each key.
+
+        Raises:
+            BadData: it cannot be read.
+            OutOfResources: it cannot be read here and now.
+        """
         found: dict[str, torch.Tensor] = {}
         for key in keys:
             if key not in found and (kept := self._files.find(self._name(key))) is not None:
                 found[key] = kept
         missing = [key for key in dict.fromkeys(keys) if key not in found]
-        for key, pixels in zip(missing, self._decoded(missing, self.pixels), strict=True):
+        for key, pixels in zip(missing, self._decoded(missing, self._pixels_again), strict=True):
             found[key] = self._sight(pixels)
             self._files.keep(self._name(key), found[key])
         return [found[key] for key in keys]
@@ -195,6 +200,15 @@ class Clips:
         shape = self._preprocessor.shape
         found = frames_of(self._firsts[key], self._folder, self._decoders, self._most, shape)
         return self._preprocessor(found.frames)
+
+    def _pixels_again(self, key: str) -> torch.Tensor:
+        """What could be read before, be it by another machine, is no fault of the data."""
+        try:
+            return self.pixels(key)
+        except BadData as error:
+            if key not in self._frames:
+                raise
+            raise OutOfResources(f"{error}; it could be read before") from error
 
     def _name(self, key: str) -> str:
         """Of all that the features of a clip depend on."""
