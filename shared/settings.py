@@ -206,7 +206,10 @@ class Settings(TrainSettings):
         "seconds: for a Kubernetes Job or an array of Slurm. Without it, it stays.",
     )
     adapter_poll_s: float = Field(
-        5.0, gt=0, description="How often a worker looks for a newly activated adapter."
+        5.0,
+        gt=0,
+        description="How often a worker looks for a newly activated adapter and writes what it saw "
+        "of one on trial, and, up to 5 seconds, how often the watcher reads that.",
     )
     scratch_dir: Path | None = Field(
         None,

@@ -162,7 +162,12 @@ class CaptionRuntime(bootsteps.StartStopStep):
         life.leases.outages = Outages(life.leases.pauses, ObjectStore(tries=1), settings)
         base = loaded.identity.weights_sha256
         pages = TrialPages(store, settings.output_bucket, settings.output_prefix, base)
-        trials = Trials(pages, life.leases.queues.worker, pairs=settings.features_mib > 0)
+        trials = Trials(
+            pages,
+            life.leases.queues.worker,
+            pairs=settings.features_mib > 0,
+            every_s=settings.adapter_poll_s,
+        )
         life.at_end = trials.close
         trials.start()
         self.follower = AdapterFollower(

@@ -27,7 +27,7 @@ from shared.telemetry.rounds import look_again_and_again
 from shared.training import Pointer
 from shared.trials import CLOCKS_APART
 
-LOOK_S = 5.0
+LONGEST_LOOK_S = 5.0
 
 log = telemetry.get_logger("jamak.watcher")
 
@@ -52,6 +52,7 @@ class Watcher:
         self._store, self._lease, self._wait = store, lease, wait
         self._bucket, self._prefix = settings.output_bucket, settings.output_prefix
         self._margin = settings.canary_margin
+        self._look_s = min(settings.adapter_poll_s, LONGEST_LOOK_S)
         self._registry = Registry(store, self._bucket, self._prefix)
         self.health = LoopHealth()
         self._votes = Votes(store, settings, self._moved)
@@ -60,7 +61,7 @@ class Watcher:
         nobody can."""
 
     def run(self) -> None:
-        look_again_and_again(self._look, LOOK_S, self._wait, self.health, log)
+        look_again_and_again(self._look, self._look_s, self._wait, self.health, log)
         with suppress(JamakError):
             self._lease.give_back()
 

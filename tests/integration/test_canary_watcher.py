@@ -11,6 +11,7 @@ import pytest
 from infra.local.processes import stop
 from producer.canary.lease import BEAT_S, DEAD_S, Lease
 from producer.canary.votes import Votes
+from producer.canary.watcher import Watcher
 from producer.feedback.store import FeedbackStore
 from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectStore
@@ -141,6 +142,22 @@ def test_killed_at_any_request_it_goes_on_and_counts_nothing_twice(
         if not killed:
             break
     assert requests > (3 if answered else 8)
+
+
+@pytest.mark.parametrize(("poll_s", "looked_s"), [(0.5, 0.5), (60.0, 5.0)])
+def test_it_looks_as_often_as_workers_do_and_often_enough(
+    place: Place, poll_s: float, looked_s: float
+) -> None:
+    waited: list[float] = []
+
+    def wait(pause_s: float) -> bool:
+        waited.append(pause_s)
+        return True
+
+    settings = place.world.settings.model_copy(update={"adapter_poll_s": poll_s})
+    lease = Lease(place.world.store, place.world.output, place.world.prefix, "w")
+    Watcher(place.world.store, settings, lease, wait).run()
+    assert waited == [looked_s]
 
 
 def test_two_who_look_at_once_count_once(place: Place, world: World) -> None:

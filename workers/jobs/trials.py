@@ -17,8 +17,6 @@ from shared.messages import AdapterUsed, Arm, CaptionJob
 from shared.training import Canary
 from shared.trials import MOST_ON_A_PAGE, Observation, TrialPage, arm_of, is_paired
 
-EVERY_S = 5.0
-"""Between two writings of a page that has grown."""
 LONGEST_END_S = 1.0
 
 log = telemetry.get_logger("jamak.trials")
@@ -73,10 +71,11 @@ class Trials:
         pages: of the base model's trials.
         worker: a name that no other process has or had.
         pairs: what is made of frames is kept here, so to caption a video twice is cheap.
+        every_s: between two writings of a page that has grown.
     """
 
     def __init__(
-        self, pages: TrialPages, worker: str, pairs: bool = True, every_s: float = EVERY_S
+        self, pages: TrialPages, worker: str, pairs: bool = True, every_s: float = 5.0
     ) -> None:
         self._store, self._worker, self._every_s = pages, worker, every_s
         self._pairs = pairs
