@@ -28,7 +28,7 @@ from workers.model.loading import load_model
 from workers.train.adapter import with_adapter
 from workers.train.data import read_rows
 from workers.train.ending import Ending
-from workers.train.run import _train_stage
+from workers.train.run import _trainer
 from workers.train.saving import Saving
 
 FOLDER = Path(__file__).parent / "losses"
@@ -107,7 +107,7 @@ def _trained(job: TrainJob) -> Run:
     with TemporaryDirectory() as folder:
         encoder = encoder_of(loaded, rows, Path(folder), job.frames)
         saving = Saving(Path(folder), "", Ending())
-        losses = _train_stage(model, encoder, rows, job, saving)
+        losses = _trainer(job.stage)(model, encoder, rows, job, saving)
     after = {name: p.detach() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     digest = hashlib.sha256()

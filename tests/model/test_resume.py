@@ -9,12 +9,14 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 
 from shared.training import TrainJob
 from shared.training_runs import STATE_FILE, TrainState
+from tests.decoders import standing_by
 from tests.training import dpo_rows, fill, make_job, make_videos, sft_rows
+from tests.waiting import wait_until
 from workers.train.clips import Clips
 from workers.train.collate import SftCollator
 from workers.train.ending import Ending, Stopped
 from workers.train.report import StepReporter
-from workers.train.run import TrainResult, train
+from workers.train.run import TrainResult, load_base, train
 
 pytestmark = pytest.mark.model
 
@@ -93,7 +95,13 @@ def test_a_training_that_is_asked_to_end_goes_on_from_that_very_step_and_reads_n
 
     monkeypatch.setattr(SftCollator, "__call__", spy)
     monkeypatch.setattr(Clips, "pixels", look)
+
+    def load(*arguments: Any) -> Any:
+        wait_until(lambda: standing_by() != [], 30, "a decoder, while the model is loaded")
+        return load_base(*arguments)
+
     monkeypatch.setattr(StepReporter, "on_log", heard)
+    monkeypatch.setattr("workers.train.run.load_base", load)
     _trained(make_job(steps=20_001, batch_size=3), rows, tmp_path / "far", far)
     assert len(made) == 1
     # Nothing that another machine has seen is kept here, and no other video is looked at for it.

@@ -31,7 +31,7 @@ from workers.train.ending import Ending
 from workers.train.examine import Examined, metrics_of
 from workers.train.likelihood import Likely, likelihoods
 from workers.train.mix import taught
-from workers.train.run import TrainResult, _train_stage, train
+from workers.train.run import TrainResult, _trainer, train
 from workers.train.saving import Saving
 
 pytestmark = pytest.mark.model
@@ -72,7 +72,7 @@ def _run_rows(
     model = with_adapter(loaded, job, None)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     saving = Saving(Path(mkdtemp(dir=folder)), "", Ending())
-    losses = _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
+    losses = _trainer(job.stage)(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
     after = {name: p.detach().clone() for name, p in model.named_parameters() if name in before}
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     return losses, {name: after[name] for name in moved}, moved
@@ -187,7 +187,7 @@ def test_the_reference_is_the_adapter_as_it_was_with_its_projector(
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     rows = read_rows("\n".join(map(json.dumps, ROWS[stage](videos))), job.stage, BASE_PROMPT)
     saving = Saving(tmp_path, "", Ending())
-    _train_stage(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
+    _trainer(job.stage)(model, Encoder(loaded, Shown(loaded, clips)), rows, job, saving)
     after = dict(model.named_parameters())
     copies = {name: p for name, p in after.items() if ".ref" in name}
     assert sum("projector" in name for name in copies) == 4
@@ -218,12 +218,12 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
 ) -> None:
     seen: list[Row] = []
 
-    def stage(model: Any, encoder: Encoder, rows: list[Row], *rest: Any) -> list[float]:
+    def learn(model: Any, encoder: Encoder, rows: list[Row], *rest: Any) -> list[float]:
         assert all(encoder.clips.frames(row.media.key) for row in rows)
         seen.extend(rows)
         return [1.0]
 
-    monkeypatch.setattr("workers.train.run._train_stage", stage)
+    monkeypatch.setattr("workers.train.run._trainer", lambda stage: learn)
     rows = sft_rows(dict(list(videos.items())[:4]))
     earlier = [
         {**row, "id": f"before#{row['id']}", "prompt": BASE_PROMPT} for row in sft_rows(videos)[4:6]
@@ -248,7 +248,7 @@ def test_earlier_rows_are_trained_on_beside_the_new_ones(
 def test_a_job_may_leave_out_what_it_cannot_learn(
     videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.train.run._train_stage", lambda *given: [1.0])
+    monkeypatch.setattr("workers.train.run._trainer", lambda stage: lambda *given: [1.0])
     rows = sft_rows(dict(list(videos.items())[:4]))
     torn = tmp_path / "torn.mp4"
     torn.write_bytes(b"no video")

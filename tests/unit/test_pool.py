@@ -113,6 +113,21 @@ def test_each_video_has_a_process_that_has_seen_no_other(pool: DecoderPool, clip
     assert (len(set(seen)), len(stood_by)) == (3, 1)
 
 
+def test_all_come_up_before_there_is_a_video(clip: Path) -> None:
+    others = {one.pid for one in standing_by()}
+    pool = DecoderPool(2)
+    pool.bring_up()
+    here = {one.pid for one in standing_by()} - others
+    with (
+        pool.open(file_source(clip), Progress()) as one,
+        pool.open(file_source(clip), Progress()) as other,
+    ):
+        assert {one.decoder.pid, other.decoder.pid} == here
+    pool.bring_up()
+    assert {one.pid for one in standing_by()} - others == here
+    pool.close()
+
+
 def test_one_that_dies_is_replaced_and_asked_again(pool: DecoderPool, clip: Path) -> None:
     with pool.open(file_source(clip), Progress()) as video:
         before = len(standing_by())

@@ -34,10 +34,9 @@ import tempfile
 import threading
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
@@ -48,7 +47,7 @@ from transformers import set_seed
 
 from shared.errors import BadAdapter, BadData, JamakError
 from shared.messages import Decoding, ModelIdentity, decode
-from shared.rows import Row
+from shared.rows import Row, Stage
 from shared.training import AdapterManifest, TrainJob
 from shared.training_runs import Looked
 from workers.model.adapter_files import Adapter, AdapterShape, read_adapter
@@ -122,19 +121,16 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
     )
     earlier = _earlier(workdir / "replay.jsonl", job)
     every = [*rows, *earlier]
-    if (workdir / "checkpoint").exists():
-        # Its data have been looked at before: then it goes on as soon as the model is there.
-        import_module("workers.train.trainers")
-    loaded = load_base(job, workdir / "model")
-    check_model(loaded)
-    if not job.skip_unfit:
-        check_sayable(loaded.tokenizer, rows)
-        check_limits(rows, loaded.tokenizer, decoding)
-    parent = _parent(job, loaded, workdir / "parent")
-    report("load", 1, 1)
-
     decoders = decoders_for(workdir, len(first_of_pixels(every)))
-    try:
+    with closing(decoders), _at_once(job, decoders, goes_on=(workdir / "checkpoint").exists()):
+        loaded = load_base(job, workdir / "model")
+        check_model(loaded)
+        if not job.skip_unfit:
+            check_sayable(loaded.tokenizer, rows)
+            check_limits(rows, loaded.tokenizer, decoding)
+        parent = _parent(job, loaded, workdir / "parent")
+        report("load", 1, 1)
+
         clips = Clips(every, workdir, decoders, loaded, features_of(workdir), frames=job.frames)
         needed = set() if job.skip_unfit else {row.media.key for row in rows}
         spare = {row.media.key for row in every} - needed
@@ -154,8 +150,27 @@ def train(job: TrainJob, workdir: Path, ending: Ending | None = None) -> TrainRe
         ending = ending or Ending()
         result = _trained(job, workdir, rows, earlier, encoder, parent, ending, clips.looked)
         return replace(result, notes=(*notes, *told))
+
+
+@contextmanager
+def _at_once(job: TrainJob, decoders: DecoderPool, *, goes_on: bool) -> Iterator[None]:
+    """What goes on has looked at its data before, and its first step comes as soon as the model is
+    there: what that step needs is brought up meanwhile."""
+    if not goes_on:
+        yield
+        return
+    coming = threading.Thread(target=_bring_up, args=(decoders,), name="decoders")
+    coming.start()
+    try:
+        _trainer(job.stage)
+        yield
     finally:
-        decoders.close()
+        coming.join()
+
+
+def _bring_up(decoders: DecoderPool) -> None:
+    with suppress(JamakError):  # whoever wants a decoder is told
+        decoders.bring_up()
 
 
 def _learnable(
@@ -236,7 +251,7 @@ def _trained(
     if ranks.is_first():
         saving.before = saving.before or examined("before")
         tell_captions(workdir, "before", saving.before.captions)
-    losses = _train_stage(model, encoder, train_rows, job, saving)
+    losses = _trainer(job.stage)(model, encoder, train_rows, job, saving)
     before = saving.before
     if before is None or not ranks.is_first():
         raise SystemExit(0)
@@ -332,20 +347,19 @@ def _parent(job: TrainJob, loaded: LoadedModel, directory: Path) -> Adapter | No
         raise BadData(str(error), cure=cure) from error
 
 
-def _train_stage(
-    model: Any, encoder: Encoder, rows: list[Row], job: TrainJob, saving: Saving
-) -> list[float]:
-    if job.stage == "dpo":
+def _trainer(stage: Stage) -> Callable[[Any, Encoder, list[Row], TrainJob, Saving], list[float]]:
+    """TRL takes a second to load."""
+    if stage == "dpo":
         from workers.train.dpo import train_dpo
 
-        return train_dpo(model, encoder, rows, job, saving)
-    if job.stage == "kto":
+        return train_dpo
+    if stage == "kto":
         from workers.train.kto import train_kto
 
-        return train_kto(model, encoder, rows, job, saving)
+        return train_kto
     from workers.train.sft import train_sft
 
-    return train_sft(model, encoder, rows, job, saving)
+    return train_sft
 
 
 def main(

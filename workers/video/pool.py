@@ -7,6 +7,7 @@ neighbours never notice. Knows nothing of S3: the bytes come through a `Source`.
 
 import queue
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -135,6 +136,15 @@ class DecoderPool:
                 return decoder.isolation
         decoder.kill()
         return decoder.isolation
+
+    def bring_up(self) -> None:
+        """All at once, before there is a video. Raises OutOfResources."""
+
+        def one(_: int) -> None:
+            self._free.put(self._take(Progress()))
+
+        with ThreadPoolExecutor(self.size) as starting:
+            list(starting.map(one, range(self.size)))
 
     def tick(self) -> None:
         self._progress.tick("frames")
