@@ -74,10 +74,10 @@ def guard(
     folder.mkdir()
     good, data = lesson.outcome.version, lesson.data
     refused = spoilt(registry, good, folder / "refused", WRONG)
-    bad = spoilt(registry, good, folder / "tried", BABBLING)
     policy = folder / "policy.yaml"
     policy.write_text(POLICY, encoding="utf-8")
     with screening.start("eval", "--adapter", refused, "--data", data, "--keep") as judge:
+        bad = spoilt(registry, good, folder / "tried", BABBLING)
         with steps.step("a bad adapter on trial: jamak adapters canary, until it ends") as step:
             began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
             base = registry.find(bad).base.weights_sha256
