@@ -28,6 +28,7 @@ from shared.training import Pointer
 from shared.trials import CLOCKS_APART
 
 LONGEST_LOOK_S = 5.0
+"""Each look holds the lease, which ends without one."""
 
 log = telemetry.get_logger("jamak.watcher")
 
