@@ -66,7 +66,8 @@ class Report:
     repeated: int = 0
     published: int = 0
     first_step_s: float = 0.0
-    """From the model to the first step of whoever went on, the longest."""
+    """From the model to the first step of whoever went on from a checkpoint, the longest; 0: nobody
+    did, as of one killed before its first and after its last."""
 
 
 def told(reports: Sequence[Report]) -> dict[str, Any]:
