@@ -296,7 +296,7 @@ class Story:
 
     def _sees_a_trial(self, world: World) -> None:
         pages = TrialPages(world.store, OUTPUT, world.prefix, BASE.weights_sha256)
-        trials = Trials(pages, "a-worker")
+        trials = Trials(pages, "a-worker", pairs=True, every_s=5)
         trials.refuse(self._trial, "it does not fit")
         trials.write()
 

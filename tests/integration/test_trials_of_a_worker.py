@@ -93,7 +93,7 @@ class Place:
         self.version = publish(world.registry, folder, self.model).version
         self.captioner = captioner or Two()
         self.pages = TrialPages(world.store, world.output, world.prefix, self.base)
-        self.trials = Trials(self.pages, "worker", pairs)
+        self.trials = Trials(self.pages, "worker", pairs=pairs, every_s=5)
         self.follower = AdapterFollower(
             world.registry, self.captioner, self.base, 60, None, trials=self.trials
         )

@@ -124,7 +124,7 @@ def test_what_is_is_refused_once(error: Exception, tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", PASSING, ids=lambda one: str(one)[:20])
 def test_nor_does_it_speak_against_a_canary(error: Exception, at: str, tmp_path: Path) -> None:
     captioner, pages = Choosy(at, error), Pages()
-    trials = Trials(pages, "worker")  # type: ignore[arg-type]
+    trials = Trials(pages, "worker", pairs=True, every_s=5)  # type: ignore[arg-type]
     follower = AdapterFollower(
         Registry(CANARY),  # type: ignore[arg-type]
         captioner,
@@ -162,7 +162,11 @@ def test_a_canary_whose_files_are_lost_here_is_fetched_again(tmp_path: Path) -> 
                 return super().check_adapter(version, directory)
             return read_adapter(version, directory, AdapterShape({}, {}, torch.float32))
 
-    registry, captioner, trials = Losing(CANARY), Reading(), Trials(pages, "worker")  # type: ignore[arg-type]
+    registry, captioner, trials = (
+        Losing(CANARY),
+        Reading(),
+        Trials(pages, "worker", pairs=True, every_s=5),
+    )  # type: ignore[arg-type]
     follower = AdapterFollower(
         registry,  # type: ignore[arg-type]
         captioner,

@@ -74,9 +74,7 @@ class Trials:
         every_s: between two writings of a page that has grown.
     """
 
-    def __init__(
-        self, pages: TrialPages, worker: str, pairs: bool = True, every_s: float = 5.0
-    ) -> None:
+    def __init__(self, pages: TrialPages, worker: str, *, pairs: bool, every_s: float) -> None:
         self._store, self._worker, self._every_s = pages, worker, every_s
         self._pairs = pairs
         self._trial: Trial | None = None
