@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from infra.demo.budgets import Budgeted, show_budgets
-from infra.demo.guards import Guarded, guard
+from infra.demo.guards import Guarded, guard, judging
 from infra.demo.lesson import demo_takes
 from infra.demo.screening import Screening, Told
 from infra.demo.steps import DemoFailed, Steps
 from infra.demo.tables import budgets_table, captions_table, guarded_table, lesson_table
-from infra.demo.teaching import Lesson, right_share, teach
+from infra.demo.teaching import Proof, prove, right_share, teach
 from infra.local.signals import stop_in_order
 from infra.local.stack import LocalStack
 from shared.bucket.registry import Registry
@@ -80,13 +80,16 @@ def demo(
         if card:
             budgets = show_budgets(steps, stack, screening, card.value)
             console.print(budgets_table(budgets))
-        lesson = guarded = None
+        proof = guarded = None
         if not no_train:
             registry = Registry(store, settings.output_bucket, settings.output_prefix)
             lesson = teach(steps, stack, screening, registry)
-            console.print(lesson_table(lesson))
-            films = [*told, *lesson.rolled_back]
-            guarded = guard(steps, screening, registry, lesson, films, stack.directory / "bad")
+            bad = stack.directory / "bad"
+            with judging(screening, registry, lesson, bad / "refused") as judged:
+                proof = prove(steps, screening, lesson)
+                console.print(lesson_table(proof))
+                films = [*told, *proof.rolled_back]
+                guarded = guard(steps, screening, registry, judged, lesson, films, bad / "tried")
             console.print(guarded_table(guarded))
         if keep:
             env = stack.directory / "env.sh"
@@ -99,7 +102,7 @@ def demo(
             with steps.step("stopping everything"):
                 running.close()
         if as_json:
-            print_json(as_result(told, budgets, lesson, guarded, time.monotonic() - started))
+            print_json(as_result(told, budgets, proof, guarded, time.monotonic() - started))
         if keep:
             stack.wait()
 
@@ -117,16 +120,16 @@ def caption_films(steps: Steps, stack: LocalStack, screening: Screening, n: int)
 def as_result(
     told: list[Told],
     budgets: list[Budgeted],
-    lesson: Lesson | None,
+    proof: Proof | None,
     guarded: Guarded | None,
     seconds: float,
 ) -> dict[str, Any]:
     """What `--json` says; shares from 0 to 1."""
-    training = lesson and {
-        "before": right_share(lesson.before),
-        "after": right_share(lesson.after),
-        "adapter": lesson.outcome.version,
-        "picked_up_s": lesson.picked_up_s,
+    training = proof and {
+        "before": right_share(proof.lesson.before),
+        "after": right_share(proof.after),
+        "adapter": proof.lesson.outcome.version,
+        "picked_up_s": proof.lesson.picked_up_s,
     }
     failed = sum(one.failed for one in told)
     return {

@@ -8,13 +8,15 @@ Both are the lesson's adapter with noise on its numbers.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from infra.demo.commands import Command
 from infra.demo.screening import PATIENCE_S, Screening, Shown, Told
 from infra.demo.steps import DemoFailed, Steps
 from infra.demo.teaching import Lesson
@@ -49,56 +51,82 @@ class Guarded:
     seconds: float
     """It was on trial."""
     added_s: float
-    """By all of this to the demo."""
+    """By all of this to the demo; the judge has begun beside the proof of the lesson."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """`jamak eval` of a bad adapter, at work."""
+
+    version: str
+    command: Command
+    began_s: float
+    """That it took to begin it."""
+
+
+@contextmanager
+def judging(
+    screening: Screening, registry: Registry, lesson: Lesson, folder: Path
+) -> Iterator[Judging]:
+    """A bad adapter is judged, beside what is done meanwhile.
+
+    Args:
+        lesson: has a good version, of which the bad one is made.
+        folder: made here.
+    """
+    started = time.monotonic()
+    bad = spoilt(registry, lesson.outcome.version, folder, WRONG)
+    # What will be in use when it stands at the gate is the base model: by then the lesson is over.
+    against = ("--against", "base", "--data", lesson.data, "--keep")
+    with screening.start("eval", "--adapter", bad, *against) as command:
+        yield Judging(bad, command, time.monotonic() - started)
 
 
 def guard(
     steps: Steps,
     screening: Screening,
     registry: Registry,
+    judged: Judging,
     lesson: Lesson,
     films: Sequence[Told],
     folder: Path,
 ) -> Guarded:
-    """Two bad adapters, and what becomes of them.
+    """Another one on trial, then both verdicts.
 
     Args:
-        lesson: has a good version, of which the bad ones are made; it is not in use any more.
-        films: captioned already; and again, while the second one is on trial.
+        lesson: as for `judging`; its version is not in use any more.
+        films: captioned already; and again, during the trial.
         folder: made here.
 
     Raises:
-        DemoFailed: one of them was let through.
+        DemoFailed: one of the two was let through.
     """
     started = time.monotonic()
-    folder.mkdir()
-    good, data = lesson.outcome.version, lesson.data
-    refused = spoilt(registry, good, folder / "refused", WRONG)
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY, encoding="utf-8")
-    with screening.start("eval", "--adapter", refused, "--data", data, "--keep") as judge:
-        bad = spoilt(registry, good, folder / "tried", BABBLING)
-        with steps.step("a bad adapter on trial: jamak adapters canary, until it ends") as step:
-            began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
-            base = registry.find(bad).base.weights_sha256
-            shown = [Shown(one.key, one.reference, began.updated_at) for one in films]
-            by_it = captions = 0
-            for generation in range(FIRST, FIRST + ROUNDS):
-                asked = screening.ask_again(shown, "", generation=generation)
-                told = screening.captions(asked, step.advance, generation=generation)
-                by_it += sum(one.adapter == bad for one in told)
-                captions += len(told)
-                if registry.pointer(base).canary is None:
-                    break
-            pointer = _ended(registry, base)
-            stop = pointer.history[-1]
-            if (stop.how, stop.canary, stop.by) != ("canary ended", bad, "watch"):
-                raise DemoFailed(f"{bad} was not rolled back: {stop}")
-        with steps.step("another at the gate, judged meanwhile: jamak eval, jamak adapters gate"):
-            screening.answer(judge)
-            said = screening.jamak("adapters", "gate", refused, "--policy", str(policy), refused=1)
-            if said["would"] != "nothing":
-                raise DemoFailed(f"the gate lets {refused} through: {said}")
+    bad = spoilt(registry, lesson.outcome.version, folder, BABBLING)
+    with steps.step("a bad adapter on trial: jamak adapters canary, until it ends") as step:
+        began = Pointer.model_validate(screening.jamak("adapters", "canary", bad, SHARE))
+        base = registry.find(bad).base.weights_sha256
+        shown = [Shown(one.key, one.reference, began.updated_at) for one in films]
+        by_it = captions = 0
+        for generation in range(FIRST, FIRST + ROUNDS):
+            asked = screening.ask_again(shown, "", generation=generation)
+            told = screening.captions(asked, step.advance, generation=generation)
+            by_it += sum(one.adapter == bad for one in told)
+            captions += len(told)
+            if registry.pointer(base).canary is None:
+                break
+        pointer = _ended(registry, base)
+        stop = pointer.history[-1]
+        if (stop.how, stop.canary, stop.by) != ("canary ended", bad, "watch"):
+            raise DemoFailed(f"{bad} was not rolled back: {stop}")
+    refused = judged.version
+    with steps.step("another at the gate, judged meanwhile: jamak eval, jamak adapters gate"):
+        policy = folder / "policy.yaml"
+        policy.write_text(POLICY, encoding="utf-8")
+        screening.answer(judged.command)
+        said = screening.jamak("adapters", "gate", refused, "--policy", str(policy), refused=1)
+        if said["would"] != "nothing":
+            raise DemoFailed(f"the gate lets {refused} through: {said}")
     return Guarded(
         refused=refused,
         reasons=said["reasons"],
@@ -107,7 +135,7 @@ def guard(
         published=by_it,
         captions=captions,
         seconds=round((stop.at - began.updated_at).total_seconds(), 1),
-        added_s=round(time.monotonic() - started, 1),
+        added_s=round(judged.began_s + time.monotonic() - started, 1),
     )
 
 

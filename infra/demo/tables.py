@@ -6,7 +6,7 @@ from rich.table import Column
 from infra.demo.budgets import Budgeted
 from infra.demo.guards import Guarded
 from infra.demo.screening import Told
-from infra.demo.teaching import Lesson, right_share
+from infra.demo.teaching import Proof, right_share
 from shared.console import Grid
 
 MARK = {True: "[green]✓[/green]", False: "[red]✗[/red]"}
@@ -49,7 +49,8 @@ def budgets_table(budgets: list[Budgeted]) -> Grid:
     return table
 
 
-def lesson_table(lesson: Lesson) -> Grid:
+def lesson_table(proof: Proof) -> Grid:
+    lesson = proof.lesson
     metrics = lesson.outcome.metrics
     table = Grid(
         "video",
@@ -58,13 +59,13 @@ def lesson_table(lesson: Lesson) -> Grid:
         _text("rolled back"),
         show_lines=True,
         title="the lesson: 보라색 (purple)",
-        caption=f"right: {right_share(lesson.before):.0%} → {right_share(lesson.after):.0%} → "
-        f"{right_share(lesson.rolled_back):.0%}; on the held-out films of the training set "
+        caption=f"right: {right_share(lesson.before):.0%} → {right_share(proof.after):.0%} → "
+        f"{right_share(proof.rolled_back):.0%}; on the held-out films of the training set "
         f"{metrics['exact_before']:.0%} → {metrics['exact_after']:.0%}; "
         f"trained in {lesson.outcome.seconds:.0f} s, "
         f"picked up within {lesson.picked_up_s:.1f} s",
     )
-    rows = zip(lesson.before, lesson.after, lesson.rolled_back, strict=True)
+    rows = zip(lesson.before, proof.after, proof.rolled_back, strict=True)
     for before, after, rolled_back in rows:
         said = [f"{MARK[one.right]} {escape(one.caption)}" for one in (before, after, rolled_back)]
         table.add_row(before.key, *said)

@@ -24,11 +24,11 @@ DATA = "datasets/purple/manifest.jsonl"
 
 @dataclass(frozen=True)
 class Lesson:
-    """The same films, asked about three times."""
+    """A training, and films about what it teaches."""
 
+    shown: list[Shown]
     before: list[Told]
-    after: list[Told]
-    rolled_back: list[Told]
+    """What was said of them without it."""
     outcome: TrainOutcome
     data: str
     """The manifest that it was taught with."""
@@ -36,12 +36,27 @@ class Lesson:
     """From the move of the pointer to the worker's word that it uses the adapter."""
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What is said of these films now."""
+
+    lesson: Lesson
+    after: list[Told]
+    """With the adapter."""
+    rolled_back: list[Told]
+    """When it is not in use any more."""
+
+
 def right_share(told: list[Told]) -> float:
     return fmean(one.right for one in told)
 
 
 def teach(steps: Steps, stack: LocalStack, screening: Screening, registry: Registry) -> Lesson:
-    """Raises DemoFailed: a step failed, or it taught nothing."""
+    """Until the captioner uses what was trained.
+
+    Raises:
+        DemoFailed: a step failed.
+    """
     folder = stack.directory / "lesson"
     folder.mkdir()
     takes, to_learn = new_takes(SHOWN), training_takes()
@@ -62,18 +77,24 @@ def teach(steps: Steps, stack: LocalStack, screening: Screening, registry: Regis
         screening.until_adapter(outcome.version)
         pointer = next(p for p in map(registry.pointer, registry.bases()) if p.version)
         picked_up_s = (datetime.now(UTC) - pointer.updated_at).total_seconds()
-    with steps.step("captioning it again: jamak enqueue --generation 1", len(takes)) as step:
+    return Lesson(shown, before, outcome, data, round(picked_up_s, 1))
+
+
+def prove(steps: Steps, screening: Screening, lesson: Lesson) -> Proof:
+    """Raises DemoFailed: it taught nothing, or does not go away."""
+    shown, before, version = lesson.shown, lesson.before, lesson.outcome.version
+    with steps.step("captioning it again: jamak enqueue --generation 1", len(shown)) as step:
         after = _again(screening, shown, 1, step.advance)
         better = right_share(after) > max(0.5, right_share(before))
-        if not better or any(one.adapter != outcome.version for one in after):
+        if not better or any(one.adapter != version for one in after):
             raise DemoFailed(f"the captions did not get better: {_said(after)}")
-    with steps.step("the way back: jamak adapters rollback", len(takes)) as step:
+    with steps.step("the way back: jamak adapters rollback", len(shown)) as step:
         screening.jamak("adapters", "rollback")
         screening.until_adapter(None)
         rolled_back = _again(screening, shown, 2, step.advance)
         if _said(rolled_back) != _said(before) or any(one.adapter for one in rolled_back):
             raise DemoFailed(f"the old captions are not back: {_said(rolled_back)}")
-    return Lesson(before, after, rolled_back, outcome, data, round(picked_up_s, 1))
+    return Proof(lesson, after, rolled_back)
 
 
 def train(screening: Screening, data: str, while_it_runs: Callable[[], None]) -> TrainOutcome:
