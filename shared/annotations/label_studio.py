@@ -120,9 +120,11 @@ def _of_task(place: str, task: dict[str, Any], question: str | None) -> Iterator
 
 
 def _annotator(told: Any) -> str | None:
-    """An id, or, if the export has those, who it is."""
+    """The id, which all exports tell: the "Export" button and a snapshot alone, or, if a snapshot
+    was asked for it, beside the e-mail address (Label Studio 1.23.2). By the address one person
+    would be two."""
     if isinstance(told, dict):
-        told = told.get("email") or told.get("id")
+        told = told.get("id") or told.get("email")
     return str(told) if isinstance(told, int | str) and str(told).strip() else None
 
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 LAYOUTS = Path(__file__).parents[1] / "layouts"
 BLUE, RED = "파란 공이 굴러갑니다.", "빨간 공이 굴러갑니다."
 AT = datetime(2026, 11, 30, 8, tzinfo=UTC)
-KIM, LEE, PARK = "kim@example.com", "label-studio:9", "label-studio:10"
+KIM, LEE, PARK = "label-studio:7", "label-studio:9", "label-studio:10"
 
 
 class Place:
@@ -188,6 +188,12 @@ def test_label_studio_gets_captions_and_brings_back_what_was_said(
         Thumb(up=True, about=judged, reviewer=PARK, at=AT.replace(minute=20), source=source),
     ]
     assert set(place.kept()) == set(expected)
+    told = place.told(*words)
+    assert (told["added"], told["already"]) == ({}, 4)
+    # Exported in another way, with ids alone: the same people.
+    export = json.loads((tmp_path / "export.json").read_text())
+    export[0]["annotations"][0]["completed_by"] = 7
+    (tmp_path / "export.json").write_text(json.dumps(export))
     told = place.told(*words)
     assert (told["added"], told["already"]) == ({}, 4)
     assert len(place.objects()) == 4
