@@ -20,6 +20,11 @@ class Plan:
     preferences: int
     others: int
     """Films that nobody judges, again and again under other names."""
+    known: int
+    """Films with none of the habit's surroundings and their right captions, which the rule replays;
+    0: there is no such set."""
+    remembered: int
+    """Others of these, of which the gate lets nothing be forgotten; 0: it asks for none."""
     rate: float
     """Films a second, at most."""
     training: Training
@@ -45,6 +50,8 @@ FULL = Plan(
     base="habit",
     preferences=200,
     others=100,
+    known=100,
+    remembered=100,
     rate=3.0,
     training=LEARNING.dpo,
     save_every=20,
@@ -55,6 +62,8 @@ QUICK = Plan(
     base="",
     preferences=2,
     others=2,
+    known=0,
+    remembered=0,
     rate=1.0,
     training=Training(2, 1e-3, batch_size=1, rank=4),
     save_every=2,

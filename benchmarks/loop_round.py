@@ -68,6 +68,10 @@ class World:
     plan: Plan
     judged: Sequence[Film]
     others: Sequence[Film]
+    replay: str
+    """The set of what the base model knows; empty: none."""
+    forgetting: str
+    """The same, of what the gate asks."""
 
     def films(self) -> Iterator[Film]:
         """Two that are judged, one that is not, and so on; then what is not."""
@@ -102,8 +106,15 @@ def measure(
                 plan,
                 yard.films("lesson", judged[: plan.preferences], seed),
                 yard.films("old", others, seed),
+                _known(yard, "replay", world(3 * plan.known, "train", seed + 50), plan.known),
+                _known(
+                    yard,
+                    "held-out",
+                    world(3 * plan.remembered, "heldout", seed + 100),
+                    plan.remembered,
+                ),
             )
-            say(f"{len(made.judged) + len(made.others)} films are drawn")
+            say("the films are drawn")
             with LoopFleet(yard.stack, plan.processes) as fleet:
                 one = Round(made, fleet, load_model(base, model_id=yard.settings.model), say)
                 ended = one.run(Kills(fleet, wanted(one), say))
@@ -115,6 +126,14 @@ def measure(
             raise
 
 
+def _known(yard: School, name: str, scenes: Sequence[Scene], n: int) -> str:
+    """So many of the scenes that the habit does not belong to, with their right captions."""
+    if n == 0:
+        return ""
+    films = yard.films(name, [one for one in scenes if not shows(one)][:n], 0)
+    return yard.publish(films, yard.rows(films))
+
+
 class Round:
     """Args:
     loaded: the base model.
@@ -123,7 +142,7 @@ class Round:
     def __init__(
         self, made: World, fleet: LoopFleet, loaded: LoadedModel, say: Callable[[str], object]
     ) -> None:
-        yard, self.plan = made.yard, made.plan
+        yard, self.plan, self._made = made.yard, made.plan, made
         self.yard, self._fleet, self.loaded, self._say = yard, fleet, loaded, say
         self._store, self.settings = yard.store, yard.settings
         self._base = loaded.identity.weights_sha256
@@ -205,7 +224,7 @@ class Round:
     # What happens.
 
     def _put_rules(self) -> None:
-        training = self.plan.training
+        training, made = self.plan.training, self._made
         rule = {
             "name": "habits",
             "when": {"preferences": self.plan.preferences, "hours": 24},
@@ -217,11 +236,13 @@ class Round:
                 "batch_size": training.batch_size,
                 "rank": training.rank,
                 "save_every": self.plan.save_every,
+                **({"replay": made.replay, "replay_share": 0.5} if made.replay else {}),
             },
         }
         self._put("retraining/rules.yaml", {"rules": [rule]})
         if self.plan.policy is not None:
-            self._put("adapters/policy.yaml", self.plan.policy)
+            remembered = {"forgetting": {"data": made.forgetting}} if made.forgetting else {}
+            self._put("adapters/policy.yaml", self.plan.policy | remembered)
 
     def _put(self, key: str, told: dict[str, Any]) -> None:
         """As JSON, which is YAML, too."""

@@ -603,6 +603,19 @@ def test_who_lost_the_lease_publishes_nothing(
     monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
     with pytest.raises(LeaseLost):
         _run(make_job(), settings, bucket, check=lost)
+    assert list(bucket.store.list(bucket.name, f"{bucket.folder}adapters/")) == []
+
+
+def test_who_loses_the_lease_while_it_publishes_has_published_nothing(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        if list(bucket.store.list(bucket.name, f"{bucket.folder}adapters/")):
+            raise LeaseLost("somebody else has it")
+
+    monkeypatch.setattr("workers.train.job.train_apart", lambda *args: trained(*args, "content"))
+    with pytest.raises(LeaseLost):
+        _run(make_job(), settings, bucket, check=lost)
     assert list(bucket.registry.bases()) == []
 
 

@@ -118,7 +118,7 @@ class Judging:
             self._workdir,
             prompt=self._job.prompt,
             most=self._settings.max_video_bytes,
-            tick=lambda: self._progress.tick("judge"),
+            tick=lambda: self._progress.tick("download"),
         )
         return [found]
 
