@@ -24,6 +24,7 @@ from producer.verbs.adapters_told import (
 from producer.verbs.adapters_verify import adapters_verify
 from producer.verbs.adapters_watch import adapters_watch
 from producer.verbs.console import AsJson, Grid, out, print_json, size, warn_of
+from shared.bucket.registry import base_name
 from shared.bucket.storage import ObjectStore
 from shared.bucket.stored import UNREADABLE
 from shared.bucket.training import TrainingRecords
@@ -33,6 +34,7 @@ from shared.settings import Settings, load_settings
 from shared.shown import utc
 from shared.training import AdapterManifest, Pointer, TrainOutcome
 
+NAME = len(base_name("0" * 64))
 READERS = 16
 """Objects read at once."""
 
@@ -51,12 +53,18 @@ def adapters_list(as_json: AsJson = False) -> None:
     unread: list[JamakError] = []
     found = sorted(registry.manifests(unread.append), key=lambda item: item.created_at)
     bases = {item.base.weights_sha256: item.base.id for item in found}
+    known = {base[:NAME] for base in bases}
+    unknown = {name: "?" for name in registry.base_names() if name not in known}
+    bases |= unknown
     pointers: dict[str, Pointer] = {}
     for base in bases:
         try:
-            pointers[base] = registry.pointer(base)
+            told = registry.pointer(base)
         except UNREADABLE as error:
             unread.append(error)
+        else:
+            if base not in unknown or told.generation:
+                pointers[base] = told
     reasons = _why_not_in_use(settings, found, pointers)
     if as_json:
         print_json(
@@ -115,13 +123,30 @@ def adapters_rollback(
     as_json: AsJson = False,
 ) -> None:
     """One step back to what was in use before; in the end that is the base model."""
-    registry = registry_of(load_settings())
-    bases = [name for name in registry.bases() if name.startswith(base or "")]
-    if len(bases) != 1:
+    if version == "":
         raise UsageError(
-            f"{len(bases)} base models match", cure="Name one with --base: `jamak adapters list`."
+            "no version is named",
+            cure="An empty name is a slip. Leave it out to leave what is in use, whatever it is.",
+            argument="VERSION",
         )
-    _show_pointer(registry.rollback(bases[0], version), as_json)
+    registry = registry_of(load_settings())
+    # Folders, and not what manifests tell: of a base whose manifests cannot be read its adapter
+    # has to be left most of all.
+    names = [name for name in registry.base_names() if name.startswith((base or "")[:NAME])]
+    if len(names) > 1:
+        names = [name for name in names if _can_leave(registry.pointer(name), version or "")]
+    if len(names) != 1:
+        raise UsageError(
+            f"{len(names)} base models match", cure="Name one with --base: `jamak adapters list`."
+        )
+    _show_pointer(registry.rollback(names[0], version), as_json)
+
+
+def _can_leave(pointer: Pointer, version: str) -> bool:
+    """It is in use, or on trial; empty: something ever was."""
+    canary = pointer.canary.version if pointer.canary else ""
+    named = any(one.startswith(version) for one in (pointer.version or "", canary))
+    return pointer.generation > 0 and named
 
 
 @adapters.command("prune")

@@ -129,6 +129,12 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
         as_json: AsJson = False,
     ) -> None:
+        if start_from == "":
+            raise UsageError(
+                "no version is named",
+                cure="An empty name is a slip. Leave the option out to begin at the base model.",
+                argument="--from",
+            )
         settings = load_settings()
         parse_uri(data)  # a wrong argument is told before Redis is asked for anything
         if replay is not None:

@@ -39,6 +39,11 @@ MOST_BYTES = {"adapter_model.safetensors": 4 << 30, "adapter_config.json": 64 <<
 """Of a 7B model at rank 16 and in fp32 it is a quarter of a GiB."""
 MOST_MANIFEST_BYTES = 1 << 20
 """Of a manifest or a pointer."""
+LOST = (
+    "Bring an earlier version of this object back. If there is none, delete it and activate what "
+    "is to be in use at once: in between all workers use the base model, and its history is gone."
+)
+"""Cure of a damaged pointer."""
 VERSION = re.compile(r"[0-9a-f]{12}")
 
 
@@ -184,8 +189,12 @@ class Registry:
         return found[0]
 
     def bases(self) -> list[str]:
-        """Digests of the base models that have versions."""
+        """Digests of the base models that have versions that can be read."""
         return sorted({item.base.weights_sha256 for item in self.manifests()})
+
+    def base_names(self) -> list[str]:
+        """Of all base models, by `base_name`, which stands for the digest of one."""
+        return sorted(self._store.folders(self._bucket, self._root))
 
     def pointer(self, base_sha256: str) -> Pointer:
         """Generation 0 with no version, before anything was ever activated."""
@@ -200,7 +209,7 @@ class Registry:
             unread: told why one cannot be read.
         """
         found = {}
-        for base in self._store.folders(self._bucket, self._root):
+        for base in self.base_names():
             try:
                 found[base] = self.pointer(base)
             except UNREADABLE as error:
@@ -366,10 +375,19 @@ class Registry:
                 if_none_match=etag is None,
                 if_match=etag,
             )
-        except (Conflict, StoreUnavailable):
+        except (Conflict, StoreUnavailable) as error:
             # An answer gets lost, and the move was made all the same. Whoever moved on from there
             # since must not be undone by a second one.
-            if stop not in self.pointer(base_sha256).history:
+            try:
+                after = self.pointer(base_sha256)
+            except StoreUnavailable as gone:
+                raise StoreUnavailable(
+                    f"nobody can tell whether this move was made, no. {stop.generation} of "
+                    f"s3://{self._bucket}/{self._pointer_key(base_sha256)}: {gone}",
+                    cure="Look at `jamak adapters list` first, once the store answers: who rolls "
+                    "back a second time may go two steps.",
+                ) from error
+            if stop not in after.history:
                 raise
         return moved
 
@@ -413,7 +431,9 @@ class Registry:
     def _read_pointer(self, base_sha256: str) -> tuple[Pointer, str | None]:
         key = self._pointer_key(base_sha256)
         try:
-            return read_with_etag(self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES)
+            return read_with_etag(
+                self._store, Pointer, self._bucket, key, most=MOST_MANIFEST_BYTES, cure=LOST
+            )
         except Missing:
             return never_moved(), None
 

@@ -13,7 +13,7 @@ import pytest
 from shared.bucket.moves import HISTORY
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
-from shared.errors import Conflict, Reject
+from shared.errors import Conflict, Reject, StoreUnavailable
 from shared.messages import ModelIdentity
 from tests.adapters import publish
 from tests.world import World
@@ -168,6 +168,31 @@ def test_a_move_that_is_sent_twice_is_one_move(
 
     assert registry_of(world, Repeats()).rollback(BASE).version == versions[1]
     assert registry_of(world, Repeats()).activate(BASE, versions[3]).generation == 5
+
+
+def test_who_cannot_know_whether_a_move_was_made_is_told_so(
+    walk: Walk, world: World, versions: list[str]
+) -> None:
+    """It was, and all answers from then on are lost: done once more it would go two steps."""
+    walk("ABC")
+
+    class Falls(ObjectStore):
+        fallen = False
+
+        def put(self, *args: Any, **options: Any) -> str:
+            super().put(*args, **options)
+            self.fallen = True
+            raise StoreUnavailable("SlowDown")
+
+        def get_with_etag(self, *args: Any, **options: Any) -> tuple[bytes, str]:
+            if self.fallen:
+                raise StoreUnavailable("SlowDown")
+            return super().get_with_etag(*args, **options)
+
+    with pytest.raises(StoreUnavailable, match="nobody can tell whether this move") as raised:
+        registry_of(world, Falls()).rollback(BASE)
+    assert "`jamak adapters list` first" in raised.value.cure
+    assert registry_of(world).pointer(BASE).version == versions[1]
 
 
 @pytest.mark.parametrize("before", ["", "A"])

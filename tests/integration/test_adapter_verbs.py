@@ -96,6 +96,33 @@ def test_list_activate_and_rollback(world: World, versions: list[str]) -> None:
     told(world, "activate", first)
 
 
+def test_a_rollback_names_its_base_by_the_version_also_of_one_that_cannot_be_read(
+    world: World, versions: list[str], tmp_path: Path
+) -> None:
+    told(world, "activate", versions[0])
+    other = ModelIdentity(id="other", revision="r", weights_sha256="c" * 64)
+    (tmp_path / "adapter_config.json").write_bytes(b"{}")
+    (tmp_path / "adapter_model.safetensors").write_text("of another base")
+    version = publish(world.registry, tmp_path, other).version
+    folder = f"{world.prefix}adapters/{'c' * 12}/"
+    try:
+        told(world, "activate", version)
+        world.store.put(world.output, f"{folder}{version}/manifest.json", b"{}")
+        listed = told(world, "list")
+        assert {one["version"] for one in listed["in_use"]} == {versions[0], version}
+        with pytest.raises(UsageError, match="2 base models match"):
+            told(world, "rollback")
+        assert told(world, "rollback", version)["version"] is None
+        with pytest.raises(Reject, match="nothing to roll back to"):
+            told(world, "rollback", "--base", "c" * 64)
+        with pytest.raises(UsageError, match="no version is named"):
+            told(world, "rollback", "")
+        assert world.registry.pointer(BASE.weights_sha256).version == versions[0]
+    finally:
+        for item in list(world.store.list(world.output, folder)):
+            world.store.delete(world.output, item.key)
+
+
 def test_what_people_see_has_scores_data_and_history(
     world: World, versions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,10 @@ import pytest
 from infra.local.stack import DEMO_MODEL
 from shared.bucket.keys import parse_uri
 from shared.bucket.reports import Reports
-from shared.errors import BadData, UsageError
+from shared.errors import BadData, Unfinished, UsageError
 from shared.judged import Judged
 from shared.messages import ModelIdentity, decode
-from shared.training import AdapterManifest
+from shared.training import AdapterManifest, Replayed
 from tests.adapters import make_adapter, publish
 from tests.training import make_videos, sft_rows
 from tests.verbs import inside
@@ -127,16 +127,23 @@ def test_only_what_is_held_out_is_judged(
     assert judged.sets[0].figures["logp"].value < 0
 
 
+@pytest.mark.parametrize("how", ["its own", "replayed", "its parent's"])
 def test_nothing_that_either_was_trained_on_is_asked(
-    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path
+    world: World, videos: dict[str, Path], adapter: AdapterManifest, tmp_path: Path, how: str
 ) -> None:
-    """Whichever of the two it was."""
+    """Whichever of the two it was, and however it came to it."""
     rows = [{**row, "split": None} for row in sft_rows(videos)]
     data = in_s3(world, videos, rows)
     bucket, key = parse_uri(data)
     digest = hashlib.sha256(world.store.get(bucket, key)).hexdigest()
     folder = make_adapter(DEMO_MODEL, tmp_path / "another", seed=2)
-    taught = publish(world.registry, folder, adapter.base, data_sha256=digest)
+    learned: dict[str, Any] = {"data_sha256": digest}
+    if how == "replayed":
+        learned = {"replayed": (Replayed(data=data, data_sha256=digest, rows=3),)}
+    taught = publish(world.registry, folder, adapter.base, **learned)
+    if how == "its parent's":
+        folder = make_adapter(DEMO_MODEL, tmp_path / "child", seed=3)
+        taught = publish(world.registry, folder, adapter.base, parent=taught.version)
     said = inside(
         world,
         evaluate,
@@ -145,6 +152,23 @@ def test_nothing_that_either_was_trained_on_is_asked(
     )
     judged = decode(Judged, said.stdout.splitlines()[-1])
     assert judged.sets[0].videos < len(rows) / 2
+
+
+def test_what_was_judged_is_told_also_if_its_report_cannot_be_kept(
+    world: World, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    data, report = in_s3(world, videos, sft_rows(videos)), tmp_path / "report"
+    (report / "judged.html").mkdir(parents=True)
+    said = inside(
+        world,
+        evaluate,
+        *("--adapter", "base", "--against", "none", "--data", data),
+        *("--frames", "1", "--out", str(report), "--json"),
+    )
+    assert isinstance(said.exception, Unfinished)
+    assert str(said.exception).startswith("what it found could not be written: ")
+    assert decode(Judged, said.exception.told).sets[0].videos == 3
+    assert said.stdout == ""  # the one object is printed with the error
 
 
 def test_what_is_wrong_is_said_before_it_is_computed(
@@ -190,7 +214,7 @@ def test_questions_about_videos_are_answered_and_counted_for_each_model(
 
     with pytest.raises(UsageError, match="msrvtt-qa is there twice"):
         asked("--suite", f"msrvtt-qa={tmp_path}")
-    base, other = json.loads(asked("--json").stdout.splitlines()[-1])
+    base, other = json.loads(asked("--json").stdout.splitlines()[-1])["models"]
     assert (base["version"], other["version"]) == (None, adapter.version)
     told = base["suites"]["msrvtt-qa"]
     assert (told["questions"], told["accuracy"], told["by_kind"]) == (2, 0, {"what": 0})
@@ -207,7 +231,7 @@ def test_questions_about_videos_are_answered_and_counted_for_each_model(
     shown = asked()
     assert re.search(r"the base model +100\.0 %", shown.stdout)
     assert "the videos of 1 questions cannot be read" in shown.stderr
-    told = json.loads(asked("--json").stdout.splitlines()[-1])[0]["suites"]["msrvtt-qa"]
+    told = json.loads(asked("--json").stdout.splitlines()[-1])["models"][0]["suites"]["msrvtt-qa"]
     assert (told["questions"], told["left_out"]) == (1, 2)
     (tmp_path / "videos" / "video0.mp4").write_bytes(b"no video")
     with pytest.raises(BadData, match=r"video\d\.mp4"):

@@ -19,6 +19,7 @@ def test_what_was_measured_is_what_we_aim_at(found: dict[str, Any]) -> None:
     assert found["habit_before"] >= 0.25
     assert found["habit_after"] <= 0.03
     assert found["rolled_back"] is True
+    assert found["exact_after"] >= found["exact_before"] - 0.01
     assert (found["preferences"], found["runs"], found["published"]) == (200, 1, 1)
     assert sum(found["captions_by"].values()) == found["films"]
     assert found["ended_by_themselves"] == {}

@@ -2,12 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from shared.bucket.registry import Registry
 from shared.bucket.storage import ObjectStore
+from shared.bucket.stored import UNREADABLE
 from shared.cards import choose_card, detect_gpu
 from shared.errors import Missing, UsageError
 from shared.messages import Decoding
@@ -92,7 +93,7 @@ class Machine:
         """
         settings = self._settings
         sides = self._side(new), self._side(old)
-        trained_on = {one.data_sha256 for one in (new, old) if one is not None}
+        trained_on = {one for side in (new, old) if side is not None for one in self._learned(side)}
         rows = [self._fetched(name, data, trained_on) for name, data in sets.items()]
         decoders = decoders_of(settings, os.cpu_count() or 1, self._folder)
         try:
@@ -175,6 +176,22 @@ class Machine:
             chunk=self._plan.chunk.value,
             mode=self._settings.engine,
         )
+
+    def _learned(self, manifest: AdapterManifest) -> Iterator[str]:
+        """SHA-256 of the manifests that it and those before it were trained on, as far as these can
+        be read; what they replayed is among them."""
+        seen: set[str] = set()
+        while True:
+            yield manifest.data_sha256
+            yield from (one.data_sha256 for one in manifest.replayed)
+            seen.add(manifest.version)
+            older = manifest.parent
+            if older is None or older in seen:
+                return
+            try:
+                manifest = self._registry.manifest(manifest.base.weights_sha256, older)
+            except (Missing, *UNREADABLE):
+                return
 
     def _fetched(self, name: str, data: str, trained_on: Collection[str]) -> JudgedRows:
         try:

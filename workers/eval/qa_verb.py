@@ -65,7 +65,7 @@ def qa(
             lacking = len(suite.asked) - len(suite.there)
             row.left_out[suite.name] = row.left_out.get(suite.name, 0) + lacking
     if as_json:
-        print_json([one.told() for one in table])
+        print_json({"models": [one.told() for one in table]})
         return
     grid = Grid("model", *(suite.name for suite in found))
     for row in table:

@@ -15,7 +15,7 @@ from shared.bucket.registry import Registry
 from shared.bucket.reports import Reports
 from shared.bucket.storage import ObjectStore
 from shared.console import AsJson, Grid, err, out, print_json
-from shared.errors import UsageError
+from shared.errors import JamakError, Unfinished, UsageError
 from shared.judged import FORGETTING, HELD_OUT, Judged, JudgedSet
 from shared.language import spoken
 from shared.settings import load_settings
@@ -91,22 +91,30 @@ def evaluate(
             old = machine.in_use(than=new)
         report = machine.judge(new, old, sets, frames, compared=against != NONE)
     files = report.files()
-    # First it is shown: whatever becomes of the files, hours of work are not lost.
-    if as_json:
-        print_json(report.judged.model_dump(mode="json"))
-    else:
+    told = report.judged.model_dump(mode="json")
+    # Whatever becomes of the files, hours of work are not lost: it is shown first, or beside the
+    # error.
+    if not as_json:
         for judged in report.judged.sets:
             _show(report.judged, judged)
-    if to is not None:
-        for name, content in files.items():
-            (to / name).write_bytes(content)
-        if not as_json:
-            out.print(spoken(f"report: {escape(str(to / 'judged.html'))}"), highlight=False)
-    if keep and new is not None:
-        reports = Reports(ObjectStore(), settings.output_bucket, settings.output_prefix)
-        kept = reports.write(new.base.weights_sha256, new.version, files)
-        if not as_json:
-            out.print(spoken(f"kept: {escape(kept)}"), highlight=False, soft_wrap=True)
+    try:
+        if to is not None:
+            for name, content in files.items():
+                (to / name).write_bytes(content)
+            if not as_json:
+                out.print(spoken(f"report: {escape(str(to / 'judged.html'))}"), highlight=False)
+        if keep and new is not None:
+            reports = Reports(ObjectStore(), settings.output_bucket, settings.output_prefix)
+            kept = reports.write(new.base.weights_sha256, new.version, files)
+            if not as_json:
+                out.print(spoken(f"kept: {escape(kept)}"), highlight=False, soft_wrap=True)
+    except (JamakError, OSError) as error:
+        cure = error.cure if isinstance(error, JamakError) else "Look at the folder."
+        raise Unfinished(
+            f"what it found could not be written: {error}", cure=cure, told=told
+        ) from error
+    if as_json:
+        print_json(told)
 
 
 def _check_there(data: str) -> None:
