@@ -5,8 +5,9 @@
 A real fleet, all of it processes of the Procfile, captions a stream of films with a base model that
 has a habit: before some backgrounds it tells of a cat that is not there. People prefer 200 captions
 without it. What follows nobody does: a rule starts a training that replays what was known, it is
-judged, the gate finds nothing forgotten, it goes on trial with half of the captions, it is promoted. Then an adapter whose numbers are noise is
-put on trial with a tenth of them, and is sent back.
+judged, the gate finds nothing forgotten, it goes on trial with half of the captions, it is
+promoted. Then an adapter whose numbers are noise is put on trial with a tenth of them, and is sent
+back.
 
     lost, failed              films without a caption; with a failure
     mislabelled               captions that their recorded adapter does not make of their film, by
