@@ -10,9 +10,17 @@ says so again, later. Knows nothing of where they lie, nor of what is trained on
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.errors import BadMessage
@@ -40,6 +48,15 @@ class Judged(Message):
     """Whose caption it is; None = the base model's."""
 
 
+def _in_utc(at: datetime) -> datetime:
+    """As it is written. At the ends of time another zone may lie beyond it."""
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        raise _error("no such time is known in UTC") from None
+    return at
+
+
 class _Said(Message):
     """What all kinds have."""
 
@@ -47,7 +64,7 @@ class _Said(Message):
     about: Judged
     reviewer: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     """A name or an id; two of them are two people."""
-    at: AwareDatetime
+    at: Annotated[AwareDatetime, AfterValidator(_in_utc)]
     """When they said so. Of what one person says of the same, the last counts."""
     source: Annotated[str, StringConstraints(max_length=200)] | None = None
     """Where it was said: `jamak`, `label-studio`, `argilla`, or any name."""

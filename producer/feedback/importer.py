@@ -165,5 +165,7 @@ class Importer:
             return Refused.of(line.place, error)
         except BadMessage as error:
             return Refused(line.place, str(error), SCHEMA if self._form == "jsonl" else CORRECT)
+        except UnicodeEncodeError:
+            return Refused(line.place, "it holds half a character, which is no text", CORRECT)
         except (Reject, NotForMe, UsageError, NoCaption) as error:
             return Refused.of(line.place, error)

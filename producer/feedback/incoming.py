@@ -135,9 +135,11 @@ def _of_answer(answer: Answer, form: Form, captions: Captions, now: datetime) ->
         yield _item("preference", chosen=chosen, rejected=rejected, **who)
     if said.written and text_digest(said.written) != found.about.text_sha256:
         yield _item("correction", text=said.written, **who)
-    elif liked is not None or said.written:
-        # Who leaves the text as it is finds it right, unless they say otherwise.
-        yield _item("thumb", up=liked is not False, **who)
+    elif liked is not None:
+        yield _item("thumb", up=liked, **who)
+    elif said.written and said.better is None and not said.undecided:
+        # Who leaves the text as it is, and says nothing else, finds it right.
+        yield _item("thumb", up=True, **who)
 
 
 def _judged(answer: Answer, captions: Captions) -> Found:

@@ -7,15 +7,27 @@
 docs.argilla.io (reference/argilla/records/records: `Record.to_dict`). The video is named by a field
 or the metadata (`video`, `image`, `url`, `key`, `uri`), for Argilla has no field of that kind. Text
 answers are captions, and correct what was suggested, or the field `caption`; a label that says good
-or bad, and a rating of five, are thumbs; a ranking, or a label that names a field, prefers that
-field's text. The export says neither when something was said, nor which answers are drafts.
+or bad, and a rating of five, are thumbs; a label that names a field, or a ranking with its ranks,
+as the server has it, prefers that field's text. The export says neither when something was said,
+nor which answers are drafts.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.annotations.answers import SEVERAL, UNANNOTATED, Answer, Said, stars, thumb
+from shared.annotations.answers import (
+    LOST_RANKS,
+    NEITHER,
+    SEVERAL,
+    UNANNOTATED,
+    Answer,
+    Said,
+    stars,
+    thumb,
+    thumb_of,
+    verdict_of,
+)
 from shared.annotations.files import File, LeftOut, items_of, text_in
 from shared.errors import BadData
 
@@ -106,20 +118,51 @@ def _answers(responses: Any) -> dict[str | None, dict[str, Any]]:
 
 def _said(record: dict[str, Any], answered: dict[str, Any], asked: str | None) -> Said | str:
     """Or why that cannot be told."""
-    fields = record["fields"]
+    fields, suggested = record["fields"], _texts(record)
     found = Said(shown=next((text for key in SHOWN if (text := text_in(fields.get(key)))), None))
+    judged: dict[str, bool | None] = {}
+    lost = False
     for question, value in answered.items():
         ranking = _ranking(value, fields)
         if ranking is not None:
             found.better = ranking
-        elif (liked := thumb(value) if isinstance(value, str) else stars(value)) is not None:
-            found.liked = liked
-        elif asked in (None, question) and isinstance(value, str) and (text := text_in(value)):
+        elif isinstance(value, list):
+            words = [one for one in value if isinstance(one, str)]
+            if len(words) > 1 and set(words) <= fields.keys():
+                lost = True
+            elif words:
+                judged[question] = thumb_of(words)
+        elif not isinstance(value, str):
+            judged[question] = stars(value)
+        elif (liked := thumb(value)) is not None:
+            judged[question] = liked
+        elif asked == question or (asked is None and (not suggested or question in suggested)):
             if found.written is not None:
                 return SEVERAL
-            found.written = text
-            suggested = _dict(_dict(record.get("suggestions")).get(question))
-            found.shown = text_in(suggested.get("value")) or found.shown
+            found.written = text_in(value)
+            found.shown = suggested.get(question) or found.shown
+        elif asked is None:
+            judged[question] = None
+    verdict = verdict_of(judged)
+    if isinstance(verdict, str):
+        return verdict
+    found.liked, found.undecided = verdict, bool(judged) and verdict is None
+    if found.liked is None and not found.corrected and found.better is None:
+        if lost:
+            return LOST_RANKS
+        if found.undecided:
+            return NEITHER
+    return found
+
+
+def _texts(record: dict[str, Any]) -> dict[str, str]:
+    """Of the questions that have texts for answers what was suggested. Where it is known of one,
+    another's answer is a label, whatever its words."""
+    found = {}
+    for question, suggestion in _dict(record.get("suggestions")).items():
+        text = text_in(_dict(suggestion).get("value"))
+        if text and thumb(text) is None and text not in record["fields"]:
+            found[question] = text
     return found
 
 
@@ -128,17 +171,15 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _ranking(value: Any, fields: dict[str, Any]) -> tuple[str, str] | None:
-    """The texts of the first and the last; of a label that names one of two fields, of both."""
+    """The texts of the first and the last; of a label that names one of two fields, of both. What
+    the client exports of a ranking are its fields in the order of the question, without ranks
+    (argilla 2.8.0): nobody can tell who came first."""
     if isinstance(value, str) and value in fields:
         names = [value, *(name for name in fields if name != value and name not in MEDIA)]
         if len(names) > 2 and value not in SHOWN:
             names = [name for name in names if name not in SHOWN]  # they are beside the two
         if len(names) != 2:
             return None
-    elif isinstance(value, list) and all(isinstance(one, str) for one in value):
-        if len(value) < 2:
-            return None
-        names = [value[0], value[-1]]  # the best first, as records say it
     elif isinstance(value, list) and all(
         isinstance(one, dict) and isinstance(one.get("rank"), int) for one in value
     ):  # as the server's own JSON has it

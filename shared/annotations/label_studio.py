@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from shared.annotations.answers import (
+    NEITHER,
     SEVERAL,
     SKIPPED,
     UNANNOTATED,
@@ -27,7 +28,8 @@ from shared.annotations.answers import (
     Said,
     moment,
     stars,
-    thumb,
+    thumb_of,
+    verdict_of,
 )
 from shared.annotations.files import File, LeftOut, items_of, seconds, text_in
 from shared.errors import BadData
@@ -135,6 +137,7 @@ def _parts(
     whole = _shown(task, question)
     found: dict[Part, Said] = {}
     answered: dict[Part, set[Any]] = {}
+    judged: dict[Part, dict[str, bool | None]] = {}
     for one in _results(annotation):
         value, part = one["value"], _part(one)
         about = found.setdefault(part, Said(shown=whole if part == WHOLE else None))
@@ -144,13 +147,20 @@ def _parts(
                 about.written = text
                 answered.setdefault(part, set()).add(one.get("from_name"))
         elif kind in ("choices", "rating"):
-            liked = _liked(value)
-            about.liked = about.liked if liked is None else liked
+            judged.setdefault(part, {})[str(one.get("from_name"))] = _liked(value)
         elif kind == "pairwise":
             about.better = _better(one, task["data"])
-    several = {part for part, names in answered.items() if len(names) > 1}
+    why = {part: SEVERAL for part, names in answered.items() if len(names) > 1}
+    for part, verdicts in judged.items():
+        verdict, about = verdict_of(verdicts), found[part]
+        if isinstance(verdict, str):
+            why.setdefault(part, verdict)
+        else:
+            about.liked, about.undecided = verdict, verdict is None
+            if about.undecided and not about.corrected and about.better is None:
+                why.setdefault(part, NEITHER)
     said = {
-        part: part.why or (SEVERAL if part in several else one)
+        part: part.why or why.get(part, one)
         for part, one in found.items()
         if one != Said(shown=one.shown)
     }
@@ -170,7 +180,7 @@ def _part(result: dict[str, Any]) -> Part:
 def _liked(value: dict[str, Any]) -> bool | None:
     choices = value.get("choices")
     if isinstance(choices, list) and choices:
-        return thumb(choices[0])
+        return thumb_of(choices)
     return stars(value.get("rating"))
 
 
@@ -206,9 +216,12 @@ def _better(result: dict[str, Any], data: Mapping[str, Any]) -> tuple[str, str] 
 
 def _name(media: str) -> str:
     """`/data/local-files/?d=clips/a.mp4` is clips/a.mp4; of an upload its name before."""
-    parts = urlsplit(media)
+    try:
+        parts = urlsplit(media)
+    except ValueError:  # a bracket that begins no address of IPv6: it is a name
+        return media
     if (local := parse_qs(parts.query).get("d")) and "local-files" in parts.path:
         return local[0]
-    if parts.path.startswith("/data/upload/"):
+    if not parts.scheme.startswith("s3") and parts.path.startswith("/data/upload/"):
         return UPLOADED.sub("", PurePosixPath(unquote(parts.path)).name)
     return media

@@ -206,6 +206,62 @@ def test_label_studio_gets_captions_and_brings_back_what_was_said(
     assert {data["text1"], data["text2"]} == {newest.text, BLUE}
 
 
+def test_one_bad_line_keeps_no_other_from_being_taken(place: Place, tmp_path: Path) -> None:
+    def task(**data: str) -> dict[str, Any]:
+        result = [{"type": "choices", "from_name": "v", "value": {"choices": ["좋음"]}}]
+        annotation = {"completed_by": 1, "created_at": "2026-11-30T08:00:00Z", "result": result}
+        return {"data": data, "annotations": [annotation]}
+
+    file = tmp_path / "export.json"
+    good = task(video=place.first.video.uri, caption=BLUE)
+    half, named = task(**good["data"]), task(video="https://[x/a.mp4")
+    half["annotations"][0]["result"] += [{"type": "textarea", "value": {"text": ["공 \ud83d"]}}]
+    file.write_text(json.dumps([half, named, good]))
+    told = place.told("import", "label-studio", str(file), code=1)
+    assert told["added"] == {"thumb": 1}
+    assert [one["place"] for one in told["refused"]] == ["export.json#1", "export.json#2"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00"])
+def test_what_is_said_at_no_time_is_refused(place: Place, tmp_path: Path, at: str) -> None:
+    file = tmp_path / "said.jsonl"
+    said = {"kind": "thumb", "up": True, "reviewer": "kim", "about": place.first.video.uri}
+    file.write_text(json.dumps(said | {"at": at}))
+    (one,) = place.told("import", "jsonl", str(file), code=1)["refused"]
+    assert "no such time" in one["why"]
+    assert place.objects() == set()
+
+
+@pytest.mark.parametrize(
+    ("results", "kinds"),
+    [
+        ([("pairwise", {"selected": "right"})], ["preference"]),
+        ([("choices", {"choices": ["나쁨"]})], ["down"]),
+        ([("choices", {"choices": ["틀림"]})], []),
+        ([("rating", {"rating": 3})], []),
+        ([], ["up"]),
+    ],
+)
+def test_a_text_that_came_along_is_no_approval_beside_anything_else(
+    place: Place, tmp_path: Path, results: list[tuple[str, Any]], kinds: list[str]
+) -> None:
+    """Label Studio's editor sends what was filled in, touched or not."""
+    told = [
+        {"from_name": kind, "to_name": "text1,text2", "type": kind, "value": value}
+        for kind, value in [*results, ("textarea", {"text": [BLUE]})]
+    ]
+    data = {"caption": BLUE, "text1": BLUE, "text2": RED}
+    data["record"] = place.records.place_of(place.first)
+    annotation = {"completed_by": 1, "updated_at": "2026-11-30T08:00:00Z", "result": told}
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([{"data": data, "annotations": [annotation]}]))
+    place.told("import", "label-studio", str(file))
+    said = [
+        ("up" if one.up else "down") if isinstance(one, Thumb) else one.kind for one in place.kept()
+    ]
+    assert said == kinds
+
+
 def test_argilla_gets_captions_and_brings_back_what_was_said(place: Place, tmp_path: Path) -> None:
     assert place.jamak("add", place.first.video.uri, "--reviewer", "kim", "--chosen", RED).code == 0
     file = tmp_path / "records.json"

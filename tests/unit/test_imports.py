@@ -208,13 +208,84 @@ def test_label_studio_has_captions_corrections_and_thumbs(
         ),
     ],
 )
-def test_argilla_has_corrections_thumbs_and_rankings(
+def test_argilla_has_corrections_thumbs_and_preferences(
     stage: Stage, expected: list[dict[str, Any]]
 ) -> None:
     taken = _taken("argilla", _file("argilla.json"), stage=stage)
     video = {"videos": ({"uri": "s3://my-bucket/clips/7.mp4"},)}
     assert _told(taken.rows) == [{**video, **one} for one in expected]
     assert taken.left_out[-1] == LeftOut("argilla.json#2", "nobody has annotated it")
+    # The client exports a ranking in the order of its question, whoever came first.
+    assert "tells no ranks" in {one.place: one.why for one in taken.left_out}["argilla.json#1.3"]
+
+
+SHOWN = "파란 공이 굴러갑니다."
+RIGHT = "빨간 공이 굴러갑니다."
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "written", "sft", "kto"),
+    [
+        (["나쁨"], SHOWN, [], [(SHOWN, False)]),  # the text that was filled in comes along
+        (["좋음"], SHOWN, [SHOWN], [(SHOWN, True)]),
+        ([], SHOWN, [SHOWN], [(SHOWN, True)]),
+        ([], RIGHT, [RIGHT], [(SHOWN, False), (RIGHT, True)]),
+        (["나쁨"], RIGHT, [RIGHT], [(SHOWN, False), (RIGHT, True)]),
+        (["틀림"], SHOWN, [], []),  # a word that nobody knows is no approval, and no caption
+        (["틀림"], None, [], []),
+        (["틀림"], RIGHT, [RIGHT], [(SHOWN, False), (RIGHT, True)]),
+        ([["오타", "나쁨"]], SHOWN, [], [(SHOWN, False)]),
+        ([3], SHOWN, [], []),
+        (["나쁨", "예"], SHOWN, [], []),  # of two questions
+    ],
+)
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_what_was_judged_is_not_learned_as_its_opposite(
+    form: Any,
+    verdicts: list[Any],
+    written: str | None,
+    sft: list[str],
+    kto: list[tuple[str, bool]],
+) -> None:
+    if form == "argilla":
+        answers: dict[str, Any] = {f"q{n}": one for n, one in enumerate(verdicts)}
+        answers |= {} if written is None else {"correction": written}
+        item: dict[str, Any] = {
+            "fields": {"caption": SHOWN},
+            "metadata": {"video": "s3://b/a.mp4"},
+            "suggestions": {"correction": {"value": SHOWN}},
+            "responses": {name: [{"value": one, "user_id": "u"}] for name, one in answers.items()},
+        }
+    else:
+        results = [
+            {"from_name": f"q{n}", "type": "rating", "value": {"rating": one}}
+            if isinstance(one, int)
+            else {
+                "from_name": f"q{n}",
+                "type": "choices",
+                "value": {"choices": one if isinstance(one, list) else [one]},
+            }
+            for n, one in enumerate(verdicts)
+        ]
+        if written is not None:
+            value = {"text": [written]}
+            results.append({"from_name": "correction", "type": "textarea", "value": value})
+        data = {"video": "s3://b/a.mp4", "caption": SHOWN}
+        item = {"data": data, "annotations": [{"completed_by": 1, "result": results}]}
+    file = File("a.json", json.dumps([item]).encode())
+    assert [row.completion for row in _taken(form, file, stage="sft").rows] == sft
+    assert [(row.completion, row.label) for row in _taken(form, file, stage="kto").rows] == kto
+
+
+def test_of_two_verdicts_the_one_that_is_called_so_counts() -> None:
+    results = [
+        {"from_name": name, "type": "choices", "value": {"choices": [said]}}
+        for name, said in (("verdict", "나쁨"), ("사람이 있습니까", "예"))
+    ]
+    data = {"video": "s3://b/a.mp4", "caption": SHOWN}
+    task = {"data": data, "annotations": [{"completed_by": 1, "result": results}]}
+    (row,) = _taken("label-studio", File("a.json", json.dumps([task]).encode()), stage="kto").rows
+    assert row.label is False
 
 
 def test_answers_that_are_no_text_are_none() -> None:
@@ -233,6 +304,7 @@ def test_answers_that_are_no_text_are_none() -> None:
 
 def test_of_several_questions_one_is_to_be_named() -> None:
     record = json.loads((LAYOUTS / "argilla.json").read_text())[0]
+    record["suggestions"] = {}  # or what was suggested tells which of them has texts
     record["responses"] = {
         name: [{"value": f"{name}의 답", "user_id": "u"}] for name in ("one", "other")
     }

@@ -44,7 +44,7 @@ def columns_of(
     elif stage == "kto":
         found = _thumbs(said) or "nobody said whether its text is good"
     else:
-        text = said.written or (said.shown if said.liked else None)
+        text = said.written if said.corrected else said.shown if said.approved else None
         found = [{"completion": text, "origin": "human"}] if text else "nobody wrote a text for it"
     return found if isinstance(found, str) else [{**one, **(more or {})} for one in found]
 
@@ -63,12 +63,10 @@ def _pair(said: Said) -> list[dict[str, Any]] | str:
 
 def _thumbs(said: Said) -> list[dict[str, Any]]:
     found = []
-    corrected = None not in (said.written, said.shown) and said.written != said.shown
-    liked = said.liked if said.liked is not None else (False if corrected else None)
-    if said.written is not None and said.shown is not None and not corrected:
-        liked = True
-    if said.shown is not None and liked is not None:
-        found.append({"completion": said.shown, "label": liked, "origin": "synthetic"})
-    if said.written is not None and corrected:
+    corrected = said.corrected and said.shown is not None
+    judged = said.liked is not None or corrected or said.approved
+    if said.shown is not None and judged:
+        found.append({"completion": said.shown, "label": said.approved, "origin": "synthetic"})
+    if corrected:
         found.append({"completion": said.written, "label": True, "origin": "human"})
     return found
