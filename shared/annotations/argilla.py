@@ -133,7 +133,8 @@ def _said(record: dict[str, Any], answered: dict[str, Any], asked: str | None) -
             elif words:
                 judged[question] = thumb_of(words)
         elif not isinstance(value, str):
-            judged[question] = stars(value)
+            if value is not None:
+                judged[question] = stars(value)
         elif (liked := thumb(value)) is not None:
             judged[question] = liked
         elif asked == question or (asked is None and (not suggested or question in suggested)):
@@ -141,7 +142,7 @@ def _said(record: dict[str, Any], answered: dict[str, Any], asked: str | None) -
                 return SEVERAL
             found.written = text_in(value)
             found.shown = suggested.get(question) or found.shown
-        elif asked is None:
+        else:  # a label in other words, or a note: no approval of what was left as it was
             judged[question] = None
     verdict = verdict_of(judged)
     if isinstance(verdict, str):

@@ -277,6 +277,24 @@ def test_what_was_judged_is_not_learned_as_its_opposite(
     assert [(row.completion, row.label) for row in _taken(form, file, stage="kto").rows] == kto
 
 
+def test_a_word_that_nobody_knows_is_no_approval_whichever_question_is_named() -> None:
+    record = {
+        "fields": {"caption": SHOWN},
+        "metadata": {"video": "s3://b/a.mp4"},
+        "responses": {
+            "verdict": [{"value": "틀림", "user_id": "u"}],
+            "correction": [{"value": SHOWN, "user_id": "u"}],
+            "stars": [{"value": None, "user_id": "u"}],
+        },
+    }
+    file = File("a.json", json.dumps([record]).encode())
+    for stage in ("sft", "kto"):
+        assert _taken("argilla", file, stage=stage, question="correction").rows == []  # type: ignore[arg-type]
+    record["responses"].pop("verdict")  # type: ignore[attr-defined]
+    (row,) = _taken("argilla", File("a.json", json.dumps([record]).encode())).rows
+    assert row.completion == SHOWN
+
+
 def test_of_two_verdicts_the_one_that_is_called_so_counts() -> None:
     results = [
         {"from_name": name, "type": "choices", "value": {"choices": [said]}}
