@@ -13,7 +13,7 @@ region (frames of a timeline, a box in a picture) is said of no whole and of no 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -135,11 +135,12 @@ def _parts(
 ) -> dict[Part, Said | str]:
     """What was said of the whole, or of each part of it; or why that cannot be told."""
     whole = _shown(task, question)
+    of_text = {one.get("id") for one in _results(annotation) if _is_of_text(one["value"])}
     found: dict[Part, Said] = {}
     answered: dict[Part, set[Any]] = {}
     judged: dict[Part, dict[str, bool | None]] = {}
     for one in _results(annotation):
-        value, part = one["value"], _part(one)
+        value, part = one["value"], _part(one, of_text)
         about = found.setdefault(part, Said(shown=whole if part == WHOLE else None))
         kind = one.get("type")
         if kind == "textarea" and question in (None, one.get("from_name")):
@@ -167,9 +168,21 @@ def _parts(
     return said or {WHOLE: Said(shown=whole)}
 
 
-def _part(result: dict[str, Any]) -> Part:
-    """A text of a region lies in the region's own value."""
+def _is_of_text(value: dict[str, Any]) -> bool:
+    """A region of a text has that text beside its bounds, which count characters; what somebody
+    wrote is a list."""
+    return "globalOffsets" in value or ("start" in value and isinstance(value.get("text"), str))
+
+
+def _part(result: dict[str, Any], of_text: Collection[Any]) -> Part:
+    """A text of a region lies in the region's own value.
+
+    Args:
+        of_text: ids of regions of a text.
+    """
     value, region = result["value"], str(result.get("id"))
+    if result.get("id") in of_text or _is_of_text(value):
+        return Part(region=region, why="it is about some words of a text")
     if any(name in value for name in FRAMES):
         return Part(region=region, why="its part is told in frames, and not in seconds")
     if any(name in value for name in PICTURE):

@@ -373,6 +373,21 @@ def test_what_is_said_of_a_region_is_said_of_no_whole_video(
     assert len(taken.left_out) == 2
 
 
+def test_what_is_said_of_some_words_is_said_of_no_seconds() -> None:
+    """Bounds of a region of a text count characters."""
+    value = {"start": 0, "end": 4, "text": "파란 공", "labels": ["틀린 말"]}
+    words = {"id": "r1", "from_name": "span", "type": "labels", "value": value}
+    file = _studio(words, _text("빨간 공입니다.", start=0, end=4))
+    taken = _taken("label-studio", file)
+    assert (taken.rows, [one.why for one in taken.left_out]) == (
+        [],
+        ["it is about some words of a text"],
+    )
+    seconds = {"id": "r1", "from_name": "s", "type": "labels", "value": {"start": 0, "end": 4}}
+    (row,) = _taken("label-studio", _studio(seconds, _text("빨간 공입니다.", start=0, end=4))).rows
+    assert (row.media.start, row.media.end) == (0, 4)
+
+
 def test_of_several_texts_of_an_annotator_one_is_to_be_named() -> None:
     file = _studio(_text("개가 잡니다."), _text("소리가 나쁩니다.", "note", "r2"))
     taken = _taken("label-studio", file)
