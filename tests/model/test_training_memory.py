@@ -153,7 +153,7 @@ def test_one_of_several_processes_holds_its_gradients_once_more(tmp_path: Path) 
 
     try:
         alone = step(lambda: model)
-        # A copy of the weights that is sent at the beginning is freed by a thread of gloo, some time.
+        # The copy of the weights that is sent at the beginning gloo frees some time, in a thread.
         among = step(lambda: DistributedDataParallel(model, init_sync=False))
     finally:
         torch.distributed.destroy_process_group()
